@@ -1,0 +1,151 @@
+"""The one shape every fact has: a CloudEvents 1.0 envelope on the wire, one flat frozen class in Python."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Self
+from uuid import UUID, uuid5
+from zlib import crc32
+
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    AliasPath,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+from pydantic_core import to_json
+
+SLOTS = 16
+"""How many slots the keys of a stream are spread over. Part of every subject, so it never changes."""
+
+NAMESPACE = UUID("6f1c6f4e-9a55-5e0b-8d0f-5b7a3a0c7e21")
+"""The root of every id Trunkline derives; see `fact_id` and `trunkline_contracts.ids`."""
+
+UNNUMBERED = UUID(int=0)
+"""The id of a fact its owner has not recorded yet."""
+
+ENVELOPE = frozenset(
+    {"id", "type", "time", "sequence", "workspace", "traceparent", "correlationid", "causationid"}
+)
+"""The fields that travel beside `data`, not in it."""
+
+_RENAMED = {"from_": "from", "request_type": "type"}
+
+
+def wire_name(field: str) -> str:
+    """Give a Python field's name inside `data` on the wire (`from_` is `from`, `request_type` is `type`)."""
+    return _RENAMED.get(field, field)
+
+
+def _place(field: str) -> str | AliasPath:
+    return field if field in ENVELOPE else AliasPath("data", wire_name(field))
+
+
+def slot_of(key: str) -> int:
+    """Give the slot, 0 to 15, in which facts of this key travel: crc32 of the key, modulo 16."""
+    return crc32(key.encode()) % SLOTS
+
+
+def fact_id(type_: str, key: str, sequence: int) -> UUID:
+    """Derive a fact's id; the same fact told twice has the same id.
+
+    >>> str(fact_id("trunkline.sla.v1.target_met", "k", 1)) == str(fact_id("trunkline.sla.v1.target_set", "k", 1))
+    True
+    """
+    service = type_.split(".", 2)[1]
+    return uuid5(NAMESPACE, f"{service}:{key}:{sequence}")
+
+
+def _utc(value: datetime) -> str:
+    return value.isoformat().replace("+00:00", "Z")
+
+
+Time = Annotated[AwareDatetime, PlainSerializer(_utc, return_type=str, when_used="json")]
+"""An aware instant; naive times are refused."""
+
+
+class Part(BaseModel):
+    """A piece of a fact's data. Unknown fields are kept out, so that old readers read new facts."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Fact(BaseModel):
+    """A fact that has happened.
+
+    A field may be added, with a default. A changed meaning is a new version of the type.
+    `id` and `sequence` are given by the fact's owner when it is recorded.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        alias_generator=AliasGenerator(validation_alias=_place),
+    )
+
+    key: ClassVar[str] = "request_id"
+    """The field facts of this kind are numbered by; it is the envelope's `subject`."""
+    type: str
+    id: UUID = UNNUMBERED
+    time: Time
+    sequence: int = Field(default=0, ge=0)
+    workspace: int = Field(default=0, ge=0)
+    traceparent: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+
+    @classmethod
+    def name(cls) -> str:
+        """The wire's name of this kind of fact, such as `trunkline.tickets.v1.opened`."""
+        return str(cls.model_fields["type"].default)
+
+    @property
+    def subject(self) -> str:
+        """The key's value: what the fact is about, and what it is numbered by."""
+        return str(getattr(self, self.key))
+
+    @property
+    def nats_subject(self) -> str:
+        """The subject it travels under: type, slot, key."""
+        key = self.subject
+        return f"{self.type}.{slot_of(key):02d}.{key}"
+
+    def numbered(self, sequence: int) -> Self:
+        """Give the same fact as its owner recorded it."""
+        return self.model_copy(
+            update={"sequence": sequence, "id": fact_id(self.type, self.subject, sequence)}
+        )
+
+    def body(self) -> bytes:
+        """The part of the wire form that does not depend on the number: time, context and data."""
+        whole = self.model_dump(mode="json", exclude_defaults=False)
+        doc: dict[str, Any] = {"time": whole["time"]}
+        if self.workspace:
+            doc["workspace"] = self.workspace
+        for name in ("traceparent", "correlationid", "causationid"):
+            if whole[name] is not None:
+                doc[name] = whole[name]
+        doc["data"] = {wire_name(f): v for f, v in whole.items() if f not in ENVELOPE}
+        return to_json(doc)
+
+    def wire(self) -> bytes:
+        """The whole wire form: CloudEvents 1.0, structured JSON."""
+        return splice(self.type, self.subject, self.sequence, self.body())
+
+
+def splice(type_: str, key: str, sequence: int, body: bytes) -> bytes:
+    """Put the envelope around a recorded body, without reading it: what is unreadable stays so, and visible."""
+    head = (
+        f'{{"specversion":"1.0","id":"{fact_id(type_, key, sequence)}",'
+        f'"source":"trunkline/{type_.split(".", 2)[1]}","type":"{type_}","subject":"{key}",'
+        f'"sequence":{sequence},"datacontenttype":"application/json",'
+    )
+    return head.encode() + body[1:]
+
+
+def of_key(field: str) -> Any:
+    """Declare the key's field: read from `data`, or else from the envelope's `subject`."""
+    return Field(validation_alias=AliasChoices(AliasPath("data", field), "subject"))
