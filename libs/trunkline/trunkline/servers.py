@@ -1,0 +1,396 @@
+"""The embedded servers: nats-server and PostgreSQL as direct children of this process, on 127.0.0.1.
+
+Synchronous and small. A child dies with the *thread* that started it (the kernel's parent-death signal), so start servers from a
+thread that lives as long as they should.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import psycopg
+
+from trunkline import places
+from trunkline.places import CannotStart
+
+__all__ = ["CannotStart", "Nats", "Postgres", "free_port", "spawn", "wait_for_port"]
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def spawn(
+    command: Sequence[str | Path], *, log: Path, dies_by: signal.Signals, **kwargs: Any
+) -> subprocess.Popen[bytes]:
+    """Start a child that gets `dies_by` when we die, in a process group of its own so that Ctrl-C reaches only us."""
+    parent = os.getpid()
+
+    def bound() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, dies_by)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # from 3.12: fork in a process with threads
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            process_group=0,
+            preexec_fn=bound,  # noqa: PLW1509  the only place after the change of user, which clears the signal
+            **kwargs,
+        )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, name: str, grace: float = 1.0) -> None:
+    """Refuse a port that stays taken; a predecessor gets a moment to leave."""
+    until = time.monotonic() + grace
+    while True:
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+                return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise CannotStart(f"port {port} for {name} is not free: {error.strerror}") from None
+        time.sleep(0.05)
+
+
+class _Server:
+    """What both servers share: a child process and its log."""
+
+    name: str
+    stop_signal: signal.Signals
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The server's own process."""
+        if self.process is None:
+            raise CannotStart(f"{self.name} has not been started")
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """Ask it to end, and insist when it does not."""
+        if self.process is None:
+            return
+        if self.alive:
+            self.process.send_signal(self.stop_signal)
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL)."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def start(self) -> Self:
+        """Start it and wait until it serves."""
+        raise AssertionError("each server knows how it starts")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _await(self, ready: Callable[[], bool], timeout: float = 30.0) -> bool:
+        """Wait until it serves; False when it ended instead."""
+        until = time.monotonic() + timeout
+        while self.alive:
+            if ready():
+                return True
+            if time.monotonic() > until:
+                self.stop()
+                raise CannotStart(
+                    f"{self.name} did not serve within {timeout:.0f} s; see {self.log}"
+                )
+            time.sleep(0.02)
+        return False
+
+    def _complaint(self, since: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(since)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        loud = [
+            line
+            for line in lines
+            if any(word in line for word in ("FATAL", "[FTL]", "ERROR", "nats-server:"))
+        ]
+        return (loud or lines or ["it said nothing"])[0 if loud else -1].strip()
+
+    def _written(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+
+class Postgres(_Server):
+    """PostgreSQL in the folder `data`, over TCP only, with scram for everybody. Port 0 takes a free one."""
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGINT  # a fast shutdown: sessions are ended, everything is on disk
+
+    def __init__(
+        self,
+        data: Path,
+        port: int,
+        password: str,
+        *,
+        bindir: Path | None = None,
+        log: Path | None = None,
+        sync: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(log or data.with_name(f"{data.name}.log"))
+        self.data, self.port, self.password = data, port, password
+        self._bindir, self._sync, self._settings = bindir, sync, dict(settings or {})
+
+    @property
+    def url(self) -> str:
+        """The superuser's address."""
+        return (
+            f"postgresql://postgres:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
+        )
+
+    def start(self) -> Self:
+        """Make the cluster if there is none, start the server and wait until it answers."""
+        home = places.place(self.data)
+        if not (home / "cluster").exists():
+            self._initdb(home)
+        chosen = self.port
+        for _ in range(40):
+            self.port = chosen or free_port()
+            wait_for_port(self.port, self.name)
+            since = self._written()
+            self._run(home)
+            if self._await(self._answers):
+                return self
+            complaint = self._complaint(since)
+            if not any(
+                word in complaint
+                for word in ("still in use", "already exists", "Address already in use")
+            ):
+                break
+            time.sleep(0.1)  # a predecessor's last processes are still leaving
+        raise CannotStart(f"PostgreSQL ended at once ({complaint}); see {self.log}")
+
+    def _binary(self, name: str) -> Path:
+        binary = (self._bindir or places.postgres_bin()) / name
+        if not binary.is_file():
+            raise CannotStart(f"PostgreSQL's {name} is missing: there is no {binary}")
+        return binary
+
+    def _environment(self, home: Path) -> dict[str, Any]:
+        return {
+            "cwd": home,
+            "env": {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            **places.servant(),
+        }
+
+    def _initdb(self, home: Path) -> None:
+        fresh, secret = home / "unfinished", home / "password"
+        shutil.rmtree(fresh, ignore_errors=True)
+        secret.touch(mode=0o600)
+        secret.write_text(self.password)
+        places.give(secret)
+        command = [
+            self._binary("initdb"),
+            "-D",
+            fresh,
+            "-U",
+            "postgres",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+        ]
+        command += [f"--pwfile={secret}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        try:
+            made = subprocess.run(
+                command + ([] if self._sync else ["--no-sync"]),
+                check=False,
+                capture_output=True,
+                text=True,
+                **self._environment(home),
+            )
+        finally:
+            secret.unlink()
+        if made.returncode:
+            reason = (made.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise CannotStart(f"initdb failed in {home}: {reason}")
+        fresh.rename(home / "cluster")
+
+    def _run(self, home: Path) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",  # a socket's path is too short for most data folders
+            "max_connections": "200",
+            "max_wal_size": "2GB",
+            "checkpoint_timeout": "15min",
+            "jit": "off",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            **self._settings,
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self.process = spawn(
+            [self._binary("postgres"), "-D", home / "cluster", *options],
+            log=self.log,
+            dies_by=self.stop_signal,
+            **self._environment(home),
+        )
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                self.stop()
+                raise CannotStart(
+                    f"PostgreSQL in {self.data} was made with another password"
+                ) from None
+            return False
+        return True
+
+
+class Nats(_Server):
+    """nats-server with the given configuration; its store and a copy of the configuration live in the folder `store`.
+
+    Ports of -1 are chosen by the server itself, so tests never race for one.
+    """
+
+    name = "nats-server"
+    stop_signal = signal.SIGTERM
+
+    def __init__(
+        self,
+        config: Path,
+        store: Path,
+        port: int = -1,
+        monitor_port: int = -1,
+        *,
+        binary: Path | None = None,
+        log: Path | None = None,
+    ) -> None:
+        super().__init__(log or store.with_name(f"{store.name}.log"))
+        self.config, self.store, self.port, self.monitor_port = config, store, port, monitor_port
+        self._binary = binary
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def monitor_url(self) -> str:
+        """Where /healthz and /jsz are."""
+        return f"http://127.0.0.1:{self.monitor_port}"
+
+    def start(self) -> Self:
+        """Start the server and wait until it is healthy; a restart keeps the ports it had."""
+        home = places.place(self.store)
+        for port in (self.port, self.monitor_port):
+            if port > 0:
+                wait_for_port(port, self.name)
+        since = self._written()
+        self._run(home)
+        if self._await(lambda: self._learnt(home) and self._healthy()):
+            return self
+        raise CannotStart(f"nats-server ended at once ({self._complaint(since)}); see {self.log}")
+
+    def reload(self) -> None:
+        """Make the running server read its configuration again."""
+        self._copy_config(places.place(self.store))
+        os.kill(self.pid, signal.SIGHUP)
+
+    def _copy_config(self, home: Path) -> Path:
+        try:
+            text = self.config.read_bytes()
+        except OSError as error:
+            raise CannotStart(
+                f"nats-server's configuration {self.config} is not there: {error.strerror}"
+            ) from None
+        copy = home / "nats-server.conf"
+        copy.touch(mode=0o600)
+        copy.write_bytes(text)
+        places.give(copy)
+        return copy
+
+    def _run(self, home: Path) -> None:
+        binary = self._binary or places.nats_server()
+        if not binary.is_file():
+            raise CannotStart(f"nats-server is missing: there is no {binary}")
+        config = self._copy_config(home)
+        for stale in home.glob("nats-server*_*.ports"):
+            stale.unlink()
+        command: list[str | Path] = [binary, "-c", config, "-a", "127.0.0.1", "-p", str(self.port)]
+        command += ["-m", str(self.monitor_port), "-sd", home, "--ports_file_dir", home]
+        self.process = spawn(
+            command,
+            log=self.log,
+            dies_by=self.stop_signal,
+            cwd=home,
+            env={
+                "PATH": os.defpath,
+                "GOMEMLIMIT": os.environ.get("GOMEMLIMIT", "192MiB"),
+                "TZ": "UTC",
+            },
+            **places.servant(),
+        )
+
+    def _learnt(self, home: Path) -> bool:
+        """Read the ports the server chose."""
+        ports = next(home.glob(f"*_{self.pid}.ports"), None)
+        if ports is None:
+            return False
+        with contextlib.suppress(json.JSONDecodeError):  # half written
+            told: dict[str, list[str]] = json.loads(ports.read_bytes())
+            self.port, self.monitor_port = _port(told["nats"]), _port(told["monitoring"])
+            return True
+        return False
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=2) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def _port(urls: Iterable[str]) -> int:
+    return urlsplit(next(iter(urls))).port or 0

@@ -1,0 +1,100 @@
+"""The embedded servers start, end, crash and come back, also where `nobody` may not go."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from trunkline import places
+from trunkline.servers import CannotStart, Nats, Postgres
+
+CONFIG = "jetstream { sync_interval: always }\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """A folder only its owner may enter."""
+    tmp_path.chmod(0o700)
+    yield tmp_path
+    for home in ("nats", "postgres"):
+        places.abandon(tmp_path / home)
+
+
+@pytest.fixture
+def config(data: Path) -> Path:
+    file = data / "nats.conf"
+    file.write_text(CONFIG)
+    return file
+
+
+def test_nats_keeps_its_ports_and_its_store_over_a_crash(data: Path, config: Path) -> None:
+    with Nats(config, data / "nats") as nats:
+        before, ports = nats.pid, (nats.port, nats.monitor_port)
+        nats.kill()
+        assert not nats.alive
+        nats.start()
+
+        assert nats.pid != before
+        assert (nats.port, nats.monitor_port) == ports
+        assert (data / "nats" / "jetstream").is_dir()
+    assert nats.process is not None
+    assert nats.process.returncode == 0
+
+
+def test_postgres_keeps_what_it_committed_over_a_crash(data: Path) -> None:
+    with Postgres(data / "postgres", 0, "s3cret/@:", sync=False) as postgres:
+        with psycopg.connect(postgres.url) as db:
+            db.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        postgres.kill()
+        postgres.start()
+        with psycopg.connect(postgres.url) as db:
+            kept = db.execute("SELECT one, current_setting('fsync') FROM kept").fetchone()
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(postgres.url.replace("s3cret", "wrong"))
+
+        assert kept == (1, "on")
+    assert postgres.process is not None
+    assert postgres.process.returncode == 0
+
+
+def test_a_removed_store_is_an_empty_one(data: Path, config: Path) -> None:
+    with Nats(config, data / "nats"):
+        first = (data / "nats").resolve()
+        stat = first.stat()
+    subprocess.run(["rm", "-rf", data / "nats"], check=True)
+    with Nats(config, data / "nats"):
+        second = (data / "nats").resolve()
+
+    assert stat.st_mode & 0o777 == 0o700
+    assert stat.st_uid != 0
+    assert (data / "nats").is_symlink() == (os.geteuid() == 0)
+    assert os.geteuid() != 0 or (second != first and not first.exists())
+
+
+def test_a_taken_port_is_one_clear_line(data: Path, config: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            CannotStart, match=f"^port {port} for nats-server is not free: Address already in use$"
+        ):
+            Nats(config, data / "nats", port=port).start()
+
+
+def test_a_missing_binary_is_one_clear_line(data: Path, config: Path) -> None:
+    with pytest.raises(CannotStart, match="^nats-server is missing: "):
+        Nats(config, data / "nats", binary=data / "nothing").start()
+    with pytest.raises(CannotStart, match="^PostgreSQL's initdb is missing: "):
+        Postgres(data / "postgres", 0, "x", bindir=data).start()
+
+
+def test_a_bad_configuration_is_one_clear_line(data: Path, config: Path) -> None:
+    config.write_text("jetstream { no_such_key: 1 }")
+    with pytest.raises(CannotStart, match="no_such_key") as told:
+        Nats(config, data / "nats").start()
+
+    assert "\n" not in str(told.value)
