@@ -1,7 +1,8 @@
-"""The embedded servers: nats-server and PostgreSQL as direct children of this process, on 127.0.0.1.
+"""The embedded servers: nats-server and PostgreSQL as direct children, on 127.0.0.1.
 
-Synchronous and small. A child dies with the *thread* that started it (the kernel's parent-death signal), so start servers from a
-thread that lives as long as they should.
+A child dies with the *thread* that started it (the kernel's parent-death signal), so start servers
+from a thread that lives as long as they should. Both servers stand in one file because they share
+most of it; that makes it long.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,13 +32,17 @@ from trunkline.places import CannotStart
 __all__ = ["CannotStart", "Nats", "Postgres", "free_port", "spawn", "wait_for_port"]
 
 _PR_SET_PDEATHSIG = 1
+_STORE_DIR = re.compile(rb'\bstore_dir\s*[:=]?\s*(?:"[^"]*"|[^\s,}]+),?')
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def spawn(
     command: Sequence[str | Path], *, log: Path, dies_by: signal.Signals, **kwargs: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a child that gets `dies_by` when we die, in a process group of its own so that Ctrl-C reaches only us."""
+    """Start a child that gets `dies_by` when we die.
+
+    It has a process group of its own, so that Ctrl-C reaches only us.
+    """
     parent = os.getpid()
 
     def bound() -> None:
@@ -46,9 +52,8 @@ def spawn(
 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # from 3.12: fork in a process with threads
+        # from 3.12 on: a fork in a process with threads
+        warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -161,7 +166,7 @@ class _Server:
 
 
 class Postgres(_Server):
-    """PostgreSQL in the folder `data`, over TCP only, with scram for everybody. Port 0 takes a free one."""
+    """PostgreSQL in the folder `data`, over TCP with scram only. Port 0 takes a free one."""
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # a fast shutdown: sessions are ended, everything is on disk
@@ -229,7 +234,7 @@ class Postgres(_Server):
         secret.touch(mode=0o600)
         secret.write_text(self.password)
         places.give(secret)
-        command = [
+        command: list[str | Path] = [
             self._binary("initdb"),
             "-D",
             fresh,
@@ -289,9 +294,10 @@ class Postgres(_Server):
 
 
 class Nats(_Server):
-    """nats-server with the given configuration; its store and a copy of the configuration live in the folder `store`.
+    """nats-server with the given configuration, copied into the folder of its store.
 
-    Ports of -1 are chosen by the server itself, so tests never race for one.
+    A `store_dir` in the configuration gives way to that folder. Ports of -1 are chosen by the server
+    itself, so tests never race for one.
     """
 
     name = "nats-server"
@@ -347,7 +353,7 @@ class Nats(_Server):
             ) from None
         copy = home / "nats-server.conf"
         copy.touch(mode=0o600)
-        copy.write_bytes(text)
+        copy.write_bytes(_STORE_DIR.sub(b"", text))
         places.give(copy)
         return copy
 
