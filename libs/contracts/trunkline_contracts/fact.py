@@ -1,6 +1,6 @@
-"""The one shape every fact has: a CloudEvents 1.0 envelope on the wire, one flat frozen class in Python."""
+"""The one shape of every fact: a CloudEvents 1.0 envelope on the wire, a flat class in Python."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID, uuid5
 from zlib import crc32
@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import to_json
 
 SLOTS = 16
-"""How many slots the keys of a stream are spread over. Part of every subject, so it never changes."""
+"""How many slots a stream's keys are spread over. Part of every subject, so it never changes."""
 
 NAMESPACE = UUID("6f1c6f4e-9a55-5e0b-8d0f-5b7a3a0c7e21")
 """The root of every id Trunkline derives; see `fact_id` and `trunkline_contracts.ids`."""
@@ -35,7 +35,7 @@ _RENAMED = {"from_": "from", "request_type": "type"}
 
 
 def wire_name(field: str) -> str:
-    """Give a Python field's name inside `data` on the wire (`from_` is `from`, `request_type` is `type`)."""
+    """Give a field's name inside `data` (`from_` is `from`, `request_type` is `type`)."""
     return _RENAMED.get(field, field)
 
 
@@ -49,17 +49,17 @@ def slot_of(key: str) -> int:
 
 
 def fact_id(type_: str, key: str, sequence: int) -> UUID:
-    """Derive a fact's id; the same fact told twice has the same id.
-
-    >>> str(fact_id("trunkline.sla.v1.target_met", "k", 1)) == str(fact_id("trunkline.sla.v1.target_set", "k", 1))
-    True
-    """
+    """Derive a fact's id from its owner, key and number; told twice, it has the same id."""
     service = type_.split(".", 2)[1]
     return uuid5(NAMESPACE, f"{service}:{key}:{sequence}")
 
 
 def _utc(value: datetime) -> str:
-    return value.isoformat().replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _quoted(value: str | None) -> str | None:
+    return None if value is None else to_json(value).decode()
 
 
 Time = Annotated[AwareDatetime, PlainSerializer(_utc, return_type=str, when_used="json")]
@@ -83,11 +83,14 @@ class Fact(BaseModel):
         frozen=True,
         extra="ignore",
         populate_by_name=True,
-        alias_generator=AliasGenerator(validation_alias=_place),
+        alias_generator=AliasGenerator(validation_alias=_place, serialization_alias=wire_name),
     )
 
     key: ClassVar[str] = "request_id"
     """The field facts of this kind are numbered by; it is the envelope's `subject`."""
+    unsaid: ClassVar[frozenset[str]] = frozenset()
+    """Fields `data` leaves out, because the envelope already says them."""
+    _beside: ClassVar[set[str]] = set(ENVELOPE)
     type: str
     id: UUID = UNNUMBERED
     time: Time
@@ -121,15 +124,26 @@ class Fact(BaseModel):
 
     def body(self) -> bytes:
         """The part of the wire form that does not depend on the number: time, context and data."""
-        whole = self.model_dump(mode="json", exclude_defaults=False)
-        doc: dict[str, Any] = {"time": whole["time"]}
-        if self.workspace:
-            doc["workspace"] = self.workspace
-        for name in ("traceparent", "correlationid", "causationid"):
-            if whole[name] is not None:
-                doc[name] = whole[name]
-        doc["data"] = {wire_name(f): v for f, v in whole.items() if f not in ENVELOPE}
-        return to_json(doc)
+        context = "".join(
+            f'"{name}":{value},'
+            for name, value in (
+                ("workspace", self.workspace or None),
+                ("traceparent", _quoted(self.traceparent)),
+                ("correlationid", _quoted(self.correlationid)),
+                ("causationid", _quoted(self.causationid)),
+            )
+            if value is not None
+        )
+        head = f'{{"time":"{_utc(self.time)}",{context}"data":'
+        return head.encode() + self._data() + b"}"
+
+    def _data(self) -> bytes:
+        return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude=self._beside)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Settle once which fields travel beside `data`."""
+        cls._beside = set(ENVELOPE | cls.unsaid)
 
     def wire(self) -> bytes:
         """The whole wire form: CloudEvents 1.0, structured JSON."""
@@ -137,7 +151,7 @@ class Fact(BaseModel):
 
 
 def splice(type_: str, key: str, sequence: int, body: bytes) -> bytes:
-    """Put the envelope around a recorded body, without reading it: what is unreadable stays so, and visible."""
+    """Put the envelope around a recorded body without reading it: what is unreadable stays visible."""
     head = (
         f'{{"specversion":"1.0","id":"{fact_id(type_, key, sequence)}",'
         f'"source":"trunkline/{type_.split(".", 2)[1]}","type":"{type_}","subject":"{key}",'
@@ -147,5 +161,8 @@ def splice(type_: str, key: str, sequence: int, body: bytes) -> bytes:
 
 
 def of_key(field: str) -> Any:
-    """Declare the key's field: read from `data`, or else from the envelope's `subject`."""
+    """Declare the key's field, as in `Annotated[UUID, of_key("request_id")]`.
+
+    It is read from `data`, or else from the envelope's `subject`.
+    """
     return Field(validation_alias=AliasChoices(AliasPath("data", field), "subject"))

@@ -1,0 +1,24 @@
+"""The one rule by which ids are derived from what the outside world calls things."""
+
+from uuid import UUID, uuid5
+
+from trunkline_contracts.fact import NAMESPACE
+
+
+def contact_id(channel: str, account: str, address: str) -> UUID:
+    """Derive the id of whoever has this address (chat, phone, e-mail) at a channel's account."""
+    return _derived("contact", channel, account, address)
+
+
+def conversation_key(channel: str, account: str, conversation: str) -> str:
+    """Derive the key of a conversation from its platform's name for it; it names nobody."""
+    return str(_derived("conversation", channel, account, conversation))
+
+
+def message_id(channel: str, account: str, external_id: str) -> UUID:
+    """Derive a message's id from the platform's; however often delivered, it is one message."""
+    return _derived("message", channel, account, external_id)
+
+
+def _derived(kind: str, *names: str) -> UUID:
+    return uuid5(NAMESPACE, "\n".join((kind, *names)))

@@ -1,0 +1,65 @@
+"""What facts are made of: contacts, messages, attachments, and the words they choose from."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from trunkline_contracts.fact import Fact, Part, Time, of_key
+
+Token = Annotated[str, Field(pattern=r'^[^\s.*>"\\\x00-\x1f\x7f]{1,200}$')]
+"""A name that fits into one token of a NATS subject: no dots, spaces, wildcards or quotes."""
+
+Fields = dict[str, Any]
+"""A topic's own fields: the workspace's field id and a JSON value."""
+
+TopicBy = Literal["client", "triage", "none"]
+"""Who named the topic."""
+
+Presence = Literal["online", "busy", "away", "offline"]
+"""What an operator is at the moment; only `online` is given work."""
+
+Mode = Literal["auto", "claim", "offer", "sticky", "transfer"]
+"""How a request came to its operator."""
+
+Clock = Literal["FRT", "NRT", "TTR", "TIS", "ACCEPT"]
+"""First response, next response, time to resolution, time in status, time to accept."""
+
+DeliveryState = Literal["sent", "delivered", "read", "failed"]
+"""How far a message to a customer has come."""
+
+
+class Contact(Part):
+    """The customer, as one channel's account knows them; `ids.contact_id` derives the id."""
+
+    id: UUID
+    name: str | None = None
+    address: str | None = None
+    language: str | None = None
+
+
+class Attachment(Part):
+    """Something that came with a message, by reference."""
+
+    name: str | None = None
+    content_type: str | None = None
+    size: int | None = None
+    url: str | None = None
+    external_id: str | None = None
+
+
+class Message(Part):
+    """What a customer or an operator wrote."""
+
+    id: UUID
+    text: str
+    html: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    sent_at: Time
+    external_id: str | None = None
+
+
+class RequestFact(Fact):
+    """A fact about one request."""
+
+    request_id: Annotated[UUID, of_key("request_id")]
