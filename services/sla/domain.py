@@ -1,0 +1,330 @@
+"""The promised times of one request: a pure fold of its facts, in `sequence`, under one policy. No I/O.
+
+A clock counts the working seconds of its spans. What makes it breached is the facts alone: a span
+that ends after the deadline, or a certain instant past it. Noticing (`notice`) only says so early, so a
+fact that is heard late and disproves a breach restates it. Longer than most domains, because the whole
+table of what starts and stops which clock stands here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+from trunkline_contracts import (
+    AssigneeChanged,
+    Closed,
+    Fact,
+    Merged,
+    MessageAdded,
+    Opened,
+    Paused,
+    ReplySent,
+    Restated,
+    Resumed,
+    StatusChanged,
+    TargetBreached,
+    TargetCancelled,
+    TargetMet,
+    TargetSet,
+    TargetsRestated,
+    TargetWarned,
+)
+
+from sla.calendars import Calendar
+
+HEARD: frozenset[type[Fact]] = frozenset(
+    {Opened, ReplySent, MessageAdded, AssigneeChanged, StatusChanged, Paused, Resumed, Closed, Merged}
+)
+"""The facts of a request that move its clocks."""
+
+GRACE = timedelta(seconds=0.5)
+"""How long after a deadline everything published must be known before the breach is certain."""
+
+RESTATED = "a fact heard later shows that the deadline was kept until then"
+NOT_NEEDED = "the request ended before"
+
+
+State = Literal["running", "paused", "met", "breached", "cancelled"]
+
+
+class Measure(StrEnum):
+    """What a clock measures."""
+
+    FRT = "FRT"
+    NRT = "NRT"
+    TTR = "TTR"
+    TIS = "TIS"
+    ACCEPT = "ACCEPT"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Targets in seconds per measure, fractions at which to warn, and which reading of NRT holds."""
+
+    name: str
+    calendar: Calendar
+    targets: dict[Measure, float]
+    match: dict[str, frozenset[str]] = field(default_factory=dict)
+    warn: tuple[float, ...] = ()
+    restart_nrt: bool = False
+
+    def fits(self, opened: Opened) -> bool:
+        """Tell whether a request opened like this is promised these targets."""
+        return all(
+            str(opened.request_type if name == "type" else getattr(opened, name, None)) in allowed
+            for name, allowed in self.match.items()
+        )
+
+
+@dataclass(slots=True)
+class Clock:
+    """One promise and how much of it is used. `since` is None while it does not count."""
+
+    measure: Measure
+    target: float
+    started_at: datetime
+    since: datetime | None = None
+    due_at: datetime | None = None
+    spent: float = 0.0
+    stopped_at: datetime | None = None
+    breached: bool = False
+    cancelled: bool = False
+    warned: int = 0
+    wake_at: datetime | None = None
+
+    @property
+    def state(self) -> State:
+        """Say it in the one word people see; a promise broken stays broken."""
+        if self.breached:
+            return "breached"
+        if self.cancelled:
+            return "cancelled"
+        if self.stopped_at is not None:
+            return "met"
+        return "paused" if self.since is None else "running"
+
+    @property
+    def over(self) -> bool:
+        """Tell whether nothing can change any more."""
+        return self.cancelled or self.stopped_at is not None
+
+    def elapsed(self, now: datetime, calendar: Calendar) -> float:
+        """Count the working seconds used by now."""
+        return self.spent + (calendar.elapsed(self.since, now) if self.since else 0.0)
+
+
+@dataclass(slots=True)
+class Request:
+    """What the clocks of one request need to remember of it."""
+
+    id: UUID
+    policy: str
+    workspace: int
+    sequence: int = 0
+    answered: bool = False
+    paused: bool = False
+    clocks: dict[Measure, Clock] = field(default_factory=dict)
+
+
+def choose(policies: Iterable[Policy], opened: Opened) -> Policy | None:
+    """Give the first policy that fits; without one nothing is promised."""
+    return next((policy for policy in policies if policy.fits(opened)), None)
+
+
+class Fold:
+    """The fold of one request's facts; `said` gathers what follows from them."""
+
+    def __init__(self, request: Request, policy: Policy, now: datetime) -> None:
+        self.request = request
+        self.policy = policy
+        self.calendar = policy.calendar
+        self.now = now
+        self.said: list[Fact] = []
+        self._disproved: list[Clock] = []
+
+    def hear(self, fact: Fact) -> None:
+        """Apply one fact. Hearing it twice changes nothing."""
+        if fact.sequence <= self.request.sequence:
+            return
+        self.request.sequence = fact.sequence
+        said = len(self.said)
+        self._apply(fact, fact.time)
+        self._restate(said)
+
+    def _apply(self, fact: Fact, at: datetime) -> None:
+        match fact:
+            case Opened():
+                self._start((Measure.FRT, Measure.TTR, Measure.ACCEPT, Measure.TIS), at)
+            case ReplySent():
+                self.request.answered = True
+                self._stop((Measure.FRT, Measure.NRT), at)
+            case MessageAdded():
+                self._message(at)
+            case AssigneeChanged() if fact.to is not None:
+                self._stop((Measure.ACCEPT,), at)
+            case StatusChanged():
+                self._stop((Measure.TIS,), at)
+                self._start((Measure.TIS,), at)
+            case Paused() | Resumed():
+                self._pause(isinstance(fact, Paused), at)
+            case Closed():
+                self._stop((Measure.TTR, Measure.TIS), at)
+                self._each(self._cancel, at)
+            case Merged():
+                self._each(self._cancel, at)
+            case _:
+                pass
+
+    def notice(self, certain: datetime) -> None:
+        """Warn of and breach whatever is certain by now: of several warnings passed only the last is said."""
+        for clock in self.request.clocks.values():
+            if clock.wake_at is None or clock.wake_at > certain or clock.due_at is None:
+                continue
+            if clock.due_at + GRACE <= certain:
+                self._breach(clock, clock.due_at)
+            else:
+                self._warn(clock, clock.due_at, certain)
+            self._plan(clock)
+
+    def _start(self, measures: Sequence[Measure], at: datetime) -> None:
+        for measure in measures:
+            if (target := self.policy.targets.get(measure)) is not None:
+                clock = Clock(measure, target, at)
+                self.request.clocks[measure] = clock
+                self._run(clock, at)
+                self._set(clock)
+
+    def _set(self, clock: Clock) -> None:
+        due = clock.due_at or self.calendar.due(clock.started_at, clock.target)
+        self.said.append(
+            TargetSet(
+                **self._of(clock),
+                target=clock.target,
+                started_at=clock.started_at,
+                due_at=due,
+                policy=self.policy.name,
+                calendar=self.calendar.name,
+            )
+        )
+
+    def _message(self, at: datetime) -> None:
+        """A customer's message starts NRT once the first answer was given; a further one may restart it."""
+        if not self.request.answered:
+            return
+        clock = self.request.clocks.get(Measure.NRT)
+        waits = clock is not None and not clock.over
+        if not waits or (self.policy.restart_nrt and clock is not None and not clock.breached):
+            self._start((Measure.NRT,), at)
+
+    def _run(self, clock: Clock, at: datetime) -> None:
+        if self.request.paused:
+            return
+        clock.since = max(at, clock.started_at)
+        if not clock.breached:
+            clock.due_at = self.calendar.due(clock.since, clock.target - clock.spent)
+        self._plan(clock)
+
+    def _halt(self, clock: Clock, at: datetime) -> None:
+        """End the span: only now is it certain whether the deadline was kept until here."""
+        if clock.since is None or clock.due_at is None:
+            return
+        clock.spent += self.calendar.elapsed(clock.since, at)
+        clock.wake_at = None
+        clock.since = None
+        if at > clock.due_at:
+            self._breach(clock, clock.due_at)
+        elif clock.breached:
+            clock.breached = False
+            self._disproved.append(clock)
+
+    def _stop(self, measures: Sequence[Measure], at: datetime) -> None:
+        for measure in measures:
+            clock = self.request.clocks.get(measure)
+            if clock is None or clock.over:
+                continue
+            self._halt(clock, at)
+            clock.stopped_at = max(at, clock.started_at)
+            if not clock.breached:
+                due = clock.due_at or self.calendar.due(at, clock.target - clock.spent)
+                self.said.append(TargetMet(**self._of(clock), elapsed=clock.spent, due_at=due))
+
+    def _pause(self, paused: bool, at: datetime) -> None:
+        if paused == self.request.paused:
+            return
+        self.request.paused = paused
+        self._each(self._rest if paused else self._resume, at)
+
+    def _resume(self, clock: Clock, at: datetime) -> None:
+        """Count again; the deadline moved, so it is set again."""
+        self._run(clock, at)
+        if not clock.breached:
+            self._set(clock)
+
+    def _rest(self, clock: Clock, at: datetime) -> None:
+        self._halt(clock, at)
+        if not clock.breached:
+            clock.due_at = None
+
+    def _cancel(self, clock: Clock, at: datetime) -> None:
+        self._halt(clock, at)
+        clock.cancelled, clock.stopped_at = True, at
+        if not clock.breached:
+            self.said.append(TargetCancelled(**self._of(clock), reason=NOT_NEEDED))
+
+    def _each(self, do: Callable[[Clock, datetime], None], at: datetime) -> None:
+        for clock in self.request.clocks.values():
+            if not clock.over:
+                do(clock, at)
+
+    def _breach(self, clock: Clock, due_at: datetime) -> None:
+        if clock.breached:
+            return
+        clock.breached, clock.warned = True, len(self.policy.warn)
+        self.said.append(TargetBreached(**self._of(clock), due_at=due_at, noticed_at=self.now))
+
+    def _warn(self, clock: Clock, due_at: datetime, certain: datetime) -> None:
+        passed = clock.warned
+        while passed < len(self.policy.warn) and self._warning(clock, passed) <= certain:
+            passed += 1
+        if passed > clock.warned:
+            clock.warned = passed
+            fraction = self.policy.warn[passed - 1]
+            self.said.append(TargetWarned(**self._of(clock), fraction=fraction, due_at=due_at))
+
+    def _warning(self, clock: Clock, number: int) -> datetime:
+        used = clock.target * self.policy.warn[number] - clock.spent
+        return self.calendar.due(clock.since or clock.started_at, used)
+
+    def _plan(self, clock: Clock) -> None:
+        """Say when to look at the clock again: at its next warning, or once its deadline is certain."""
+        clock.wake_at = None
+        if clock.since is None or clock.due_at is None or clock.breached:
+            return
+        warns = clock.warned < len(self.policy.warn)
+        clock.wake_at = self._warning(clock, clock.warned) if warns else clock.due_at + GRACE
+
+    def _restate(self, place: int) -> None:
+        """Correct what was said too early, before anything else, now that the clocks stand as they do."""
+        if self._disproved:
+            targets = tuple(
+                Restated(
+                    clock=clock.measure.value,
+                    state=clock.state,
+                    started_at=clock.started_at,
+                    due_at=clock.due_at,
+                    stopped_at=clock.stopped_at,
+                    elapsed=clock.spent,
+                )
+                for clock in self._disproved
+            )
+            restated = TargetsRestated(
+                time=self.now, request_id=self.request.id, targets=targets, reason=RESTATED
+            )
+            self.said.insert(place, restated)
+            self._disproved.clear()
+
+    def _of(self, clock: Clock) -> dict[str, Any]:
+        return {"time": self.now, "request_id": self.request.id, "clock": clock.measure.value}

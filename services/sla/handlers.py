@@ -1,0 +1,75 @@
+"""What sla does with what it hears: folds a batch of facts into clocks, and notices what time brings."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from chassis.reader import Reader
+from chassis.tx import Tx
+from trunkline_contracts import Fact, Opened, RequestFact
+
+from sla import store
+from sla.domain import HEARD, Fold, Policy, Request, choose
+
+AT_ONCE = 2000
+"""How many requests one round of the timer takes; it comes round four times a second."""
+
+Policies = Callable[[int], Sequence[Policy]]
+"""Gives the policies of a workspace version."""
+
+
+class Clocks:
+    """The clocks of every request, kept by facts and by time."""
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+
+    async def hear(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
+        """Fold a batch. A request that no policy fits has no clocks, and its facts are nothing to us."""
+        desk = await store.load(tx, (fact.request_id for fact in facts))
+        for fact in facts:
+            if isinstance(fact, Opened) and fact.request_id not in desk.requests:
+                self._open(desk, fact)
+            if (request := desk.requests.get(fact.request_id)) is not None:
+                fold = Fold(request, self._policy(request), tx.now)
+                fold.hear(fact)
+                tx.say(*fold.said, cause=fact)
+        await store.save(tx, desk)
+
+    async def notice(self, tx: Tx, certain: datetime) -> None:
+        """Warn of and breach what is due: everything published until `certain` is known."""
+        due = await store.waking(tx, certain, AT_ONCE)
+        if not due:
+            return
+        desk = await store.load(tx, due)
+        for request in desk.requests.values():
+            fold = Fold(request, self._policy(request), tx.now)
+            fold.notice(certain)
+            tx.say(*fold.said)
+        await store.save(tx, desk)
+
+    def _open(self, desk: store.Desk, opened: Opened) -> None:
+        policy = choose(self._policies(opened.workspace), opened)
+        if policy is not None:
+            request = Request(opened.request_id, policy.name, opened.workspace)
+            desk.requests[opened.request_id] = request
+
+    def _policy(self, request: Request) -> Policy:
+        return policy_of(self._policies, request.workspace, request.policy)
+
+
+def policy_of(policies: Policies, version: int, name: str) -> Policy:
+    """Give a policy as it stood in a version."""
+    return next(policy for policy in policies(version) if policy.name == name)
+
+
+async def pass_by(_: Tx, __: Sequence[Fact]) -> None:
+    """Presence does not move a clock yet: only the position is kept, so nothing is missed later."""
+
+
+def readers(policies: Policies) -> list[Reader]:
+    """What sla hears."""
+    clocks = Clocks(policies)
+    return [
+        Reader("TICKETS", clocks.hear, hears=HEARD, tick=clocks.notice),
+        Reader("ROUTING", pass_by, hears=frozenset()),
+    ]

@@ -1,0 +1,315 @@
+"""The clocks of one request, as a pure fold of its facts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+from sla.calendars import Calendar
+from sla.domain import GRACE, Fold, Measure, Policy, Request, choose
+from trunkline_contracts import (
+    NAMESPACE,
+    AssigneeChanged,
+    Closed,
+    Contact,
+    Fact,
+    Message,
+    MessageAdded,
+    Opened,
+    Paused,
+    ReplySent,
+    Resumed,
+    TargetBreached,
+    TargetCancelled,
+    TargetMet,
+    TargetSet,
+    TargetsRestated,
+    TargetWarned,
+)
+
+T0 = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+ID = uuid5(NAMESPACE, "a request")
+CONTACT = Contact(id=uuid5(NAMESPACE, "olha"), address="77")
+POLICY = Policy(
+    name="standard",
+    calendar=Calendar("always"),
+    targets={Measure.FRT: 900, Measure.NRT: 1800, Measure.TTR: 28800, Measure.ACCEPT: 300},
+    warn=(0.5, 0.8),
+)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+class Life:
+    """A request whose facts come one after another."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.policy = policy
+        self.request = Request(ID, policy.name, 1)
+        self.facts: list[Fact] = []
+
+    def hear(self, fact: Fact, now: float | None = None) -> list[Fact]:
+        self.facts.append(fact)
+        fold = Fold(self.request, self.policy, fact.time if now is None else at(now))
+        fold.hear(fact)
+        return fold.said
+
+    def say(self, kind: type[Fact], seconds: float, *, now: float | None = None, **data: Any) -> list[Fact]:
+        number = len(self.facts) + 1
+        return self.hear(kind(time=at(seconds), sequence=number, request_id=ID, **data), now)
+
+    def notice(self, certain: float) -> list[Fact]:
+        fold = Fold(self.request, self.policy, at(certain))
+        fold.notice(at(certain))
+        return fold.said
+
+    def states(self) -> dict[str, str]:
+        return {clock.measure.value: clock.state for clock in self.request.clocks.values()}
+
+    def open(self) -> list[Fact]:
+        return self.say(
+            Opened, 0, request_type="chat", channel="telegram", account="main", contact=CONTACT,
+            topic="billing", priority="medium", status="new", message=message("hello"),
+        )
+
+    def reply(self, seconds: float, **more: Any) -> list[Fact]:
+        return self.say(
+            ReplySent, seconds, message=message(f"answer {seconds}"), by="anna", channel="telegram",
+            account="main", contact=CONTACT, **more,
+        )
+
+    def assign(self, seconds: float) -> list[Fact]:
+        return self.say(AssigneeChanged, seconds, to="anna", mode="auto", epoch=1)
+
+    def write(self, seconds: float) -> list[Fact]:
+        return self.say(MessageAdded, seconds, message=message(f"more {seconds}"))
+
+    def close(self, seconds: float, **more: Any) -> list[Fact]:
+        return self.say(Closed, seconds, resolution="done", by="operator", status="closed", **more)
+
+
+def message(text: str) -> Message:
+    return Message(id=uuid5(NAMESPACE, text), text=text, sent_at=T0)
+
+
+def kinds(said: list[Fact]) -> list[tuple[type[Fact], str]]:
+    return [(type(fact), getattr(fact, "clock", "")) for fact in said]
+
+
+def test_opening_sets_what_the_policy_promises() -> None:
+    said = Life().open()
+
+    assert kinds(said) == [(TargetSet, "FRT"), (TargetSet, "TTR"), (TargetSet, "ACCEPT")]
+    assert [fact.due_at for fact in said if isinstance(fact, TargetSet)] == [at(900), at(28800), at(300)]
+
+
+def test_a_good_life_meets_every_promise() -> None:
+    life = Life()
+    life.open()
+
+    assert kinds(life.assign(10)) == [(TargetMet, "ACCEPT")]
+    [met] = life.reply(60)
+    assert isinstance(met, TargetMet)
+    assert (met.clock, met.elapsed, met.due_at) == ("FRT", 60.0, at(900))
+    assert kinds(life.write(100)) == [(TargetSet, "NRT")]
+    assert kinds(life.reply(160)) == [(TargetMet, "NRT")]
+    assert kinds(life.close(200)) == [(TargetMet, "TTR")]
+    assert life.states() == {"FRT": "met", "TTR": "met", "ACCEPT": "met", "NRT": "met"}
+
+
+def test_hearing_a_fact_twice_changes_nothing() -> None:
+    life = Life()
+    life.open()
+    life.reply(60)
+
+    assert [life.hear(fact) for fact in list(life.facts)] == [[], []]
+
+
+def test_a_deadline_is_breached_once_when_it_is_certain_and_never_before() -> None:
+    life = Life()
+    life.open()
+    life.assign(1)
+    life.notice(850)
+
+    assert life.notice(900) == []
+    assert life.notice(900.49) == []
+    [breach] = life.notice(900.5)
+    assert isinstance(breach, TargetBreached)
+    assert (breach.clock, breach.due_at, breach.noticed_at) == ("FRT", at(900), at(900.5))
+    assert life.notice(2000) == []
+    assert life.reply(2000) == []
+    assert life.states()["FRT"] == "breached"
+    assert life.request.clocks[Measure.FRT].stopped_at == at(2000)
+
+
+def test_a_reply_after_the_deadline_breaches_it_though_no_timer_ran() -> None:
+    life = Life()
+    life.open()
+
+    [breach] = life.reply(1000)
+    assert isinstance(breach, TargetBreached)
+    assert breach.due_at == at(900)
+
+
+def test_a_reply_at_the_deadline_itself_keeps_the_promise() -> None:
+    life = Life()
+    life.open()
+
+    assert kinds(life.reply(900)) == [(TargetMet, "FRT")]
+
+
+def test_a_fact_heard_late_disproves_the_breach() -> None:
+    life = Life()
+    life.open()
+    life.assign(1)
+    life.notice(901)
+
+    restated, met = life.reply(890, now=905)
+    assert isinstance(restated, TargetsRestated)
+    assert [(t.clock, t.state, t.elapsed) for t in restated.targets] == [("FRT", "met", 890.0)]
+    assert isinstance(met, TargetMet)
+    assert life.states()["FRT"] == "met"
+
+
+def test_a_pause_heard_late_disproves_it_too() -> None:
+    life = Life()
+    life.open()
+    life.assign(1)
+    life.notice(901)
+
+    [restated] = life.say(Paused, 890, now=905, by="anna")
+    assert isinstance(restated, TargetsRestated)
+    assert [t.state for t in restated.targets] == ["paused"]
+    life.say(Resumed, 2000, by="anna")
+    assert life.request.clocks[Measure.FRT].due_at == at(2010)
+    [breach] = life.notice(2011)
+    assert isinstance(breach, TargetBreached)
+    assert breach.due_at == at(2010)
+
+
+def test_warnings_come_once_each_and_only_the_last_when_several_passed() -> None:
+    life = Life()
+    life.open()
+    life.assign(1)
+
+    assert life.notice(449) == []
+    [warned] = life.notice(450)
+    assert isinstance(warned, TargetWarned)
+    assert (warned.clock, warned.fraction, warned.due_at) == ("FRT", 0.5, at(900))
+    assert life.notice(700) == []
+    [warned] = life.notice(720)
+    assert isinstance(warned, TargetWarned)
+    assert warned.fraction == 0.8
+
+    other = Life()
+    other.open()
+    other.assign(1)
+    [warned] = other.notice(800)
+    assert isinstance(warned, TargetWarned)
+    assert warned.fraction == 0.8
+
+
+def test_after_a_long_absence_only_the_breach_is_told() -> None:
+    life = Life()
+    life.open()
+
+    assert kinds(life.notice(100_000)) == [
+        (TargetBreached, "FRT"), (TargetBreached, "TTR"), (TargetBreached, "ACCEPT")
+    ]
+
+
+def test_a_pause_moves_the_deadline_by_its_length() -> None:
+    life = Life()
+    life.open()
+    life.assign(1)
+    life.say(Paused, 300, by="anna")
+
+    assert life.states()["FRT"] == "paused"
+    assert life.notice(5000) == []
+    assert kinds(life.say(Resumed, 1300, by="anna")) == [(TargetSet, "FRT"), (TargetSet, "TTR")]
+    assert life.request.clocks[Measure.FRT].due_at == at(1900)
+    [met] = life.reply(1400)
+    assert isinstance(met, TargetMet)
+    assert met.elapsed == 400.0
+
+
+def test_closing_cancels_what_is_not_needed_any_more() -> None:
+    life = Life()
+    life.open()
+
+    assert kinds(life.close(30)) == [
+        (TargetMet, "TTR"), (TargetCancelled, "FRT"), (TargetCancelled, "ACCEPT")
+    ]
+    assert life.notice(100_000) == []
+    assert all(clock.wake_at is None for clock in life.request.clocks.values())
+
+
+@pytest.mark.parametrize(("restart", "due"), [(False, 1900.0), (True, 1950.0)])
+def test_the_next_response_is_measured_from_the_first_or_the_last_message(restart: bool, due: float) -> None:
+    life = Life(Policy("p", Calendar("always"), {Measure.NRT: 1800}, restart_nrt=restart))
+    life.open()
+
+    assert life.write(10) == []
+    life.reply(20)
+    life.write(100)
+    life.write(150)
+    assert life.request.clocks[Measure.NRT].due_at == at(due)
+
+
+def test_the_first_policy_that_fits_is_taken() -> None:
+    opened = Opened(
+        time=T0, request_id=ID, request_type="chat", channel="telegram", account="main", contact=CONTACT,
+        topic="billing", priority="high", status="new", message=message("x"),
+    )
+    money = Policy("money", Calendar("a"), {}, match={"topic": frozenset({"billing"})})
+    tasks = Policy("tasks", Calendar("a"), {}, match={"type": frozenset({"task"})})
+
+    assert choose([tasks, money, POLICY], opened) is money
+    assert choose([tasks], opened) is None
+
+
+def test_a_clock_wakes_half_a_second_after_its_deadline() -> None:
+    life = Life(Policy("p", Calendar("always"), {Measure.FRT: 5}))
+    life.open()
+
+    assert life.request.clocks[Measure.FRT].wake_at == at(5) + GRACE
+
+
+OFFICE = Calendar(
+    "office",
+    "Europe/Kyiv",
+    {day: ((9 * 60, 13 * 60), (14 * 60, 18 * 60)) for day in range(5)},
+    frozenset({datetime(2026, 11, 25, tzinfo=UTC).date()}),
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds", "due"),
+    [
+        ("2026-11-24T10:30:00Z", 3600, "2026-11-24T12:30:00Z"),  # 12:30 in Kyiv: lunch is not counted
+        ("2026-11-24T15:30:00Z", 3600, "2026-11-26T07:30:00Z"),  # over the evening and a holiday
+        ("2026-11-28T10:00:00Z", 60, "2026-11-30T07:01:00Z"),  # from Saturday to Monday
+        ("2026-11-24T10:00:00Z", 3600, "2026-11-24T11:00:00Z"),  # a window ends when its last second is over
+    ],
+)
+def test_working_time(start: str, seconds: float, due: str) -> None:
+    begin, end = datetime.fromisoformat(start), datetime.fromisoformat(due)
+
+    assert OFFICE.due(begin, seconds) == end
+    assert OFFICE.elapsed(begin, end) == seconds
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
+def test_always_open_equals_the_wall_over_a_change_of_the_clocks(day: str) -> None:
+    start = datetime.fromisoformat(f"{day}T00:00:00Z") - timedelta(hours=6)
+    open_all_week = Calendar("all", "Europe/Kyiv", {d: ((0, 720), (720, 1440)) for d in range(7)}, frozenset({T0.date()}))
+
+    assert not open_all_week.always
+    assert open_all_week.elapsed(start, start + timedelta(hours=30)) == 30 * 3600
+    assert open_all_week.due(start, 30 * 3600) == start + timedelta(hours=30)
+
+
+def test_request_ids_are_read_from_the_envelope() -> None:
+    assert isinstance(ID, UUID)
