@@ -1,25 +1,20 @@
 """The embedded servers: nats-server and PostgreSQL as direct children, on 127.0.0.1.
 
-A child dies with the *thread* that started it (the kernel's parent-death signal), so start servers
-from a thread that lives as long as they should. Both servers stand in one file because they share
-most of it; that makes it long.
+Both stand in one file because a reader who wants one soon wants the other; that makes it long.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -27,145 +22,18 @@ from urllib.parse import quote, urlsplit
 import psycopg
 
 from trunkline import places
+from trunkline.child import Child, free_port, spawn, wait_for_port
 from trunkline.places import CannotStart
 
-__all__ = ["CannotStart", "Nats", "Postgres", "free_port", "spawn", "wait_for_port"]
+__all__ = ["CannotStart", "Nats", "Postgres", "free_port"]
 
-_PR_SET_PDEATHSIG = 1
 _STORE_DIR = re.compile(rb'\bstore_dir\s*[:=]?\s*(?:"[^"]*"|[^\s,}]+),?')
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def spawn(
-    command: Sequence[str | Path], *, log: Path, dies_by: signal.Signals, **kwargs: Any
-) -> subprocess.Popen[bytes]:
-    """Start a child that gets `dies_by` when we die.
-
-    It has a process group of its own, so that Ctrl-C reaches only us.
-    """
-    parent = os.getpid()
-
-    def bound() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, dies_by)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out, warnings.catch_warnings():
-        # from 3.12 on: a fork in a process with threads
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            process_group=0,
-            preexec_fn=bound,  # noqa: PLW1509  the only place after the change of user, which clears the signal
-            **kwargs,
-        )
+_LEAVING = ("still in use", "already exists", "already in use", "is being used")
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, name: str, grace: float = 1.0) -> None:
-    """Refuse a port that stays taken; a predecessor gets a moment to leave."""
-    until = time.monotonic() + grace
-    while True:
-        try:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("127.0.0.1", port))
-                return
-        except OSError as error:
-            if time.monotonic() > until:
-                raise CannotStart(f"port {port} for {name} is not free: {error.strerror}") from None
-        time.sleep(0.05)
-
-
-class _Server:
-    """What both servers share: a child process and its log."""
-
-    name: str
-    stop_signal: signal.Signals
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        """The server's own process."""
-        if self.process is None:
-            raise CannotStart(f"{self.name} has not been started")
-        return self.process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process is there."""
-        return self.process is not None and self.process.poll() is None
-
-    def stop(self, timeout: float = 15.0) -> None:
-        """Ask it to end, and insist when it does not."""
-        if self.process is None:
-            return
-        if self.alive:
-            self.process.send_signal(self.stop_signal)
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it as a crash would (SIGKILL)."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def start(self) -> Self:
-        """Start it and wait until it serves."""
-        raise AssertionError("each server knows how it starts")
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _await(self, ready: Callable[[], bool], timeout: float = 30.0) -> bool:
-        """Wait until it serves; False when it ended instead."""
-        until = time.monotonic() + timeout
-        while self.alive:
-            if ready():
-                return True
-            if time.monotonic() > until:
-                self.stop()
-                raise CannotStart(
-                    f"{self.name} did not serve within {timeout:.0f} s; see {self.log}"
-                )
-            time.sleep(0.02)
-        return False
-
-    def _complaint(self, since: int) -> str:
-        with self.log.open("rb") as log:
-            log.seek(since)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-        loud = [
-            line
-            for line in lines
-            if any(word in line for word in ("FATAL", "[FTL]", "ERROR", "nats-server:"))
-        ]
-        return (loud or lines or ["it said nothing"])[0 if loud else -1].strip()
-
-    def _written(self) -> int:
-        return self.log.stat().st_size if self.log.exists() else 0
-
-
-class Postgres(_Server):
+class Postgres(Child):
     """PostgreSQL in the folder `data`, over TCP with scram only. Port 0 takes a free one."""
 
     name = "PostgreSQL"
@@ -202,15 +70,12 @@ class Postgres(_Server):
         for _ in range(40):
             self.port = chosen or free_port()
             wait_for_port(self.port, self.name)
-            since = self._written()
+            since = self.written()
             self._run(home)
-            if self._await(self._answers):
+            if self.await_ready(self._answers):
                 return self
-            complaint = self._complaint(since)
-            if not any(
-                word in complaint
-                for word in ("still in use", "already exists", "Address already in use")
-            ):
+            complaint = self.complaint(since)
+            if not any(word in complaint for word in _LEAVING):
                 break
             time.sleep(0.1)  # a predecessor's last processes are still leaving
         raise CannotStart(f"PostgreSQL ended at once ({complaint}); see {self.log}")
@@ -293,7 +158,7 @@ class Postgres(_Server):
         return True
 
 
-class Nats(_Server):
+class Nats(Child):
     """nats-server with the given configuration, copied into the folder of its store.
 
     A `store_dir` in the configuration gives way to that folder. Ports of -1 are chosen by the server
@@ -301,7 +166,6 @@ class Nats(_Server):
     """
 
     name = "nats-server"
-    stop_signal = signal.SIGTERM
 
     def __init__(
         self,
@@ -333,11 +197,11 @@ class Nats(_Server):
         for port in (self.port, self.monitor_port):
             if port > 0:
                 wait_for_port(port, self.name)
-        since = self._written()
+        since = self.written()
         self._run(home)
-        if self._await(lambda: self._learnt(home) and self._healthy()):
+        if self.await_ready(lambda: self._learnt(home) and self._healthy()):
             return self
-        raise CannotStart(f"nats-server ended at once ({self._complaint(since)}); see {self.log}")
+        raise CannotStart(f"nats-server ended at once ({self.complaint(since)}); see {self.log}")
 
     def reload(self) -> None:
         """Make the running server read its configuration again."""

@@ -1,0 +1,51 @@
+"""What a service refuses to start on: servers that acknowledge before they have written.
+
+The promise "2xx means fsynced" is kept by two settings of other people's servers, so they are asked
+rather than trusted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg.rows import scalar_row
+
+SETTING = "SELECT current_setting(%s)"
+
+
+class Unsafe(Exception):
+    """The server acknowledges what it may still lose; the message names the setting."""
+
+
+async def check_nats(monitor_url: str | None) -> None:
+    """Refuse a NATS server that acknowledges before fsync; OSError when nobody answers."""
+    if not monitor_url:
+        raise Unsafe("NATS_MONITOR_URL is not set: it is needed to see that sync_interval is always")
+    address = f"{monitor_url.rstrip('/')}/jsz"
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            answer = await client.get(address)
+            answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ConnectionError(f"NATS does not answer at {address}: {error}") from None
+    told: dict[str, Any] = answer.json()
+    if told.get("disabled"):
+        raise Unsafe("NATS runs without JetStream: add `jetstream { sync_interval: always }`")
+    if not told.get("config", {}).get("sync_always"):
+        raise Unsafe("NATS acknowledges before fsync: set `jetstream { sync_interval: always }`")
+
+
+async def check_postgres(url: str) -> None:
+    """Refuse a PostgreSQL that acknowledges before fsync; OSError when nobody answers."""
+    try:
+        db = await psycopg.AsyncConnection.connect(url, connect_timeout=5, row_factory=scalar_row)
+    except psycopg.OperationalError as error:
+        first, *_ = str(error).splitlines()
+        raise ConnectionError(f"PostgreSQL does not answer: {first}") from None
+    async with db:
+        for setting in ("fsync", "synchronous_commit"):
+            found = await (await db.execute(SETTING, [setting])).fetchone()
+            if found == "off":
+                raise Unsafe(f"PostgreSQL acknowledges before fsync: set `{setting} = on`")

@@ -1,0 +1,5 @@
+"""`python -m trunkline` is the command."""
+
+from trunkline.cli import main
+
+main()

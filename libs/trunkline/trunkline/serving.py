@@ -1,0 +1,83 @@
+"""One service, one process: `trunkline serve ingest`.
+
+The environment says everything; before the service starts, the servers behind it are asked whether
+they write before they acknowledge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import uvicorn
+from chassis.guards import Unsafe, check_nats, check_postgres
+
+from trunkline.places import CannotStart
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
+PATIENCE = 30.0
+
+
+def run(app: ASGIApp | str) -> None:
+    """Serve an application until SIGTERM, letting requests in flight end."""
+    uvicorn.run(
+        app,
+        host=os.environ.get("HOST", "127.0.0.1"),
+        port=int(os.environ.get("PORT", "8000")),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        timeout_graceful_shutdown=10,
+    )
+
+
+async def _check_servers() -> None:
+    """Wait until the servers answer, and refuse unsafe ones."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            await check_nats(os.environ.get("NATS_MONITOR_URL"))
+            await check_postgres(os.environ.get("SERVICE_DATABASE_URL", ""))
+        except Unsafe as unsafe:
+            raise CannotStart(str(unsafe)) from None
+        except OSError as error:
+            if time.monotonic() > until:
+                raise CannotStart(str(error)) from None
+        else:
+            return
+        await asyncio.sleep(0.25)
+
+
+def serve(name: str) -> None:
+    """Run one service, or the sink, in this process."""
+    if name == "sink":
+        from trunkline.sink import main  # noqa: PLC0415  the services do without it
+
+        main()
+    elif name in SERVICES:
+        asyncio.run(_check_servers())
+        run(f"{name}.app:app")
+    else:
+        raise CannotStart(f"there is no service {name!r}: it is one of {', '.join(SERVICES)}, sink")
+
+
+def main() -> None:
+    """`python -m trunkline.serving NAME`: the command without the rest of the command."""
+    try:
+        serve(*sys.argv[1:])
+    except CannotStart as reason:
+        sys.exit(f"trunkline serve: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Keeps children alive: whatever dies is started again, until somebody says stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from trunkline.child import Child, free_port, spawn, wait_for_port
+from trunkline.places import CannotStart
+
+FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
+LOOK = 0.1
+
+
+class Stopped(BaseException):
+    """Somebody sent SIGINT or SIGTERM."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `Stopped`; later ones change nothing."""
+
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        for number in old:
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in old:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class Program(Child):
+    """One of our own processes, which answers `/health/ready` on its port."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(log)
+        self.name, self.command, self.port = name, command, port or free_port()
+        self.environment = dict(environment or {})
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        """Start it, without waiting until it is ready."""
+        wait_for_port(self.port, self.name)
+        environment = {**self.environment, "HOST": "127.0.0.1", "PORT": str(self.port)}
+        self.process = spawn(self.command, log=self.log, dies_by=self.stop_signal, env=environment)
+        return self
+
+    def ready(self) -> bool:
+        """Whether it says it is ready."""
+        return self.alive and answers(f"{self.url}/health/ready")
+
+    def wait(self, timeout: float = 30.0) -> Self:
+        """Wait until it is ready."""
+        since = self.written()
+        if self.await_ready(self.ready, timeout):
+            return self
+        raise CannotStart(f"{self.name} ended at once ({self.complaint(since)}); see {self.log}")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET there is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own address
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except OSError:
+        return False
+
+
+class _Care:
+    """One child, and how patient to be with it."""
+
+    def __init__(self, child: Child, after_restart: Callable[[], None] | None) -> None:
+        self.child, self.after_restart = child, after_restart
+        self.pause, self.started, self.due, self.fails = FIRST_PAUSE, time.monotonic(), 0.0, 0
+
+    def look(self, now: float) -> str | None:
+        """Start the child again when it is gone and its pause is over; say what was done."""
+        if self.child.alive:
+            self.due = 0.0
+            return None
+        if not self.due:
+            self.pause = FIRST_PAUSE if now - self.started > SETTLED else self.pause * 2
+            self.due = now + min(self.pause, LONGEST_PAUSE)
+            self.fails += 1
+            return f"{self.child.name} ended with {self.child.returncode}"
+        return self._restart() if now >= self.due else None
+
+    def _restart(self) -> str:
+        self.started, self.due = time.monotonic(), 0.0
+        try:
+            self.child.start()
+            if self.after_restart is not None:
+                self.after_restart()
+        except Exception as error:  # noqa: BLE001  whatever it was, the next round tries again
+            return f"{self.child.name} does not come back: {error}"
+        return f"{self.child.name} is started again"
+
+
+class Supervisor:
+    """Starts children in order, keeps them alive, and stops them in the opposite order."""
+
+    def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self._say, self._changed = say, changed
+        self._cares: list[_Care] = []
+
+    @property
+    def children(self) -> list[Child]:
+        """All children, in the order they were started."""
+        return [care.child for care in self._cares]
+
+    @property
+    def programs(self) -> list[Program]:
+        """Those of the children that are our own processes."""
+        return [child for child in self.children if isinstance(child, Program)]
+
+    def start(self, child: Child, after_restart: Callable[[], None] | None = None) -> None:
+        """Start a child and care for it from now on."""
+        self._cares.append(_Care(child, after_restart))
+        child.start()
+        self._changed()
+
+    def look_after(self) -> None:
+        """Look once whether everybody is alive."""
+        for care in self._cares:
+            told = care.look(time.monotonic())
+            if told is not None:
+                self._say(told)
+                self._changed()
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until all programs are ready; say who is not, and why, when they take too long."""
+        until = time.monotonic() + timeout
+        while waiting := [program for program in self.programs if not program.ready()]:
+            self.look_after()
+            hopeless = [care.child for care in self._cares if care.fails > 2]  # noqa: PLR2004
+            if hopeless or time.monotonic() > until:
+                child = (hopeless or waiting)[0]
+                reason = child.complaint(0) if child.written() else "it said nothing"
+                raise CannotStart(f"{child.name} is not ready ({reason}); see {child.log}")
+            time.sleep(LOOK)
+
+    def watch(self) -> None:
+        """Keep everybody alive, for ever."""
+        while True:
+            self.look_after()
+            time.sleep(LOOK)
+
+    def stop(self) -> None:
+        """Stop the programs together, then the rest, last started first."""
+        for program in self.programs:
+            program.ask_to_stop()
+        for child in (*self.programs, *reversed(self.children)):
+            child.stop()
