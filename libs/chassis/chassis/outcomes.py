@@ -1,0 +1,33 @@
+"""How hearing a fact can end, besides well."""
+
+import asyncio
+
+import nats.errors
+import psycopg
+from psycopg_pool import PoolClosed
+
+
+class Refused(Exception):
+    """The rules forbid it: asking again will not help."""
+
+
+class NotReady(Exception):
+    """Something it needs is away: asking again later may help."""
+
+
+class Fenced(Exception):
+    """Somebody else has moved on from here: this replica's view is stale."""
+
+
+TRANSIENT = (
+    NotReady,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.ProgrammingError,  # a missing grant or table is not the fact's fault
+    psycopg.InternalError,
+    PoolClosed,
+    nats.errors.Error,
+    OSError,
+    asyncio.TimeoutError,
+)
+"""What says nothing about the fact at hand: the reader stops, waits and tries the same again."""

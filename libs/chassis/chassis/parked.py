@@ -1,0 +1,73 @@
+"""What could not be applied, for people: look, re-drive, skip. The same address in every service."""
+
+from typing import Annotated, Any, LiteralString
+
+from fastapi import APIRouter, Depends, Query
+
+from chassis.auth import Identity, Role, allow
+from chassis.problems import conflict, missing
+from chassis.service import Here
+
+router = APIRouter(prefix="/v1/parked", tags=["parked"])
+
+LIST: LiteralString = (
+    "SELECT id, reader, stream, slot, position, key, subject, reason, head, state, parked_at, settled_at,"
+    " settled_by FROM parked WHERE id > %s AND (%s::text IS NULL OR state = %s) ORDER BY id LIMIT %s"
+)
+ONE: LiteralString = "SELECT reader, key, head, state FROM parked WHERE id = %s FOR UPDATE"
+ASK: LiteralString = "UPDATE parked SET state = 'redrive', settled_by = %s WHERE id = %s"
+SKIP: LiteralString = "UPDATE parked SET state = 'skipped', settled_by = %s, settled_at = %s WHERE id = %s"
+
+Supervisor = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRATOR))]
+
+
+@router.get("")
+async def list_parked(
+    here: Here,
+    who: Supervisor,  # noqa: ARG001 (its being there is the check)
+    state: str | None = "parked",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: int = 0,
+) -> dict[str, Any]:
+    """List parked facts, oldest first; `state` is parked, redrive, done, skipped, or empty for all."""
+    state = state or None
+    async with here.db.connection() as conn:
+        rows = await (await conn.execute(LIST, (cursor, state, state, limit))).fetchall()
+    names = (
+        "id", "reader", "stream", "slot", "position", "key", "subject", "reason", "head", "state",
+        "parked_at", "settled_at", "settled_by",
+    )  # fmt: skip
+    items = [dict(zip(names, row, strict=True)) for row in rows]
+    return {"items": items, "next": items[-1]["id"] if len(items) == limit else None}
+
+
+@router.post("/{parked_id}/redrive", status_code=202)
+async def redrive(here: Here, who: Supervisor, parked_id: int) -> dict[str, Any]:
+    """Apply a parked fact again, as its owner has it now, and then what stood behind it."""
+    async with here.transaction() as tx:
+        row = await (await tx.run(ONE, parked_id)).fetchone()
+        _check(parked_id, row)
+        await tx.run(ASK, who.subject, parked_id)
+    await here.freed()
+    return {"id": parked_id, "state": "redrive"}
+
+
+@router.post("/{parked_id}/skip", status_code=202)
+async def skip(here: Here, who: Supervisor, parked_id: int) -> dict[str, Any]:
+    """Leave a parked fact out for good, and apply what stood behind it."""
+    async with here.transaction() as tx:
+        row = await (await tx.run(ONE, parked_id)).fetchone()
+        _check(parked_id, row)
+        await tx.run(SKIP, who.subject, tx.now, parked_id)
+    await here.freed()
+    return {"id": parked_id, "state": "skipped"}
+
+
+def _check(parked_id: int, row: tuple[Any, ...] | None) -> None:
+    if row is None:
+        raise missing("parked fact", str(parked_id))
+    _, _, head, state = row
+    if state != "parked":
+        raise conflict("already_settled", f"parked fact {parked_id} is {state}", state=state)
+    if not head:
+        raise conflict("not_the_head", f"parked fact {parked_id} stands behind another of its key; free that one")

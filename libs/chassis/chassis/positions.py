@@ -1,0 +1,79 @@
+"""How far a reader has come: one row per slot, moved in the transaction of what it applied.
+
+`WHERE position = expected` is the fence: a paused or dead leader that comes back cannot commit.
+"""
+
+from typing import LiteralString
+
+import psycopg
+
+from chassis.outcomes import Fenced
+from chassis.tx import Tx
+
+ENSURE: LiteralString = (
+    "INSERT INTO reader_position (reader, slot, position, stream_created, stream_sequence)"
+    " SELECT %s, s, 0, '', 0 FROM unnest(%s::int[]) s ON CONFLICT DO NOTHING"
+)
+LOAD: LiteralString = (
+    "SELECT slot, position, stream_created, stream_sequence FROM reader_position"
+    " WHERE reader = %s AND slot = ANY(%s::int[])"
+)
+RESTART: LiteralString = (
+    "UPDATE reader_position SET position = 0, stream_created = %s, stream_sequence = 0"
+    " WHERE reader = %s AND slot = ANY(%s::int[]) AND stream_created <> %s"
+)
+MOVE: LiteralString = (
+    "UPDATE reader_position p SET position = v.new, stream_created = %s, stream_sequence = %s"
+    " FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) v(slot, old, new)"
+    " WHERE p.reader = %s AND p.slot = v.slot AND p.position = v.old"
+)
+STILL: LiteralString = (
+    "SELECT count(*) FROM reader_position p JOIN unnest(%s::int[], %s::bigint[]) v(slot, old)"
+    " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s"
+)
+HOLD: LiteralString = (
+    "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%s::int[]) ORDER BY slot FOR UPDATE"
+)
+
+
+class Positions:
+    """The positions of one slot group of one reader."""
+
+    def __init__(self, reader: str, slots: tuple[int, ...]) -> None:
+        self.reader = reader
+        self.slots = slots
+        self.at: dict[int, int] = dict.fromkeys(slots, 0)
+        self.created = ""
+        self.sequence = 0
+
+    async def load(self, conn: psycopg.AsyncConnection, created: str, *, own: bool) -> None:
+        """Read them. A stream made anew is read from its beginning; its old facts are recognised.
+
+        INBOUND's positions are its own sequences (`own`), so there a new stream starts them again.
+        """
+        slots = list(self.slots)
+        await conn.execute(ENSURE, (self.reader, slots))
+        if own:
+            await conn.execute(RESTART, (created, self.reader, slots, created))
+        rows = await (await conn.execute(LOAD, (self.reader, slots))).fetchall()
+        self.at = {slot: position for slot, position, _, _ in rows}
+        same = all(made == created for _, _, made, _ in rows)
+        self.sequence = min(sequence for *_, sequence in rows) if same else 0
+        self.created = created
+
+    async def move(self, tx: Tx, to: dict[int, int], sequence: int) -> None:
+        """Move all slots up to the stream's sequence; raises `Fenced` when somebody else has moved one."""
+        slots = list(self.slots)
+        old = [self.at[slot] for slot in slots]
+        new = [to.get(slot, self.at[slot]) for slot in slots]
+        moved = await tx.run(MOVE, self.created, sequence, slots, old, new, self.reader)
+        if moved.rowcount != len(slots):
+            raise Fenced(f"{self.reader}: another leader has moved on")
+
+    async def still(self, tx: Tx) -> None:
+        """Make sure nobody else has moved them, and nobody will before this transaction ends."""
+        slots = list(self.slots)
+        await tx.run(HOLD, self.reader, slots)
+        cursor = await tx.run(STILL, slots, [self.at[slot] for slot in slots], self.reader)
+        if await cursor.fetchone() != (len(slots),):
+            raise Fenced(f"{self.reader}: another leader has moved on")

@@ -1,0 +1,384 @@
+"""The inner loop, the same for all: pull what has come, apply it in one transaction, move the position.
+
+Longer than other files because it is one loop; each step is a method. What a service does with facts is
+its `apply`; everything that can go wrong around it (duplicates, gaps, poison, dead leaders, a stream that
+was trimmed or made anew, a database away) is here, once.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from trunkline_contracts import read
+from trunkline_contracts.fact import SLOTS, Fact
+
+from chassis.bus import subject_of_slot
+from chassis.held import OPEN_OF_KEY, SETTLE, WAITING, Held
+from chassis.incoming import Incoming
+from chassis.outcomes import TRANSIENT, Fenced
+from chassis.positions import Positions
+from chassis.pull import Pull
+from chassis.replay import ask
+from chassis.telemetry import metrics
+from chassis.tx import Tx
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+TICK = 0.25
+LOOK = 1.0
+REPORT_WAITING = 30.0
+
+
+def read_fact(item: Incoming) -> Any:
+    """Read a fact; the error names what is wrong without repeating anybody's words."""
+    try:
+        fact = read(item.data)
+    except ValidationError as bad:
+        first = bad.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"unreadable: {where or 'body'}: {first['msg']}") from None
+    if fact.type != item.type or fact.subject != item.key:
+        raise ValueError(f"unreadable: it says it is {fact.type} about another key")
+    return fact
+
+
+Apply = Callable[[Tx, Sequence[Any]], Awaitable[None]]
+Tick = Callable[[Tx, datetime], Awaitable[None]]
+OnPark = Callable[[Tx, Incoming, str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a service hears of one stream, and what it does with it."""
+
+    stream: str
+    apply: Apply
+    hears: frozenset[type[Fact]] | None = None
+    """The facts it acts on; None for everything. Others only move the position."""
+    tick: Tick | None = None
+    """Called at most 250 ms apart while caught up, with the instant until which everything is applied."""
+    parse: Callable[[Incoming], Any] = read_fact
+    """Makes a message what `apply` takes; raising parks it."""
+    on_park: OnPark | None = None
+    """Told of every message that is parked, in the same transaction."""
+
+    @property
+    def own_positions(self) -> bool:
+        """INBOUND has many writers: its positions are its sequences."""
+        return self.stream == "INBOUND"
+
+
+def slot_groups(groups: int) -> list[tuple[int, ...]]:
+    """Split the slots into groups that replicas can share."""
+    width = SLOTS // groups
+    return [tuple(range(start, start + width)) for start in range(0, SLOTS, width)]
+
+
+class Loop:
+    """One slot group of one reader, run by its leader."""
+
+    def __init__(self, service: "Service", reader: Reader, slots: tuple[int, ...]) -> None:
+        self.reader = reader
+        self.name = reader.stream.lower()
+        self.office = f"reader.{self.name}.{slots[0]:02d}-{slots[-1]:02d}"
+        self.slots = slots
+        self.progress_at = time.monotonic()
+        self.leading = False
+        self._service = service
+        self._types = None if reader.hears is None else {fact.name() for fact in reader.hears}
+        self._positions = Positions(self.name, slots)
+        self._held = Held(self.name, reader.stream, slots)
+        self._looked_at = 0.0
+        self._ticked_at = 0.0
+
+    async def run(self) -> None:
+        """Read until deposed; what is transient is tried again with growing patience."""
+        self.leading, pause = True, 0.1
+        try:
+            while True:
+                try:
+                    await self._read()
+                    pause = 0.1
+                except Fenced:
+                    raise
+                except TRANSIENT as why:
+                    log.warning("%s waits: %r", self.office, why)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+        finally:
+            self.leading = False
+
+    async def _read(self) -> None:
+        service, reader = self._service, self.reader
+        info = await service.bus.js.stream_info(reader.stream)
+        async with service.db.connection() as conn:
+            await self._positions.load(conn, str(info.created), own=reader.own_positions)
+            await self._held.load(conn)
+        filters = [] if len(self.slots) == SLOTS else [subject_of_slot(reader.stream, s) for s in self.slots]
+        start = self._positions.sequence + 1
+        own = reader.own_positions
+        self._looked_at = 0.0
+        async with Pull(service.bus.own, reader.stream, filters, start, own_positions=own) as pull:
+            while True:
+                batch = await pull.take(BATCH, TICK)
+                self.progress_at = time.monotonic()
+                if batch:
+                    behind = await self._hear(batch)
+                    if behind is not None:
+                        await self._catch_up(*behind)
+                        return
+                await self._look()
+                if reader.tick is not None and time.monotonic() - self._ticked_at > TICK * 0.8:
+                    await self._tick(pull, reader.tick)
+
+    async def _hear(self, batch: Sequence[Incoming]) -> tuple[int, int] | None:
+        """Apply a batch; gives (slot, position) when what came before is gone from the stream."""
+        at = dict(self._positions.at)
+        news: list[Incoming] = []
+        behind: tuple[int, int] | None = None
+        for item in batch:
+            if item.position is None:
+                metrics.foreign.labels(self._service.name, self.name).inc()
+                log.error("%s: message %s is of a foreign hand: ignored", self.name, item.stream_sequence)
+                continue
+            if item.position <= at[item.slot]:
+                continue
+            if not self.reader.own_positions and item.previous > at[item.slot]:
+                behind = (item.slot, item.previous)
+                break
+            at[item.slot] = item.position
+            news.append(item)
+        if behind is None or news:
+            sequence = batch[-1].stream_sequence if behind is None else self._positions.sequence
+            await self._apply(news, at, sequence)
+        metrics.reader_lag.labels(self._service.name, self.name).set(batch[-1].pending)
+        return behind
+
+    async def _apply(self, news: list[Incoming], at: dict[int, int], sequence: int) -> None:
+        if not news:
+            if sequence > self._positions.sequence + 10_000:
+                async with self._service.transaction() as tx:
+                    await self._positions.move(tx, at, sequence)
+                self._positions.sequence = sequence
+            return
+        try:
+            await self._commit(news, at, sequence)
+        except (*TRANSIENT, Fenced):
+            raise
+        except Exception as why:  # noqa: BLE001 (whatever a fact makes its hearer raise is the fact's verdict)
+            if len(news) == 1:
+                await self._commit(news, at, sequence, refused=describe(why))
+            else:
+                log.warning("%s: one by one after %r", self.name, why)
+                await self._singly(news, sequence)
+
+    async def _singly(self, news: list[Incoming], sequence: int) -> None:
+        for number, item in enumerate(news, 1):
+            at = dict(self._positions.at)
+            at[item.slot] = item.position or 0
+            upto = sequence if number == len(news) else max(self._positions.sequence, 0)
+            await self._apply([item], at, upto)
+
+    async def _commit(
+        self, news: list[Incoming], at: dict[int, int], sequence: int, refused: str | None = None
+    ) -> None:
+        """One transaction: the positions, the effects, what is said, what is kept for later."""
+        parsed = self._parse(news, refused)
+        ready = [thing for _, thing, _ in parsed if thing is not None]
+        version = max((f.workspace for f in ready if isinstance(f, Fact)), default=0)
+        await self._service.workspaces.wait(version)
+        parked, waiting = set(self._held.parked), set(self._held.waiting)
+        try:
+            async with self._service.transaction(slots=self.slots) as tx:
+                await self._positions.move(tx, at, sequence)
+                if ready:
+                    await self.reader.apply(tx, ready)
+                await self._keep(tx, parsed)
+        except BaseException:
+            self._held.parked, self._held.waiting = parked, waiting
+            raise
+        self._positions.at = at
+        self._positions.sequence = sequence
+        metrics.applied.labels(self._service.name, self.name).inc(len(ready))
+        for item, _, reason in parsed:
+            if reason is not None:
+                self._service.announce_parked(self.name, item.key, reason)
+
+    def _parse(
+        self, news: Sequence[Incoming], refused: str | None
+    ) -> list[tuple[Incoming, Any, str | None]]:
+        """Say of each: to be applied, or parked with a reason, or neither (held back, or not for us)."""
+        parsed: list[tuple[Incoming, Any, str | None]] = []
+        bad: set[str] = set()
+        for item in news:
+            thing, reason = None, None
+            if item.key in self._held.parked or item.key in self._held.waiting or item.key in bad:
+                parsed.append((item, None, None))
+                continue
+            if refused is not None:
+                reason = refused
+            elif self._types is None or item.type in self._types:
+                try:
+                    thing = self.reader.parse(item)
+                except Exception as why:  # noqa: BLE001 (an unreadable message is parked, whatever it broke)
+                    reason = describe(why)
+            else:
+                continue
+            if reason is not None:
+                bad.add(item.key)
+            parsed.append((item, thing, reason))
+        return parsed
+
+    async def _keep(self, tx: Tx, parsed: Sequence[tuple[Incoming, Any, str | None]]) -> None:
+        """Park what is bad and what stands behind it; keep what came too early."""
+        early = {fact.subject for fact in tx.waiting}
+        waits = {id(fact) for fact in tx.waiting}
+        for item, thing, reason in parsed:
+            if reason is not None:
+                await self._held.park(tx, item, reason, head=True)
+                if self.reader.on_park is not None:
+                    await self.reader.on_park(tx, item, reason)
+                metrics.parked.labels(self._service.name, self.name).inc()
+            elif thing is None and item.key in self._held.parked:
+                await self._held.park(tx, item, "behind a parked fact of its key", head=False)
+            elif id(thing) in waits or (thing is None and (item.key in self._held.waiting or item.key in early)):
+                await self._held.wait(tx, item)
+
+    async def _look(self) -> None:
+        """Once a second, or when woken: has a person freed something, can what waits be applied?"""
+        woken = self._service.take_freed(self.office)
+        if not woken and time.monotonic() - self._looked_at < (TICK if self._held.waiting else LOOK):
+            return
+        self._looked_at = time.monotonic()
+        if self._held.waiting:
+            await self._retry_waiting()
+        if woken or self._held.parked:
+            async with self._service.db.connection() as conn:
+                await self._held.load(conn)
+            for key in self._held.freed:
+                await self._redrive(key)
+            if self._held.freed:
+                async with self._service.db.connection() as conn:
+                    await self._held.load(conn)
+
+    async def _retry_waiting(self) -> None:
+        async with self._service.db.connection() as conn:
+            rows = await (await conn.execute(WAITING, (self.name, list(self.slots)))).fetchall()
+        if not rows:
+            self._held.waiting.clear()
+            return
+        now = self._service.clock()
+        late = sum((now - since).total_seconds() > REPORT_WAITING for *_, since in rows)
+        metrics.waiting.labels(self._service.name, self.name).set(late)
+        by_key: dict[str, list[Incoming]] = {}
+        for position, subject, headers, data, _ in rows:
+            item = Incoming(subject, bytes(data), position, 0, 0, headers)
+            by_key.setdefault(item.key, []).append(item)
+        for key, items in by_key.items():
+            await self._retry_key(key, items)
+
+    async def _retry_key(self, key: str, items: list[Incoming]) -> None:
+        async with self._service.transaction(slots=self.slots) as tx:
+            await self._positions.still(tx)
+            reason = await self._try(tx, items)
+            if reason is not None:
+                for number, item in enumerate(items):
+                    await self._held.park(tx, item, reason, head=number == 0)
+            if reason is not None or not tx.waiting:
+                await self._held.waited(tx, [item.position or 0 for item in items])
+                self._held.waiting.discard(key)
+
+    async def _redrive(self, key: str) -> None:
+        """Apply again what a person freed, then what stood behind it, in order, until one is bad again."""
+        async with self._service.db.connection() as conn:
+            rows = await (await conn.execute(OPEN_OF_KEY, (self.name, key))).fetchall()
+        kept = {p: Incoming(s, bytes(d), p, 0, 0, h) for _, p, s, h, d, _ in rows}
+        heads = [p for _, p, _, _, _, head in rows if head]
+        fresh = {} if self.reader.own_positions else await self._fetch_anew(heads)
+        for id_, position, *_ in rows:
+            item = fresh.get(position, kept[position])
+            async with self._service.transaction(slots=self.slots) as tx:
+                await self._positions.still(tx)
+                reason = await self._try(tx, [item])
+                if reason is None:
+                    await tx.run(SETTLE, tx.now, [id_])
+            if reason is not None:
+                async with self._service.transaction(slots=self.slots) as tx:
+                    await self._held.park(tx, item, reason, head=True)
+                self._service.announce_parked(self.name, key, reason)
+                return
+        log.info("%s: re-driven and applied: %s facts", self.name, len(rows))
+
+    async def _try(self, tx: Tx, items: list[Incoming]) -> str | None:
+        """Apply in a savepoint; gives the reason when it cannot be applied."""
+        try:
+            async with tx.conn.transaction():
+                things = [self.reader.parse(item) for item in items]
+                await self.reader.apply(tx, things)
+        except (*TRANSIENT, Fenced):
+            raise
+        except Exception as why:  # noqa: BLE001 (the fact's verdict, again)
+            tx.said.clear()
+            return describe(why)
+        return None
+
+    async def _fetch_anew(self, positions: list[int]) -> dict[int, Incoming]:
+        """Ask the owner what it has at these positions now: a repair was made there."""
+        want = {"positions": positions}
+        items: dict[int, Incoming] = {}
+        if positions:
+            async with aclosing(self._replay(want)) as replay:
+                async for item in replay:
+                    items[item.position or 0] = item
+                    if len(items) == len(positions):
+                        break
+        return items
+
+    def _replay(self, want: dict[str, Any]) -> AsyncGenerator[Incoming]:
+        return ask(self._service.bus, self.reader.stream, self.name, want)
+
+    async def _catch_up(self, slot: int, until: int) -> None:
+        """What comes next is gone from the stream: have the owner tell it again from PostgreSQL."""
+        metrics.behind.labels(self._service.name, self.name).set(1)
+        after = self._positions.at[slot]
+        log.warning("%s is behind: slot %s, after %s until %s", self.office, slot, after, until)
+        want = {"slot": slot, "after": after, "until": until}
+        async with aclosing(self._replay(want)) as replay:
+            async for item in replay:
+                self.progress_at = time.monotonic()
+                here = self._positions.at[slot]
+                if item.slot != slot or item.position is None or not item.previous <= here < item.position:
+                    continue
+                at = {**self._positions.at, slot: item.position}
+                await self._apply([item], at, self._positions.sequence)
+                if item.position >= until:
+                    break
+        metrics.behind.labels(self._service.name, self.name).set(0)
+
+    async def _tick(self, pull: Pull, tick: Tick) -> None:
+        before = self._service.clock()
+        if not await pull.caught_up():
+            return
+        self._ticked_at = time.monotonic()
+        await self._service.workspaces.wait(0)
+        async with self._service.transaction(slots=self.slots) as tx:
+            await tick(tx, before)
+            if tx.said:
+                await self._positions.still(tx)
+
+
+def describe(why: BaseException) -> str:
+    """Give a reason a person can read: the kind of error and its first line."""
+    text = str(why).strip().splitlines()
+    return f"{type(why).__name__}: {text[0] if text else ''}"[:500]
+

@@ -1,0 +1,230 @@
+"""The relay: what is in the outbox is published, in order, exactly once, by one leader that a zombie cannot be.
+
+The first message of every atomic batch names the stream's last sequence; whoever is late is refused and
+nothing of theirs is stored. The position is read back from the stream itself, so no table can disagree
+with it; a floor in PostgreSQL, per life of the stream, keeps it when the stream's messages are trimmed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+from nats.js.api import StreamInfo
+from nats.js.errors import APIError, NotFoundError
+from trunkline_contracts.fact import SLOTS, fact_id, splice
+
+from chassis.bus import Bus
+from chassis.db import Database
+from chassis.outcomes import Fenced
+from chassis.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+FENCED = 10071
+SEEN = 10201
+FALLBACK_POLL = 0.5
+IDLE_LOOKS = 4
+"""While idle, every so many polls the stream's end is compared with what was told."""
+
+ROWS: LiteralString = (
+    "SELECT position, key, slot, sequence, type, body FROM outbox"
+    " WHERE position > %s ORDER BY position LIMIT %s"
+)
+AT: LiteralString = "SELECT key, sequence, type FROM outbox WHERE position = %s"
+LAST: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
+PREVIOUS: LiteralString = (
+    "SELECT s.slot, coalesce((SELECT max(o.position) FROM outbox o"
+    " WHERE o.slot = s.slot AND o.position <= %s), 0) FROM generate_series(0, 15) AS s(slot)"
+)
+FLOOR: LiteralString = "SELECT position FROM relay_floor WHERE stream = %s AND created = %s"
+SET_FLOOR: LiteralString = (
+    "INSERT INTO relay_floor AS f (stream, created, position) VALUES (%s, %s, %s)"
+    " ON CONFLICT (stream, created) DO UPDATE SET position = greatest(f.position, EXCLUDED.position)"
+)
+
+Row = tuple[int, str, int, int, str, bytes]
+"""Position, key, slot, sequence, type, body."""
+Message = tuple[str, bytes, dict[str, str]]
+"""Subject, data, headers."""
+
+
+class Alarm(Exception):
+    """The stream is not as this relay left it: a person must look."""
+
+
+def message(row: Row, previous: int) -> Message:
+    """Make a recorded fact a message; the body is not read, so what is unreadable is told as it is."""
+    position, key, slot, sequence, type_, body = row
+    headers = {
+        "Nats-Msg-Id": str(fact_id(type_, key, sequence)),
+        "Trunkline-Position": str(position),
+        "Trunkline-Previous": str(previous),
+    }
+    return f"{type_}.{slot:02d}.{key}", splice(type_, key, sequence, bytes(body)), headers
+
+
+class Relay:
+    """Publishes one service's outbox into its stream. `run` is an office: one leader at a time."""
+
+    def __init__(self, service: str, db: Database, bus: Bus) -> None:
+        self.service = service
+        self.stream = service.upper()
+        self.alarm: str | None = None
+        self.position = 0
+        self.moved_at = time.monotonic()
+        self._db = db
+        self._bus = bus
+        self._woken = asyncio.Event()
+        self._previous = [0] * SLOTS
+        self._last_seq = 0
+        self._created = ""
+        self._idle = 0
+
+    def wake(self) -> None:
+        """Say that there is something to tell."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Relay until this replica is deposed. An alarm stops the telling, not the watching."""
+        async with self._db.pool.connection() as conn:
+            await self._start(conn)
+            while True:
+                self._woken.clear()
+                rows = await self._pending(conn)
+                try:
+                    if rows:
+                        await self._tell(rows)
+                except (Fenced, APIError, TimeoutError) as why:
+                    log.warning("%s: reading the position back: %r", self.stream, why)
+                    await self._start(conn)
+                    continue
+                self.moved_at = time.monotonic()
+                if len(rows) < BATCH and not await self._rest():
+                    await self._start(conn)
+
+    async def _rest(self) -> bool:
+        """Wait for something to tell; False when the stream has been touched by somebody else meanwhile."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), FALLBACK_POLL)
+        except TimeoutError:
+            self._idle += 1
+            if self._idle % IDLE_LOOKS == 0:
+                info = await self._bus.relay.js.stream_info(self.stream)
+                return info.state.last_seq == self._last_seq and str(info.created) == self._created
+        return True
+
+    async def _start(self, conn: psycopg.AsyncConnection) -> None:
+        while True:
+            try:
+                info = await self._bus.relay.js.stream_info(self.stream)
+                position = await self._verified(conn, info)
+            except Alarm as why:
+                if self.alarm != str(why):
+                    log.error("%s: relay stopped: %s", self.stream, why)
+                self.alarm = str(why)
+                metrics.relay_alarm.labels(self.service).set(1)
+                await asyncio.sleep(1)
+                continue
+            if self.alarm:
+                log.info("%s: the alarm is over", self.stream)
+            self.alarm = None
+            metrics.relay_alarm.labels(self.service).set(0)
+            break
+        self.position = position
+        self._last_seq = info.state.last_seq
+        self._created = str(info.created)
+        cursor = await conn.execute(PREVIOUS, (position,))
+        for slot, previous in await cursor.fetchall():
+            self._previous[slot] = previous
+
+    async def _verified(self, conn: psycopg.AsyncConnection, info: StreamInfo) -> int:
+        """Give the position the stream itself proves, or raise `Alarm`."""
+        created = str(info.created)
+        row = await (await conn.execute(FLOOR, (self.stream, created))).fetchone()
+        floor: int | None = row[0] if row else None
+        (end,) = await (await conn.execute(LAST)).fetchone() or (0,)
+        if not info.state.messages:
+            if floor is None:
+                floor = await self._first_floor(conn, created, end)
+            if floor > end:
+                raise Alarm(f"the stream was told up to {floor}, the outbox ends at {end}")
+            return floor
+        try:
+            last = await self._bus.relay.js.get_msg(self.stream, seq=info.state.last_seq)
+        except NotFoundError:
+            raise Alarm(f"the last message, {info.state.last_seq}, is not there") from None
+        position = await self._ours(conn, last.headers or {}, end, info.state.last_seq)
+        return max(position, floor or 0)
+
+    async def _ours(
+        self, conn: psycopg.AsyncConnection, headers: dict[str, str], end: int, sequence: int
+    ) -> int:
+        told = headers.get("Trunkline-Position", "")
+        if not told.isdigit():
+            raise Alarm(f"message {sequence} is not ours: it names no position")
+        position = int(told)
+        if position > end:
+            raise Alarm(f"the stream is ahead of its outbox: {position} > {end}")
+        row = await (await conn.execute(AT, (position,))).fetchone()
+        if row is None or str(fact_id(row[2], row[0], row[1])) != headers.get("Nats-Msg-Id"):
+            raise Alarm(f"message {sequence} is not ours: position {position} holds another fact")
+        return position
+
+    async def _first_floor(self, conn: psycopg.AsyncConnection, created: str, end: int) -> int:
+        """A stream that has just been made is told everything PostgreSQL still has."""
+        await conn.execute(SET_FLOOR, (self.stream, created, 0))
+        if end:
+            log.info("%s: a new stream, made %s: telling the outbox again", self.stream, created)
+        return 0
+
+    async def _pending(self, conn: psycopg.AsyncConnection) -> list[Row]:
+        cursor = await conn.execute(ROWS, (self.position, BATCH), prepare=True, binary=True)
+        rows: list[Any] = await cursor.fetchall()
+        return rows
+
+    async def _tell(self, rows: Sequence[Row]) -> None:
+        previous = list(self._previous)
+        messages: list[Message] = []
+        for row in rows:
+            messages.append(message(row, previous[row[2]]))
+            previous[row[2]] = row[0]
+        try:
+            self._last_seq = await publish_batch(self._bus, messages, self._last_seq)
+        except APIError as why:
+            if why.err_code == FENCED:
+                raise Fenced(f"somebody else published into {self.stream}") from why
+            if why.err_code != SEEN:
+                raise
+            self._last_seq = await publish_singly(self._bus, messages, self._last_seq)
+        self._previous = previous
+        self.position = rows[-1][0]
+        metrics.relay_position.labels(self.service).set(self.position)
+
+
+async def publish_batch(bus: Bus, messages: Sequence[Message], last_seq: int | None) -> int:
+    """Publish all or nothing; with `last_seq`, only if the stream still ends there. Gives its new end."""
+    nc, js, batch = bus.relay.nc, bus.relay.js, uuid4().hex
+    for number, (subject, data, headers) in enumerate(messages, 1):
+        headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+        if number == 1 and last_seq is not None:
+            headers["Nats-Expected-Last-Sequence"] = str(last_seq)
+        if number < len(messages):
+            await nc.publish(subject, data, headers=headers)
+        else:
+            headers["Nats-Batch-Commit"] = "1"
+            return (await js.publish(subject, data, headers=headers, timeout=5)).seq
+    return last_seq or 0
+
+
+async def publish_singly(bus: Bus, messages: Sequence[Message], last_seq: int) -> int:
+    """The same one by one, for a batch of which the stream remembers some ids already."""
+    for subject, data, headers in messages:
+        kept = {k: v for k, v in headers.items() if not k.startswith("Nats-Batch-")}
+        kept["Nats-Expected-Last-Sequence"] = str(last_seq)
+        last_seq = (await bus.relay.js.publish(subject, data, headers=kept, timeout=5)).seq
+    return last_seq

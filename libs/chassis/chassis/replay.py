@@ -1,0 +1,98 @@
+"""Telling again: a reader that fell behind, or whose parked fact was repaired, asks the owner for it.
+
+The question goes to whoever leads the owner's relay; the answer comes over the stream REDRIVE, never
+through a domain stream. A question without an answer is asked again.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, LiteralString
+
+from nats.aio.msg import Msg
+
+from chassis.bus import Bus
+from chassis.db import Database
+from chassis.incoming import Incoming
+from chassis.pull import Pull
+from chassis.relay import Message, Row, message, publish_batch
+
+log = logging.getLogger(__name__)
+
+STREAM = "REDRIVE"
+PATIENCE = 3.0
+BATCH = 200
+
+RANGE: LiteralString = (
+    "SELECT position, key, slot, sequence, type, body FROM outbox"
+    " WHERE slot = %s AND position > %s AND position <= %s ORDER BY position LIMIT %s"
+)
+EXACT: LiteralString = (
+    "SELECT position, key, slot, sequence, type, body FROM outbox WHERE position = ANY(%s::bigint[])"
+    " ORDER BY position"
+)
+
+
+async def ask(bus: Bus, stream: str, reader: str, want: dict[str, Any]) -> AsyncGenerator[Incoming]:
+    """Yield what the stream's owner tells again; goes on until the caller has enough."""
+    info = await bus.js.stream_info(STREAM)
+    question = json.dumps({"service": bus.service, "reader": reader, **want}).encode()
+    filters = [f"redrive.{bus.service}.{reader}"]
+    async with Pull(bus.own, STREAM, filters, info.state.last_seq + 1, own_positions=False) as pull:
+        while True:
+            await bus.nc.publish(f"replay.{stream.lower()}", question)
+            while batch := await pull.take(BATCH, PATIENCE):
+                for item in batch:
+                    yield item
+
+
+class Replays:
+    """The owner's side: answers questions for as long as this replica leads the relay."""
+
+    def __init__(self, service: str, db: Database, bus: Bus) -> None:
+        self._service = service
+        self._db = db
+        self._bus = bus
+
+    async def run(self) -> None:
+        """Answer, one question after the other."""
+        questions: asyncio.Queue[bytes] = asyncio.Queue(maxsize=100)
+
+        async def heard(msg: Msg) -> None:
+            if not questions.full():
+                questions.put_nowait(msg.data)
+
+        sub = await self._bus.relay.nc.subscribe(f"replay.{self._service}", cb=heard)
+        try:
+            while True:
+                await self._answer(json.loads(await questions.get()))
+        finally:
+            await sub.unsubscribe()
+
+    async def _answer(self, want: dict[str, Any]) -> None:
+        to = f"redrive.{want['service']}.{want['reader']}"
+        if "positions" in want:
+            async with self._db.connection() as conn:
+                rows: list[Any] = await (await conn.execute(EXACT, (want["positions"],))).fetchall()
+            await self._tell(to, rows, None)
+            return
+        after, slot, until = want["after"], want["slot"], want["until"]
+        while True:
+            async with self._db.connection() as conn:
+                rows = await (await conn.execute(RANGE, (slot, after, until, BATCH))).fetchall()
+            await self._tell(to, rows, after)
+            if len(rows) < BATCH:
+                return
+            after = rows[-1][0]
+
+    async def _tell(self, to: str, rows: Sequence[Row], after: int | None) -> None:
+        messages: list[Message] = []
+        for row in rows:
+            subject, data, headers = message(row, after or 0)
+            headers["Trunkline-Subject"] = subject
+            del headers["Nats-Msg-Id"]  # asked twice is told twice
+            messages.append((to, data, headers))
+            after = row[0] if after is not None else None
+        if messages:
+            await publish_batch(self._bus, messages, None)

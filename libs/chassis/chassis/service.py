@@ -1,0 +1,255 @@
+"""A service as a process: what it stands on, and the one way its app is put together.
+
+`build` is called by every `app.py`. It opens PostgreSQL and NATS, follows the workspace, runs the relay
+and the readers wherever this replica is their leader, and serves the service's addresses.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+
+from chassis import auth, http, problems, telemetry
+from chassis.bus import Bus
+from chassis.db import Database
+from chassis.guards import refuse_unsafe_nats, refuse_unsafe_postgres
+from chassis.health import Health
+from chassis.leader import Leaders
+from chassis.locks import lock_key
+from chassis.reader import Loop, Reader, slot_groups
+from chassis.relay import Relay
+from chassis.replay import Replays
+from chassis.settings import Settings
+from chassis.tx import Tx, transaction
+from chassis.workspace import Workspaces
+
+log = logging.getLogger(__name__)
+
+Task = Callable[["Service"], Awaitable[None]]
+STUCK = 10.0
+
+
+def utc_now() -> datetime:
+    """The clock services run by, unless a test holds another in its hand."""
+    return datetime.now(UTC)
+
+
+class Service:
+    """What a service's handlers and addresses are given."""
+
+    def __init__(
+        self, name: str, settings: Settings, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.clock = clock
+        self.db = Database(settings.service_database_url.get_secret_value())
+        self.bus = Bus(settings.nats_url, name, settings.nats_creds_dir)
+        self.workspaces = Workspaces(self.db.pool)
+        self.leaders = Leaders(self.db, name)
+        self.relay = Relay(name, self.db, self.bus)
+        self.replays = Replays(name, self.db, self.bus)
+        self.loops: list[Loop] = []
+        self.health = Health()
+        self.state: dict[str, Any] = {}
+        self._lock = lock_key("say", name)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._committed: list[Callable[[], None]] = []
+        self._freed = 0
+        self._freed_seen: dict[str, int] = {}
+
+    # ------------------------------------------------------------------ work
+
+    @asynccontextmanager
+    async def _transaction(self, slots: tuple[int, ...] | None) -> AsyncGenerator[Tx]:
+        version = self.workspaces.latest
+        async with transaction(
+            self.db, self.clock, self._lock, workspace=version, slots=slots
+        ) as tx:
+            yield tx
+        if tx.appended:
+            await self.wake()
+        for then in self._committed:
+            then()
+
+    def transaction(self, slots: tuple[int, ...] | None = None) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction; after its commit the relay and this replica's workers are woken."""
+        return self._transaction(slots)
+
+    def on_commit(self, then: Callable[[], None]) -> None:
+        """Have something called after every commit of this replica: set an event, no more."""
+        self._committed.append(then)
+
+    async def wake(self) -> None:
+        """Tell the relay, wherever it is, that there is something to tell."""
+        if "relay" in self.leaders.held:
+            self.relay.wake()
+        else:
+            await self.bus.wake()
+
+    async def freed(self) -> None:
+        """A person has freed a parked fact: tell the reader's leader, wherever it is."""
+        self._freed += 1
+        await self.bus.wake(b"freed")
+
+    def take_freed(self, office: str) -> bool:
+        """Whether something was freed since this office asked last."""
+        seen, self._freed_seen[office] = self._freed_seen.get(office, 0), self._freed
+        return seen != self._freed
+
+    def _woken(self, why: bytes) -> None:
+        self.relay.wake()
+        if why == b"freed":
+            self._freed += 1
+        for then in self._committed:
+            then()
+
+    def announce_parked(self, reader: str, key: str, reason: str) -> None:
+        """Announce on PARKED, best effort: the row in PostgreSQL is the record."""
+        log.error("%s: parked a fact about %s: %s", reader, key, reason)
+        body = f'{{"service":"{self.name}","reader":"{reader}","key":"{key}"}}'.encode()
+        self.spawn(self._announce(f"parked.{self.name}.{reader}", body))
+
+    async def _announce(self, subject: str, body: bytes) -> None:
+        try:
+            await self.bus.js.publish(subject, body, timeout=5)
+        except Exception as why:  # noqa: BLE001 (an announcement that fails must not fail the reader)
+            log.warning("could not announce a parked fact: %r", why)
+
+    # ------------------------------------------------------------------ life
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run something to its end beside everything else."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run something for ever: when it fails it is told in the log and begun again."""
+        self.spawn(self._supervise(work, name))
+
+    async def _supervise(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        pause = 0.1
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await work()
+            except Exception as why:  # noqa: BLE001 (a supervisor survives what it supervises)
+                log.warning("%s failed: %r", name, why, exc_info=why)
+            healthy = asyncio.get_running_loop().time() - began > 30
+            pause = 0.1 if healthy else min(pause * 2, 5.0)
+            await asyncio.sleep(pause)
+
+    async def _lead_relay(self) -> None:
+        await asyncio.gather(self.relay.run(), self.replays.run())
+
+    async def start(self, readers: Iterable[Reader], tasks: Sequence[Task], refill: bool) -> None:
+        """Open everything; refuses a server that would lose what it acknowledged."""
+        await self.db.open()
+        await self.bus.open()
+        async with self.db.connection() as conn:
+            await refuse_unsafe_postgres(conn)
+        await refuse_unsafe_nats(self.settings.nats_monitor_url)
+        await self.workspaces.load()
+        self.background(lambda: self.workspaces.follow(self.bus.js), "following the workspace")
+        await self.bus.on_wake(self._woken)
+        self.background(self.leaders.heartbeat, "the heartbeat")
+        self.background(lambda: self.leaders.lead("relay", self._lead_relay), "the relay")
+        if refill:
+            lead = self._refill
+            self.background(lambda: self.leaders.lead("workspace", lead), "keeping the workspace")
+        for reader in readers:
+            for slots in slot_groups(self.settings.readers):
+                self._read(Loop(self, reader, slots))
+        for task in tasks:
+            self.background(lambda task=task: task(self), getattr(task, "__name__", "a task"))  # type: ignore[misc]
+        self.health.add("relay", self._relay_health)
+        self.health.add("workspace", self._workspace_health)
+
+    def _read(self, loop: Loop) -> None:
+        self.loops.append(loop)
+        self.background(lambda: self.leaders.lead(loop.office, loop.run), loop.office)
+        self.health.add(loop.office, lambda: self._reader_health(loop))
+
+    async def _refill(self) -> None:
+        while True:
+            await self.workspaces.refill(self.bus.relay.js)
+            await asyncio.sleep(2)
+
+    def _reader_health(self, loop: Loop) -> str | None:
+        silent = asyncio.get_running_loop().time() - loop.progress_at
+        return f"no progress for {silent:.0f} s" if loop.leading and silent > STUCK else None
+
+    def _relay_health(self) -> str | None:
+        if "relay" not in self.leaders.held:
+            return None
+        silent = asyncio.get_running_loop().time() - self.relay.moved_at
+        return self.relay.alarm or (f"no progress for {silent:.0f} s" if silent > STUCK else None)
+
+    def _workspace_health(self) -> str | None:
+        return None if self.workspaces.latest else "no workspace has been applied yet"
+
+    async def stop(self) -> None:
+        """Finish: no new work, offices given up, connections closed."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.leaders.close()
+        await self.bus.close()
+        await self.db.close()
+
+
+def here(request: Request) -> Service:
+    """Give the service an address belongs to."""
+    service: Service = request.app.state.service
+    return service
+
+
+Here = Annotated[Service, Depends(here)]
+
+
+def build(
+    name: str,
+    settings: Settings,
+    *,
+    readers: Callable[[Service], Iterable[Reader]] = lambda _: (),
+    routers: Sequence[APIRouter] = (),
+    tasks: Sequence[Task] = (),
+    keeps_workspace: bool = False,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """Put a service together.
+
+    `keeps_workspace` is for the one service whose schema is the workspace's record: it refills the stream.
+    """
+    telemetry.configure(name, settings)
+    service = Service(name, settings, clock=clock)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        app.state.service = service
+        try:
+            await service.start(readers(service), tasks, keeps_workspace)
+            yield
+        finally:
+            await service.stop()
+
+    from chassis import parked  # noqa: PLC0415 (it needs this module's `Here`)
+
+    app = FastAPI(
+        title=f"Trunkline {name}", lifespan=lifespan, version="1", openapi_url="/openapi.json"
+    )
+    app.state.service = service
+    problems.install(app)
+    auth.install(app, settings)
+    http.install(app)
+    telemetry.install(app, name)
+    app.include_router(service.health.router)
+    for router in (*routers, parked.router):
+        app.include_router(router)
+    return app
