@@ -151,7 +151,7 @@ class Fact(BaseModel):
 
 
 def splice(type_: str, key: str, sequence: int, body: bytes) -> bytes:
-    """Put the envelope around a recorded body without reading it: what is unreadable stays visible."""
+    """Put the envelope around a recorded body unread: what is unreadable stays visible."""
     head = (
         f'{{"specversion":"1.0","id":"{fact_id(type_, key, sequence)}",'
         f'"source":"trunkline/{type_.split(".", 2)[1]}","type":"{type_}","subject":"{key}",'
