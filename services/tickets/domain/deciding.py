@@ -1,0 +1,271 @@
+"""What follows from a command, and from what others have told.
+
+Commands of people may be refused. Facts of other services have happened: late and repeated ones
+change nothing, but nothing here refuses them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from tickets.domain import events as e
+from tickets.domain.request import Request
+from tickets.domain.rules import Invalid, Refused, Rules, missing, one_of
+
+Events = tuple[e.Event, ...]
+NOTHING: Events = ()
+TITLE_LENGTH = 80
+
+
+def title_of(text: str) -> str:
+    """Make a title of what was written: its first line, cut at a word."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if len(line) <= TITLE_LENGTH:
+        return line
+    head = line[: TITLE_LENGTH - 1]
+    return (head.rsplit(" ", 1)[0] if " " in head else head) + "…"
+
+
+# --- facts of ingest, routing, notify ---------------------------------------------------------------
+
+
+def opened_elsewhere(request: Request | None, rules: Rules, draft: e.Opened) -> Events:
+    """A customer's first message opens a request; what the workspace does not know gets its default."""
+    if request is not None:
+        return NOTHING
+    type_ = draft.type if draft.type in rules.types else rules.type
+    return (
+        e.Opened(
+            type=type_,
+            channel=draft.channel,
+            account=draft.account,
+            contact=draft.contact,
+            title=draft.title or title_of(draft.message.text),
+            topic=draft.topic if draft.topic in rules.topics else rules.topic,
+            priority=draft.priority if draft.priority in rules.priorities else rules.priority,
+            status=rules.types[type_].initial,
+            fields=draft.fields,
+            message=draft.message,
+            conversation=draft.conversation,
+            origin="ingest",
+            follow_up_of=draft.follow_up_of,
+        ),
+    )
+
+
+def hear_message(request: Request, message: e.Message, threaded_by: str | None) -> Events:
+    """A further message is added, or returned when it comes after closing."""
+    if message.id in request.messages:
+        return NOTHING
+    if request.closed:
+        return (e.MessageReturned(message, "closed"),)
+    return (e.MessageAdded(message, threaded_by),)
+
+
+def hear_edit(request: Request, message: e.Message) -> Events:
+    """A message this request has was corrected."""
+    return (e.MessageChanged(message),) if message.id in request.messages else NOTHING
+
+
+def hear_rating(request: Request, score: int, comment: str | None) -> Events:
+    """One rating counts, the first."""
+    return NOTHING if request.rated else (e.Rated(score, comment),)
+
+
+def hear_queued(request: Request, group: str) -> Events:
+    """It waits in a group's queue."""
+    if request.closed or (request.queued and request.group == group):
+        return NOTHING
+    return (e.Queued(group),)
+
+
+def hear_assigned(request: Request, change: e.AssigneeChanged) -> Events:
+    """Routing found somebody; a decision that came after closing, or after a newer one, is void."""
+    if request.closed or change.epoch < request.epoch or change.to == request.assignee:
+        return NOTHING
+    return (_from(request, change),)
+
+
+def hear_unassigned(request: Request, operator: str, reason: str, epoch: int) -> Events:
+    """The assignee lets go of it."""
+    if request.closed or request.assignee != operator or epoch < request.epoch:
+        return NOTHING
+    return (_from(request, e.AssigneeChanged(None, None, request.group, reason, epoch=epoch)),)
+
+
+def _from(request: Request, change: e.AssigneeChanged) -> e.AssigneeChanged:
+    return e.AssigneeChanged(
+        request.assignee, change.to, change.group, change.mode, change.by, change.epoch
+    )
+
+
+def hear_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
+    """What became of an answer is part of its request's history, also after closing."""
+    if (delivery.message_id, delivery.state) in request.deliveries:
+        return NOTHING
+    return (delivery,)
+
+
+# --- commands ---------------------------------------------------------------------------------------
+
+
+def open_request(rules: Rules, draft: e.Opened) -> Events:
+    """Somebody opens a request for a customer."""
+    graph = rules.types[one_of("type", draft.type or rules.type, rules.types)]
+    topic = one_of("topic", draft.topic or rules.topic, rules.topics)
+    rules.check_fields(draft.fields)
+    if lacking := missing(rules.topics[topic].create, draft.fields):
+        raise Invalid("fields", draft.fields, f"{', '.join(lacking)} required by topic {topic}")
+    return (
+        e.Opened(
+            type=draft.type or rules.type,
+            channel=draft.channel,
+            account=draft.account,
+            contact=draft.contact,
+            title=draft.title or title_of(draft.message.text),
+            topic=topic,
+            priority=one_of("priority", draft.priority or rules.priority, rules.priorities),
+            status=graph.initial,
+            fields=draft.fields,
+            message=draft.message,
+            conversation=draft.conversation,
+            origin="tickets",
+            follow_up_of=draft.follow_up_of,
+            by=draft.by,
+        ),
+    )
+
+
+def reply(request: Request, message: e.Message, by: str) -> Events:
+    """An operator answers the customer."""
+    _still_open(request)
+    return (
+        e.ReplySent(
+            message,
+            by,
+            request.channel,
+            request.account,
+            request.contact,
+            request.conversation,
+        ),
+    )
+
+
+def note(_: Request, text: str, by: str) -> Events:
+    """A colleague leaves a note; also after closing, for whoever looks back."""
+    return (e.NoteAdded(text, by),)
+
+
+def set_status(request: Request, rules: Rules, to: str, by: str) -> Events:
+    """It moves forward, never back; a closing status closes it."""
+    _still_open(request)
+    graph = rules.types[request.type]
+    one_of("status", to, graph.statuses)
+    if to == request.status:
+        return NOTHING
+    steps = graph.steps.get(request.status, ())
+    if to not in steps:
+        raise Refused(
+            "status-not-allowed",
+            f"{request.type} in status {request.status} cannot become {to}",
+            status=request.status,
+            allowed=list(steps),
+        )
+    if to in graph.closing:
+        _asked_for(request, rules)
+        return (e.Closed("", "operator", to, by),)
+    return (e.StatusChanged(request.status, to, by),)
+
+
+def close(request: Request, rules: Rules, resolution: str, operator: str) -> Events:
+    """Processing ends, from wherever it stands."""
+    _still_open(request)
+    _asked_for(request, rules)
+    return (e.Closed(resolution, "operator", rules.types[request.type].closing[0], operator),)
+
+
+def set_title(request: Request, to: str, by: str) -> Events:
+    """It gets another title."""
+    _still_open(request)
+    return () if to == request.title else (e.TitleChanged(request.title, to, by),)
+
+
+def set_topic(request: Request, rules: Rules, to: str, by: str) -> Events:
+    """It is about something else."""
+    _still_open(request)
+    one_of("topic", to, rules.topics)
+    return () if to == request.topic else (e.TopicChanged(request.topic, to, by),)
+
+
+def set_priority(request: Request, rules: Rules, to: str, by: str) -> Events:
+    """It gets another priority."""
+    _still_open(request)
+    one_of("priority", to, rules.priorities)
+    return () if to == request.priority else (e.PriorityChanged(request.priority, to, by),)
+
+
+def set_fields(request: Request, rules: Rules, given: Mapping[str, Any], by: str) -> Events:
+    """Fields get values; null takes one away."""
+    _still_open(request)
+    rules.check_fields(given)
+    changed = {name: value for name, value in given.items() if request.fields.get(name) != value}
+    return (e.FieldsChanged(changed, by),) if changed else NOTHING
+
+
+def pause(request: Request, reason: str | None, by: str) -> Events:
+    """Its clocks stand still; the status stays."""
+    _still_open(request)
+    return NOTHING if request.paused else (e.Paused(by, reason),)
+
+
+def resume(request: Request, by: str) -> Events:
+    """Its clocks run again."""
+    _still_open(request)
+    return (e.Resumed(by),) if request.paused else NOTHING
+
+
+def watch(request: Request, watcher: str, by: str) -> Events:
+    """Somebody wants to know."""
+    return NOTHING if watcher in request.watchers else (e.WatcherAdded(watcher, by),)
+
+
+def unwatch(request: Request, watcher: str, by: str) -> Events:
+    """Somebody has seen enough."""
+    return (e.WatcherRemoved(watcher, by),) if watcher in request.watchers else NOTHING
+
+
+def tag(request: Request, name: str, by: str) -> Events:
+    """It carries a tag."""
+    _still_open(request)
+    return NOTHING if name in request.tags else (e.TagAdded(name, by),)
+
+
+def untag(request: Request, name: str, by: str) -> Events:
+    """It no longer carries a tag."""
+    _still_open(request)
+    return (e.TagRemoved(name, by),) if name in request.tags else NOTHING
+
+
+def record(
+    request_id: UUID, after: int, events: Events, context: Mapping[str, Any]
+) -> list[e.Recorded]:
+    """Give events their places in the history, the next ones."""
+    return [
+        e.Recorded(originator_id=request_id, originator_version=n, data=event, **context)
+        for n, event in enumerate(events, after + 1)
+    ]
+
+
+def _still_open(request: Request) -> None:
+    if request.closed:
+        raise Refused("closed", f"request {request.id} is closed, for good", status=request.status)
+
+
+def _asked_for(request: Request, rules: Rules) -> None:
+    topic = rules.topics.get(request.topic)
+    if topic and (lacking := missing(topic.close, request.fields)):
+        raise Refused(
+            "fields-missing",
+            f"topic {request.topic} asks for {', '.join(lacking)} before closing",
+            fields=lacking,
+        )

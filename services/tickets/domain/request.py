@@ -1,0 +1,152 @@
+"""A request as its history made it. Applying may not refuse: what has happened has happened."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tickets.domain import events as e
+
+
+class Request(Struct, frozen=True):
+    """What is known of one request, folded from its history."""
+
+    id: UUID
+    version: int
+    type: str
+    status: str
+    title: str
+    topic: str
+    priority: str
+    channel: str
+    account: str
+    contact: e.Contact
+    fields: dict[str, Any]
+    conversation: str | None
+    origin: str
+    follow_up_of: UUID | None
+    opened_at: datetime
+    updated_at: datetime
+    messages: frozenset[UUID]
+    assignee: str | None = None
+    group: str | None = None
+    queued: bool = False
+    epoch: int = 0
+    paused: bool = False
+    tags: tuple[str, ...] = ()
+    watchers: tuple[str, ...] = ()
+    deliveries: frozenset[tuple[UUID, str]] = frozenset()
+    resolution: str | None = None
+    rated: bool = False
+    closed_at: datetime | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether its processing has ended."""
+        return self.closed_at is not None
+
+
+def replay(history: Iterable[e.Recorded], request: Request | None = None) -> Request | None:
+    """Fold a history, on top of what was known."""
+    for recorded in history:
+        request = evolve(request, recorded)
+    return request
+
+
+def evolve(request: Request | None, recorded: e.Recorded) -> Request:
+    """Apply one event."""
+    event = recorded.data
+    if isinstance(event, e.Opened):
+        return _opened(recorded, event)
+    assert request is not None, "the first event of every history is opened"  # noqa: S101
+    return replace(
+        request,
+        version=recorded.originator_version,
+        updated_at=recorded.time,
+        **_changes(request, recorded.time, event),
+    )
+
+
+def _opened(recorded: e.Recorded, event: e.Opened) -> Request:
+    return Request(
+        id=recorded.originator_id,
+        version=recorded.originator_version,
+        type=event.type,
+        status=event.status,
+        title=event.title,
+        topic=event.topic,
+        priority=event.priority,
+        channel=event.channel,
+        account=event.account,
+        contact=event.contact,
+        fields=event.fields,
+        conversation=event.conversation,
+        origin=event.origin,
+        follow_up_of=event.follow_up_of,
+        opened_at=recorded.time,
+        updated_at=recorded.time,
+        messages=frozenset((event.message.id,)),
+    )
+
+
+def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  one case per event
+    match event:
+        case e.MessageAdded(message) | e.MessageReturned(message) | e.ReplySent(message):
+            return {"messages": request.messages | {message.id}}
+        case e.AssigneeChanged(to=to, group=group, epoch=epoch):
+            return {
+                "assignee": to,
+                "group": group if group is not None else request.group,
+                "queued": False,
+                "epoch": max(epoch, request.epoch),
+            }
+        case e.Queued(group):
+            return {"group": group, "queued": True}
+        case e.StatusChanged(to=to):
+            return {"status": to}
+        case e.Closed(resolution=resolution, status=status):
+            return {
+                "status": status,
+                "resolution": resolution,
+                "closed_at": time,
+                "queued": False,
+                "paused": False,
+            }
+        case e.DeliveryRecorded(message_id, state):
+            return {"deliveries": request.deliveries | {(message_id, state)}}
+        case e.TitleChanged(to=to):
+            return {"title": to}
+        case e.TopicChanged(to=to):
+            return {"topic": to}
+        case e.PriorityChanged(to=to):
+            return {"priority": to}
+        case e.FieldsChanged(given):
+            kept = {**request.fields, **given}
+            return {"fields": {name: value for name, value in kept.items() if value is not None}}
+        case e.Paused():
+            return {"paused": True}
+        case e.Resumed():
+            return {"paused": False}
+        case e.WatcherAdded(watcher):
+            return {"watchers": _with(request.watchers, watcher)}
+        case e.WatcherRemoved(watcher):
+            return {"watchers": _without(request.watchers, watcher)}
+        case e.TagAdded(tag):
+            return {"tags": _with(request.tags, tag)}
+        case e.TagRemoved(tag):
+            return {"tags": _without(request.tags, tag)}
+        case e.Rated():
+            return {"rated": True}
+        case _:
+            return {}
+
+
+def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return names if name in names else (*names, name)
+
+
+def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other != name)

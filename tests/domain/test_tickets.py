@@ -1,0 +1,314 @@
+"""What a request allows: no sequence of commands makes its replay fail, statuses only move forward."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid5
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tickets.domain import deciding
+from tickets.domain import events as e
+from tickets.domain.request import Request, evolve, replay
+from tickets.domain.rules import Field, Graph, Invalid, Refused, Rules, Topic
+from tickets.store import MAPPER
+from trunkline_contracts import BY_NAME, read, splice
+
+REQUEST = UUID(int=7)
+START = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ANNA = e.Contact(UUID(int=1), "Марія", "42", "uk")
+RULES = Rules(
+    version=1,
+    types={
+        "chat": Graph("new", {"new": ("open",), "open": ("closed",)}, ("closed",)),
+        "ticket": Graph(
+            "new",
+            {
+                "new": ("open",),
+                "open": ("in_progress", "resolved"),
+                "in_progress": ("resolved",),
+                "resolved": ("closed",),
+            },
+            ("closed",),
+        ),
+    },
+    topics={
+        "general": Topic("first-line"),
+        "delivery": Topic("first-line", {"order_no": True}, {"cause": True}),
+    },
+    fields={
+        "order_no": Field("text", pattern="^[0-9]{6}$"),
+        "amount": Field("number", min=0),
+        "due": Field("date"),
+        "cause": Field("list", options=("printer", "other")),
+    },
+    priorities=("low", "medium", "high"),
+    type="chat",
+    topic="general",
+    priority="medium",
+)
+
+
+def message(n: int = 1, text: str = "My printer is on fire\nagain") -> e.Message:
+    return e.Message(uuid5(REQUEST, str(n)), text, START)
+
+
+def draft(**changes: Any) -> e.Opened:
+    plain = e.Opened(
+        "chat", "telegram", "main", ANNA, "", "general", "medium", "", {}, message(), "42"
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def context(minutes: int = 0) -> dict[str, Any]:
+    return {"time": START + timedelta(minutes=minutes), "workspace": 1}
+
+
+def opened(type_: str = "ticket") -> Request:
+    events = deciding.opened_elsewhere(None, RULES, draft(type=type_))
+    request = replay(deciding.record(REQUEST, 0, events, context()))
+    assert request is not None
+    return request
+
+
+def after(request: Request, *events: e.Event) -> Request:
+    told = replay(deciding.record(REQUEST, request.version, events, context(1)), request)
+    assert told is not None
+    return told
+
+
+Deed = Callable[[Request], tuple[e.Event, ...]]
+names = st.sampled_from(["anna", "bohdan"])
+statuses = st.sampled_from(["new", "open", "in_progress", "resolved", "closed", "lost"])
+values = st.dictionaries(
+    st.sampled_from(["order_no", "amount", "due", "cause", "unheard"]),
+    st.sampled_from(["123456", "2026-02-30", "printer", 5, -1, None, True]),
+    max_size=2,
+)
+numbers = st.integers(1, 4)
+
+
+def deeds() -> st.SearchStrategy[Deed]:
+    """Everything that can be asked of a request or told about it."""
+
+    def of(strategy: st.SearchStrategy[tuple[Any, ...]], deed: Callable[..., Any]) -> Any:
+        return strategy.map(lambda given: lambda request: deed(request, *given))
+
+    def assigned(request: Request, operator: str, epoch: int) -> Any:
+        change = e.AssigneeChanged(None, operator, "first-line", "auto", None, epoch)
+        return deciding.hear_assigned(request, change)
+
+    def delivered(request: Request, n: int) -> Any:
+        return deciding.hear_delivery(request, e.DeliveryRecorded(message(n).id, "sent"))
+
+    rules = st.just(RULES)
+    return st.one_of(
+        of(st.tuples(numbers.map(message), st.none()), deciding.hear_message),
+        of(st.tuples(numbers.map(message)), deciding.hear_edit),
+        of(st.tuples(numbers, st.none()), deciding.hear_rating),
+        of(st.tuples(names), deciding.hear_queued),
+        of(st.tuples(names, numbers), assigned),
+        of(st.tuples(names, st.just("declined"), numbers), deciding.hear_unassigned),
+        of(st.tuples(numbers), delivered),
+        of(st.tuples(numbers.map(message), names), deciding.reply),
+        of(st.tuples(st.text(max_size=5), names), deciding.note),
+        of(st.tuples(rules, statuses, names), deciding.set_status),
+        of(st.tuples(rules, st.text(max_size=5), names), deciding.close),
+        of(st.tuples(st.text(max_size=5), names), deciding.set_title),
+        of(st.tuples(rules, st.sampled_from(["general", "delivery", "x"]), names), deciding.set_topic),
+        of(st.tuples(rules, st.sampled_from(["low", "high", "x"]), names), deciding.set_priority),
+        of(st.tuples(rules, values, names), deciding.set_fields),
+        of(st.tuples(st.none(), names), deciding.pause),
+        of(st.tuples(names), deciding.resume),
+        of(st.tuples(names, names), deciding.watch),
+        of(st.tuples(names, names), deciding.unwatch),
+        of(st.tuples(names, names), deciding.tag),
+        of(st.tuples(names, names), deciding.untag),
+    )
+
+
+@given(st.sampled_from(["chat", "ticket"]), st.lists(deeds(), max_size=25))
+def test_no_sequence_of_commands_makes_replay_fail(type_: str, todo: list[Deed]) -> None:
+    first = deciding.opened_elsewhere(None, RULES, draft(type=type_))
+    history = deciding.record(REQUEST, 0, first, context())
+    request = replay(history)
+    assert request is not None
+    seen = [request]
+    for minute, deed in enumerate(todo):
+        try:
+            events = deed(request)
+        except (Refused, Invalid):
+            continue
+        more = deciding.record(REQUEST, request.version, events, context(minute))
+        for recorded in more:
+            request = evolve(request, recorded)
+            seen.append(request)
+        history += more
+
+    stored = [MAPPER.to_stored_event(recorded) for recorded in history]
+    assert replay(MAPPER.to_domain_event(event) for event in stored) == request
+    assert [event.originator_version for event in stored] == list(range(1, len(stored) + 1))
+    _only_forward(seen, RULES.types[type_])
+    for event in stored:
+        _reads_as_its_contract(event.topic, event.originator_version, event.state)
+
+
+def _only_forward(seen: list[Request], graph: Graph) -> None:
+    for one, next_ in zip(seen, seen[1:], strict=False):
+        assert not one.closed or (next_.closed, next_.status) == (True, one.status)
+        moved = one.status != next_.status
+        assert not moved or next_.status in (*graph.steps[one.status], graph.closing[0])
+        assert (next_.status in graph.closing) == next_.closed
+
+
+def _reads_as_its_contract(topic: str, version: int, state: bytes) -> None:
+    fact = read(splice(topic, str(REQUEST), version, state))
+
+    assert type(fact) is BY_NAME[topic]
+    assert fact.sequence == version
+    assert msgspec.json.decode(fact.body()) == msgspec.json.decode(state)
+
+
+def test_topics_in_storage_are_what_they_always_were() -> None:
+    assert sorted(topic.removeprefix("trunkline.tickets.v1.") for topic in e.EVENTS) == [
+        "assignee_changed",
+        "closed",
+        "delivery_recorded",
+        "fields_changed",
+        "message_added",
+        "message_changed",
+        "message_returned",
+        "note_added",
+        "opened",
+        "paused",
+        "priority_changed",
+        "queued",
+        "rated",
+        "reply_sent",
+        "resumed",
+        "status_changed",
+        "tag_added",
+        "tag_removed",
+        "title_changed",
+        "topic_changed",
+        "watcher_added",
+        "watcher_removed",
+    ]
+
+
+def test_what_the_workspace_does_not_know_opens_with_its_defaults() -> None:
+    (event,) = deciding.opened_elsewhere(
+        None, RULES, draft(type="fax", topic="none", priority="none")
+    )
+
+    assert isinstance(event, e.Opened)
+    assert (event.type, event.topic, event.priority) == ("chat", "general", "medium")
+    assert (event.status, event.title) == ("new", "My printer is on fire")
+
+
+def test_opening_twice_opens_once() -> None:
+    assert deciding.opened_elsewhere(opened(), RULES, draft()) == ()
+
+
+def test_close_works_from_every_status_and_is_final() -> None:
+    for status in ("new", "open", "in_progress", "resolved"):
+        request = msgspec.structs.replace(opened(), status=status)
+        (event,) = deciding.close(request, RULES, "done", "anna")
+        assert event == e.Closed("done", "operator", "closed", "anna")
+
+    closed = after(opened(), event)
+    for deed in (
+        partial(deciding.close, closed, RULES, "again", "anna"),
+        partial(deciding.reply, closed, message(2), "anna"),
+        partial(deciding.set_status, closed, RULES, "open", "anna"),
+        partial(deciding.set_title, closed, "x", "anna"),
+    ):
+        with pytest.raises(Refused) as refusal:
+            deed()
+        assert refusal.value.slug == "closed"
+
+
+def test_a_status_goes_only_where_the_graph_leads() -> None:
+    with pytest.raises(Refused) as refusal:
+        deciding.set_status(opened(), RULES, "resolved", "anna")
+    assert refusal.value.extra == {"status": "new", "allowed": ["open"]}
+
+    with pytest.raises(Invalid):
+        deciding.set_status(opened(), RULES, "lost", "anna")
+
+
+def test_a_closing_status_closes() -> None:
+    request = msgspec.structs.replace(opened(), status="resolved")
+
+    assert deciding.set_status(request, RULES, "closed", "anna") == (
+        e.Closed("", "operator", "closed", "anna"),
+    )
+
+
+def test_assignment_and_reply_leave_the_status() -> None:
+    request = after(
+        opened(),
+        e.Queued("first-line"),
+        e.AssigneeChanged(None, "anna", "first-line", "auto", None, 1),
+        e.ReplySent(message(2), "anna", "telegram", "main", ANNA, "42"),
+    )
+
+    assert (request.status, request.assignee, request.queued) == ("new", "anna", False)
+
+
+def test_a_message_after_closing_is_returned_once() -> None:
+    closed = after(opened(), e.Closed("done", "operator", "closed", "anna"))
+
+    (event,) = deciding.hear_message(closed, message(2), "chat")
+    assert event == e.MessageReturned(message(2), "closed")
+    assert deciding.hear_message(after(closed, event), message(2), "chat") == ()
+
+
+def test_late_and_older_assignments_are_void() -> None:
+    newer = e.AssigneeChanged(None, "anna", "first-line", "auto", None, 5)
+    older = e.AssigneeChanged(None, "bohdan", "first-line", "auto", None, 4)
+    request = after(opened(), newer)
+    closed = after(request, e.Closed("done", "operator", "closed", "anna"))
+
+    assert deciding.hear_assigned(request, older) == ()
+    assert deciding.hear_unassigned(request, "anna", "declined", 4) == ()
+    assert deciding.hear_assigned(closed, msgspec.structs.replace(older, epoch=6)) == ()
+    assert deciding.hear_unassigned(closed, "anna", "declined", 6) == ()
+
+
+def test_a_topic_asks_for_its_fields() -> None:
+    with pytest.raises(Invalid, match="order_no required"):
+        deciding.open_request(RULES, draft(topic="delivery"))
+
+    request = msgspec.structs.replace(opened(), topic="delivery")
+    with pytest.raises(Refused) as refusal:
+        deciding.close(request, RULES, "done", "anna")
+    assert refusal.value.extra == {"fields": ["cause"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("order_no", "123456", "12345"),
+        ("amount", 0, -1),
+        ("amount", 1.5, True),
+        ("due", "2026-02-28", "2026-02-30"),
+        ("cause", "printer", "fire"),
+    ],
+)
+def test_fields_take_what_they_declare(name: str, good: object, bad: object) -> None:
+    RULES.check_fields({name: good})
+
+    with pytest.raises(Invalid, match=name):
+        RULES.check_fields({name: bad})
+
+
+def test_a_long_title_is_cut_at_a_word() -> None:
+    title = deciding.title_of("\n  " + "word " * 40)
+
+    assert title == "word " * 14 + "word…"
+    assert deciding.title_of("x" * 200) == "x" * 79 + "…"
+    assert deciding.title_of(" \n ") == ""
