@@ -1,0 +1,244 @@
+"""Everything declared is made, a second time changes nothing, drift is corrected, and nobody has a right too many."""
+
+import asyncio
+import stat
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import nats.errors
+import psycopg
+import pytest
+from chassis.provision import Plan, connect_as, write_files
+from chassis.provision.files import render
+from chassis.provision.grants import grants
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import APIError
+from pydantic import ValidationError
+
+from conftest import Provisioned
+
+pytestmark = pytest.mark.asyncio
+
+SERVICES = ["ingest", "tickets", "routing", "sla", "notify"]
+
+
+@asynccontextmanager
+async def user(here: Provisioned, name: str) -> AsyncGenerator[tuple[Client, list[str]]]:
+    """Connect as one user, and collect what the server refuses it."""
+    refusals: list[str] = []
+    nc = await connect_as(name, here.nats.url, here.creds)
+
+    async def refused(why: Exception) -> None:
+        refusals.append(str(why))
+
+    nc._error_cb = refused  # noqa: SLF001  # connect_as is for provisioning, which has no use for it
+    try:
+        yield nc, refusals
+    finally:
+        await nc.close()
+
+
+async def getting_through(here: Provisioned, nc: Client, subjects: list[str], marker: str) -> list[str]:
+    """Publish to all, and to one that is allowed; give what the account's administrator hears until that."""
+    async with user(here, "admin") as (admin, _):
+        heard = await admin.subscribe(">")
+        await admin.flush()
+        for subject in [*subjects, marker]:
+            await nc.publish(subject, b"probe")
+        await nc.flush()
+        through: list[str] = []
+        while (message := await heard.next_msg(timeout=5)).subject != marker:
+            if message.data == b"probe":
+                through.append(message.subject)
+    return through
+
+
+async def test_a_second_time_changes_nothing(provisioned: Provisioned) -> None:
+    assert await provisioned.provisioned() == []
+
+
+async def test_several_at_once_do_not_disturb_each_other(provisioned: Provisioned) -> None:
+    assert await asyncio.gather(*(provisioned.provisioned() for _ in range(3))) == [[], [], []]
+
+
+async def test_streams_are_as_declared(provisioned: Provisioned) -> None:
+    async with user(provisioned, "admin") as (nc, _):
+        js = nc.jetstream()
+        found = {s.config.name: s.config for s in await js.streams_info()}
+
+    assert set(found) == set(provisioned.plan.streams)
+    for name, config in found.items():
+        assert config.storage == "file"
+        assert config.retention == "limits"
+        assert config.discard == "new"
+        assert config.max_bytes == int(provisioned.plan.streams[name].max_bytes)
+        assert config.deny_delete is (name != "INBOUND")
+        assert config.allow_atomic
+        assert not config.allow_rollup_hdrs
+        assert not config.allow_msg_ttl
+        assert not config.allow_msg_schedules
+    assert found["INBOUND"].max_age == 30 * 86400
+
+
+async def test_a_stream_somebody_changed_is_corrected(provisioned: Provisioned) -> None:
+    async with user(provisioned, "admin") as (nc, _):
+        js = nc.jetstream()
+        config = (await js.stream_info("SLA")).config
+        await js.update_stream(config.evolve(max_bytes=1024 * 1024, discard="old", allow_direct=False))
+        changed = await provisioned.provisioned()
+        after = (await js.stream_info("SLA")).config
+
+    assert changed == ["SLA"]
+    assert (after.max_bytes, after.discard, after.allow_direct) == (config.max_bytes, "new", True)
+
+
+async def test_the_server_syncs_always_and_the_secrets_are_ours_alone(provisioned: Provisioned) -> None:
+    again = write_files(provisioned.data, provisioned.plan, port=-1, monitor_port=-1)
+    seeds = sorted(provisioned.creds.glob("*.nk"))
+
+    assert "sync_interval: \"always\"" in again.read_text()
+    assert len(seeds) == 2 + 2 * len(SERVICES) + 1
+    for file in [*seeds, *provisioned.creds.glob("*.pg"), again]:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    async with user(provisioned, "admin") as (nc, _):
+        assert nc.is_connected
+
+
+async def test_a_stranger_cannot_enter(provisioned: Provisioned) -> None:
+    with pytest.raises(nats.errors.Error):
+        await nats.connect(provisioned.nats.url, allow_reconnect=False, max_reconnect_attempts=0)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_may_say_nothing_in_anybodys_stream(provisioned: Provisioned, name: str) -> None:
+    foreign = [f"trunkline.{each}.v1.opened.00.x" for each in SERVICES]
+    foreign += ["redrive.sla.x", "workspace.v", "parked.other.x", "replay.nobody", "wake.other"]
+    foreign += [f"$JS.API.STREAM.{deed}.TICKETS" for deed in ("DELETE", "PURGE", "UPDATE", "CREATE")]
+    foreign += ["$JS.API.CONSUMER.DURABLE.CREATE.TICKETS.x", "$JS.API.STREAM.MSG.DELETE.TICKETS"]
+    foreign += [] if name == "ingest" else ["inbound.telegram.main.00.x"]
+    unread = set(provisioned.plan.streams) - set(provisioned.plan.services[name].reads)
+    unread -= {"REDRIVE", "WORKSPACE"}
+    foreign += [f"$JS.API.CONSUMER.CREATE.{stream}" for stream in unread]
+    async with user(provisioned, name) as (nc, refusals):
+        allowed = await getting_through(provisioned, nc, foreign, f"wake.{name}")
+        refusals.clear()
+        for subject in ("trunkline.>", "_INBOX.>", "inbound.>", "_INBOX_admin.>"):
+            await nc.subscribe(subject)
+        await nc.flush()
+
+        assert allowed == []
+        assert len(refusals) == 4
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_relay_speaks_for_its_own_service_only(provisioned: Provisioned, name: str) -> None:
+    foreign = [f"trunkline.{each}.v1.opened.00.x" for each in SERVICES if each != name]
+    foreign += ["inbound.telegram.main.00.x", "parked.sla.x", "$JS.API.CONSUMER.CREATE.TICKETS"]
+    foreign += [f"$JS.API.STREAM.PURGE.{each.upper()}" for each in SERVICES if each != name]
+    foreign += [] if name == "tickets" else ["workspace.v"]
+    async with user(provisioned, f"{name}-relay") as (nc, _):
+        allowed = await getting_through(provisioned, nc, foreign, f"wake.{name}")
+        ack = await nc.jetstream().publish(f"trunkline.{name}.v1.test.00.x", b"{}", timeout=5)
+        last = await nc.jetstream().get_msg(name.upper(), seq=ack.seq)
+        await nc.jetstream().purge_stream(name.upper())
+
+        assert allowed == []
+        assert last.data == b"{}"
+
+
+async def test_a_service_reads_what_it_should(provisioned: Provisioned) -> None:
+    async with user(provisioned, "tickets-relay") as (relay, _), user(provisioned, "sla") as (nc, refusals):
+        ack = await relay.jetstream().publish("trunkline.tickets.v1.opened.07.k", b"{}", timeout=5)
+        js = nc.jetstream(timeout=5)
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            deliver_policy="by_start_sequence",  # type: ignore[arg-type]
+            opt_start_seq=ack.seq,
+            filter_subjects=["trunkline.tickets.*.*.07.*"],
+            mem_storage=True,
+            inactive_threshold=30,
+        )
+        info = await js.add_consumer("TICKETS", config)
+        inbox = nc.new_inbox()
+        arriving = await nc.subscribe(inbox)
+        ask = f"$JS.API.CONSUMER.MSG.NEXT.TICKETS.{info.name}"
+        await nc.publish(ask, b'{"batch":1,"expires":2000000000}', reply=inbox)
+        heard = await arriving.next_msg(timeout=5)
+        state = await js.consumer_info("TICKETS", info.name)
+        await js.delete_consumer("TICKETS", info.name)
+        with pytest.raises((APIError, nats.errors.TimeoutError)):
+            await nc.jetstream(timeout=0.5).add_consumer("INGEST", config)
+
+        assert heard.subject == "trunkline.tickets.v1.opened.07.k"
+        assert state.num_pending == 0
+        assert any("INGEST" in refusal for refusal in refusals)
+
+
+async def test_a_subscriber_pulls_its_own_durable_and_nothing_else(provisioned: Provisioned) -> None:
+    async with user(provisioned, "tickets-relay") as (relay, _), user(provisioned, "crm") as (nc, _):
+        await relay.jetstream().publish("trunkline.tickets.v1.opened.07.mine", b"{}", timeout=5)
+        sub = await nc.jetstream(timeout=5).pull_subscribe_bind("crm", "TICKETS", inbox_prefix=b"_INBOX_crm.")
+        heard = [m.subject for m in await sub.fetch(10, timeout=2)]
+        foreign = ["trunkline.tickets.v1.opened.00.x", "$JS.API.CONSUMER.MSG.NEXT.TICKETS.other"]
+        foreign += ["$JS.API.CONSUMER.CREATE.TICKETS", "$JS.API.STREAM.INFO.TICKETS"]
+        marker = "$JS.API.CONSUMER.INFO.TICKETS.crm"
+        allowed = await getting_through(provisioned, nc, foreign, marker)
+
+        assert "trunkline.tickets.v1.opened.07.mine" in heard
+        assert allowed == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_role_sees_its_own_schema_only(provisioned: Provisioned, name: str) -> None:
+    tables = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname = ANY(%s)"
+    async with await psycopg.AsyncConnection.connect(provisioned.postgres.url) as admin:
+        others = [s for s in SERVICES if s != name]
+        foreign = [t for (t,) in await (await admin.execute(tables, (others,))).fetchall()]
+    async with await psycopg.AsyncConnection.connect(provisioned.dsn(name), autocommit=True) as conn:
+        await conn.execute("SELECT * FROM reader_position")
+        for table in foreign:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await conn.execute(f"SELECT 1 FROM {table}".encode())
+        for deed in (f"CREATE TABLE {name}.own (x int)", "CREATE TABLE public.own (x int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await conn.execute(deed.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await conn.execute(f"SET ROLE {name}_owner".encode())
+
+    assert len(foreign) > 4 * 5
+
+
+async def test_a_role_is_limited(provisioned: Provisioned) -> None:
+    async with await psycopg.AsyncConnection.connect(provisioned.dsn("sla")) as conn:
+        settings = "statement_timeout lock_timeout idle_in_transaction_session_timeout search_path TimeZone"
+        shown = [(await (await conn.execute(f"SHOW {s}".encode())).fetchone() or [""])[0] for s in settings.split()]
+        stored = await conn.execute("SELECT rolconnlimit, rolsuper FROM pg_roles WHERE rolname = 'sla'")
+        secret = (provisioned.creds / "sla.pg").read_text()
+
+        assert shown == ["10s", "5s", "10s", "sla", "UTC"]
+        assert await stored.fetchone() == (60, False)
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(provisioned.dsn("sla").replace(secret, "wrong"))
+
+
+async def test_the_file_is_checked(plan: Plan) -> None:
+    whole = plan.model_dump()
+    for change, complaint in [
+        ({"readers": {"nobody": 2}}, "readers.nobody"),
+        ({"readers": {"sla": 17}}, "readers.sla"),
+        ({"subscribers": {"crm": {"streams": ["NONE"]}}}, "NONE"),
+        ({"subscribers": {"sla": {"streams": ["TICKETS"]}}}, "subscribers.sla"),
+        ({"more": 1}, "more"),
+    ]:
+        with pytest.raises(ValidationError, match=complaint):
+            Plan.model_validate({**whole, **change})
+
+
+async def test_the_administrator_alone_may_do_everything(plan: Plan) -> None:
+    free = [name for name, grant in grants(plan).items() if grant.publish is None]
+    everything = [n for n, g in grants(plan).items() if ">" in (g.publish or []) + (g.subscribe or [])]
+
+    assert free == ["admin"]
+    assert everything == []
+    assert render({"a": ['"', "\\"]}) == '{\n  a: [\n    "\\""\n    "\\\\"\n  ]\n}'
