@@ -86,9 +86,7 @@ def test_the_subject_tells_type_slot_and_key() -> None:
 def test_slots_and_ids_never_change() -> None:
     assert slot_of("anna") == 7
     assert contact_id("telegram", "main", "42") == UUID("7cb39542-6cb4-5d96-b937-81b7ef1c2f85")
-    assert conversation_key("telegram", "main", "42") == (
-        "43c97789-1c32-5e8c-9759-7fd639c1be2d"
-    )
+    assert conversation_key("telegram", "main", "42") == ("43c97789-1c32-5e8c-9759-7fd639c1be2d")
     assert message_id("telegram", "main", "42") == UUID("770c9c71-97f6-5604-99e4-33802fafacfd")
     assert fact_id("trunkline.tickets.v1.opened", "k", 1) == UUID(
         "96e3ba88-e43d-57cc-a383-5d9e61785f24"

@@ -43,7 +43,9 @@ def test_a_stale_schema_is_named_and_mended(
 
     assert main(["--check", str(folder)]) == 1
     said = capsys.readouterr().out
-    assert [name for name in ("opened", "unheard_of", "closed") if f".{name}.json" not in said] == []
+    assert [
+        name for name in ("opened", "unheard_of", "closed") if f".{name}.json" not in said
+    ] == []
 
     assert main([str(folder)]) == 0
     assert stale(folder) == []
