@@ -1,6 +1,7 @@
 """The one shape of every fact: a CloudEvents 1.0 envelope on the wire, a flat class in Python."""
 
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID, uuid5
 from zlib import crc32
@@ -15,7 +16,6 @@ from pydantic import (
     Field,
     PlainSerializer,
 )
-from pydantic_core import to_json
 
 SLOTS = 16
 """How many slots a stream's keys are spread over. Part of every subject, so it never changes."""
@@ -56,10 +56,6 @@ def fact_id(type_: str, key: str, sequence: int) -> UUID:
 
 def _utc(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _quoted(value: str | None) -> str | None:
-    return None if value is None else to_json(value).decode()
 
 
 Time = Annotated[AwareDatetime, PlainSerializer(_utc, return_type=str, when_used="json")]
@@ -125,15 +121,16 @@ class Fact(BaseModel):
     def body(self) -> bytes:
         """The part of the wire form that does not depend on the number: time, context and data."""
         context = "".join(
-            f'"{name}":{value},'
+            f'"{name}":{quoted(value)},'
             for name, value in (
-                ("workspace", self.workspace or None),
-                ("traceparent", _quoted(self.traceparent)),
-                ("correlationid", _quoted(self.correlationid)),
-                ("causationid", _quoted(self.causationid)),
+                ("traceparent", self.traceparent),
+                ("correlationid", self.correlationid),
+                ("causationid", self.causationid),
             )
             if value is not None
         )
+        if self.workspace:
+            context = f'"workspace":{self.workspace},{context}'
         head = f'{{"time":"{_utc(self.time)}",{context}"data":'
         return head.encode() + self._data() + b"}"
 
