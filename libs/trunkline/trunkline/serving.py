@@ -36,7 +36,7 @@ def run(app: ASGIApp | str) -> None:
         lifespan="on",
         access_log=False,
         server_header=False,
-        log_level="warning",
+        log_config=None,
         timeout_graceful_shutdown=10,
     )
 

@@ -1,0 +1,186 @@
+"""The command people type. Every sub-command takes `--data`; every refusal is one line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from trunkline.places import CannotStart
+
+Data = Annotated[Path, typer.Option(help="The instance's folder.")]
+PortBase = Annotated[int, typer.Option(help="The first of its ports; ingest is the next one.")]
+DATA, BASE = Path(".trunkline"), 8000
+
+
+class Plain(TyperGroup):
+    """Says a refusal in one line instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the sub-command."""
+        try:
+            return super().invoke(ctx)
+        except CannotStart as reason:
+            typer.echo(f"trunkline: {reason}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Plain,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Event-sourced request processing: run it, and ask it how it is.",
+)
+main = app
+
+
+@app.command()
+def up(
+    data: Data = DATA,
+    port_base: PortBase = BASE,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once all is ready.")] = False,  # noqa: FBT002
+    replicas: Annotated[
+        list[str] | None, typer.Option(help="More of one service: routing=2. Repeatable.")
+    ] = None,
+) -> None:
+    """Start servers, services and the sink, and keep them alive."""
+    from trunkline import up as running  # noqa: PLC0415
+    from trunkline.instance import Instance  # noqa: PLC0415
+
+    instance = Instance(data.absolute(), port_base)
+    wanted = _replicas(replicas or [])
+    if detach:
+        more = [f"--replicas={name}={number}" for name, number in wanted.items()]
+        running.detach(instance, [f"--data={instance.data}", f"--port-base={instance.base}", *more])
+        _show(running.status(instance.data), instance.data)
+    else:
+        running.up(instance, wanted, lambda: _show(running.status(instance.data), instance.data))
+
+
+def _replicas(asked: list[str]) -> dict[str, int]:
+    from trunkline.serving import SERVICES  # noqa: PLC0415
+
+    wanted = {}
+    for one in asked:
+        name, _, number = one.partition("=")
+        if name not in SERVICES or not number.isdecimal() or int(number) < 1:
+            raise CannotStart(f"--replicas {one}: say it as routing=2, of {', '.join(SERVICES)}")
+        wanted[name] = int(number)
+    return wanted
+
+
+def _show(state: dict[str, Any], data: Path) -> None:
+    parts = {service["name"]: service for service in state["services"]}
+    parts |= {part: state[part] for part in ("nats", "postgres", "sink")}
+    for name, part in parts.items():
+        typer.echo(f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {part['url']}")
+    typer.echo(f"{'secrets':12} {'':>8} {'':9} {data / 'secrets.env'}")
+
+
+@app.command()
+def status(
+    data: Data = DATA,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
+) -> None:
+    """Say where everything is and whether it is ready."""
+    from trunkline import up as running  # noqa: PLC0415
+
+    state = running.status(data.absolute())
+    if as_json:
+        typer.echo(json.dumps(state))
+    else:
+        _show(state, data)
+
+
+@app.command()
+def down(data: Data = DATA) -> None:
+    """Stop the instance."""
+    from trunkline import up as running  # noqa: PLC0415
+
+    typer.echo("stopped" if running.down(data.absolute()) else f"no instance runs in {data}")
+
+
+@app.command()
+def serve(service: str, data: Data = DATA) -> None:
+    """Run one service, or the sink, in this process; what the environment lacks is the instance's."""
+    from trunkline.instance import SERVICE_PORTS, Instance, read_state  # noqa: PLC0415
+    from trunkline.serving import serve as run  # noqa: PLC0415
+
+    if service in SERVICE_PORTS and "SERVICE_DATABASE_URL" not in os.environ:
+        base = read_state(data).get("base", BASE)
+        instance = Instance(data.absolute(), base)
+        if not (instance.creds / f"{service}.pg").exists():
+            raise CannotStart(
+                f"SERVICE_DATABASE_URL is not set, and {instance.creds} knows no role {service}"
+            )
+        os.environ.update(instance.environment(service))
+        os.environ.setdefault("PORT", str(instance.port(SERVICE_PORTS[service])))
+    run(service)
+
+
+@app.command()
+def provision(
+    data: Data = DATA,
+    port_base: PortBase = BASE,
+    files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
+) -> None:
+    """Create or correct what the declarative file names: files and secrets, or servers' contents."""
+    from trunkline import up as running  # noqa: PLC0415
+    from trunkline.instance import Instance, read_state  # noqa: PLC0415
+
+    instance = Instance(data.absolute(), read_state(data).get("base", port_base))
+    if files:
+        typer.echo(running.write_files(instance))
+        return
+    changed = asyncio.run(running.provision_servers(instance))
+    typer.echo("\n".join(changed) or "nothing to change")
+
+
+@app.command()
+def apply(file: Path, data: Data = DATA) -> None:
+    """Check a workspace file, show what it changes, and make it the next version."""
+    from trunkline import configuration  # noqa: PLC0415
+    from trunkline.instance import Instance  # noqa: PLC0415
+
+    typer.echo(asyncio.run(configuration.apply(Instance.running(data), file)))
+
+
+@app.command()
+def token(
+    role: Annotated[list[str], typer.Option(help="A role; repeatable.")],
+    subject: Annotated[str, typer.Option(help="Who it is for.")],
+    ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 12 hours.")] = 43200,
+    data: Data = DATA,
+) -> None:
+    """Print a token for the API."""
+    from chassis.auth import Role  # noqa: PLC0415
+
+    from trunkline.tokens import LONGEST, Signer  # noqa: PLC0415
+
+    if unknown := [one for one in role if one not in list(Role)]:
+        raise CannotStart(f"there is no role {unknown[0]!r}: it is one of {', '.join(Role)}")
+    if not 0 < ttl <= LONGEST:
+        raise CannotStart(f"--ttl {ttl} is not between 1 and {LONGEST} seconds")
+    if not (data / "token.key").exists():
+        raise CannotStart(f"{data} holds no key: run `trunkline up` or `provision --files` first")
+    typer.echo(Signer(data).token(subject, role, ttl))
+
+
+@app.command()
+def audit(data: Data = DATA) -> None:
+    """Print the ledger's balance; exit 1 when it does not hold."""
+    from trunkline.audit import Balance  # noqa: PLC0415
+    from trunkline.instance import Instance  # noqa: PLC0415
+
+    balance = asyncio.run(Balance.of(Instance.running(data.absolute())))
+    typer.echo(balance.text())
+    if not balance.holds:
+        sys.exit(1)

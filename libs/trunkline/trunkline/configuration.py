@@ -1,0 +1,1 @@
+"""Applying workspaces from the command line."""

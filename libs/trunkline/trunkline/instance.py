@@ -1,0 +1,166 @@
+"""One instance: its data folder, its ports, and what each of its processes has to know."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+from chassis.provision import Plan, read_plan, service_dsn
+
+from trunkline import secret_values
+from trunkline.places import CannotStart
+from trunkline.tokens import Signer, write_private
+
+HERE = Path(__file__).parent
+PLAN = HERE / "provision.yaml"
+EXAMPLE = HERE / "workspace.example.yaml"
+
+SERVICE_PORTS = {"ingest": 1, "routing": 2, "tickets": 3, "sla": 4, "notify": 5}
+SINK, NATS, NATS_MONITOR, POSTGRES = 9, 22, 23, 32
+HIGHEST_BASE = 65535 - POSTGRES
+
+DOOR_KEY = "INBOUND_KEY"
+"""The key of the HMAC in inbound ids: made up like a secret, though no workspace names it."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A data folder and the first of its ports."""
+
+    data: Path
+    base: int = 8000
+
+    @classmethod
+    def running(cls, data: Path) -> Self:
+        """The instance that was started with this folder."""
+        base = read_state(data).get("base")
+        if not isinstance(base, int):
+            raise CannotStart(f"nothing was ever started in {data}: run `trunkline up` first")
+        return cls(data.absolute(), base)
+
+    def port(self, offset: int) -> int:
+        """One of the instance's ports."""
+        return self.base + offset
+
+    def log(self, name: str) -> Path:
+        """Where a process writes what it has to say."""
+        return self.data / "logs" / f"{name}.log"
+
+    @property
+    def creds(self) -> Path:
+        """Seeds and passwords, one file each."""
+        return self.data / "creds"
+
+    @property
+    def nats_url(self) -> str:
+        """The NATS server: a real one if the environment names it, else our own."""
+        return os.environ.get("NATS_URL") or f"nats://127.0.0.1:{self.port(NATS)}"
+
+    @property
+    def monitor_url(self) -> str | None:
+        """The NATS server's monitoring address; a real server's must be given."""
+        if os.environ.get("NATS_URL"):
+            return os.environ.get("NATS_MONITOR_URL")
+        return f"http://127.0.0.1:{self.port(NATS_MONITOR)}"
+
+    @property
+    def database_url(self) -> str:
+        """The administrator's address of PostgreSQL."""
+        own = f"127.0.0.1:{self.port(POSTGRES)}/postgres"
+        return os.environ.get("DATABASE_URL") or f"postgresql://postgres:{self.password}@{own}"
+
+    @property
+    def password(self) -> str:
+        """The embedded PostgreSQL's superuser's password, made up once."""
+        file = self.creds / "postgres.pg"
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(24).encode())
+        return file.read_text().strip()
+
+    @property
+    def signer(self) -> Signer:
+        """Who signs tokens here."""
+        return Signer(self.data)
+
+    @property
+    def plan(self) -> Plan:
+        """What is to be provisioned."""
+        return read_plan(PLAN)
+
+    def url(self, service: str) -> str:
+        """Where a service, or the sink, listens."""
+        return f"http://127.0.0.1:{self.port({**SERVICE_PORTS, 'sink': SINK}[service])}"
+
+    def secrets(self) -> dict[str, str]:
+        """The secrets of the example workspace, made up where they are missing."""
+        return secret_values.ensure(
+            self.data / "secrets.env", EXAMPLE.read_text(encoding="utf-8"), (DOOR_KEY,)
+        )
+
+    def environment(self, service: str) -> dict[str, str]:
+        """All that a service's process has to know."""
+        known = dict(os.environ)
+        known.setdefault("JWKS_URL", self.signer.jwks_file.as_uri())
+        known.setdefault("SINK_URL", self.url("sink"))
+        known.setdefault("NATS_CREDS_DIR", str(self.creds))
+        known["NATS_URL"] = self.nats_url
+        if self.monitor_url is not None:
+            known["NATS_MONITOR_URL"] = self.monitor_url
+        if service in SERVICE_PORTS:
+            known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
+        return known | self.secrets()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the data folder, so that only one `up` works in it."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        with (self.data / "lock").open("w") as lock:
+            if not _locked(lock):
+                pid = read_state(self.data).get("supervisor")
+                raise CannotStart(f"an instance runs in {self.data} already (pid {pid})")
+            yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    for _ in range(10):  # somebody who only asks holds it for a moment
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def is_claimed(data: Path) -> bool:
+    """Whether an instance runs in this folder."""
+    try:
+        with (data / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def read_state(data: Path) -> dict[str, Any]:
+    """What the supervisor last wrote about itself."""
+    try:
+        state: dict[str, Any] = json.loads((data / "run.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return state
+
+
+def write_state(data: Path, state: Mapping[str, Any]) -> None:
+    """Say where everything is, for `status` and `down`."""
+    write_private(data / "run.json", json.dumps(state, indent=1).encode())

@@ -1,0 +1,248 @@
+"""`trunkline up`: servers, provisioning, the sink, the services; and keeping all of it alive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+from typing import Any
+
+import nats.errors
+import psycopg
+from chassis import provision
+from chassis.guards import Unsafe, check_nats, check_postgres
+
+from trunkline import configuration
+from trunkline.instance import (
+    HIGHEST_BASE,
+    NATS,
+    NATS_MONITOR,
+    POSTGRES,
+    SERVICE_PORTS,
+    SINK,
+    Instance,
+    is_claimed,
+    read_state,
+    write_state,
+)
+from trunkline.places import CannotStart
+from trunkline.servers import Nats, Postgres
+from trunkline.supervisor import Program, Stopped, Supervisor, answers, stoppable
+
+READY_WITHIN, DETACHED_WITHIN, DOWN_WITHIN = 50.0, 60.0, 40.0
+TELL = "TRUNKLINE_TELL"
+"""Names the file descriptor on which a detached `up` tells how its start went."""
+
+
+class Up:
+    """A running instance."""
+
+    def __init__(self, instance: Instance, replicas: Mapping[str, int]) -> None:
+        self.instance, self.replicas = instance, replicas
+        self.supervisor = Supervisor(self._say, self._write)
+        self.nats: Nats | None = None
+        self.postgres: Postgres | None = None
+        self.state = "starting"
+
+    def start(self) -> None:
+        """Bring everything up, and return when it is ready."""
+        write_files(self.instance)
+        self._start_servers()
+        asyncio.run(provision_servers(self.instance))
+        asyncio.run(configuration.apply_example(self.instance))
+        for name in ("sink", *SERVICE_PORTS):
+            for number in range(1, self.replicas.get(name, 1) + 1):
+                self.supervisor.start(self._program(name, number))
+        self.supervisor.wait_ready(READY_WITHIN)
+        self.state = "ready"
+        self._write()
+
+    def stop(self) -> None:
+        """Stop everything, servers last."""
+        self.state = "stopped"
+        self.supervisor.stop()
+        self._write()
+
+    def _start_servers(self) -> None:
+        here = self.instance
+        if not os.environ.get("DATABASE_URL"):
+            self.postgres = Postgres(
+                here.data / "postgres",
+                here.port(POSTGRES),
+                here.password,
+                log=here.log("postgres"),
+            )
+            self.supervisor.start(self.postgres)
+        if not os.environ.get("NATS_URL"):
+            self.nats = Nats(
+                here.data / "nats.conf",
+                here.data / "nats",
+                here.port(NATS),
+                here.port(NATS_MONITOR),
+                log=here.log("nats"),
+            )
+            # a store that was lost while the server was away gets its streams again
+            self.supervisor.start(self.nats, lambda: asyncio.run(provision_servers(here)))
+
+    def _program(self, name: str, number: int) -> Program:
+        offset = {**SERVICE_PORTS, "sink": SINK}[name]
+        first = number == 1
+        return Program(
+            name if first else f"{name}-{number}",
+            [sys.executable, "-m", "trunkline.serving", name],
+            self.instance.log(name if first else f"{name}-{number}"),
+            self.instance.port(offset) if first else 0,
+            self.instance.environment(name),
+        )
+
+    def _say(self, line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _write(self) -> None:
+        here = self.instance
+        programs = [
+            {"name": p.name, "pid": p.pid, "url": p.url, "state": "running" if p.alive else "down"}
+            for p in self.supervisor.programs
+            if p.process is not None
+        ]
+        sink = next((p for p in programs if p["name"] == "sink"), {"pid": None})
+        write_state(
+            here.data,
+            {
+                "base": here.base,
+                "supervisor": os.getpid(),
+                "state": self.state,
+                "services": [p for p in programs if p["name"] != "sink"],
+                "nats": {"pid": _pid(self.nats), "url": here.nats_url},
+                "postgres": {"pid": _pid(self.postgres), "url": here.database_url},
+                "sink": {"pid": sink["pid"], "url": here.url("sink"), "smtp": None},
+            },
+        )
+
+
+def _pid(server: Nats | Postgres | None) -> int | None:
+    return server.pid if server is not None and server.process is not None else None
+
+
+def write_files(instance: Instance) -> Path:
+    """Write the servers' configuration and everybody's secrets; what exists is kept."""
+    instance.signer  # noqa: B018  makes the key
+    instance.secrets()
+    return provision.write_files(
+        instance.data,
+        instance.plan,
+        port=instance.port(NATS),
+        monitor_port=instance.port(NATS_MONITOR),
+    )
+
+
+async def provision_servers(instance: Instance) -> list[str]:
+    """Create or correct roles, schemas, tables and streams; says what had to be changed."""
+    try:
+        await check_nats(instance.monitor_url)
+        await check_postgres(instance.database_url)
+        creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
+        return await provision.provision(
+            instance.database_url, instance.nats_url, creds, instance.plan
+        )
+    except Unsafe as unsafe:
+        raise CannotStart(str(unsafe)) from None
+    except (OSError, psycopg.Error, nats.errors.Error, RuntimeError) as error:
+        raise CannotStart(f"provisioning failed: {error}") from error
+
+
+def up(instance: Instance, replicas: Mapping[str, int], announce: Callable[[], None]) -> None:
+    """Run an instance in the foreground until SIGINT or SIGTERM."""
+    if not 1 <= instance.base <= HIGHEST_BASE:
+        raise CannotStart(f"--port-base {instance.base} is not between 1 and {HIGHEST_BASE}")
+    with instance.claimed(), stoppable():
+        running = Up(instance, replicas)
+        try:
+            running.start()
+            announce()
+            _tell("ready")
+            running.supervisor.watch()
+        except Stopped:
+            _tell("stopped before it was ready")
+        except CannotStart as reason:
+            _tell(str(reason))
+            raise
+        finally:
+            running.stop()
+
+
+def _tell(line: str) -> None:
+    """Tell the command that detached us, once."""
+    descriptor = os.environ.pop(TELL, None)
+    if descriptor is not None:
+        with os.fdopen(int(descriptor), "w") as pipe:
+            pipe.write(line)
+
+
+def detach(instance: Instance, arguments: list[str]) -> None:
+    """Run `up` in the background and return when it is ready."""
+    log = instance.log("up")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    with log.open("ab") as out:
+        child = Popen(
+            [sys.executable, "-m", "trunkline", "up", *arguments],
+            stdin=DEVNULL,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, TELL: str(writing)},
+            pass_fds=[writing],
+            start_new_session=True,
+        )
+    os.close(writing)
+    told = _listen(reading, DETACHED_WITHIN)
+    if told == "ready":
+        return
+    if told is None:
+        child.send_signal(signal.SIGTERM)
+        told = f"it was not ready within {DETACHED_WITHIN:.0f} s"
+    raise CannotStart(told if "; see " in told else f"{told or 'it ended at once'}; see {log}")
+
+
+def _listen(descriptor: int, seconds: float) -> str | None:
+    """What the background process tells before it closes the pipe; None if it takes too long."""
+    told, until = b"", time.monotonic() + seconds
+    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+            part = pipe.read(4096)
+            if not part:
+                return told.decode()
+            told += part
+    return None
+
+
+def down(data: Path) -> bool:
+    """Stop the instance in this folder; False when none runs."""
+    pid = read_state(data).get("supervisor")
+    if not is_claimed(data) or not isinstance(pid, int):
+        return False
+    os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + DOWN_WITHIN
+    while is_claimed(data):
+        if time.monotonic() > until:
+            raise CannotStart(f"the instance (pid {pid}) did not stop within {DOWN_WITHIN:.0f} s")
+        time.sleep(0.05)
+    return True
+
+
+def status(data: Path) -> dict[str, Any]:
+    """Where everything is, and how it does right now."""
+    state = read_state(data)
+    if not state or not is_claimed(data):
+        raise CannotStart(f"no instance runs in {data}")
+    for service in state["services"]:
+        if service["state"] == "running":
+            ready = answers(f"{service['url']}/health/ready")
+            service["state"] = "ready" if ready else "starting"
+    return {part: state[part] for part in ("services", "nats", "postgres", "sink")}

@@ -1,0 +1,93 @@
+"""Whatever dies is started again, everything is stopped in order, and refusals are one line."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from trunkline.places import CannotStart
+from trunkline.supervisor import Program, Stopped, Supervisor, stoppable
+
+SINK = [sys.executable, "-m", "trunkline.sink"]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(said: list[str]) -> Iterator[Supervisor]:
+    supervisor = Supervisor(said.append, lambda: None)
+    yield supervisor
+    supervisor.stop()
+
+
+def until(done: Callable[[], bool], supervisor: Supervisor) -> None:
+    end = time.monotonic() + 15
+    while not done():
+        assert time.monotonic() < end
+        supervisor.look_after()
+        time.sleep(0.02)
+
+
+def test_a_killed_child_comes_back_on_its_port(
+    supervisor: Supervisor, said: list[str], tmp_path: Path
+) -> None:
+    sink = Program("sink", SINK, tmp_path / "sink.log", environment=os.environ)
+    supervisor.start(sink)
+    supervisor.wait_ready(15)
+    before, url = sink.pid, sink.url
+    os.kill(before, signal.SIGKILL)
+    until(lambda: sink.pid != before and sink.ready(), supervisor)
+    supervisor.stop()
+
+    assert said == ["sink ended with -9", "sink is started again"]
+    assert sink.url == url
+    assert sink.returncode in {0, -signal.SIGTERM}
+
+
+def test_a_hopeless_child_is_named_with_its_last_words(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    failing = [sys.executable, "-c", "raise SystemExit('no such thing')"]
+    supervisor.start(Program("tickets", failing, tmp_path / "tickets.log", environment=os.environ))
+    with pytest.raises(CannotStart, match=r"^tickets is not ready \(no such thing\); see .*log$"):
+        supervisor.wait_ready(15)
+
+
+def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys, time\n"
+        "from trunkline.supervisor import Program\n"
+        "child = Program('sleeper', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
+        "print(child.start().pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = Program(
+        "parent",
+        [sys.executable, "-c", script, str(tmp_path / "s.log")],
+        tmp_path / "parent.log",
+        environment=os.environ,
+    )
+    parent.start()
+    end = time.monotonic() + 15
+    while not (told := parent.log.read_text().strip()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    parent.kill()
+    while (status := Path(f"/proc/{told}/status")).exists() and "Z (zombie)" not in (
+        status.read_text()
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_signal_stops_once() -> None:
+    with pytest.raises(Stopped), stoppable():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
