@@ -1,0 +1,148 @@
+"""The doors out: one sender per channel, each an attempt that ends in one of the four outcomes.
+
+Nothing a platform answers is trusted: reads are bounded, redirects are not followed, and an answer that
+cannot be understood leaves the outcome unknown. No address or token is ever put into a reason or a log.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown, wait_asked
+from notify.ledger import Attempt
+
+MOST = 64 * 1024
+WHOLE = 10.0
+"""Seconds an attempt may take; much less than a lease."""
+
+PATIENCE = httpx.Timeout(WHOLE, connect=3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where and as whom to send."""
+
+    base: str
+    token: str = field(repr=False)
+
+
+Send = Callable[[httpx.AsyncClient, Account, Attempt], Awaitable[Outcome]]
+
+
+async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
+    """Send by the Bot API's sendMessage."""
+    url = f"{account.base}/bot{account.token}/sendMessage"
+    body = {"chat_id": _chat(attempt.chat), "text": attempt.text}
+    answered = await _post(client, url, body, str(attempt.message_id))
+    return telegram_verdict(answered.status, answered.body) if isinstance(answered, Answer) else answered
+
+
+EXITS: Mapping[str, Send] = {"telegram": telegram}
+"""How a message leaves, by channel."""
+
+FETCHED = frozenset({"api"})
+"""Channels whose customers come and read their answers (tickets serves them): nothing is carried."""
+
+
+def intent_of(channel: str) -> tuple[str, str | None]:
+    """Say with which state and reason a reply on this channel enters the ledger."""
+    if channel in EXITS:
+        return "intended", None
+    if channel in FETCHED:
+        return "sent", "the customer reads it over the API"
+    return "suppressed", f"channel {channel} has no way out"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a platform said."""
+
+    status: int
+    body: bytes
+
+
+def telegram_verdict(status: int, body: bytes) -> Outcome:
+    """Understand Telegram's answer; a 200 may carry an error, and a gateway's 502 says nothing at all."""
+    told = _object(body)
+    code = status
+    if status == 200:
+        if told.get("ok") is True:
+            return _telegram_sent(told)
+        given = told.get("error_code")
+        if told.get("ok") is not False or not isinstance(given, int):
+            return Unknown("the answer could not be understood")
+        code = given
+    return _telegram_error(code, told)
+
+
+def _telegram_sent(told: dict[str, Any]) -> Outcome:
+    result = told.get("result")
+    number = result.get("message_id") if isinstance(result, dict) else None
+    if isinstance(number, int) and not isinstance(number, bool):
+        return Sent(str(number))
+    return Unknown("taken, but the answer names no message")
+
+
+def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
+    extra = told.get("parameters")
+    parameters: dict[str, Any] = extra if isinstance(extra, dict) else {}
+    match code:
+        case 429:
+            wait = wait_asked(parameters.get("retry_after"))
+            return Retry("too many requests", wait, exit_shut=wait is not None)
+        case 400 if isinstance(moved := parameters.get("migrate_to_chat_id"), int):
+            return Retry("the chat has moved", 0.0, chat=str(moved))
+        case 401 | 404:
+            return Retry(f"credential refused ({code})", CREDENTIAL_PAUSE, exit_shut=True)
+        case 403:
+            return Refused("blocked by the customer (403)")
+        case _ if 300 <= code < 400:
+            return Retry(f"redirected ({code})", CREDENTIAL_PAUSE, exit_shut=True)
+        case 502 | 504:
+            return Unknown(f"a gateway answered {code}")
+        case 408 | 425:
+            return Retry(f"answered {code}")
+        case _ if 400 <= code < 500:
+            return Refused(f"refused ({code})")
+        case _:
+            return Retry(f"answered {code}")
+
+
+async def _post(
+    client: httpx.AsyncClient, url: str, body: object, message_id: str
+) -> Answer | Outcome:
+    headers = {"Idempotency-Key": message_id, "Accept-Encoding": "identity"}
+    try:
+        async with (
+            asyncio.timeout(WHOLE),
+            client.stream("POST", url, json=body, headers=headers) as answer,
+        ):
+            read = b""
+            async for piece in answer.aiter_raw():
+                read += piece
+                if len(read) > MOST:
+                    return Unknown("the answer does not end")
+            return Answer(answer.status_code, read)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as why:
+        return Retry(f"not reached: {type(why).__name__}")
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        return Retry("the account's address is not one", CREDENTIAL_PAUSE, exit_shut=True)
+    except (httpx.HTTPError, TimeoutError) as why:
+        return Unknown(f"no answer: {type(why).__name__}")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _chat(chat: str) -> int | str:
+    """Telegram takes numbers, and names of public chats as text."""
+    return int(chat) if chat.lstrip("-").isdecimal() else chat

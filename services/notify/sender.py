@@ -1,0 +1,150 @@
+"""Sends what the ledger intends: claim, attempt, record. Any number of replicas may.
+
+Intent is committed before an attempt and the outcome after it; between the two only a crash can make a
+duplicate, and it carries the same id. Recording is retried while PostgreSQL is away, so a database
+that comes back within the lease costs no duplicate.
+"""
+
+import asyncio
+import logging
+import time
+
+import httpx
+import psycopg
+from chassis.service import Service
+from psycopg_pool import PoolTimeout
+from trunkline_contracts import Fact, MessageFailed, MessageSent
+
+from notify import ledger
+from notify.accounts import Accounts, NoAccount
+from notify.channels import EXITS, PATIENCE
+from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
+from notify.ledger import LEASE, Attempt, Verdict
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 32
+IDLE = 0.5
+"""How often to look without being told: for what another replica wrote down, and what is due again."""
+
+
+class Sender:
+    """One replica's hands."""
+
+    def __init__(
+        self, service: Service, accounts: Accounts, *, resend: bool, lease: float = LEASE
+    ) -> None:
+        self._service = service
+        self._accounts = accounts
+        self._resend = resend
+        self._lease = lease
+        self._woken = asyncio.Event()
+        self._expected = 0
+        self._busy: set[asyncio.Task[None]] = set()
+        self._done: list[Verdict] = []
+        self._settle = asyncio.Event()
+        service.on_commit(self._committed)
+
+    def expect(self, messages: int) -> None:
+        """Look at once when the transaction that intends these messages is committed."""
+        self._expected += messages
+
+    def _committed(self) -> None:
+        if self._expected:
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        limits = httpx.Limits(max_connections=AT_ONCE * 2, max_keepalive_connections=AT_ONCE)
+        async with (
+            httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._record())
+            while True:
+                if not await self._send(client, group):
+                    await self._rest()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(IDLE):
+                await self._woken.wait()
+        except TimeoutError:
+            self._expected = 0
+        self._woken.clear()
+
+    async def _send(self, client: httpx.AsyncClient, group: asyncio.TaskGroup) -> bool:
+        """Claim as much as there are hands for; tells whether anything was claimed."""
+        room = AT_ONCE - len(self._busy)
+        if room <= 0:
+            return False
+        claimed_at = time.monotonic()
+        async with self._service.transaction() as tx:
+            attempts = await ledger.claim(tx, room, self._lease)
+        self._expected = max(0, self._expected - sum(a.attempts == 1 for a in attempts))
+        for attempt in attempts:
+            task = group.create_task(self._attempt(client, attempt, claimed_at))
+            self._busy.add(task)
+            task.add_done_callback(self._busy.discard)
+        return bool(attempts)
+
+    async def _attempt(self, client: httpx.AsyncClient, attempt: Attempt, claimed_at: float) -> None:
+        if time.monotonic() - claimed_at > self._lease / 2:
+            log.warning("an attempt was left: this replica was frozen; another will make it")
+            return
+        outcome = await self._outcome(client, attempt)
+        shut = None
+        if isinstance(outcome, Retry) and outcome.exit_shut:
+            shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after
+            log.error("%s/%s is shut: %s", attempt.channel, attempt.account, outcome.reason)
+        step = after(outcome, attempt.attempts, attempt.age, self._resend)
+        self._done.append(Verdict(attempt, step, shut))
+        self._settle.set()
+
+    async def _outcome(self, client: httpx.AsyncClient, attempt: Attempt) -> Outcome:
+        if attempt.abandoned and not self._resend:
+            return Unknown("a replica ended while it was sending this")
+        try:
+            account = self._accounts.find(attempt.channel, attempt.account)
+        except NoAccount as why:
+            return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
+        return await EXITS[attempt.channel](client, account, attempt)
+
+    async def _record(self) -> None:
+        while True:
+            await self._settle.wait()
+            self._settle.clear()
+            verdicts, self._done = self._done, []
+            await self._settled(verdicts)
+            self._woken.set()
+
+    async def _settled(self, verdicts: list[Verdict]) -> None:
+        pause = 0.05
+        while True:
+            try:
+                async with self._service.transaction() as tx:
+                    for verdict in await ledger.settle(tx, verdicts):
+                        if (fact := _fact(verdict, tx.now)) is not None:
+                            tx.say(fact)
+                return
+            except (psycopg.OperationalError, PoolTimeout) as why:
+                log.warning("outcomes wait for the database: %s", type(why).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+
+def _fact(verdict: Verdict, now: object) -> Fact | None:
+    attempt, step = verdict.attempt, verdict.next
+    about = {
+        "time": now,
+        "request_id": attempt.request_id,
+        "message_id": attempt.message_id,
+        "traceparent": attempt.traceparent,
+    }
+    match step.state:
+        case "sent":
+            return MessageSent.model_validate({**about, "platform_id": step.platform_id})
+        case "failed":
+            return MessageFailed.model_validate({**about, "reason": step.reason or ""})
+        case _:
+            return None

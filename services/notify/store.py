@@ -1,0 +1,63 @@
+"""What notify remembers of requests, and the bell."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from chassis.tx import Tx
+
+from notify.domain import Notice, Request
+
+REQUESTS = """SELECT request_id, type, topic, sequence, assignee, watchers, closed FROM requests
+    WHERE request_id = ANY(%s::uuid[])"""
+
+# watchers travel as one text per row: unnest would flatten an array of arrays
+SAVE_REQUESTS = """INSERT INTO requests (request_id, type, topic, sequence, assignee, watchers, closed)
+    SELECT id, type, topic, sequence, assignee, string_to_array(watchers, ' '), closed
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::bool[])
+        AS u (id, type, topic, sequence, assignee, watchers, closed)
+    ON CONFLICT (request_id) DO UPDATE SET topic = EXCLUDED.topic, sequence = EXCLUDED.sequence,
+        assignee = EXCLUDED.assignee, watchers = EXCLUDED.watchers, closed = EXCLUDED.closed"""
+
+RING = """INSERT INTO notifications (id, recipient, kind, request_id, text, at)
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[], %s::timestamptz[])
+    ON CONFLICT (id) DO NOTHING RETURNING id"""
+
+BELL = """SELECT position, id, kind, request_id, text, at, read_at IS NOT NULL FROM notifications
+    WHERE recipient = %s AND position < %s AND (read_at IS NULL OR NOT %s)
+    ORDER BY position DESC LIMIT %s"""
+
+READ = """UPDATE notifications SET read_at = %s
+    WHERE recipient = %s AND read_at IS NULL AND (%s::uuid[] IS NULL OR id = ANY(%s::uuid[]))"""
+
+TOLD = """SELECT id, recipient, kind, at FROM notifications WHERE request_id = %s ORDER BY position LIMIT %s"""
+
+
+async def load(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Request]:
+    """Load what is known of these requests."""
+    cursor = await tx.run(REQUESTS, sorted(set(ids)))
+    return {row[0]: Request(*row) for row in await cursor.fetchall()}
+
+
+async def save(tx: Tx, requests: Sequence[Request]) -> None:
+    """Save requests; subjects hold no blanks, so watchers are joined by one."""
+    if not requests:
+        return
+    rows = [
+        (r.id, r.type, r.topic, r.sequence, r.assignee, " ".join(r.watchers), r.closed)
+        for r in sorted(requests, key=lambda r: r.id)
+    ]
+    await tx.run(SAVE_REQUESTS, *_columns(rows))
+
+
+async def ring(tx: Tx, notices: Sequence[Notice]) -> set[UUID]:
+    """Put notices into their recipients' bells; gives those that were not there already."""
+    if not notices:
+        return set()
+    rows = [(n.id, n.recipient, n.kind, n.request_id, n.text, n.fact.time) for n in notices]
+    cursor = await tx.run(RING, *_columns(rows))
+    return {row[0] for row in await cursor.fetchall()}
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
