@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from chassis import auth, http, problems, telemetry
 from chassis.bus import Bus
 from chassis.db import Database
-from chassis.guards import refuse_unsafe_nats, refuse_unsafe_postgres
+from chassis.guards import check_nats, check_postgres
 from chassis.health import Health
 from chassis.leader import Leaders
 from chassis.locks import lock_key
@@ -151,9 +151,8 @@ class Service:
         """Open everything; refuses a server that would lose what it acknowledged."""
         await self.db.open()
         await self.bus.open()
-        async with self.db.connection() as conn:
-            await refuse_unsafe_postgres(conn)
-        await refuse_unsafe_nats(self.settings.nats_monitor_url)
+        await check_postgres(self.db.dsn)
+        await check_nats(self.settings.nats_monitor_url)
         await self.workspaces.load()
         self.background(lambda: self.workspaces.follow(self.bus.js), "following the workspace")
         await self.bus.on_wake(self._woken)
