@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from chassis.guards import Unsafe, check_nats, check_postgres
 from trunkline import places
 from trunkline.servers import Nats, Postgres, free_port

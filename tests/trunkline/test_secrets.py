@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jwt
 import pytest
+
 from trunkline import secret_values
 from trunkline.tokens import LONGEST, Signer
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from trunkline import places
 from trunkline.servers import CannotStart, Nats, Postgres
 
@@ -84,9 +85,9 @@ def test_a_taken_port_is_one_clear_line(data: Path, config: Path) -> None:
 
 
 def test_a_missing_binary_is_one_clear_line(data: Path, config: Path) -> None:
-    with pytest.raises(CannotStart, match="^nats-server is missing: "):
+    with pytest.raises(CannotStart, match=r"^nats-server is missing: "):
         Nats(config, data / "nats", binary=data / "nothing").start()
-    with pytest.raises(CannotStart, match="^PostgreSQL's initdb is missing: "):
+    with pytest.raises(CannotStart, match=r"^PostgreSQL's initdb is missing: "):
         Postgres(data / "postgres", 0, "x", bindir=data).start()
 
 

@@ -1,12 +1,13 @@
 """The sink takes what the services send, shows it, and misbehaves on demand."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 import os
 import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+
 from trunkline.sink import build
 from trunkline.supervisor import Program
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from trunkline.places import CannotStart
 from trunkline.supervisor import Program, Stopped, Supervisor, stoppable
 

@@ -22,7 +22,7 @@ class Unsafe(Exception):
 async def check_nats(monitor_url: str | None) -> None:
     """Refuse a NATS server that acknowledges before fsync; OSError when nobody answers."""
     if not monitor_url:
-        raise Unsafe("NATS_MONITOR_URL is not set: it is needed to see that sync_interval is always")
+        raise Unsafe("NATS_MONITOR_URL is not set: it shows whether sync_interval is always")
     address = f"{monitor_url.rstrip('/')}/jsz"
     try:
         async with httpx.AsyncClient(timeout=5) as client:

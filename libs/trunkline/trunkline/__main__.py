@@ -1,5 +1,5 @@
 """`python -m trunkline` is the command."""
 
-from trunkline.cli import main
+from trunkline.cli import app
 
-main()
+app()

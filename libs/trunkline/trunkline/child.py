@@ -43,13 +43,13 @@ def spawn(
     with log.open("ab") as out, warnings.catch_warnings():
         # from 3.12 on: a fork in a process with threads
         warnings.simplefilter("ignore", DeprecationWarning)
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 (our own commands)
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             process_group=0,
-            preexec_fn=bound,  # noqa: PLW1509  the only place after the change of user, which clears the signal
+            preexec_fn=bound,  # noqa: PLW1509 (a change of user clears the signal)
             **kwargs,
         )
 

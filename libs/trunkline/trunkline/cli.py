@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from trunkline.places import CannotStart
 
@@ -20,29 +18,23 @@ PortBase = Annotated[int, typer.Option(help="The first of its ports; ingest is t
 DATA, BASE = Path(".trunkline"), 8000
 
 
-class Plain(TyperGroup):
-    """Says a refusal in one line instead of a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the sub-command."""
-        try:
-            return super().invoke(ctx)
-        except CannotStart as reason:
-            typer.echo(f"trunkline: {reason}", err=True)
-            raise typer.Exit(1) from None
-
-
-app = typer.Typer(
-    cls=Plain,
+commands = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Event-sourced request processing: run it, and ask it how it is.",
 )
-main = app
 
 
-@app.command()
+def app() -> None:
+    """Run the command; a refusal is one line instead of a traceback."""
+    try:
+        commands()
+    except CannotStart as reason:
+        sys.exit(f"trunkline: {reason}")
+
+
+@commands.command()
 def up(
     data: Data = DATA,
     port_base: PortBase = BASE,
@@ -52,8 +44,8 @@ def up(
     ] = None,
 ) -> None:
     """Start servers, services and the sink, and keep them alive."""
-    from trunkline import up as running  # noqa: PLC0415
-    from trunkline.instance import Instance  # noqa: PLC0415
+    from trunkline import up as running
+    from trunkline.instance import Instance
 
     instance = Instance(data.absolute(), port_base)
     wanted = _replicas(replicas or [])
@@ -66,7 +58,7 @@ def up(
 
 
 def _replicas(asked: list[str]) -> dict[str, int]:
-    from trunkline.serving import SERVICES  # noqa: PLC0415
+    from trunkline.serving import SERVICES
 
     wanted = {}
     for one in asked:
@@ -85,13 +77,13 @@ def _show(state: dict[str, Any], data: Path) -> None:
     typer.echo(f"{'secrets':12} {'':>8} {'':9} {data / 'secrets.env'}")
 
 
-@app.command()
+@commands.command()
 def status(
     data: Data = DATA,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
 ) -> None:
     """Say where everything is and whether it is ready."""
-    from trunkline import up as running  # noqa: PLC0415
+    from trunkline import up as running
 
     state = running.status(data.absolute())
     if as_json:
@@ -100,19 +92,22 @@ def status(
         _show(state, data)
 
 
-@app.command()
+@commands.command()
 def down(data: Data = DATA) -> None:
     """Stop the instance."""
-    from trunkline import up as running  # noqa: PLC0415
+    from trunkline import up as running
 
     typer.echo("stopped" if running.down(data.absolute()) else f"no instance runs in {data}")
 
 
-@app.command()
+@commands.command()
 def serve(service: str, data: Data = DATA) -> None:
-    """Run one service, or the sink, in this process; what the environment lacks is the instance's."""
-    from trunkline.instance import SERVICE_PORTS, Instance, read_state  # noqa: PLC0415
-    from trunkline.serving import serve as run  # noqa: PLC0415
+    """Run one service, or the sink, in this process.
+
+    What the environment does not say is taken from the instance.
+    """
+    from trunkline.instance import SERVICE_PORTS, Instance, read_state
+    from trunkline.serving import serve as run
 
     if service in SERVICE_PORTS and "SERVICE_DATABASE_URL" not in os.environ:
         base = read_state(data).get("base", BASE)
@@ -126,15 +121,15 @@ def serve(service: str, data: Data = DATA) -> None:
     run(service)
 
 
-@app.command()
+@commands.command()
 def provision(
     data: Data = DATA,
     port_base: PortBase = BASE,
     files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
 ) -> None:
-    """Create or correct what the declarative file names: files and secrets, or servers' contents."""
-    from trunkline import up as running  # noqa: PLC0415
-    from trunkline.instance import Instance, read_state  # noqa: PLC0415
+    """Create or correct what the declarative file names, in the servers or as files."""
+    from trunkline import up as running
+    from trunkline.instance import Instance, read_state
 
     instance = Instance(data.absolute(), read_state(data).get("base", port_base))
     if files:
@@ -144,16 +139,16 @@ def provision(
     typer.echo("\n".join(changed) or "nothing to change")
 
 
-@app.command()
+@commands.command()
 def apply(file: Path, data: Data = DATA) -> None:
     """Check a workspace file, show what it changes, and make it the next version."""
-    from trunkline import configuration  # noqa: PLC0415
-    from trunkline.instance import Instance  # noqa: PLC0415
+    from trunkline import configuration
+    from trunkline.instance import Instance
 
     typer.echo(asyncio.run(configuration.apply(Instance.running(data), file)))
 
 
-@app.command()
+@commands.command()
 def token(
     role: Annotated[list[str], typer.Option(help="A role; repeatable.")],
     subject: Annotated[str, typer.Option(help="Who it is for.")],
@@ -161,9 +156,8 @@ def token(
     data: Data = DATA,
 ) -> None:
     """Print a token for the API."""
-    from chassis.auth import Role  # noqa: PLC0415
-
-    from trunkline.tokens import LONGEST, Signer  # noqa: PLC0415
+    from chassis.auth import Role
+    from trunkline.tokens import LONGEST, Signer
 
     if unknown := [one for one in role if one not in list(Role)]:
         raise CannotStart(f"there is no role {unknown[0]!r}: it is one of {', '.join(Role)}")
@@ -174,11 +168,11 @@ def token(
     typer.echo(Signer(data).token(subject, role, ttl))
 
 
-@app.command()
+@commands.command()
 def audit(data: Data = DATA) -> None:
     """Print the ledger's balance; exit 1 when it does not hold."""
-    from trunkline.audit import Balance  # noqa: PLC0415
-    from trunkline.instance import Instance  # noqa: PLC0415
+    from trunkline.audit import Balance
+    from trunkline.instance import Instance
 
     balance = asyncio.run(Balance.of(Instance.running(data.absolute())))
     typer.echo(balance.text())

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from chassis.provision import Plan, read_plan, service_dsn
-
 from trunkline import secret_values
 from trunkline.places import CannotStart
 from trunkline.tokens import Signer, write_private

@@ -110,7 +110,7 @@ class Postgres(Child):
         ]
         command += [f"--pwfile={secret}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         try:
-            made = subprocess.run(
+            made = subprocess.run(  # noqa: S603 (our own binaries)
                 command + ([] if self._sync else ["--no-sync"]),
                 check=False,
                 capture_output=True,
@@ -161,8 +161,8 @@ class Postgres(Child):
 class Nats(Child):
     """nats-server with the given configuration, copied into the folder of its store.
 
-    A `store_dir` in the configuration gives way to that folder. Ports of -1 are chosen by the server
-    itself, so tests never race for one.
+    A `store_dir` in the configuration gives way to that folder. Ports of -1 are chosen by the
+    server itself, so tests never race for one.
     """
 
     name = "nats-server"

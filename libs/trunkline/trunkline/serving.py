@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING
 
 import uvicorn
-from chassis.guards import Unsafe, check_nats, check_postgres
 
+from chassis.guards import Unsafe, check_nats, check_postgres
 from trunkline.places import CannotStart
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def _check_servers() -> None:
 def serve(name: str) -> None:
     """Run one service, or the sink, in this process."""
     if name == "sink":
-        from trunkline.sink import main  # noqa: PLC0415  the services do without it
+        from trunkline.sink import main
 
         main()
     elif name in SERVICES:

@@ -1,7 +1,7 @@
 """The sink plays the outside world: what the services send arrives here, and can be read back.
 
 It can also misbehave on demand: the next deliveries are refused, delayed, cut off or never
-answered, before or after they were taken in.
+answered, before or after they were taken in. It is one file because it is one small server.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 import os
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
@@ -50,102 +50,126 @@ class Cut(Response):
         await send({"type": "http.response.start", "status": 502, "headers": headers})
 
 
-def build(keep: int = 20_000) -> FastAPI:
-    """A sink that remembers the last `keep` deliveries."""
-    app = FastAPI(title="Trunkline's sink")
-    sent: deque[dict[str, Any]] = deque(maxlen=keep)
-    faults: list[Fault] = []
-    numbers = itertools.count(1)
+class Memory:
+    """What arrived, and what is to go wrong next."""
 
-    def fault_for(channel: str, to: str) -> Fault | None:
-        fault = next((fault for fault in faults if fault.meets(channel, to)), None)
+    def __init__(self, keep: int) -> None:
+        self.sent: deque[dict[str, Any]] = deque(maxlen=keep)
+        self.faults: list[Fault] = []
+        self.numbers = itertools.count(1)
+
+    def next_fault(self, channel: str, to: str) -> Fault | None:
+        """The fault this delivery meets, if any; each is used up."""
+        fault = next((fault for fault in self.faults if fault.meets(channel, to)), None)
         if fault is not None:
             fault.times -= 1
             if fault.times == 0:
-                faults.remove(fault)
+                self.faults.remove(fault)
         return fault
 
     async def take(
-        request: Request, channel: str, to: str, text: str, answer: dict[str, Any]
+        self, request: Request, channel: str, to: str, text: str, answer: dict[str, Any]
     ) -> Response:
-        fault = fault_for(channel, to)
+        """Take a delivery in and answer it, or misbehave."""
+        fault = self.next_fault(channel, to)
         if fault is None or fault.taken:
-            sent.append(
-                {
-                    "channel": channel,
-                    "to": to,
-                    "text": text,
-                    "headers": dict(request.headers),
-                    "at": datetime.now(UTC).isoformat(),
-                }
-            )
+            at = datetime.now(UTC).isoformat()
+            item = {"channel": channel, "to": to, "text": text}
+            self.sent.append({**item, "headers": dict(request.headers), "at": at})
         if fault is None:
             return JSONResponse(answer)
         if fault.kind == "hang":
             await asyncio.sleep(fault.seconds)
         return Cut() if fault.kind == "drop" else _refusal(fault)
 
-    @app.get("/health/ready")
-    @app.get("/health/live")
-    async def healthy() -> dict[str, str]:
-        return {"status": "ready"}
 
-    @app.post("/bot{token}/{method}")
-    async def telegram(request: Request, method: str) -> Response:
-        """Telegram's Bot API, as far as sending goes."""
-        body = await _body(request)
-        if method.lower() != "sendmessage":
-            return JSONResponse({"ok": True, "result": True})
-        missing = next((name for name in ("chat_id", "text") if not body.get(name)), None)
-        if missing is not None:
-            told = {"ok": False, "error_code": 400, "description": f"Bad Request: no {missing}"}
-            return JSONResponse(told, status_code=400)
-        chat, now = body["chat_id"], int(datetime.now(UTC).timestamp())
-        message = {"message_id": next(numbers), "date": now, "text": body["text"]}
-        message["chat"] = {"id": chat, "type": "private"}
-        answer = {"ok": True, "result": message}
-        return await take(request, "telegram", str(chat), str(body["text"]), answer)
+def _memory(request: Request) -> Memory:
+    memory: Memory = request.app.state.memory
+    return memory
 
-    @app.post("/custom/{account}")
-    async def custom(request: Request, account: str) -> Response:
-        """A custom channel's receiver."""
-        body = await _body(request)
-        contact = body.get("contact")
-        known = contact.get("id") if isinstance(contact, dict) else contact
-        to = str(body.get("to") or body.get("conversation") or known or account)
-        answer = {"id": str(next(numbers))}
-        return await take(request, "custom", to, str(body.get("text", "")), answer)
 
-    @app.post("/webhook/{name}")
-    async def webhook(request: Request, name: str) -> Response:
-        """A webhook's receiver; the text is the raw body."""
-        text = (await request.body()).decode(errors="replace")
-        return await take(request, "webhook", name, text, {"ok": True})
+Here = Annotated[Memory, Depends(_memory)]
+router = APIRouter()
 
-    @app.get("/sent")
-    async def look(channel: str | None = None, to: str | None = None) -> dict[str, Any]:
-        """What has arrived, oldest first."""
-        items = [
-            item for item in sent if channel in {None, item["channel"]} and to in {None, item["to"]}
-        ]
-        return {"items": items, "next": None}
 
-    @app.delete("/sent", status_code=204)
-    async def forget() -> None:
-        """Forget what has arrived."""
-        sent.clear()
+@router.get("/health/ready")
+async def ready() -> dict[str, str]:
+    """Say that it listens."""
+    return {"status": "ready"}
 
-    @app.post("/faults", status_code=201)
-    async def misbehave(fault: Fault) -> Fault:
-        """Misbehave for the next deliveries that fit."""
-        faults.append(fault)
-        return fault
 
-    @app.delete("/faults", status_code=204)
-    async def behave() -> None:
-        """Behave again."""
-        faults.clear()
+@router.post("/bot{token}/{method}")
+async def telegram(here: Here, request: Request, method: str) -> Response:
+    """Telegram's Bot API, as far as sending goes."""
+    body = await _body(request)
+    if method.lower() != "sendmessage":
+        return JSONResponse({"ok": True, "result": True})
+    missing = next((name for name in ("chat_id", "text") if not body.get(name)), None)
+    if missing is not None:
+        told = {"ok": False, "error_code": 400, "description": f"Bad Request: no {missing}"}
+        return JSONResponse(told, status_code=400)
+    chat, now = body["chat_id"], int(datetime.now(UTC).timestamp())
+    message = {"message_id": next(here.numbers), "date": now, "text": body["text"]}
+    message["chat"] = {"id": chat, "type": "private"}
+    answer = {"ok": True, "result": message}
+    return await here.take(request, "telegram", str(chat), str(body["text"]), answer)
 
+
+@router.post("/custom/{account}")
+async def custom(here: Here, request: Request, account: str) -> Response:
+    """A custom channel's receiver."""
+    body = await _body(request)
+    contact = body.get("contact")
+    known = contact.get("id") if isinstance(contact, dict) else contact
+    to = str(body.get("to") or body.get("conversation") or known or account)
+    answer = {"id": str(next(here.numbers))}
+    return await here.take(request, "custom", to, str(body.get("text", "")), answer)
+
+
+@router.post("/webhook/{name}")
+async def webhook(here: Here, request: Request, name: str) -> Response:
+    """A webhook's receiver; the text is the raw body."""
+    text = (await request.body()).decode(errors="replace")
+    return await here.take(request, "webhook", name, text, {"ok": True})
+
+
+@router.get("/sent")
+async def look(here: Here, channel: str | None = None, to: str | None = None) -> dict[str, Any]:
+    """What has arrived, oldest first."""
+    wanted = {"channel": channel, "to": to}
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    found = [item for item in here.sent if asked.items() <= _found_by(item)]
+    return {"items": found, "next": None}
+
+
+def _found_by(item: dict[str, Any]) -> set[tuple[str, str]]:
+    return {("channel", item["channel"]), ("to", item["to"])}
+
+
+@router.delete("/sent", status_code=204)
+async def forget(here: Here) -> None:
+    """Forget what has arrived."""
+    here.sent.clear()
+
+
+@router.post("/faults", status_code=201)
+async def misbehave(here: Here, fault: Fault) -> Fault:
+    """Misbehave for the next deliveries that fit."""
+    here.faults.append(fault)
+    return fault
+
+
+@router.delete("/faults", status_code=204)
+async def behave(here: Here) -> None:
+    """Behave again."""
+    here.faults.clear()
+
+
+def build(keep: int = 20_000) -> FastAPI:
+    """A sink that remembers the last `keep` deliveries."""
+    app = FastAPI(title="Trunkline's sink")
+    app.state.memory = Memory(keep)
+    app.include_router(router)
     return app
 
 
@@ -170,7 +194,7 @@ def _refusal(fault: Fault) -> Response:
 
 def main() -> None:
     """Serve the sink where HOST and PORT say."""
-    from trunkline.serving import run  # noqa: PLC0415  not needed by those who only build it
+    from trunkline.serving import run
 
     run(build(int(os.environ.get("SINK_KEEP", "20000"))))
 

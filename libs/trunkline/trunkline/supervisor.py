@@ -84,7 +84,7 @@ def answers(url: str) -> bool:
     """Whether a GET there is answered with 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own address
-            return bool(answer.status == 200)  # noqa: PLR2004
+            return bool(answer.status == 200)
     except OSError:
         return False
 
@@ -155,7 +155,7 @@ class Supervisor:
         until = time.monotonic() + timeout
         while waiting := [program for program in self.programs if not program.ready()]:
             self.look_after()
-            hopeless = [care.child for care in self._cares if care.fails > 2]  # noqa: PLR2004
+            hopeless = [care.child for care in self._cares if care.fails > 2]
             if hopeless or time.monotonic() > until:
                 child = (hopeless or waiting)[0]
                 reason = child.complaint(0) if child.written() else "it said nothing"

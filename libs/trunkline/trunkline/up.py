@@ -15,9 +15,9 @@ from typing import Any
 
 import nats.errors
 import psycopg
+
 from chassis import provision
 from chassis.guards import Unsafe, check_nats, check_postgres
-
 from trunkline import configuration
 from trunkline.instance import (
     HIGHEST_BASE,
@@ -102,7 +102,7 @@ class Up:
         )
 
     def _say(self, line: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
     def _write(self) -> None:
         here = self.instance
@@ -191,7 +191,7 @@ def detach(instance: Instance, arguments: list[str]) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     with log.open("ab") as out:
-        child = Popen(
+        child = Popen(  # noqa: S603 (this very program)
             [sys.executable, "-m", "trunkline", "up", *arguments],
             stdin=DEVNULL,
             stdout=out,
