@@ -1,7 +1,7 @@
 """The doors out: one sender per channel, each an attempt that ends in one of the four outcomes.
 
-Nothing a platform answers is trusted: reads are bounded, redirects are not followed, and an answer that
-cannot be understood leaves the outcome unknown. No address or token is ever put into a reason or a log.
+Nothing a platform answers is trusted: reads are bounded, redirects are not followed, and an answer
+that cannot be understood leaves the outcome unknown. No address or token is put into a reason.
 """
 
 import asyncio
@@ -38,14 +38,18 @@ async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt
     url = f"{account.base}/bot{account.token}/sendMessage"
     body = {"chat_id": _chat(attempt.chat), "text": attempt.text}
     answered = await _post(client, url, body, str(attempt.message_id))
-    return telegram_verdict(answered.status, answered.body) if isinstance(answered, Answer) else answered
+    return (
+        telegram_verdict(answered.status, answered.body)
+        if isinstance(answered, Answer)
+        else answered
+    )
 
 
 EXITS: Mapping[str, Send] = {"telegram": telegram}
 """How a message leaves, by channel."""
 
 FETCHED = frozenset({"api"})
-"""Channels whose customers come and read their answers (tickets serves them): nothing is carried."""
+"""Channels whose customers come and read their answers over the API: nothing is carried."""
 
 
 def intent_of(channel: str) -> tuple[str, str | None]:
@@ -66,7 +70,7 @@ class Answer:
 
 
 def telegram_verdict(status: int, body: bytes) -> Outcome:
-    """Understand Telegram's answer; a 200 may carry an error, and a gateway's 502 says nothing at all."""
+    """Understand Telegram's answer; a 200 may carry an error, and a gateway's 502 says nothing."""
     told = _object(body)
     code = status
     if status == 200:
@@ -96,20 +100,17 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
             return Retry("too many requests", wait, exit_shut=wait is not None)
         case 400 if isinstance(moved := parameters.get("migrate_to_chat_id"), int):
             return Retry("the chat has moved", 0.0, chat=str(moved))
-        case 401 | 404:
-            return Retry(f"credential refused ({code})", CREDENTIAL_PAUSE, exit_shut=True)
-        case 403:
-            return Refused("blocked by the customer (403)")
-        case _ if 300 <= code < 400:
-            return Retry(f"redirected ({code})", CREDENTIAL_PAUSE, exit_shut=True)
+        case 401 | 404 | 301 | 302 | 303 | 307 | 308:
+            return Retry(
+                f"credential or address refused ({code})", CREDENTIAL_PAUSE, exit_shut=True
+            )
         case 502 | 504:
             return Unknown(f"a gateway answered {code}")
         case 408 | 425:
             return Retry(f"answered {code}")
-        case _ if 400 <= code < 500:
-            return Refused(f"refused ({code})")
         case _:
-            return Retry(f"answered {code}")
+            lasting = 400 <= code < 500
+            return Refused(f"refused ({code})") if lasting else Retry(f"answered {code}")
 
 
 async def _post(

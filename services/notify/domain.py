@@ -1,7 +1,7 @@
 """Who is told what, and what an attempt to send can end in. No I/O.
 
-Recipients are the union of reasons (assignee, watchers, whom the fact is about), each told once, and
-never of their own deed. A bell's text names no customer and repeats nobody's words.
+Recipients are the union of reasons (assignee, watchers, whom the fact is about), each told once
+and never of their own deed. A bell's text names no customer and repeats nobody's words.
 """
 
 from collections.abc import Iterable
@@ -162,12 +162,7 @@ def _reasons(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
     """Give every reason to tell somebody, the strongest first."""
     match fact:
         case AssigneeChanged():
-            if fact.to is not None:
-                yield fact.to, "assigned", "It is yours now"
-            if fact.from_ is not None and fact.from_ != fact.to:
-                yield fact.from_, "unassigned", "It is not yours any more"
-            for watcher in request.watchers:
-                yield watcher, "reassigned", f"{fact.to or 'Nobody'} is responsible now"
+            yield from _handover(fact, request)
         case WatcherAdded():
             yield fact.watcher, "watching", f"{fact.by} made you a watcher"
         case WatcherRemoved():
@@ -179,6 +174,15 @@ def _reasons(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
                 yield request.assignee, "delivery_failed", "The customer did not get an answer"
         case _:
             yield from _everybody(fact, request)
+
+
+def _handover(fact: AssigneeChanged, request: Request) -> Iterable[tuple[str, str, str]]:
+    if fact.to is not None:
+        yield fact.to, "assigned", "It is yours now"
+    if fact.from_ is not None:
+        yield fact.from_, "unassigned", "It is not yours any more"
+    for watcher in request.watchers:
+        yield watcher, "reassigned", f"{fact.to or 'Nobody'} is responsible now"
 
 
 def _everybody(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
@@ -267,8 +271,8 @@ class Next:
     chat: str | None = None
 
 
-def after(outcome: Outcome, attempts: int, age: float, resend: bool) -> Next:
-    """Decide by outcome, age and policy. What is unknown is not failed: it is sent again only by policy."""
+def after(outcome: Outcome, attempts: int, age: float, *, resend: bool) -> Next:
+    """Decide by outcome, age and policy. Unknown is not failed: it is sent again only by policy."""
     late = age > GIVE_UP_AFTER
     match outcome:
         case Sent(platform_id):
@@ -281,4 +285,6 @@ def after(outcome: Outcome, attempts: int, age: float, resend: bool) -> Next:
         case Retry(reason, wait, _, chat):
             if late:
                 return Next("failed", reason=f"given up: {reason}")
-            return Next("intended", patience(attempts) if wait is None else wait, None, reason, chat)
+            return Next(
+                "intended", patience(attempts) if wait is None else wait, None, reason, chat
+            )

@@ -5,6 +5,10 @@ from uuid import UUID
 
 from chassis.reader import Reader
 from chassis.tx import Tx
+from notify import ledger, store
+from notify.channels import intent_of
+from notify.domain import BELL, HEARD, Notice, Request, notices, opened
+from notify.ledger import Intent
 from trunkline_contracts import (
     Fact,
     MessageFailed,
@@ -17,11 +21,6 @@ from trunkline_contracts import (
     TargetBreached,
     TargetWarned,
 )
-
-from notify import ledger, store
-from notify.channels import intent_of
-from notify.domain import BELL, HEARD, Notice, Request, notices, opened
-from notify.ledger import Intent
 
 Expect = Callable[[int], None]
 """Told how many messages will be there to send once the transaction is committed."""

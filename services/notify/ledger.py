@@ -1,8 +1,9 @@
 """The send ledger: what is meant to be sent, who attempts it, and what came of it.
 
-Claiming is by lease on PostgreSQL's clock, rows locked by somebody else are skipped, and a chat's next
-message is claimed only when nothing before it is open: order holds with any number of replicas. An
-outcome counts only while its lease is the row's: a replica that was frozen changes nothing when it wakes.
+Claiming is by lease on PostgreSQL's clock, rows locked by somebody else are skipped, and a chat's
+next message is claimed only when nothing before it is open: order holds with any number of
+replicas. An outcome counts only while its lease is the row's, so a replica that was frozen changes
+nothing.
 """
 
 from collections.abc import Sequence
@@ -11,53 +12,54 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from chassis.tx import Tx
-
 from notify.domain import Next
 
 LEASE = 20.0
 """Seconds an attempt may take, recording included, before somebody else may attempt it again."""
 
-INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, text, state, next_at, reason,
-        by_operator, traceparent, settled_at)
+INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, text, state, next_at,
+        reason, by_operator, traceparent, settled_at)
     SELECT id, request_id, channel, account, chat, text, state,
         CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent,
         CASE WHEN state <> 'intended' THEN now() END
-    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::text[], %s::text[]) WITH ORDINALITY
-        AS u (id, request_id, channel, account, chat, text, state, reason, by_operator, traceparent, n)
+    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS u (id,
+            request_id, channel, account, chat, text, state, reason, by_operator, traceparent, n)
     ORDER BY n
     ON CONFLICT (message_id) DO NOTHING RETURNING message_id"""
 
 CLAIM = """WITH ready AS (
         SELECT s.message_id, s.state FROM sends s
         WHERE s.next_at <= now()
-          AND NOT EXISTS (SELECT 1 FROM sends e WHERE e.channel = s.channel AND e.account = s.account
-                AND e.chat = s.chat AND e.turn < s.turn AND e.next_at IS NOT NULL)
-          AND NOT EXISTS (SELECT 1 FROM exits x WHERE x.channel = s.channel AND x.account = s.account
-                AND x.shut_until > now())
+          AND NOT EXISTS (SELECT 1 FROM sends e
+                WHERE e.channel = s.channel AND e.account = s.account
+                    AND e.chat = s.chat AND e.turn < s.turn AND e.next_at IS NOT NULL)
+          AND NOT EXISTS (SELECT 1 FROM exits x
+                WHERE x.channel = s.channel AND x.account = s.account AND x.shut_until > now())
         ORDER BY s.next_at LIMIT %s FOR UPDATE OF s SKIP LOCKED)
     UPDATE sends s SET state = 'sending', lease = %s, attempts = s.attempts + 1,
         next_at = now() + %s * interval '1 second'
     FROM ready WHERE s.message_id = ready.message_id
-    RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, coalesce(s.text, ''), s.attempts,
-        extract(epoch FROM now() - s.created_at)::float8, ready.state = 'sending', s.traceparent, s.lease"""
+    RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, coalesce(s.text, ''),
+        s.attempts, extract(epoch FROM now() - s.created_at)::float8, ready.state = 'sending',
+        s.traceparent, s.lease"""
 
 SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
         platform_id = coalesce(o.platform_id, s.platform_id), chat = coalesce(o.chat, s.chat),
         text = CASE WHEN o.state = 'sent' THEN NULL ELSE s.text END,
         settled_at = CASE WHEN o.delay IS NULL THEN now() END
-    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::text[])
-        AS o (id, lease, state, delay, platform_id, reason, chat)
+    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::float8[], %s::text[], %s::text[],
+        %s::text[]) AS o (id, lease, state, delay, platform_id, reason, chat)
     WHERE s.message_id = o.id AND s.lease = o.lease RETURNING s.message_id"""
 
 SHUT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
     VALUES (%s, %s, now() + %s * interval '1 second', %s)
-    ON CONFLICT (channel, account) DO UPDATE SET shut_until = greatest(x.shut_until, EXCLUDED.shut_until),
-        reason = EXCLUDED.reason"""
+    ON CONFLICT (channel, account) DO UPDATE
+        SET shut_until = greatest(x.shut_until, EXCLUDED.shut_until), reason = EXCLUDED.reason"""
 
-SENDS = """SELECT message_id, channel, account, state, attempts, platform_id, reason, created_at, settled_at
-    FROM sends WHERE request_id = %s ORDER BY turn LIMIT %s"""
+SENDS = """SELECT message_id, channel, account, state, attempts, platform_id, reason, created_at,
+        settled_at FROM sends WHERE request_id = %s ORDER BY turn LIMIT 500"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,18 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
     if not intents:
         return set()
     rows = [
-        (i.message_id, i.request_id, i.channel, i.account, i.chat, i.text, i.state, i.reason, i.by, i.traceparent)
+        (
+            i.message_id,
+            i.request_id,
+            i.channel,
+            i.account,
+            i.chat,
+            i.text,
+            i.state,
+            i.reason,
+            i.by,
+            i.traceparent,
+        )
         for i in intents
     ]
     return {row[0] for row in await (await tx.run(INTEND, *_columns(rows))).fetchall()}
@@ -124,25 +137,43 @@ async def claim(tx: Tx, limit: int, lease: float = LEASE) -> list[Attempt]:
 async def settle(tx: Tx, verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Record outcomes; gives those that counted, because their lease still held."""
     rows = [
-        (v.attempt.message_id, v.attempt.lease, v.next.state, v.next.delay, v.next.platform_id, v.next.reason, v.next.chat)
+        (
+            v.attempt.message_id,
+            v.attempt.lease,
+            v.next.state,
+            v.next.delay,
+            v.next.platform_id,
+            v.next.reason,
+            v.next.chat,
+        )
         for v in verdicts
     ]
     held = {row[0] for row in await (await tx.run(SETTLE, *_columns(rows))).fetchall()}
     for channel, account, seconds, reason in sorted(
-        (v.attempt.channel, v.attempt.account, v.shut, v.next.reason or "") for v in verdicts if v.shut is not None
+        (v.attempt.channel, v.attempt.account, v.shut, v.next.reason or "")
+        for v in verdicts
+        if v.shut is not None
     ):
         await tx.run(SHUT, channel, account, seconds, reason)
     return [v for v in verdicts if v.attempt.message_id in held]
 
 
-async def of_request(tx: Tx, request_id: UUID, limit: int) -> list[dict[str, Any]]:
+async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
     """Give what became of a request's replies."""
-    names = ("id", "channel", "account", "state", "attempts", "platform_id", "reason", "at", "settled_at")
-    rows = await (await tx.run(SENDS, request_id, limit)).fetchall()
+    names = (
+        "id",
+        "channel",
+        "account",
+        "state",
+        "attempts",
+        "platform_id",
+        "reason",
+        "at",
+        "settled_at",
+    )
+    rows = await (await tx.run(SENDS, request_id)).fetchall()
     return [{"what": "message", **dict(zip(names, row, strict=True))} for row in rows]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
-
-

@@ -1,8 +1,8 @@
 """Sends what the ledger intends: claim, attempt, record. Any number of replicas may.
 
-Intent is committed before an attempt and the outcome after it; between the two only a crash can make a
-duplicate, and it carries the same id. Recording is retried while PostgreSQL is away, so a database
-that comes back within the lease costs no duplicate.
+Intent is committed before an attempt and the outcome after it; between the two only a crash can
+make a duplicate, and it carries the same id. Recording is retried while PostgreSQL is away, so a
+database that comes back within the lease costs no duplicate.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ import time
 
 import httpx
 import psycopg
-from chassis.service import Service
 from psycopg_pool import PoolTimeout
-from trunkline_contracts import Fact, MessageFailed, MessageSent
 
+from chassis.service import Service
 from notify import ledger
 from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, PATIENCE
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
 from notify.ledger import LEASE, Attempt, Verdict
+from trunkline_contracts import Fact, MessageFailed, MessageSent
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 IDLE = 0.5
-"""How often to look without being told: for what another replica wrote down, and what is due again."""
+"""How often to look without being told: for what another replica intends, and what is due again."""
 
 
 class Sender:
@@ -88,7 +88,9 @@ class Sender:
             task.add_done_callback(self._busy.discard)
         return bool(attempts)
 
-    async def _attempt(self, client: httpx.AsyncClient, attempt: Attempt, claimed_at: float) -> None:
+    async def _attempt(
+        self, client: httpx.AsyncClient, attempt: Attempt, claimed_at: float
+    ) -> None:
         if time.monotonic() - claimed_at > self._lease / 2:
             log.warning("an attempt was left: this replica was frozen; another will make it")
             return
@@ -97,7 +99,7 @@ class Sender:
         if isinstance(outcome, Retry) and outcome.exit_shut:
             shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after
             log.error("%s/%s is shut: %s", attempt.channel, attempt.account, outcome.reason)
-        step = after(outcome, attempt.attempts, attempt.age, self._resend)
+        step = after(outcome, attempt.attempts, attempt.age, resend=self._resend)
         self._done.append(Verdict(attempt, step, shut))
         self._settle.set()
 
@@ -126,11 +128,12 @@ class Sender:
                     for verdict in await ledger.settle(tx, verdicts):
                         if (fact := _fact(verdict, tx.now)) is not None:
                             tx.say(fact)
-                return
             except (psycopg.OperationalError, PoolTimeout) as why:
                 log.warning("outcomes wait for the database: %s", type(why).__name__)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
+            else:
+                return
 
 
 def _fact(verdict: Verdict, now: object) -> Fact | None:

@@ -1,36 +1,39 @@
 """What notify remembers of requests, and the bell."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from chassis.tx import Tx
-
-from notify.domain import Notice, Request
+from notify.domain import BELL, Notice, Request
 
 REQUESTS = """SELECT request_id, type, topic, sequence, assignee, watchers, closed FROM requests
     WHERE request_id = ANY(%s::uuid[])"""
 
 # watchers travel as one text per row: unnest would flatten an array of arrays
-SAVE_REQUESTS = """INSERT INTO requests (request_id, type, topic, sequence, assignee, watchers, closed)
+SAVE_REQUESTS = """INSERT INTO requests
+    (request_id, type, topic, sequence, assignee, watchers, closed)
     SELECT id, type, topic, sequence, assignee, string_to_array(watchers, ' '), closed
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::bool[])
-        AS u (id, type, topic, sequence, assignee, watchers, closed)
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[],
+        %s::bool[]) AS u (id, type, topic, sequence, assignee, watchers, closed)
     ON CONFLICT (request_id) DO UPDATE SET topic = EXCLUDED.topic, sequence = EXCLUDED.sequence,
         assignee = EXCLUDED.assignee, watchers = EXCLUDED.watchers, closed = EXCLUDED.closed"""
 
 RING = """INSERT INTO notifications (id, recipient, kind, request_id, text, at)
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[], %s::timestamptz[])
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[],
+        %s::timestamptz[])
     ON CONFLICT (id) DO NOTHING RETURNING id"""
 
-BELL = """SELECT position, id, kind, request_id, text, at, read_at IS NOT NULL FROM notifications
+PAGE = """SELECT position, id, kind, request_id, text, at, read_at IS NOT NULL FROM notifications
     WHERE recipient = %s AND position < %s AND (read_at IS NULL OR NOT %s)
     ORDER BY position DESC LIMIT %s"""
 
 READ = """UPDATE notifications SET read_at = %s
     WHERE recipient = %s AND read_at IS NULL AND (%s::uuid[] IS NULL OR id = ANY(%s::uuid[]))"""
 
-TOLD = """SELECT id, recipient, kind, at FROM notifications WHERE request_id = %s ORDER BY position LIMIT %s"""
+TOLD = """SELECT id, recipient, kind, at FROM notifications
+    WHERE request_id = %s ORDER BY position LIMIT 500"""
 
 
 async def load(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Request]:
@@ -57,6 +60,47 @@ async def ring(tx: Tx, notices: Sequence[Notice]) -> set[UUID]:
     rows = [(n.id, n.recipient, n.kind, n.request_id, n.text, n.fact.time) for n in notices]
     cursor = await tx.run(RING, *_columns(rows))
     return {row[0] for row in await cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the bell; `position` orders them."""
+
+    position: int
+    shown: dict[str, Any]
+
+
+async def bell(tx: Tx, recipient: str, before: int, *, unread: bool, limit: int) -> list[Entry]:
+    """Give somebody's notifications, the latest first."""
+    cursor = await tx.run(PAGE, recipient, before, unread, limit)
+    names = ("id", "kind", "request_id", "text", "at", "read")
+    return [
+        Entry(row[0], dict(zip(names, row[1:], strict=True))) for row in await cursor.fetchall()
+    ]
+
+
+async def read(tx: Tx, recipient: str, ids: Sequence[UUID] | None) -> int:
+    """Mark some or all of somebody's notifications as read."""
+    chosen = None if ids is None else list(ids)
+    cursor = await tx.run(READ, tx.now, recipient, chosen, chosen)
+    return cursor.rowcount
+
+
+async def told(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
+    """Give who was told of a request."""
+    rows = await (await tx.run(TOLD, request_id)).fetchall()
+    return [
+        {
+            "what": "notification",
+            "id": id_,
+            "channel": BELL,
+            "to": to,
+            "kind": kind,
+            "state": "sent",
+            "at": at,
+        }
+        for id_, to, kind, at in rows
+    ]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -1,14 +1,13 @@
-"""What sla does with what it hears: folds a batch of facts into clocks, and notices what time brings."""
+"""What sla does: folds what it hears into clocks, and notices what time brings."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from chassis.reader import Reader
 from chassis.tx import Tx
-from trunkline_contracts import Fact, Opened, RequestFact
-
 from sla import store
-from sla.domain import HEARD, Fold, Policy, Request, choose
+from sla.domain.clocks import HEARD, NOTHING, Fold, Policy, Request, choose
+from trunkline_contracts import Fact, Opened, RequestFact
 
 AT_ONCE = 2000
 """How many requests one round of the timer takes; it comes round four times a second."""
@@ -24,11 +23,14 @@ class Clocks:
         self._policies = policies
 
     async def hear(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
-        """Fold a batch. A request that no policy fits has no clocks, and its facts are nothing to us."""
+        """Fold a batch. Facts of a request whose opening was skipped by hand are passed by."""
         desk = await store.load(tx, (fact.request_id for fact in facts))
         for fact in facts:
             if isinstance(fact, Opened) and fact.request_id not in desk.requests:
-                self._open(desk, fact)
+                policy = choose(self._policies(fact.workspace), fact)
+                desk.requests[fact.request_id] = Request(
+                    fact.request_id, policy.name, fact.workspace
+                )
             if (request := desk.requests.get(fact.request_id)) is not None:
                 fold = Fold(request, self._policy(request), tx.now)
                 fold.hear(fact)
@@ -47,19 +49,13 @@ class Clocks:
             tx.say(*fold.said)
         await store.save(tx, desk)
 
-    def _open(self, desk: store.Desk, opened: Opened) -> None:
-        policy = choose(self._policies(opened.workspace), opened)
-        if policy is not None:
-            request = Request(opened.request_id, policy.name, opened.workspace)
-            desk.requests[opened.request_id] = request
-
     def _policy(self, request: Request) -> Policy:
         return policy_of(self._policies, request.workspace, request.policy)
 
 
 def policy_of(policies: Policies, version: int, name: str) -> Policy:
     """Give a policy as it stood in a version."""
-    return next(policy for policy in policies(version) if policy.name == name)
+    return next((policy for policy in policies(version) if policy.name == name), NOTHING)
 
 
 async def pass_by(_: Tx, __: Sequence[Fact]) -> None:

@@ -11,42 +11,68 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from chassis.tx import Tx
+from sla.domain.clocks import Clock, Measure, Request
 from trunkline_contracts.fact import slot_of
 
-from sla.domain import Clock, Measure, Request
+REQUESTS = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team
+    FROM requests WHERE request_id = ANY(%s::uuid[]) ORDER BY request_id FOR UPDATE"""
 
-REQUESTS = """SELECT request_id, policy, workspace, sequence, answered, paused FROM requests
-    WHERE request_id = ANY(%s::uuid[]) ORDER BY request_id FOR UPDATE"""
+REQUEST = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team
+    FROM requests WHERE request_id = %s"""
 
-CLOCKS = """SELECT request_id, clock, target, started_at, since, due_at, spent, stopped_at, breached,
-    cancelled, warned, wake_at FROM clocks WHERE request_id = ANY(%s::uuid[]) ORDER BY started_at, clock"""
+CLOCKS = """SELECT request_id, clock, target, started_at, since, due_at, spent, stopped_at,
+        breached, cancelled, warned, wake_at
+    FROM clocks WHERE request_id = ANY(%s::uuid[]) ORDER BY started_at, clock"""
 
 WAKING = """SELECT request_id FROM clocks WHERE wake_at <= %s AND slot = ANY(%s::smallint[])
     ORDER BY wake_at LIMIT %s"""
 
-SAVE_REQUESTS = """INSERT INTO requests AS r
-    (request_id, slot, policy, workspace, sequence, answered, paused)
-    SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::bigint[], %s::bigint[], %s::bool[], %s::bool[])
-    ON CONFLICT (request_id) DO UPDATE SET sequence = EXCLUDED.sequence, answered = EXCLUDED.answered,
-        paused = EXCLUDED.paused"""
+SAVE_REQUESTS = """INSERT INTO requests
+    (request_id, slot, policy, workspace, sequence, answered, paused, assignee, team)
+    SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::bigint[], %s::bigint[],
+        %s::bool[], %s::bool[], %s::text[], %s::text[])
+    ON CONFLICT (request_id) DO UPDATE SET sequence = EXCLUDED.sequence,
+        answered = EXCLUDED.answered, paused = EXCLUDED.paused, assignee = EXCLUDED.assignee,
+        team = EXCLUDED.team"""
 
-SAVE_CLOCKS = """INSERT INTO clocks AS c (request_id, slot, policy, clock, target, started_at, since, due_at, spent,
+SAVE_CLOCKS = """INSERT INTO clocks
+    (request_id, slot, policy, clock, target, started_at, since, due_at, spent,
         stopped_at, breached, cancelled, warned, wake_at)
-    SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::float8[], %s::timestamptz[],
-        %s::timestamptz[], %s::timestamptz[], %s::float8[], %s::timestamptz[], %s::bool[], %s::bool[],
-        %s::smallint[], %s::timestamptz[])
-    ON CONFLICT (request_id, clock) DO UPDATE SET target = EXCLUDED.target, started_at = EXCLUDED.started_at,
-        since = EXCLUDED.since, due_at = EXCLUDED.due_at, spent = EXCLUDED.spent, stopped_at = EXCLUDED.stopped_at,
-        breached = EXCLUDED.breached, cancelled = EXCLUDED.cancelled, warned = EXCLUDED.warned,
-        wake_at = EXCLUDED.wake_at"""
+    SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::float8[],
+        %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::float8[], %s::timestamptz[],
+        %s::bool[], %s::bool[], %s::smallint[], %s::timestamptz[])
+    ON CONFLICT (request_id, clock) DO UPDATE SET target = EXCLUDED.target,
+        started_at = EXCLUDED.started_at, since = EXCLUDED.since, due_at = EXCLUDED.due_at,
+        spent = EXCLUDED.spent, stopped_at = EXCLUDED.stopped_at, breached = EXCLUDED.breached,
+        cancelled = EXCLUDED.cancelled, warned = EXCLUDED.warned, wake_at = EXCLUDED.wake_at"""
 
-WATCHED = """SELECT policy, workspace FROM requests WHERE request_id = %s"""
-
-OVERDUE = """SELECT c.request_id, c.clock, c.target, c.started_at, c.since, c.due_at, c.spent, c.stopped_at,
-        c.breached, c.cancelled, c.warned, c.wake_at, c.policy, r.workspace
+OVERDUE = """SELECT c.request_id, c.clock, c.target, c.started_at, c.since, c.due_at, c.spent,
+        c.stopped_at, c.breached, c.cancelled, c.warned, c.wake_at, c.policy, r.workspace
     FROM clocks c JOIN requests r USING (request_id)
     WHERE c.breached AND c.stopped_at IS NULL AND (c.due_at, c.request_id, c.clock) > (%s, %s, %s)
+        AND (%s OR r.assignee = %s OR r.team = ANY(%s::text[]))
     ORDER BY c.due_at, c.request_id, c.clock LIMIT %s"""
+
+
+class Reading(NamedTuple):
+    """What somebody may read: everything, or what is theirs and their groups'."""
+
+    all: bool
+    subject: str
+    teams: list[str]
+
+
+class Overdue(NamedTuple):
+    """A broken promise still open."""
+
+    request_id: UUID
+    clock: Clock
+    policy: str
+    workspace: int
+
+
+Place = tuple[datetime, UUID, str]
+"""Where a page of the overdue ends."""
 
 
 def clock_of(row: Sequence[Any]) -> Clock:
@@ -82,7 +108,17 @@ async def save(tx: Tx, desk: Desk) -> None:
         return
     requests = [desk.requests[key] for key in sorted(desk.requests)]
     rows: list[tuple[Any, ...]] = [
-        (r.id, slot_of(str(r.id)), r.policy, r.workspace, r.sequence, r.answered, r.paused)
+        (
+            r.id,
+            slot_of(str(r.id)),
+            r.policy,
+            r.workspace,
+            r.sequence,
+            r.answered,
+            r.paused,
+            r.assignee,
+            r.team,
+        )
         for r in requests
     ]
     await tx.run(SAVE_REQUESTS, *_columns(rows))
@@ -101,6 +137,25 @@ async def waking(tx: Tx, certain: datetime, limit: int) -> list[UUID]:
     slots = list(range(16)) if tx.slots is None else list(tx.slots)
     cursor = await tx.run(WAKING, certain, slots, limit)
     return [row[0] for row in await cursor.fetchall()]
+
+
+async def one(tx: Tx, request_id: UUID) -> Request | None:
+    """Read one request and its clocks, without locking it."""
+    row = await (await tx.run(REQUEST, request_id)).fetchone()
+    if row is None:
+        return None
+    request = Request(*row)
+    async for clock in await tx.run(CLOCKS, [request_id]):
+        request.clocks[Measure(clock[1])] = clock_of(clock[1:])
+    return request
+
+
+async def overdue(tx: Tx, after: Place, reader: Reading, limit: int) -> list[Overdue]:
+    """List broken promises still open, the longest broken first."""
+    cursor = await tx.run(OVERDUE, *after, reader.all, reader.subject, reader.teams, limit)
+    return [
+        Overdue(row[0], clock_of(row[1:12]), row[12], row[13]) for row in await cursor.fetchall()
+    ]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -7,7 +7,9 @@ CREATE TABLE requests (
     policy text NOT NULL,
     sequence bigint NOT NULL,
     answered boolean NOT NULL DEFAULT false,
-    paused boolean NOT NULL DEFAULT false
+    paused boolean NOT NULL DEFAULT false,
+    assignee text,
+    team text
 );
 
 CREATE TABLE clocks (

@@ -25,21 +25,19 @@ class NeverOpen(ValueError):
 
 @dataclass(frozen=True)
 class Calendar:
-    """Working hours: windows per weekday (0 is Monday) in a time zone, and the dates they do not hold."""
+    """Working hours: windows per weekday (0 is Monday) in a time zone, but not on holidays."""
 
     name: str
     zone: str = "UTC"
     week: Mapping[int, tuple[Window, ...]] = field(
-        default_factory=lambda: {day: ((0, MINUTES),) for day in range(7)}
+        default_factory=lambda: dict.fromkeys(range(7), ((0, MINUTES),))
     )
     holidays: frozenset[date] = frozenset()
 
     @cached_property
     def always(self) -> bool:
         """Tell whether every second counts; then no date needs to be resolved."""
-        return not self.holidays and all(
-            _whole(self.week.get(day, ())) for day in range(7)
-        )
+        return not self.holidays and all(_whole(self.week.get(day, ())) for day in range(7))
 
     def due(self, start: datetime, seconds: float) -> datetime:
         """Give the instant at which so many seconds of working time have passed since the start."""
@@ -90,7 +88,7 @@ def _whole(windows: tuple[Window, ...]) -> bool:
 
 
 def _instant(day: date, minute: int, zone: ZoneInfo) -> datetime:
-    """Resolve a local minute: the first of a repeated one; for a skipped one the instant of the change."""
+    """Resolve a local minute: of a repeated one the first, of a skipped one the change itself."""
     days, rest = divmod(minute, MINUTES)
     local = datetime.combine(day + days * DAY, time(rest // 60, rest % 60))
     late = local.replace(tzinfo=zone).astimezone(UTC)

@@ -1,9 +1,9 @@
-"""The promised times of one request: a pure fold of its facts, in `sequence`, under one policy. No I/O.
+"""The promised times of one request: a pure fold of its facts, in `sequence`, under one policy.
 
 A clock counts the working seconds of its spans. What makes it breached is the facts alone: a span
-that ends after the deadline, or a certain instant past it. Noticing (`notice`) only says so early, so a
-fact that is heard late and disproves a breach restates it. Longer than most domains, because the whole
-table of what starts and stops which clock stands here.
+that ends after the deadline, or a certain instant past it. Noticing (`notice`) only says so early:
+a fact that is heard late and disproves a breach restates it. Long, because the whole table of what
+starts and stops which clock stands here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from sla.domain.calendars import Calendar
 from trunkline_contracts import (
     AssigneeChanged,
     Closed,
@@ -21,6 +22,7 @@ from trunkline_contracts import (
     MessageAdded,
     Opened,
     Paused,
+    Queued,
     ReplySent,
     Restated,
     Resumed,
@@ -33,10 +35,19 @@ from trunkline_contracts import (
     TargetWarned,
 )
 
-from sla.calendars import Calendar
-
 HEARD: frozenset[type[Fact]] = frozenset(
-    {Opened, ReplySent, MessageAdded, AssigneeChanged, StatusChanged, Paused, Resumed, Closed, Merged}
+    {
+        Opened,
+        ReplySent,
+        MessageAdded,
+        AssigneeChanged,
+        Queued,
+        StatusChanged,
+        Paused,
+        Resumed,
+        Closed,
+        Merged,
+    }
 )
 """The facts of a request that move its clocks."""
 
@@ -62,7 +73,7 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """Targets in seconds per measure, fractions at which to warn, and which reading of NRT holds."""
+    """Targets in seconds, fractions at which to warn, and which reading of NRT holds."""
 
     name: str
     calendar: Calendar
@@ -126,12 +137,18 @@ class Request:
     sequence: int = 0
     answered: bool = False
     paused: bool = False
+    assignee: str | None = None
+    team: str | None = None
     clocks: dict[Measure, Clock] = field(default_factory=dict)
 
 
-def choose(policies: Iterable[Policy], opened: Opened) -> Policy | None:
+NOTHING = Policy("", Calendar("always"), {})
+"""What a request is promised that no policy fits."""
+
+
+def choose(policies: Iterable[Policy], opened: Opened) -> Policy:
     """Give the first policy that fits; without one nothing is promised."""
-    return next((policy for policy in policies if policy.fits(opened)), None)
+    return next((policy for policy in policies if policy.fits(opened)), NOTHING)
 
 
 class Fold:
@@ -163,23 +180,33 @@ class Fold:
                 self._stop((Measure.FRT, Measure.NRT), at)
             case MessageAdded():
                 self._message(at)
-            case AssigneeChanged() if fact.to is not None:
-                self._stop((Measure.ACCEPT,), at)
+            case AssigneeChanged() | Queued():
+                self._handover(fact, at)
             case StatusChanged():
                 self._stop((Measure.TIS,), at)
                 self._start((Measure.TIS,), at)
             case Paused() | Resumed():
-                self._pause(isinstance(fact, Paused), at)
-            case Closed():
-                self._stop((Measure.TTR, Measure.TIS), at)
-                self._each(self._cancel, at)
-            case Merged():
-                self._each(self._cancel, at)
+                self._pause(at, paused=isinstance(fact, Paused))
             case _:
-                pass
+                self._end(fact, at)
+
+    def _handover(self, fact: AssigneeChanged | Queued, at: datetime) -> None:
+        """Remember whose it is; the first to have it has accepted it."""
+        self.request.team = fact.group or self.request.team
+        if isinstance(fact, AssigneeChanged):
+            self.request.assignee = fact.to
+            if fact.to is not None:
+                self._stop((Measure.ACCEPT,), at)
+
+    def _end(self, fact: Fact, at: datetime) -> None:
+        """Closing keeps the promise to resolve; what else still runs is not needed any more."""
+        if isinstance(fact, Closed):
+            self._stop((Measure.TTR, Measure.TIS), at)
+        if isinstance(fact, Closed | Merged):
+            self._each(self._cancel, at)
 
     def notice(self, certain: datetime) -> None:
-        """Warn of and breach whatever is certain by now: of several warnings passed only the last is said."""
+        """Warn of and breach what is certain; of several warnings passed only the last is said."""
         for clock in self.request.clocks.values():
             if clock.wake_at is None or clock.wake_at > certain or clock.due_at is None:
                 continue
@@ -211,7 +238,7 @@ class Fold:
         )
 
     def _message(self, at: datetime) -> None:
-        """A customer's message starts NRT once the first answer was given; a further one may restart it."""
+        """A message starts NRT once the first answer was given; a further one may restart it."""
         if not self.request.answered:
             return
         clock = self.request.clocks.get(Measure.NRT)
@@ -251,7 +278,7 @@ class Fold:
                 due = clock.due_at or self.calendar.due(at, clock.target - clock.spent)
                 self.said.append(TargetMet(**self._of(clock), elapsed=clock.spent, due_at=due))
 
-    def _pause(self, paused: bool, at: datetime) -> None:
+    def _pause(self, at: datetime, *, paused: bool) -> None:
         if paused == self.request.paused:
             return
         self.request.paused = paused
@@ -299,7 +326,7 @@ class Fold:
         return self.calendar.due(clock.since or clock.started_at, used)
 
     def _plan(self, clock: Clock) -> None:
-        """Say when to look at the clock again: at its next warning, or once its deadline is certain."""
+        """Say when to look at the clock again: at its next warning, or once a breach is certain."""
         clock.wake_at = None
         if clock.since is None or clock.due_at is None or clock.breached:
             return
@@ -307,7 +334,7 @@ class Fold:
         clock.wake_at = self._warning(clock, clock.warned) if warns else clock.due_at + GRACE
 
     def _restate(self, place: int) -> None:
-        """Correct what was said too early, before anything else, now that the clocks stand as they do."""
+        """Correct first what was said too early, now that the clocks stand as they do."""
         if self._disproved:
             targets = tuple(
                 Restated(

@@ -1,0 +1,1 @@
+"""Promised times: `calendars` says which seconds count, `clocks` folds facts into clocks."""

@@ -1,0 +1,199 @@
+"""Who is told what, what a platform's answer means, and what follows from it."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+
+from notify.channels import intent_of, telegram_verdict
+from notify.domain import (
+    GIVE_UP_AFTER,
+    LONGEST_WAIT,
+    Next,
+    Outcome,
+    Refused,
+    Request,
+    Retry,
+    Sent,
+    Unknown,
+    after,
+    notices,
+)
+from trunkline_contracts import (
+    NAMESPACE,
+    AssigneeChanged,
+    Closed,
+    Contact,
+    Fact,
+    Message,
+    MessageAdded,
+    NoteAdded,
+    Opened,
+    ReplySent,
+    StatusChanged,
+    TargetBreached,
+    TargetWarned,
+    WatcherAdded,
+)
+
+T0 = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+ID = uuid5(NAMESPACE, "a request")
+OLHA = Contact(id=uuid5(NAMESPACE, "olha"), name="Olha", address="77")
+
+
+def request(assignee: str | None = "anna", watchers: tuple[str, ...] = ()) -> Request:
+    return Request(ID, "chat", "billing", 1, assignee, list(watchers))
+
+
+def fact(kind: type[Fact], **data: Any) -> Fact:
+    return kind(time=T0, request_id=ID, sequence=2, id=UUID(int=7), **data)
+
+
+def message(text: str = "my card 4444") -> Message:
+    return Message(id=uuid5(NAMESPACE, text), text=text, sent_at=T0)
+
+
+def told(what: Fact, who: Request) -> list[tuple[str, str]]:
+    return [(notice.recipient, notice.kind) for notice in notices(what, who)]
+
+
+def test_the_new_assignee_is_told_and_the_old_one_and_watchers() -> None:
+    change = fact(AssigneeChanged, from_="anna", to="olena", mode="transfer", epoch=2)
+
+    assert told(change, request("anna", ("bohdan",))) == [
+        ("olena", "assigned"),
+        ("anna", "unassigned"),
+        ("bohdan", "reassigned"),
+    ]
+
+
+def test_whoever_claims_is_not_told_of_it() -> None:
+    assert told(fact(AssigneeChanged, to="anna", mode="claim", epoch=1), request(None)) == []
+    assert told(fact(AssigneeChanged, to="anna", mode="auto", epoch=1), request(None)) == [
+        ("anna", "assigned")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        (fact(MessageAdded, message=message()), "message_added"),
+        (fact(NoteAdded, note="secret", by="olena"), "note_added"),
+        (fact(StatusChanged, from_="new", to="open", by="olena"), "status_changed"),
+        (fact(Closed, resolution="x", by="operator", operator="olena", status="closed"), "closed"),
+        (fact(TargetWarned, clock="FRT", fraction=0.8, due_at=T0), "warned"),
+        (fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0), "breached"),
+    ],
+)
+def test_assignee_and_watchers_hear_of_every_change(what: Fact, kind: str) -> None:
+    assert told(what, request("anna", ("bohdan",))) == [("anna", kind), ("bohdan", kind)]
+
+
+def test_an_assignee_who_watches_too_is_told_once() -> None:
+    assert told(fact(MessageAdded, message=message()), request("anna", ("anna",))) == [
+        ("anna", "message_added")
+    ]
+
+
+def test_nobody_is_told_of_their_own_deed() -> None:
+    note = fact(NoteAdded, note="x", by="anna")
+    closed = fact(Closed, resolution="x", by="operator", operator="anna", status="closed")
+
+    assert told(note, request("anna", ("bohdan",))) == [("bohdan", "note_added")]
+    assert told(closed, request("anna")) == []
+
+
+def test_who_is_made_a_watcher_is_told_unless_they_did_it() -> None:
+    assert told(fact(WatcherAdded, watcher="bohdan", by="anna"), request()) == [
+        ("bohdan", "watching")
+    ]
+    assert told(fact(WatcherAdded, watcher="bohdan", by="bohdan"), request()) == []
+
+
+def test_a_notice_repeats_nobodys_words_and_has_the_same_id_when_told_again() -> None:
+    what = fact(MessageAdded, message=message("my card 4444"))
+    [once], [twice] = notices(what, request()), notices(what, request())
+
+    assert once.id == twice.id
+    assert "4444" not in once.text
+    assert "Olha" not in once.text
+
+
+def test_every_kind_of_fact_can_be_put_into_words() -> None:
+    from notify.domain import EVERYBODY
+
+    for kind, (_, sentence) in EVERYBODY.items():
+        names = {name for name in kind.model_fields if "{" + name in sentence}
+        assert sentence.count("{") == len(names), kind
+
+
+def test_the_picture_of_a_request_is_folded() -> None:
+    from notify.domain import opened
+
+    first = fact(
+        Opened, request_type="chat", channel="telegram", account="main", contact=OLHA,
+        topic="billing", priority="medium", status="new", message=message(),
+    )  # fmt: skip
+    assert isinstance(first, Opened)
+    seen = opened(first)
+    seen.fold(fact(AssigneeChanged, to="anna", mode="auto", epoch=1))
+    seen.fold(fact(WatcherAdded, watcher="bohdan", by="anna"))
+    seen.fold(fact(ReplySent, message=message(), by="anna", channel="telegram", account="main",
+                   contact=OLHA))  # fmt: skip
+    seen.fold(fact(Closed, resolution="x", by="operator", status="closed"))
+
+    assert (seen.assignee, seen.watchers, seen.closed) == ("anna", ["bohdan"], True)
+
+
+def answer(**body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, answer(ok=True, result={"message_id": 41}), Sent("41")),
+        (200, answer(ok=True, result={}), Unknown("taken, but the answer names no message")),
+        (200, b"<html>", Unknown("the answer could not be understood")),
+        (200, b"[" * 100_000, Unknown("the answer could not be understood")),
+        (200, answer(ok=False, error_code=403), Refused("refused (403)")),
+        (403, answer(ok=False, error_code=403), Refused("refused (403)")),
+        (400, answer(ok=False, description="chat not found"), Refused("refused (400)")),
+        (400, answer(ok=False, parameters={"migrate_to_chat_id": -100}),
+         Retry("the chat has moved", 0.0, chat="-100")),
+        (429, answer(ok=False, parameters={"retry_after": 3}),
+         Retry("too many requests", 3.0, exit_shut=True)),
+        (429, answer(ok=False, parameters={"retry_after": 10**6}),
+         Retry("too many requests", LONGEST_WAIT, exit_shut=True)),
+        (429, answer(ok=False, parameters={"retry_after": -1}), Retry("too many requests")),
+        (429, answer(ok=False, parameters={"retry_after": 1e9}), Retry("too many requests")),
+        (401, b"", Retry("credential or address refused (401)", 60.0, exit_shut=True)),
+        (302, b"", Retry("credential or address refused (302)", 60.0, exit_shut=True)),
+        (500, b"", Retry("answered 500")),
+        (502, b"", Unknown("a gateway answered 502")),
+    ],
+)  # fmt: skip
+def test_telegrams_answers(status: int, body: bytes, outcome: Outcome) -> None:
+    assert telegram_verdict(status, body) == outcome
+
+
+def test_unknown_is_not_failed_and_is_sent_again_only_by_policy() -> None:
+    assert after(Unknown("?"), 1, 5, resend=True) == Next("unknown", 1.0, reason="?")
+    assert after(Unknown("?"), 1, 5, resend=False) == Next("unknown", None, reason="?")
+
+
+def test_patience_grows_and_ends() -> None:
+    assert after(Retry("away"), 3, 5, resend=True).delay == 4.0
+    assert after(Retry("away", 7.0), 3, 5, resend=True).delay == 7.0
+    assert after(Retry("away"), 99, 5, resend=True).delay == 300.0
+    assert after(Retry("away"), 99, GIVE_UP_AFTER + 1, resend=True) == Next(
+        "failed", reason="given up: away"
+    )
+
+
+def test_a_reply_is_carried_fetched_or_has_no_way_out() -> None:
+    assert intent_of("telegram") == ("intended", None)
+    assert intent_of("api")[0] == "sent"
+    assert intent_of("telepathy")[0] == "suppressed"
