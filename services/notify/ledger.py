@@ -14,9 +14,6 @@ from uuid import UUID, uuid4
 from chassis.tx import Tx
 from notify.domain import Next
 
-LEASE = 20.0
-"""Seconds an attempt may take, recording included, before somebody else may attempt it again."""
-
 INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, text, state, next_at,
         reason, by_operator, traceparent, settled_at)
     SELECT id, request_id, channel, account, chat, text, state,
@@ -128,8 +125,8 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
     return {row[0] for row in await (await tx.run(INTEND, *_columns(rows))).fetchall()}
 
 
-async def claim(tx: Tx, limit: int, lease: float = LEASE) -> list[Attempt]:
-    """Claim what may be sent now."""
+async def claim(tx: Tx, limit: int, lease: float) -> list[Attempt]:
+    """Claim what may be sent now; after `lease` seconds somebody else may attempt it again."""
     cursor = await tx.run(CLAIM, limit, uuid4(), lease)
     return [Attempt(*row) for row in await cursor.fetchall()]
 

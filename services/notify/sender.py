@@ -1,24 +1,26 @@
 """Sends what the ledger intends: claim, attempt, record. Any number of replicas may.
 
 Intent is committed before an attempt and the outcome after it; between the two only a crash can
-make a duplicate, and it carries the same id. Recording is retried while PostgreSQL is away, so a
-database that comes back within the lease costs no duplicate.
+make a duplicate, and it carries the same id. Recording is retried while PostgreSQL is away, and a
+replica that is told to stop first records what it has begun.
 """
 
 import asyncio
 import logging
 import time
+from contextlib import suppress
+from datetime import datetime
 
 import httpx
-import psycopg
 from psycopg_pool import PoolTimeout
 
+from chassis.outcomes import TRANSIENT
 from chassis.service import Service
 from notify import ledger
 from notify.accounts import Accounts, NoAccount
-from notify.channels import EXITS, PATIENCE
+from notify.channels import EXITS, PATIENCE, WHOLE
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
-from notify.ledger import LEASE, Attempt, Verdict
+from notify.ledger import Attempt, Verdict
 from trunkline_contracts import Fact, MessageFailed, MessageSent
 
 log = logging.getLogger(__name__)
@@ -27,13 +29,13 @@ AT_ONCE = 32
 IDLE = 0.5
 """How often to look without being told: for what another replica intends, and what is due again."""
 
+AWAY = (*TRANSIENT, PoolTimeout)
+
 
 class Sender:
     """One replica's hands."""
 
-    def __init__(
-        self, service: Service, accounts: Accounts, *, resend: bool, lease: float = LEASE
-    ) -> None:
+    def __init__(self, service: Service, accounts: Accounts, *, resend: bool, lease: float) -> None:
         self._service = service
         self._accounts = accounts
         self._resend = resend
@@ -54,16 +56,18 @@ class Sender:
             self._woken.set()
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send for ever; when told to stop, end what was begun."""
         limits = httpx.Limits(max_connections=AT_ONCE * 2, max_keepalive_connections=AT_ONCE)
-        async with (
-            httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            group.create_task(self._record())
-            while True:
-                if not await self._send(client, group):
-                    await self._rest()
+        async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client:
+            recorder = asyncio.create_task(self._record())
+            try:
+                while not recorder.done():
+                    if not await self._send(client):
+                        await self._rest()
+                recorder.result()
+            finally:
+                recorder.cancel()
+                await self._drain()
 
     async def _rest(self) -> None:
         try:
@@ -73,17 +77,28 @@ class Sender:
             self._expected = 0
         self._woken.clear()
 
-    async def _send(self, client: httpx.AsyncClient, group: asyncio.TaskGroup) -> bool:
+    async def _drain(self) -> None:
+        if self._busy:
+            await asyncio.wait(self._busy, timeout=WHOLE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WHOLE):
+                await self._settled()
+
+    async def _send(self, client: httpx.AsyncClient) -> bool:
         """Claim as much as there are hands for; tells whether anything was claimed."""
         room = AT_ONCE - len(self._busy)
         if room <= 0:
             return False
         claimed_at = time.monotonic()
-        async with self._service.transaction() as tx:
-            attempts = await ledger.claim(tx, room, self._lease)
+        try:
+            async with self._service.transaction() as tx:
+                attempts = await ledger.claim(tx, room, self._lease)
+        except AWAY as why:
+            log.warning("nothing can be claimed: %s", type(why).__name__)
+            return False
         self._expected = max(0, self._expected - sum(a.attempts == 1 for a in attempts))
         for attempt in attempts:
-            task = group.create_task(self._attempt(client, attempt, claimed_at))
+            task = asyncio.create_task(self._attempt(client, attempt, claimed_at))
             self._busy.add(task)
             task.add_done_callback(self._busy.discard)
         return bool(attempts)
@@ -108,46 +123,56 @@ class Sender:
             return Unknown("a replica ended while it was sending this")
         try:
             account = self._accounts.find(attempt.channel, attempt.account)
+            return await EXITS[attempt.channel](client, account, attempt)
         except NoAccount as why:
             return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
-        return await EXITS[attempt.channel](client, account, attempt)
+        except Exception as why:
+            log.warning("an attempt broke", exc_info=why)
+            return Unknown(f"broke: {type(why).__name__}")
 
     async def _record(self) -> None:
         while True:
             await self._settle.wait()
-            self._settle.clear()
-            verdicts, self._done = self._done, []
-            await self._settled(verdicts)
+            await self._settled()
             self._woken.set()
 
-    async def _settled(self, verdicts: list[Verdict]) -> None:
+    async def _settled(self) -> None:
+        """Record what was found out so far; wait for the database if need be."""
         pause = 0.05
-        while True:
+        while verdicts := list(self._done):
+            self._settle.clear()
             try:
                 async with self._service.transaction() as tx:
                     for verdict in await ledger.settle(tx, verdicts):
                         if (fact := _fact(verdict, tx.now)) is not None:
                             tx.say(fact)
-            except (psycopg.OperationalError, PoolTimeout) as why:
+            except AWAY as why:
                 log.warning("outcomes wait for the database: %s", type(why).__name__)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
-                return
+                del self._done[: len(verdicts)]
 
 
-def _fact(verdict: Verdict, now: object) -> Fact | None:
+def _fact(verdict: Verdict, now: datetime) -> Fact | None:
     attempt, step = verdict.attempt, verdict.next
-    about = {
-        "time": now,
-        "request_id": attempt.request_id,
-        "message_id": attempt.message_id,
-        "traceparent": attempt.traceparent,
-    }
+    request_id, message_id, trace = attempt.request_id, attempt.message_id, attempt.traceparent
     match step.state:
         case "sent":
-            return MessageSent.model_validate({**about, "platform_id": step.platform_id})
+            return MessageSent(
+                time=now,
+                request_id=request_id,
+                message_id=message_id,
+                platform_id=step.platform_id,
+                traceparent=trace,
+            )
         case "failed":
-            return MessageFailed.model_validate({**about, "reason": step.reason or ""})
+            return MessageFailed(
+                time=now,
+                request_id=request_id,
+                message_id=message_id,
+                reason=step.reason or "",
+                traceparent=trace,
+            )
         case _:
             return None

@@ -1,7 +1,12 @@
 """sla, put together."""
 
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import FastAPI
+
 from chassis.reader import Reader
-from chassis.service import Service, build
+from chassis.service import Service, build, utc_now
 from sla import api, handlers
 from sla.policies import policies_of
 from sla.settings import Settings
@@ -12,4 +17,9 @@ def readers(service: Service) -> list[Reader]:
     return handlers.readers(lambda version: policies_of(service.workspaces, version))
 
 
-app = build("sla", Settings(), readers=readers, routers=[api.router])
+def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
+    """Put one replica together."""
+    return build("sla", settings, readers=readers, routers=[api.router], clock=clock)
+
+
+app = make(Settings())

@@ -6,7 +6,8 @@ from datetime import datetime
 from chassis.reader import Reader
 from chassis.tx import Tx
 from sla import store
-from sla.domain.clocks import HEARD, NOTHING, Fold, Policy, Request, choose
+from sla.domain.clocks import HEARD, Fold, Policy, Request, choose
+from sla.policies import policy_of
 from trunkline_contracts import Fact, Opened, RequestFact
 
 AT_ONCE = 2000
@@ -50,12 +51,7 @@ class Clocks:
         await store.save(tx, desk)
 
     def _policy(self, request: Request) -> Policy:
-        return policy_of(self._policies, request.workspace, request.policy)
-
-
-def policy_of(policies: Policies, version: int, name: str) -> Policy:
-    """Give a policy as it stood in a version."""
-    return next((policy for policy in policies(version) if policy.name == name), NOTHING)
+        return policy_of(self._policies(request.workspace), request.policy)
 
 
 async def pass_by(_: Tx, __: Sequence[Fact]) -> None:
