@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from trunkline_contracts import read
 from trunkline_contracts.fact import SLOTS, Fact
 
 from chassis.bus import subject_of_slot
 from chassis.held import OPEN_OF_KEY, SETTLE, WAITING, Held
 from chassis.incoming import Incoming
-from chassis.outcomes import TRANSIENT, Fenced
+from chassis.outcomes import TRANSIENT, Fenced, Refused
 from chassis.positions import Positions
 from chassis.pull import Pull
 from chassis.replay import ask
@@ -40,15 +39,10 @@ REPORT_WAITING = 30.0
 
 
 def read_fact(item: Incoming) -> Any:
-    """Read a fact; the error names what is wrong without repeating anybody's words."""
-    try:
-        fact = read(item.data)
-    except ValidationError as bad:
-        first = bad.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"unreadable: {where or 'body'}: {first['msg']}") from None
+    """Read a fact; one that speaks of another subject than it came under is not believed."""
+    fact = read(item.data)
     if fact.type != item.type or fact.subject != item.key:
-        raise ValueError(f"unreadable: it says it is {fact.type} about another key")
+        raise Refused(f"it says it is {fact.type} about another key")
     return fact
 
 
@@ -124,6 +118,8 @@ class Loop:
         async with service.db.connection() as conn:
             await self._positions.load(conn, str(info.created), own=reader.own_positions)
             await self._held.load(conn)
+        if not reader.own_positions and info.state.first_seq > self._positions.sequence + 1:
+            await self._make_up(info.state.first_seq)
         filters = [] if len(self.slots) == SLOTS else [subject_of_slot(reader.stream, s) for s in self.slots]
         start = self._positions.sequence + 1
         own = reader.own_positions
@@ -347,13 +343,20 @@ class Loop:
     def _replay(self, want: dict[str, Any]) -> AsyncGenerator[Incoming]:
         return ask(self._service.bus, self.reader.stream, self.name, want)
 
-    async def _catch_up(self, slot: int, until: int) -> None:
+    async def _make_up(self, first: int) -> None:
+        """The stream begins after this reader's place: have every slot told again up to what is there."""
+        for slot in self.slots:
+            await self._catch_up(slot, None)
+        async with self._service.transaction() as tx:
+            await self._positions.move(tx, self._positions.at, first - 1)
+        self._positions.sequence = first - 1
+
+    async def _catch_up(self, slot: int, until: int | None) -> None:
         """What comes next is gone from the stream: have the owner tell it again from PostgreSQL."""
         metrics.behind.labels(self._service.name, self.name).set(1)
         after = self._positions.at[slot]
         log.warning("%s is behind: slot %s, after %s until %s", self.office, slot, after, until)
-        want = {"slot": slot, "after": after, "until": until}
-        async with aclosing(self._replay(want)) as replay:
+        async with aclosing(self._replay({"slot": slot, "after": after, "until": until})) as replay:
             async for item in replay:
                 self.progress_at = time.monotonic()
                 here = self._positions.at[slot]
@@ -361,7 +364,7 @@ class Loop:
                     continue
                 at = {**self._positions.at, slot: item.position}
                 await self._apply([item], at, self._positions.sequence)
-                if item.position >= until:
+                if item.position == until:
                     break
         metrics.behind.labels(self._service.name, self.name).set(0)
 

@@ -8,7 +8,8 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
+from uuid import uuid4
 
 from nats.aio.msg import Msg
 
@@ -21,12 +22,17 @@ from chassis.relay import Message, Row, message, publish_batch
 log = logging.getLogger(__name__)
 
 STREAM = "REDRIVE"
+QUESTION = "Trunkline-Question"
+"""The header that says which question is answered: groups of one reader share a subject."""
+END = "Trunkline-End"
+"""The header of the message behind the last one of an answer."""
 PATIENCE = 3.0
 BATCH = 200
 
 RANGE: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox"
-    " WHERE slot = %s AND position > %s AND position <= %s ORDER BY position LIMIT %s"
+    " WHERE slot = %s AND position > %s AND (%s::bigint IS NULL OR position <= %s)"
+    " ORDER BY position LIMIT %s"
 )
 EXACT: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox WHERE position = ANY(%s::bigint[])"
@@ -35,16 +41,28 @@ EXACT: LiteralString = (
 
 
 async def ask(bus: Bus, stream: str, reader: str, want: dict[str, Any]) -> AsyncGenerator[Incoming]:
-    """Yield what the stream's owner tells again; goes on until the caller has enough."""
+    """Yield what the stream's owner tells again, to the end of its answer."""
     info = await bus.js.stream_info(STREAM)
-    question = json.dumps({"service": bus.service, "reader": reader, **want}).encode()
+    id_ = uuid4().hex
+    question = json.dumps({"id": id_, "service": bus.service, "reader": reader, **want}).encode()
     filters = [f"redrive.{bus.service}.{reader}"]
     async with Pull(bus.own, STREAM, filters, info.state.last_seq + 1, own_positions=False) as pull:
         while True:
             await bus.nc.publish(f"replay.{stream.lower()}", question)
             while batch := await pull.take(BATCH, PATIENCE):
                 for item in batch:
+                    if item.headers.get(QUESTION) != id_:
+                        continue
+                    if END in item.headers:
+                        return
                     yield item
+
+
+class Address(NamedTuple):
+    """Where an answer goes."""
+
+    subject: str
+    question: str
 
 
 class Replays:
@@ -71,28 +89,33 @@ class Replays:
             await sub.unsubscribe()
 
     async def _answer(self, want: dict[str, Any]) -> None:
-        to = f"redrive.{want['service']}.{want['reader']}"
+        to = Address(f"redrive.{want['service']}.{want['reader']}", want["id"])
         if "positions" in want:
             async with self._db.connection() as conn:
                 rows: list[Any] = await (await conn.execute(EXACT, (want["positions"],))).fetchall()
             await self._tell(to, rows, None)
+            await self._end(to)
             return
         after, slot, until = want["after"], want["slot"], want["until"]
         while True:
             async with self._db.connection() as conn:
-                rows = await (await conn.execute(RANGE, (slot, after, until, BATCH))).fetchall()
+                rows = await (await conn.execute(RANGE, (slot, after, until, until, BATCH))).fetchall()
             await self._tell(to, rows, after)
             if len(rows) < BATCH:
+                await self._end(to)
                 return
             after = rows[-1][0]
 
-    async def _tell(self, to: str, rows: Sequence[Row], after: int | None) -> None:
+    async def _tell(self, to: Address, rows: Sequence[Row], after: int | None) -> None:
         messages: list[Message] = []
         for row in rows:
             subject, data, headers = message(row, after or 0)
             headers["Trunkline-Subject"] = subject
             del headers["Nats-Msg-Id"]  # asked twice is told twice
-            messages.append((to, data, headers))
+            messages.append((to.subject, data, headers | {QUESTION: to.question}))
             after = row[0] if after is not None else None
         if messages:
             await publish_batch(self._bus, messages, None)
+
+    async def _end(self, to: Address) -> None:
+        await publish_batch(self._bus, [(to.subject, b"", {END: "1", QUESTION: to.question})], None)

@@ -245,7 +245,7 @@ def build(
     )
     app.state.service = service
     problems.install(app)
-    auth.install(app, settings)
+    auth.install(app, settings.jwks_url)
     http.install(app)
     telemetry.install(app, name)
     app.include_router(service.health.router)

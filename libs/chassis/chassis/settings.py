@@ -1,0 +1,77 @@
+"""What a service can be told from outside, and where its secrets are found."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SLOT_GROUPS = (1, 2, 4, 8, 16)
+"""Into how many groups a stream's slots can be split evenly."""
+
+SECRET_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+"""How a secret is named wherever it is used; the secret itself is never written there."""
+
+
+class Settings(BaseSettings):
+    """What every service can be told, by environment variables of the same names.
+
+    A service subclasses this in its `settings.py` and adds its own. The defaults are the places
+    `trunkline up` uses when it is not told otherwise. `OTEL_*` is read by OpenTelemetry itself.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    nats_url: str = "nats://127.0.0.1:8022"
+    nats_monitor_url: str = ""
+    """NATS' monitoring address, asked for `/jsz`; empty where it cannot be reached."""
+    nats_creds_dir: Path = Path(".trunkline/creds")
+    """Where the seeds of the NATS users are: `<user>.nk`."""
+    service_database_url: SecretStr = SecretStr("postgresql://127.0.0.1:8032/trunkline")
+    jwks_url: str = Field(default="", pattern=r"^((file:|https?://).+)?$")
+    """The public keys of whoever issues tokens; without it nobody is let in."""
+    sink_url: str = Field(default="http://127.0.0.1:8009", pattern=r"^https?://.+")
+    """What `sink` means as an address in the workspace."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    readers: int = 1
+    """Into how many slot groups each stream is split, so that replicas can share the work."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("readers")
+    @classmethod
+    def _splits_evenly(cls, value: int) -> int:
+        if value not in SLOT_GROUPS:
+            raise ValueError(f"READERS must be one of {', '.join(map(str, SLOT_GROUPS))}, not {value}")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+def resolve_secret(reference: str | Sequence[str] | None) -> list[str]:
+    """Give the secrets a reference stands for: two of them while one replaces the other.
+
+    What is missing, empty or unreadable gives nothing, so whoever compares against the result
+    lets nobody in. Looked up anew each time: a file may change while the service runs.
+    """
+    references = [reference] if isinstance(reference, str) else reference or []
+    return [secret for each in references if (secret := _look_up(each))]
+
+
+def _look_up(reference: str) -> str | None:
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        return os.environ.get(name)
+    if kind == "file":
+        try:
+            return Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+    return None

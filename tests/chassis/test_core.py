@@ -1,0 +1,264 @@
+"""The inner loop on real servers: exactly once, in order, one leader; poison, gaps, foreign hands, wiped streams."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from chassis.locks import lock_key
+from chassis.outcomes import Refused
+from chassis.provision import provision_streams
+from chassis.reader import Reader
+from chassis.service import Service, build
+from chassis.settings import Settings
+from chassis.testing import eventually, running
+from trunkline_contracts import MessageReceived, RequestOpened, slot_of
+from trunkline_contracts.parts import Contact, Message
+from world import the_plan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    import httpx
+    from chassis.tx import Tx
+    from trunkline_contracts.fact import Fact
+    from world import World
+
+HEARD = "INSERT INTO heard (request_id, sequence, type) VALUES (%s, %s, %s)"
+
+
+def opened(request_id: UUID) -> RequestOpened:
+    now = datetime.now(UTC)
+    message = Message(id=uuid4(), text="hello", sent_at=now)
+    return RequestOpened(
+        request_id=request_id, time=now, request_type="chat", channel="telegram", account="main",
+        conversation="1", contact=Contact(id=uuid4()), message=message, topic_by="none",
+    )  # fmt: skip
+
+
+def received(request_id: UUID, text: str = "again") -> MessageReceived:
+    now = datetime.now(UTC)
+    message = Message(id=uuid4(), text=text, sent_at=now)
+    return MessageReceived(request_id=request_id, time=now, message=message, threaded_by="chat")
+
+
+async def keep(tx: Tx, facts: Sequence[Fact]) -> None:
+    """Write down what was heard; a text of 'refuse' is refused."""
+    for fact in facts:
+        if isinstance(fact, MessageReceived) and fact.message.text == "refuse":
+            raise Refused("no such text")
+        await tx.run(HEARD, fact.subject, fact.sequence, fact.type)
+
+
+class Pair:
+    """A service that says and one that hears, in this test's loop."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def prepare(self) -> None:
+        table = "CREATE TABLE heard (n bigserial, request_id text, sequence bigint, type text)"
+        await self.world.sql("tickets", table)
+        await self.world.sql("tickets", "GRANT ALL ON heard TO tickets")
+        await self.world.sql("tickets", "GRANT ALL ON SEQUENCE heard_n_seq TO tickets")
+        await self.world.apply()
+
+    @asynccontextmanager
+    async def hearer(self, readers: str = "1") -> AsyncGenerator[tuple[Service, httpx.AsyncClient]]:
+        settings = self.world.settings("tickets", Settings, READERS=readers)
+        app = build("tickets", settings, readers=lambda _: [Reader("INGEST", keep)])
+        async with running(app) as client:
+            yield app.state.service, client
+
+    @asynccontextmanager
+    async def sayer(self) -> AsyncGenerator[Service]:
+        app = build("ingest", self.world.settings("ingest", Settings))
+        async with running(app):
+            yield app.state.service
+
+    @asynccontextmanager
+    async def relay_held_back(self) -> AsyncGenerator[None]:
+        """Keep anybody from publishing what ingest says."""
+        async with await psycopg.AsyncConnection.connect(self.world.admin_dsn) as conn:
+            await conn.execute("SELECT pg_advisory_lock(%s)", (lock_key("relay", "ingest/relay"),))
+            yield
+
+    async def heard(self) -> list[tuple[str, int]]:
+        rows = await self.world.sql("tickets", "SELECT request_id, sequence FROM heard ORDER BY n")
+        return [(key, sequence) for key, sequence in rows]
+
+    async def hears(self, n: int) -> list[tuple[str, int]]:
+        async def enough() -> list[tuple[str, int]]:
+            heard = await self.heard()
+            assert len(heard) >= n
+            return heard
+
+        return await eventually(enough)
+
+
+@pytest.fixture
+async def pair(world: World) -> Pair:
+    pair = Pair(world)
+    await pair.prepare()
+    return pair
+
+
+async def say(service: Service, *facts: Fact) -> None:
+    async with service.transaction() as tx:
+        tx.say(*facts)
+
+
+async def test_what_is_said_is_heard_once_in_order(pair: Pair) -> None:
+    keys = [uuid4() for _ in range(20)]
+    async with pair.sayer() as sayer, pair.hearer("2"):
+        await say(sayer, *[opened(key) for key in keys])
+        for _ in range(5):
+            await say(sayer, *[received(key) for key in keys])
+        heard = await pair.hears(120)
+
+    for key in keys:
+        assert [n for k, n in heard if k == str(key)] == [1, 2, 3, 4, 5, 6]
+    assert len(heard) == 120
+
+
+async def test_two_hearers_share_the_slots_and_hear_each_fact_once(pair: Pair) -> None:
+    keys = [uuid4() for _ in range(40)]
+    async with pair.sayer() as sayer, pair.hearer("2") as (one, _), pair.hearer("2") as (two, _):
+        for _ in range(5):
+            await say(sayer, *[received(key) for key in keys])
+        await pair.hears(200)
+        held = [{o for o in s.leaders.held if o.startswith("reader")} for s in (one, two)]
+
+        assert held[0] | held[1] == {"reader.ingest.00-07", "reader.ingest.08-15"}
+        assert not held[0] & held[1]
+    assert len(await pair.heard()) == 200
+
+
+async def test_a_reader_takes_up_where_it_stopped(pair: Pair) -> None:
+    key = uuid4()
+    async with pair.sayer() as sayer:
+        async with pair.hearer():
+            await say(sayer, opened(key))
+            await pair.hears(1)
+        await say(sayer, received(key), received(key))
+        async with pair.hearer():
+            assert [n for _, n in await pair.hears(3)] == [1, 2, 3]
+
+
+async def test_an_unreadable_fact_is_parked_holds_back_its_key_and_is_redriven(pair: Pair) -> None:
+    bad, good = uuid4(), uuid4()
+    supervisor = pair.world.token("supervisor")
+    async with pair.hearer() as (_, client):
+        async with pair.relay_held_back(), pair.sayer() as sayer:
+            await say(sayer, opened(bad), opened(good))
+            repaired = await pair.world.sql("ingest", "SELECT body FROM outbox WHERE key = %s", str(bad))
+            spoil = "UPDATE outbox SET body = '{\"time\":12}' WHERE key = %s"
+            await pair.world.sql("ingest", spoil, str(bad))
+        async with pair.sayer() as sayer:
+            await say(sayer, received(bad), received(good))
+            await pair.hears(2)
+
+            async def parked() -> list[dict[str, Any]]:
+                answer = await client.get("/v1/parked", headers=supervisor)
+                items: list[dict[str, Any]] = answer.json()["items"]
+                assert len(items) == 2
+                return items
+
+            first, behind = await eventually(parked, within=2)
+            assert first["key"] == str(bad)
+            assert "Unreadable" in first["reason"]
+            assert behind["head"] is False
+            assert await pair.heard() == [(str(good), 1), (str(good), 2)]
+
+            await pair.world.sql(
+                "ingest", "UPDATE outbox SET body = %s WHERE key = %s AND sequence = 1",
+                repaired[0][0], str(bad),
+            )  # fmt: skip
+            refused = await client.post(f"/v1/parked/{behind['id']}/redrive", headers=supervisor)
+            assert refused.status_code == 409
+            done = await client.post(f"/v1/parked/{first['id']}/redrive", headers=supervisor)
+            assert done.status_code == 202
+            heard = await pair.hears(4)
+
+    assert heard[2:] == [(str(bad), 1), (str(bad), 2)]
+
+
+async def test_a_refused_fact_parks_alone_and_can_be_skipped(pair: Pair) -> None:
+    key, other = uuid4(), uuid4()
+    supervisor = pair.world.token("supervisor")
+    async with pair.sayer() as sayer, pair.hearer() as (_, client):
+        facts = [opened(key), received(key, "refuse"), received(key), opened(other)]
+        await say(sayer, *facts)
+        assert await pair.hears(2) == [(str(key), 1), (str(other), 1)]
+
+        async def parked() -> list[dict[str, Any]]:
+            items = (await client.get("/v1/parked", headers=supervisor)).json()["items"]
+            assert len(items) == 2
+            return list(items)
+
+        items = await eventually(parked)
+        assert items[0]["reason"] == "Refused: no such text"
+        await client.post(f"/v1/parked/{items[0]['id']}/skip", headers=supervisor)
+
+        assert (await pair.hears(3))[2] == (str(key), 3)
+
+
+async def test_a_foreign_message_stops_the_relay_and_harms_nobody(pair: Pair) -> None:
+    key = uuid4()
+    async with pair.sayer() as sayer, pair.hearer():
+        await say(sayer, opened(key))
+        await pair.hears(1)
+        nc = await pair.world.as_admin()
+        subject = f"trunkline.ingest.v1.message_received.{slot_of(str(key)):02d}.{key}"
+        await nc.jetstream().publish(subject, received(key).numbered(2).wire())
+
+        async def alarmed() -> bool:
+            return sayer.relay.alarm is not None
+
+        await eventually(alarmed)
+        await say(sayer, received(key))
+        assert "not ours" in str(sayer.relay.alarm)
+        assert await pair.heard() == [(str(key), 1)]
+
+        await nc.jetstream().delete_stream("INGEST")
+        await provision_streams(nc.jetstream(timeout=10), the_plan())
+        await nc.close()
+        assert [n for _, n in await pair.hears(2)] == [1, 2]
+        assert sayer.relay.alarm is None
+
+
+async def test_a_reader_whose_facts_were_trimmed_is_told_them_again(pair: Pair) -> None:
+    keys = [uuid4() for _ in range(10)]
+    async with pair.sayer() as sayer:
+        await say(sayer, *[opened(key) for key in keys])
+        await say(sayer, *[received(key) for key in keys])
+        nc = await pair.world.as_admin()
+
+        async def told() -> bool:
+            return (await nc.jetstream().stream_info("INGEST")).state.messages == 20
+
+        await eventually(told)
+        await sayer.bus.relay.js.purge_stream("INGEST", keep=3)
+        await nc.close()
+        async with pair.hearer("2"):
+            heard = await pair.hears(20)
+
+    assert sorted(heard) == sorted((str(key), n) for key in keys for n in (1, 2))
+
+
+async def test_a_zombie_cannot_commit(pair: Pair) -> None:
+    key = uuid4()
+    async with pair.sayer() as sayer, pair.hearer() as (hearer, _):
+        await say(sayer, opened(key))
+        await pair.hears(1)
+        # Somebody else has read on: what this leader believes is stale.
+        await pair.world.sql("tickets", "UPDATE reader_position SET position = position + 1000000")
+        await say(sayer, received(key))
+        await asyncio.sleep(0.5)
+        assert await pair.heard() == [(str(key), 1)]
+        assert hearer.loops
