@@ -1,0 +1,6 @@
+"""Hears: customers on every channel, by the door; INBOUND and TICKETS, by the intake.
+
+Says: a request was opened, a message was received, edited or rejected, a contact changed.
+
+Keeps: contacts, conversations, which request each conversation has open, and what became of every item.
+"""

@@ -1,0 +1,21 @@
+"""One module per channel, each one pure function: what a platform sent, as the items it is made of."""
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+
+from ingest.adapters import api, telegram
+from ingest.adapters.item import Item, Raw, Unreadable
+
+Adapter = Callable[[Raw], Sequence[Item]]
+
+ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
+    {"api": api.read, "telegram": telegram.read}
+)
+
+
+def read(raw: Raw) -> Sequence[Item]:
+    """Read a delivery by its channel's rules; raises `Unreadable` when it can never be understood."""
+    adapter = ADAPTERS.get(raw.channel)
+    if adapter is None:
+        raise Unreadable(f"no adapter for channel {raw.channel}")
+    return adapter(raw)

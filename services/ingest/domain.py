@@ -1,0 +1,361 @@
+"""What follows from what came in: one effect per message, one open request per conversation.
+
+Pure: what is known is given in a `Book`, what follows is left in it. A little longer than other files
+because every path by which a message reaches a request is here, side by side.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+from trunkline_contracts import (
+    ContactChanged,
+    Fact,
+    MessageReceived,
+    MessageRejected,
+    MessageReturned,
+    Opened,
+    RequestOpened,
+)
+from trunkline_contracts.ids import contact_id, conversation_key, message_id
+from trunkline_contracts.parts import Contact, Message
+
+from ingest.adapters.item import Asked, Item, Person
+from ingest.rules import Rules
+
+Word = Literal["opened", "appended", "noted", "duplicate", "rejected", "parked"]
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Where a customer and we talk, and the request that is open there."""
+
+    key: UUID
+    channel: str
+    account: str
+    name: str
+    open: UUID | None = None
+    last: UUID | None = None
+    contact: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is known of a contact."""
+
+    id: UUID
+    channel: str
+    account: str
+    address: str
+    name: str | None = None
+    language: str | None = None
+    email: str | None = None
+    phone: str | None = None
+
+    def part(self) -> Contact:
+        """The contact as facts carry it."""
+        return Contact(id=self.id, name=self.name, address=self.address, language=self.language)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first time a message came: what it said and where it went."""
+
+    digest: str
+    request_id: UUID | None
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One item of a delivery, on its way to its outcome."""
+
+    inbound_id: str
+    n: int
+    channel: str
+    account: str
+    received_at: datetime
+    item: Item | None
+    refusal: str | None = None
+    slot: int = 0
+    sequence: int = 0
+    traceparent: str | None = None
+    message_id: UUID = field(init=False)
+    conversation: UUID | None = field(init=False, default=None)
+    contact: UUID | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        external_id = self.item.external_id if self.item else None
+        self.message_id = self._named(external_id or f"{self.inbound_id}:{self.n}")
+        if self.item is not None and self.item.person is not None:
+            where = (self.channel, self.account)
+            self.conversation = UUID(conversation_key(*where, self.item.conversation))
+            self.contact = contact_id(*where, self.item.person.address)
+
+    def _named(self, external_id: str) -> UUID:
+        return message_id(self.channel, self.account, external_id)
+
+    @property
+    def again(self) -> UUID | None:
+        """The id it has when the platform's id is an old one that started anew."""
+        if self.item is None or self.item.reused != "new":
+            return None
+        return self._named(f"{self.item.external_id}#{self.item.digest}")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an item."""
+
+    arrival: Arrival
+    word: Word
+    first: bool = False
+    request_id: UUID | None = None
+    reason: str | None = None
+    threaded_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A message's outcome is another one than was told."""
+
+    message_id: UUID
+    word: Word
+    request_id: UUID
+    threaded_by: str
+
+
+@dataclass(slots=True)
+class Book:
+    """What intake knows about the matters at hand, and what it decides."""
+
+    rules: Rules
+    now: datetime
+    firsts: dict[UUID, First] = field(default_factory=dict)
+    conversations: dict[UUID, Conversation] = field(default_factory=dict)
+    contacts: dict[UUID, Card] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    corrections: list[Correction] = field(default_factory=list)
+    requests: dict[UUID, UUID] = field(default_factory=dict)
+    """Requests that have just begun, with their conversations."""
+    changed: set[UUID] = field(default_factory=set)
+    """Conversations and contacts that are not as they were."""
+    facts: list[tuple[Fact, Fact | None]] = field(default_factory=list)
+    """What is to be said, each with the fact that caused it, if one did."""
+
+    def take_in(self, arrivals: Iterable[Arrival]) -> None:
+        """Give every arrival its outcome, in the order in which things were said."""
+        for arrival in sorted(arrivals, key=_moment):
+            self.outcomes.append(self._settle(arrival))
+
+    def _settle(self, arrival: Arrival) -> Outcome:
+        item = arrival.item
+        if item is None:
+            return self._reject(arrival, arrival.refusal or "it cannot be understood")
+        first = self.firsts.get(arrival.message_id)
+        flag = None
+        if first is not None and first.digest != item.digest and arrival.again is not None:
+            flag = f"the platform's id {item.external_id} was used before for something else"
+            arrival.message_id = arrival.again
+            first = self.firsts.get(arrival.message_id)
+        if first is not None and first.digest != item.digest:
+            return self._reject(arrival, "the key was used before with another body", first)
+        if first is not None:
+            return Outcome(arrival, "duplicate", request_id=first.request_id)
+        outcome = Outcome(arrival, "noted", True, reason=item.reason or flag)
+        if item.kind == "message":
+            self._hear(arrival, item, outcome)
+        self.firsts[arrival.message_id] = First(item.digest, outcome.request_id)
+        return outcome
+
+    def _reject(self, arrival: Arrival, reason: str, first: First | None = None) -> Outcome:
+        rejected = MessageRejected(
+            time=self.now,
+            inbound_id=arrival.inbound_id,
+            reason=reason,
+            channel=arrival.channel,
+            account=arrival.account,
+            **_trail(arrival),
+        )
+        self.facts.append((rejected, None))
+        return Outcome(
+            arrival, "rejected", request_id=first.request_id if first else None, reason=reason
+        )
+
+    def _hear(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
+        """A new message goes to its conversation's open request, or opens one."""
+        person = item.person or Person(item.conversation)
+        card = self._know(arrival, person)
+        talk = self._talk(arrival, item, card)
+        message = Message(
+            id=arrival.message_id,
+            text=item.text,
+            sent_at=item.sent_at or arrival.received_at,
+            external_id=item.platform_id,
+        )
+        if talk.open is not None:
+            outcome.word, outcome.request_id = "appended", talk.open
+            outcome.threaded_by = "conversation"
+            self._append(talk, message, "conversation", None, _trail(arrival))
+            return
+        outcome.word = "opened"
+        outcome.threaded_by = "new" if talk.last is None else "follow_up"
+        asked, flags = self.rules.obeyed(item.asked)
+        outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
+        outcome.request_id = self._open(talk, card, message, asked, None, _trail(arrival))
+
+    def _talk(self, arrival: Arrival, item: Item, card: Card) -> Conversation:
+        key = arrival.conversation or UUID(
+            conversation_key(arrival.channel, arrival.account, item.conversation)
+        )
+        talk = self.conversations.get(key)
+        if talk is None:
+            talk = Conversation(key, arrival.channel, arrival.account, item.conversation)
+            self.conversations[key] = talk
+        talk.contact = talk.contact or card.id
+        return talk
+
+    def _know(self, arrival: Arrival, person: Person) -> Card:
+        """Remember who wrote; what the platform leaves out stays as it was."""
+        key = contact_id(arrival.channel, arrival.account, person.address)
+        old = self.contacts.get(key)
+        card = Card(
+            key,
+            arrival.channel,
+            arrival.account,
+            person.address,
+            person.name or (old.name if old else None),
+            person.language or (old.language if old else None),
+            person.email or (old.email if old else None),
+            person.phone or (old.phone if old else None),
+        )
+        if card != old:
+            self.contacts[key] = card
+            self.changed.add(key)
+            if old is not None:
+                told = ContactChanged(
+                    time=self.now, contact_id=key, contact=card.part(), **_trail(arrival)
+                )
+                self.facts.append((told, None))
+        return card
+
+    def _open(
+        self,
+        talk: Conversation,
+        card: Card,
+        message: Message,
+        asked: Asked,
+        cause: Fact | None,
+        trail: Mapping[str, Any],
+    ) -> UUID:
+        request_id = uuid5(message.id, "request")
+        opened = RequestOpened(
+            time=self.now,
+            request_id=request_id,
+            request_type=asked.type or self.rules.type,
+            channel=talk.channel,
+            account=talk.account,
+            conversation=talk.name,
+            contact=card.part(),
+            message=message,
+            title=asked.title,
+            topic=asked.topic or self.rules.topic,
+            topic_by="client" if asked.topic else "none",
+            fields=dict(asked.fields),
+            priority=asked.priority,
+            follow_up_of=talk.last,
+            **trail,
+        )
+        self.facts.append((opened, cause))
+        talk.open = talk.last = request_id
+        self.requests[request_id] = talk.key
+        self.changed.add(talk.key)
+        return request_id
+
+    def _append(
+        self,
+        talk: Conversation,
+        message: Message,
+        by: str,
+        cause: Fact | None,
+        trail: Mapping[str, Any],
+    ) -> None:
+        received = MessageReceived(
+            time=self.now,
+            request_id=talk.open,
+            message=message,
+            threaded_by=by,
+            conversation=talk.name,
+            **trail,
+        )
+        self.facts.append((received, cause))
+
+    def close(self, talk: Conversation, request_id: UUID) -> None:
+        """A request has ended; the next message opens a follow-up."""
+        if talk.open == request_id:
+            talk.open = None
+            self.changed.add(talk.key)
+
+    def give_back(
+        self,
+        talk: Conversation,
+        returned: MessageReturned,
+        author: Card | None,
+        asked: Asked | None,
+    ) -> None:
+        """A message came after its request was closed: it opens the follow-up, or joins the one there is."""
+        self.close(talk, returned.request_id)
+        message = returned.message
+        if talk.open is not None:
+            self._append(talk, message, "returned", returned, {})
+            self.corrections.append(Correction(message.id, "appended", talk.open, "returned"))
+            return
+        talk.last = talk.last or returned.request_id
+        card = author or self._nobody(talk)
+        obeyed, _ = self.rules.obeyed(asked)
+        request_id = self._open(talk, card, message, obeyed, returned, {})
+        self.corrections.append(Correction(message.id, "opened", request_id, "returned"))
+
+    def _nobody(self, talk: Conversation) -> Card:
+        key = contact_id(talk.channel, talk.account, talk.name)
+        return Card(talk.contact or key, talk.channel, talk.account, talk.name)
+
+    def register(self, opened: Opened) -> None:
+        """A request that tickets opened has a conversation and a contact like any other."""
+        address = opened.contact.address or opened.conversation or str(opened.contact.id)
+        name = opened.conversation or address
+        key = UUID(conversation_key(opened.channel, opened.account, name))
+        talk = self.conversations.setdefault(
+            key, Conversation(key, opened.channel, opened.account, name)
+        )
+        talk.open, talk.last = talk.open or opened.request_id, opened.request_id
+        talk.contact = talk.contact or opened.contact.id
+        self.requests[opened.request_id] = key
+        if opened.contact.id not in self.contacts:
+            self.contacts[opened.contact.id] = Card(
+                opened.contact.id,
+                opened.channel,
+                opened.account,
+                address,
+                opened.contact.name,
+                opened.contact.language,
+            )
+            self.changed.add(opened.contact.id)
+        self.changed.add(key)
+
+
+def _moment(arrival: Arrival) -> tuple[datetime, int, int]:
+    """Order what was said by when it was said, then by the platform's number, then as it came."""
+    item = arrival.item
+    said = item.sent_at if item and item.sent_at else arrival.received_at
+    number = int(item.external_id) if item and _counts(item.external_id) else 0
+    return (said, number, arrival.sequence)
+
+
+def _counts(external_id: str | None) -> bool:
+    return external_id is not None and external_id.isascii() and external_id.isdigit()
+
+
+def _trail(arrival: Arrival) -> dict[str, Any]:
+    return {"correlationid": arrival.inbound_id, "traceparent": arrival.traceparent}
