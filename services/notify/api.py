@@ -11,7 +11,7 @@ from chassis.problems import Problem, invalid, missing
 from chassis.service import Here
 from notify import ledger, store
 
-BELLS = (Role.operator, Role.light_agent, Role.supervisor, Role.administrator)
+BELLS = (Role.OPERATOR, Role.LIGHT_AGENT, Role.SUPERVISOR, Role.ADMINISTRATOR)
 FIRST = 2**63 - 1
 
 router = APIRouter(prefix="/v1", tags=["told"], dependencies=[Depends(allow(*BELLS))])
@@ -64,7 +64,7 @@ async def deliveries(request_id: UUID, here: Here, who: Caller) -> dict[str, Any
 
 
 def _any(who: Identity) -> bool:
-    return who.has(Role.supervisor, Role.administrator)
+    return who.has(Role.SUPERVISOR, Role.ADMINISTRATOR)
 
 
 def _own(who: Identity, operator: str) -> None:

@@ -15,7 +15,7 @@ from sla import store
 from sla.domain.clocks import Clock, Request
 from sla.policies import policies_of, policy_of
 
-READERS = (Role.operator, Role.light_agent, Role.supervisor, Role.administrator, Role.analyst)
+READERS = (Role.OPERATOR, Role.LIGHT_AGENT, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
 FIRST = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0), "")
 
 router = APIRouter(prefix="/v1", tags=["clocks"], dependencies=[Depends(allow(*READERS))])
@@ -70,7 +70,7 @@ def _shown(here: Service, clock: Clock, policy: str, workspace: int) -> dict[str
 
 def _reading(here: Service, who: Identity) -> store.Reading:
     """Supervisors, administrators and analysts read all; operators what is theirs."""
-    everything = who.has(Role.supervisor, Role.administrator, Role.analyst)
+    everything = who.has(Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
     groups = here.workspaces.current.groups
     teams = [name for name, group in groups.items() if who.subject in group.operators]
     return store.Reading(everything, who.subject, teams)
