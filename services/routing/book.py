@@ -1,0 +1,137 @@
+"""The requests one transaction touches: how they were found, and how it leaves them. Pure, like the domain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from routing.domain import Decision, Operator, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A request in an operator's hands, since when, and how it came there."""
+
+    request: Request
+    operator: str
+    since: datetime
+    mode: str
+
+
+class Gone(Enum):
+    """A request that has ended; nothing opens it again."""
+
+    GONE = "gone"
+
+
+GONE = Gone.GONE
+
+State = Request | Held | Gone
+"""Waiting, held, or gone. A request not heard of yet has no state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An operator has one request less; `closed_at` when it ended, `reason` when it goes on elsewhere."""
+
+    held: Held
+    closed_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An operator has one request more."""
+
+    decision: Decision
+    operator: str
+    mode: str
+    by: str | None = None
+
+
+@dataclass
+class Book:
+    """What is decided is written here first; the store saves the difference, the handlers tell it."""
+
+    before: Mapping[UUID, State]
+    now: dict[UUID, State] = field(init=False)
+    joined: dict[UUID, str] = field(default_factory=dict)
+    wanted: dict[UUID, str] = field(default_factory=dict)
+    released: list[Release] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+    waits: list[Decision] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin with things as they were found."""
+        self.now = dict(self.before)
+
+    def join(self, request: Request) -> None:
+        """Queue a new request, unless it is known: what has ended stays ended."""
+        if request.id not in self.now:
+            self.now[request.id] = request
+            self.joined[request.id] = "opened"
+
+    def leave(self, request_id: UUID, at: datetime) -> None:
+        """End a request wherever it is, also one that has not been heard of."""
+        state = self.now.get(request_id)
+        if isinstance(state, Held):
+            self.released.append(Release(state, closed_at=at))
+        self.now[request_id] = GONE
+        self.joined.pop(request_id, None)
+        self.wanted.pop(request_id, None)
+
+    def retopic(self, request_id: UUID, topic: str, group: str) -> None:
+        """Move a waiting request to another topic's group; who already has it, keeps it."""
+        self._change(request_id, "topic_changed", topic=topic, group=group)
+
+    def reweigh(self, request_id: UUID, weight: int) -> None:
+        """Let a request stand further ahead, or further back."""
+        self._change(request_id, None, weight=weight)
+
+    def hand_on(
+        self, request_id: UUID, reason: str, group: str | None = None, to: str | None = None
+    ) -> None:
+        """Take a request back and queue it with its age, for another operator of this or another group."""
+        state = self.now.get(request_id)
+        request = state.request if isinstance(state, Held) else state
+        if not isinstance(request, Request):
+            return
+        if isinstance(state, Held):
+            self.released.append(Release(state, reason=reason))
+            request = replace(request, avoid=state.operator)
+        self.now[request_id] = replace(request, group=group or request.group)
+        self.joined[request_id] = reason
+        if to is not None:
+            self.wanted[request_id] = to
+
+    def take(
+        self, decision: Decision, operator: str, mode: str, at: datetime, by: str | None = None
+    ) -> None:
+        """Put a waiting request into an operator's hands; the epoch says which time it is."""
+        request = replace(decision.request, epoch=decision.epoch, avoid=None)
+        self.now[request.id] = Held(request, operator, at, mode)
+        self.taken.append(Taken(decision, operator, mode, by))
+
+    def waiting(self) -> list[Request]:
+        """Give those of the touched requests that wait."""
+        return [state for state in self.now.values() if isinstance(state, Request)]
+
+    def left_waiting(self) -> list[Request]:
+        """Give those that joined the queue and found nobody."""
+        return [r for r in self.waiting() if r.id in self.joined]
+
+    def settle(self, operators: Mapping[str, Operator]) -> None:
+        """Give operators the room back that was released."""
+        for release in self.released:
+            if (op := operators.get(release.held.operator)) is not None:
+                op.release(release.held.request.channel, release.closed_at)
+
+    def _change(self, request_id: UUID, reason: str | None, **changes: str | int) -> None:
+        state = self.now.get(request_id)
+        if isinstance(state, Held):
+            self.now[request_id] = replace(state, request=replace(state.request, **changes))
+        elif isinstance(state, Request):
+            self.now[request_id] = replace(state, **changes)
+            if reason is not None:
+                self.joined.setdefault(request_id, reason)
