@@ -3,143 +3,170 @@
 Chassis knows the roles by name only; what each may do is said where it is done.
 """
 
-import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from chassis.jwks import ALGORITHM, Keys, KeysAway, load_key, thumbprint
+from chassis.jwks import ALGORITHM, Keys, KeysAway
 from chassis.problems import Problem, unavailable
+from chassis.roles import Identity, Role, forbidden
+from chassis.signing import LONGEST, SUBJECT, jwks, new_key, sign
 
-LONGEST: Final = 12 * 3600
-"""Seconds a token may still be good for; one that promises more is refused."""
-LEEWAY: Final = 5
-REQUIRED: Final = ["exp", "sub"]
+__all__ = [
+    "Auth",
+    "Caller",
+    "Identity",
+    "Role",
+    "allow",
+    "forbidden",
+    "install",
+    "jwks",
+    "new_key",
+    "sign",
+    "unauthorized",
+]
 
+AUDIENCE = "trunkline"
+"""A token meant for somebody in particular must be meant for us."""
 
-class Role(StrEnum):
-    """The roles there are."""
-
-    OPERATOR = "operator"
-    LIGHT_AGENT = "light_agent"
-    SUPERVISOR = "supervisor"
-    ADMINISTRATOR = "administrator"
-    INTEGRATOR = "integrator"
-    ANALYST = "analyst"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody who has shown a token."""
-
-    subject: str
-    roles: frozenset[Role]
-
-    def has(self, *roles: Role) -> bool:
-        """Whether they hold one of these roles."""
-        return not self.roles.isdisjoint(roles)
+REMEMBERED = 1024
 
 
-def new_key() -> tuple[str, str]:
-    """Make a signing key: the private part as PEM, the public one as a JWKS document."""
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return pem, jwks_of(pem)
+def unauthorized(why: str, *, error: str | None = "invalid_token") -> Problem:
+    """Say that nobody has shown who they are, and why their token does not do."""
+    challenge = 'Bearer realm="trunkline"' + (f', error="{error}"' if error else "")
+    return Problem(401, "unauthorized", why, headers={"WWW-Authenticate": challenge})
 
 
-def jwks_of(pem: str) -> str:
-    """Give the JWKS document of a signing key."""
-    key = load_key(pem)
-    public: dict[str, Any] = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    return json.dumps({"keys": [{**public, "kid": thumbprint(key), "alg": ALGORITHM, "use": "sig"}]})
+class Auth:
+    """Checks tokens, and remembers for a while which it has checked."""
+
+    def __init__(self, keys: Keys, *, clock: Callable[[], float] = time.time) -> None:
+        """Check against these keys, by this clock."""
+        self.keys = keys
+        self._clock = clock
+        self._edition = 0
+        self._known: dict[str, tuple[Identity, float]] = {}
+
+    async def identify(self, token: str) -> Identity:
+        """Give whom the token stands for, or refuse it."""
+        await self.keys.refresh()
+        if self._edition != self.keys.edition:
+            self._known.clear()
+            self._edition = self.keys.edition
+        if (known := self._known.get(token)) is not None and known[1] > self._clock():
+            return known[0]
+        claims = await self._claims(token)
+        who = Identity(_subject(claims), _roles(claims))
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[token] = (who, float(claims["exp"]))
+        return who
+
+    async def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = await self.keys.find(kid)
+            if key is None:
+                raise unauthorized("the token is signed with a key that is not known")
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key=key.key,
+                algorithms=[ALGORITHM],
+                options={
+                    "require": ["exp", "sub"],
+                    "verify_exp": False,  # by our clock, below
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "verify_aud": False,
+                },
+            )
+        except KeysAway as error:
+            raise unavailable(str(error), retry_after=5) from error
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise unauthorized("the token is malformed or its signature does not hold") from error
+        _check_times(claims, self._clock())
+        _check_audience(claims)
+        return claims
 
 
-def sign(pem: str, subject: str, roles: Iterable[str], ttl: int = 3600) -> str:
-    """Sign a token good for `ttl` seconds; raises ValueError for an unknown role or a longer life than 12 h."""
-    held = [Role(role).value for role in roles]
-    if not 0 < ttl <= LONGEST:
-        raise ValueError(f"a token lives 1 to {LONGEST} seconds, not {ttl}")
-    key, now = load_key(pem), int(time.time())
-    claims = {"sub": subject, "roles": held, "iat": now, "exp": now + ttl}
-    return jwt.encode(claims, key, ALGORITHM, headers={"kid": thumbprint(key)})
+def _check_times(claims: dict[str, Any], now: float) -> None:
+    expires, begins = claims["exp"], claims.get("nbf", 0)
+    if not _is_number(expires) or not _is_number(begins):
+        raise unauthorized("`exp` and `nbf` must be numbers")
+    left = expires - now
+    if not left > 0:
+        raise unauthorized("the token has expired")
+    if not left <= LONGEST.total_seconds():
+        raise unauthorized("the token expires more than 12 hours ahead")
+    if not begins <= now:
+        raise unauthorized("the token is not valid yet")
 
 
-def unauthenticated(why: str) -> Problem:
-    """Say that nobody has been recognised."""
-    return Problem(401, "unauthenticated", why, headers={"WWW-Authenticate": "Bearer"})
+def _check_audience(claims: dict[str, Any]) -> None:
+    meant = claims.get("aud", AUDIENCE)
+    if AUDIENCE not in (meant if isinstance(meant, list) else [meant]):
+        raise unauthorized("the token is meant for somebody else")
 
 
-async def identify(keys: Keys, token: str) -> Identity:
-    """Recognise the bearer of a token; raises a 401 problem that says what is wrong with it."""
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _subject(claims: dict[str, Any]) -> str:
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not SUBJECT.fullmatch(subject):
+        raise unauthorized("`sub` must be 1 to 200 printable characters without spaces")
+    return subject
+
+
+def _roles(claims: dict[str, Any]) -> frozenset[Role]:
+    roles = claims.get("roles")
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise unauthorized("`roles` must be a list of names")
     try:
-        kid = jwt.get_unverified_header(token).get("kid", "")
-        key = await keys.find(str(kid))
-        if key is None:
-            raise unauthenticated("the token is signed with a key nobody here knows")
-        claims = jwt.decode(
-            token, key, [ALGORITHM], leeway=LEEWAY, options={"require": REQUIRED, "verify_aud": False}
-        )
-    except KeysAway as why:
-        raise unavailable(str(why)) from why
-    except jwt.PyJWTError as why:
-        raise unauthenticated(f"the token is not good: {why}") from why
-    return _identity(claims)
+        return frozenset(map(Role, roles))
+    except ValueError as error:
+        raise unauthorized(f"`roles` may hold {', '.join(Role)} only") from error
 
 
-def _identity(claims: dict[str, Any]) -> Identity:
-    subject, roles = claims["sub"], claims.get("roles")
-    if claims["exp"] - time.time() > LONGEST + LEEWAY:
-        raise unauthenticated(f"the token lives longer than {LONGEST} seconds")
-    if not isinstance(subject, str) or not subject:
-        raise unauthenticated("the token names no subject")
-    if not isinstance(roles, list) or not roles:
-        raise unauthenticated("the token names no roles")
-    known = {role.value for role in Role}
-    unknown = [role for role in roles if role not in known]
-    if unknown:
-        raise unauthenticated(f"the token names unknown roles (allowed: {', '.join(sorted(known))})")
-    return Identity(subject, frozenset(Role(role) for role in roles))
-
-
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A token signed with EdDSA")
+bearer = HTTPBearer(
+    auto_error=False, bearerFormat="JWT", description="`trunkline token --role R --subject S`"
+)
 
 
 async def caller(
-    request: Request,
-    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Identity:
-    """Give whoever calls; 401 when they cannot be recognised."""
+    """Give who is calling; nobody unknown gets past."""
     if shown is None:
-        raise unauthenticated("no bearer token was shown")
-    return await identify(request.app.state.keys, shown.credentials)
+        raise unauthorized("a bearer token is needed", error=None)
+    auth: Auth = request.app.state.auth
+    return await auth.identify(shown.credentials)
 
 
 Caller = Annotated[Identity, Depends(caller)]
+"""Who is calling, whatever their roles."""
 
 
 def allow(*roles: Role) -> Callable[[Identity], Awaitable[Identity]]:
-    """Let in only those who hold one of these roles: `Annotated[Identity, Depends(allow(Role.ANALYST))]`."""
+    """Make a dependency that lets in those who hold one of these roles, and gives who it is.
+
+    Use it as `Annotated[Identity, Depends(allow(Role.SUPERVISOR))]`.
+    """
 
     async def allowed(who: Caller) -> Identity:
-        if not who.has(*roles):
-            needed = sorted(role.value for role in roles)
-            held = sorted(role.value for role in who.roles)
-            raise Problem(
-                403, "forbidden", f"this needs the role {' or '.join(needed)}", needed=needed, held=held
-            )
+        who.require(*roles)
         return who
 
     return allowed
 
 
-def install(app: FastAPI, source: str) -> None:
-    """Let this app recognise tokens whose keys are found at `source`."""
-    app.state.keys = Keys(source)
+def install(app: FastAPI, jwks_url: str) -> Auth:
+    """Give the app what `Caller` and `allow` check tokens with."""
+    app.state.auth = Auth(Keys(jwks_url))
+    return app.state.auth  # type: ignore[no-any-return]  # the state is untyped

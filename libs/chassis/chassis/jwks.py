@@ -1,72 +1,104 @@
-"""Public keys of whoever issues tokens: read from a file or fetched, kept, and read again when one is unknown."""
+"""The public keys of whoever issues tokens, read from a file or over HTTP and kept for a while."""
 
 import asyncio
 import json
 import time
-from hashlib import sha256
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
 
 import httpx
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+import structlog
+from jwt import PyJWK, PyJWTError
 
-ALGORITHM: Final = "EdDSA"
-RELOAD: Final = 10.0
-"""Seconds between two looks at the source, however many unknown keys are shown."""
+log = structlog.get_logger()
+
+ALGORITHM = "EdDSA"
+ASK_AGAIN = 10.0
+"""Seconds between two readings, however many unknown keys are asked for."""
+KEEP = 300.0
+"""Seconds after which the keys are read anew, so that a withdrawn key stops working."""
+MAX_BYTES = 1 << 20
 
 
 class KeysAway(Exception):
-    """The source of the keys does not answer."""
-
-
-def load_key(pem: str) -> Ed25519PrivateKey:
-    """Read a private key; raises ValueError when it is not an Ed25519 one."""
-    key = load_pem_private_key(pem.encode(), None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("tokens are signed with Ed25519 keys only")
-    return key
-
-
-def thumbprint(key: Ed25519PrivateKey) -> str:
-    """Name a key by its public part."""
-    return sha256(key.public_key().public_bytes_raw()).hexdigest()[:16]
+    """The keys to check tokens with cannot be had."""
 
 
 class Keys:
-    """The keys of one source (`file:…` or `http(s)://…`); an empty source has none."""
+    """A JWKS document, read again when a key is unknown or the document is old."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._looked_at = -RELOAD
-        self._turn = asyncio.Lock()
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read from `file:PATH` or `http(s)://…`; an empty address holds no keys."""
+        self._url = url
+        self._clock = clock
+        self._keys: dict[str | None, PyJWK] | None = None
+        self._asked = -ASK_AGAIN
+        self._read = 0.0
+        self._lock = asyncio.Lock()
+        self.edition = 0
+        """How often the keys have been replaced; what was found under another may not hold."""
 
-    async def find(self, kid: str) -> jwt.PyJWK | None:
-        """Give the key of this name, or None; raises `KeysAway`."""
-        if kid in self._keys:
-            return self._keys[kid]
-        async with self._turn:
-            if kid not in self._keys and time.monotonic() - self._looked_at >= RELOAD:
-                await self._look()
+    async def find(self, kid: str | None) -> PyJWK | None:
+        """Give the key of this name, or none; a token without a name gets the only key."""
+        await self.refresh(missing=kid)
+        if self._keys is None:
+            raise KeysAway("the keys to check tokens with cannot be had")
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
         return self._keys.get(kid)
 
-    async def _look(self) -> None:
-        if not self._source:
+    async def refresh(self, missing: str | None = None) -> None:
+        """Read the keys if they are old, were never had, or lack the one named."""
+        if self._is_fresh(missing):
             return
-        try:
-            document = json.loads(await self._read())
-            found = [jwt.PyJWK.from_dict(each) for each in document["keys"]]
-        except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError, jwt.PyJWTError) as why:
-            raise KeysAway(f"the keys at JWKS_URL cannot be read: {type(why).__name__}") from why
-        self._keys = {key.key_id: key for key in found if key.key_id is not None}
-        self._looked_at = time.monotonic()
+        async with self._lock:
+            if self._is_fresh(missing):
+                return
+            self._asked = self._clock()
+            try:
+                found = _usable(await self._document())
+            except (OSError, ValueError, KeysAway, httpx.HTTPError) as error:
+                log.warning("keys not read", where=self._url.partition("?")[0], exc_info=error)
+                return
+            self._keys, self._read = found, self._asked
+            self.edition += 1
 
-    async def _read(self) -> str:
-        if self._source.startswith("file:"):
-            return Path(self._source.removeprefix("file:")).read_text(encoding="utf-8")
-        async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.get(self._source)
+    def _is_fresh(self, missing: str | None) -> bool:
+        known = self._keys is not None and (missing is None or missing in self._keys)
+        if known and self._clock() - self._read < KEEP:
+            return True
+        return self._clock() - self._asked < ASK_AGAIN
+
+    async def _document(self) -> bytes:
+        scheme, _, path = self._url.partition(":")
+        if scheme == "file":
+            return _file(path.removeprefix("//"))
+        if not self._url:
+            raise KeysAway("JWKS_URL is not set")
+        async with httpx.AsyncClient(timeout=3) as client:
+            answer = await client.get(self._url)
             answer.raise_for_status()
-            return answer.text
+            return answer.content[:MAX_BYTES]
+
+
+def _file(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def _usable(document: bytes) -> dict[str | None, PyJWK]:
+    """Keep the Ed25519 keys meant for signing; others may stand beside them."""
+    parsed = json.loads(document)
+    listed = parsed.get("keys") if isinstance(parsed, Mapping) else None
+    if not isinstance(listed, list):
+        raise KeysAway("what was read is no JWKS document")
+    found: dict[str | None, PyJWK] = {}
+    for key in listed:
+        if not isinstance(key, dict) or key.get("crv") != "Ed25519":
+            continue
+        if key.get("use", "sig") != "sig":
+            continue
+        try:
+            found[key.get("kid")] = PyJWK(key, algorithm=ALGORITHM)
+        except PyJWTError as error:
+            log.warning("key not usable", exc_info=error)
+    return found

@@ -2,6 +2,7 @@
 
 Every problem has a stable slug as its `type`; programs decide by it, people read `detail`.
 Neither bodies nor secrets are repeated, and nothing of the inside is shown.
+One file, though long: what may be shown of a value and how it is shown belong together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,11 +83,17 @@ def refused(detail: str, **extra: Any) -> Problem:
 def stale(current: int) -> Problem:
     """Say that the thing has changed since the caller saw it, and which version it has now."""
     detail = f"the version is {current} now"
-    return Problem(412, "version_changed", detail, headers={"ETag": f'"{current}"'}, version=current)
+    tag = {"ETag": f'"{current}"'}
+    return Problem(412, "version_changed", detail, headers=tag, version=current)
 
 
 def invalid(
-    detail: str, *, at: str | None = None, value: object = None, allowed: object = None, **extra: Any
+    detail: str,
+    *,
+    at: str | None = None,
+    value: object = None,
+    allowed: object = None,
+    **extra: Any,
 ) -> Problem:
     """Say that a value cannot be taken: where it stood, what it was, what is allowed."""
     if at is not None:
@@ -151,17 +158,19 @@ def _writable(value: Any) -> Any:
     return value
 
 
-async def _of_problem(_: Request, problem: Exception) -> Response:
+# The framework types handlers by `Exception`; each is registered for its own.
+
+
+async def _of_problem(_: Request, error: Any) -> Response:
+    problem: HTTPException = error
     if isinstance(problem, Problem):
         return problem.response()
-    assert isinstance(problem, HTTPException)  # what it is registered for
     slug = HTTPStatus(problem.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
-    said = problem.detail if problem.detail else HTTPStatus(problem.status_code).phrase
+    said = problem.detail or HTTPStatus(problem.status_code).phrase
     return Problem(problem.status_code, slug, str(said), headers=problem.headers).response()
 
 
-async def _of_invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # what it is registered for
+async def _of_invalid(_: Request, error: Any) -> Response:
     return of_validation(error.errors()).response()
 
 
@@ -195,11 +204,9 @@ class _Unexpected:
 
         try:
             await self.app(scope, receive, noticed)
-        except Exception as error:  # noqa: BLE001 - the last place where anything can be caught
-            if scope["type"] != "http":
-                raise
-            log.error("unexpected", exc_info=error)
-            if started:
+        except Exception:
+            log.exception("unexpected")
+            if started or scope["type"] != "http":
                 raise
             problem = Problem(500, "unexpected", "something went wrong here; it has been noted")
             await problem.response()(scope, receive, send)

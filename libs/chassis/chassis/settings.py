@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 SLOT_GROUPS = (1, 2, 4, 8, 16)
 """Into how many groups a stream's slots can be split evenly."""
 
-SECRET_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"
+SECRET_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"  # noqa: S105 - names one, is none
 """How a secret is named wherever it is used; the secret itself is never written there."""
 
 
@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     @classmethod
     def _splits_evenly(cls, value: int) -> int:
         if value not in SLOT_GROUPS:
-            raise ValueError(f"READERS must be one of {', '.join(map(str, SLOT_GROUPS))}, not {value}")
+            allowed = ", ".join(map(str, SLOT_GROUPS))
+            raise ValueError(f"READERS must be one of {allowed}, not {value}")
         return value
 
     @field_validator("log_level", mode="before")
