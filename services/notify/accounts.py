@@ -7,6 +7,9 @@ from notify.channels import Account
 SINK = "sink"
 """As an address in the workspace: the stand-in for the outside world."""
 
+PLATFORMS = {"telegram": "https://api.telegram.org"}
+"""Where a channel's platform is, unless the account says otherwise."""
+
 
 class NoAccount(Exception):
     """There is no such account to send through, or it has no token."""
@@ -21,11 +24,11 @@ class Accounts:
 
     def find(self, channel: str, name: str) -> Account:
         """Give an account's address and token."""
-        declared = self._workspaces.current.channels.get(channel, {}).get(name)
+        declared = self._workspaces.current.account(channel, name)
         if declared is None:
             raise NoAccount("the workspace has no such account")
         token = next(iter(resolve_secret(declared.token)), None)
         if token is None:
             raise NoAccount("the account's token is not set")
-        base = self._sink if declared.api_base == SINK else declared.api_base.rstrip("/")
-        return Account(base, token)
+        base = declared.api_base or PLATFORMS.get(channel, "")
+        return Account(self._sink if base == SINK else base.rstrip("/"), token)

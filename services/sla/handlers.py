@@ -28,10 +28,9 @@ class Clocks:
         desk = await store.load(tx, (fact.request_id for fact in facts))
         for fact in facts:
             if isinstance(fact, Opened) and fact.request_id not in desk.requests:
-                policy = choose(self._policies(fact.workspace), fact)
-                desk.requests[fact.request_id] = Request(
-                    fact.request_id, policy.name, fact.workspace
-                )
+                version = fact.workspace or tx.workspace
+                policy = choose(self._policies(version), fact)
+                desk.requests[fact.request_id] = Request(fact.request_id, policy.name, version)
             if (request := desk.requests.get(fact.request_id)) is not None:
                 fold = Fold(request, self._policy(request), tx.now)
                 fold.hear(fact)

@@ -1,19 +1,22 @@
 """The workspace's policies and calendars, as the domain knows them. A version never changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import date
 from functools import lru_cache
-from typing import Any
 
-from chassis.workspace import Workspaces
+from chassis.workspace import Calendar as Declared
+from chassis.workspace import Policy as DeclaredPolicy
+from chassis.workspace import Workspace, Workspaces
+from chassis.workspace.week import windows_of
 from sla.domain.calendars import Calendar
 from sla.domain.clocks import NOTHING, Measure, Policy
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def policies_of(workspaces: Workspaces, version: int) -> tuple[Policy, ...]:
     """Give the policies of a version, in the order in which they are tried."""
     document = workspaces.version(version)
-    return tuple(_policy(declared, document.calendars) for declared in document.sla)
+    return tuple(_policy(declared, document) for declared in document.sla)
 
 
 def policy_of(policies: Sequence[Policy], name: str) -> Policy:
@@ -21,22 +24,32 @@ def policy_of(policies: Sequence[Policy], name: str) -> Policy:
     return next((policy for policy in policies if policy.name == name), NOTHING)
 
 
-def _policy(declared: Any, calendars: Mapping[str, Any]) -> Policy:
+def _policy(declared: DeclaredPolicy, document: Workspace) -> Policy:
     return Policy(
         name=declared.name,
-        calendar=_calendar(declared.calendar, calendars[declared.calendar]),
+        calendar=_calendar(declared.calendar, document.calendars[declared.calendar]),
         targets={
             Measure(name): target.total_seconds() for name, target in declared.targets.items()
         },
-        match={name: frozenset(_several(value)) for name, value in declared.match.items()},
-        warn=tuple(sorted(declared.warn)),
+        match=_match(declared, document),
+        warn=tuple(sorted(set(declared.warn))),
         restart_nrt=declared.nrt == "restart",
     )
 
 
-def _several(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list | tuple | set) else [str(value)]
+def _match(declared: DeclaredPolicy, document: Workspace) -> dict[str, frozenset[str]]:
+    """Give what must hold of an opened request; its group is the one its topic belongs to."""
+    match = {
+        str(name): frozenset([value] if isinstance(value, str) else value)
+        for name, value in declared.match.items()
+    }
+    if (groups := match.pop("group", None)) is not None:
+        theirs = {name for name, topic in document.topics.items() if topic.group in groups}
+        match["topic"] = frozenset(theirs) & match.get("topic", frozenset(theirs))
+    return match
 
 
-def _calendar(name: str, declared: Any) -> Calendar:
-    return Calendar(name, declared.timezone)
+def _calendar(name: str, declared: Declared) -> Calendar:
+    week = {day: tuple(windows) for day, windows in enumerate(windows_of(declared.week))}
+    holidays = frozenset(date.fromisoformat(day) for day in declared.holidays.dates)
+    return Calendar(name, declared.timezone, week, holidays)

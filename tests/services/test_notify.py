@@ -1,4 +1,4 @@
-"""notify on real servers and the sink: bells, replies in order, and what becomes of those in doubt."""
+"""notify on real servers and the sink: bells, replies in order, and messages in doubt."""
 
 from __future__ import annotations
 
