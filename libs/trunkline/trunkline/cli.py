@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,12 +70,18 @@ def _replicas(asked: list[str]) -> dict[str, int]:
     return wanted
 
 
-def _show(state: dict[str, Any], data: Path) -> None:
-    parts = {service["name"]: service for service in state["services"]}
-    parts |= {part: state[part] for part in ("nats", "postgres", "sink")}
+def _show(told: dict[str, Any], data: Path) -> None:
+    parts = {service["name"]: service for service in told["services"]}
+    parts |= {part: told[part] for part in ("nats", "postgres", "sink")}
     for name, part in parts.items():
-        typer.echo(f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {part['url']}")
+        typer.echo(
+            f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {_shown(part['url'])}"
+        )
     typer.echo(f"{'secrets':12} {'':>8} {'':9} {data / 'secrets.env'}")
+
+
+def _shown(url: str) -> str:
+    return re.sub(r"://([^:/@]+):[^@]*@", r"://\1@", url)
 
 
 @commands.command()
@@ -145,7 +152,7 @@ def apply(file: Path, data: Data = DATA) -> None:
     from trunkline import configuration
     from trunkline.instance import Instance
 
-    typer.echo(asyncio.run(configuration.apply(Instance.running(data), file)))
+    typer.echo(asyncio.run(configuration.apply(Instance.running(data), configuration.read(file))))
 
 
 @commands.command()
@@ -156,16 +163,19 @@ def token(
     data: Data = DATA,
 ) -> None:
     """Print a token for the API."""
-    from chassis.auth import Role
-    from trunkline.tokens import LONGEST, Signer
+    from datetime import timedelta
+
+    from chassis.roles import Role
+    from trunkline.tokens import Signer
 
     if unknown := [one for one in role if one not in list(Role)]:
         raise CannotStart(f"there is no role {unknown[0]!r}: it is one of {', '.join(Role)}")
-    if not 0 < ttl <= LONGEST:
-        raise CannotStart(f"--ttl {ttl} is not between 1 and {LONGEST} seconds")
     if not (data / "token.key").exists():
         raise CannotStart(f"{data} holds no key: run `trunkline up` or `provision --files` first")
-    typer.echo(Signer(data).token(subject, role, ttl))
+    try:
+        typer.echo(Signer(data).token(subject, role, timedelta(seconds=ttl)))
+    except ValueError as refused:
+        raise CannotStart(str(refused)) from None
 
 
 @commands.command()
@@ -176,5 +186,5 @@ def audit(data: Data = DATA) -> None:
 
     balance = asyncio.run(Balance.of(Instance.running(data.absolute())))
     typer.echo(balance.text())
-    if not balance.holds:
-        sys.exit(1)
+    if balance.faults:
+        raise typer.Exit(1)

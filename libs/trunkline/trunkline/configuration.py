@@ -1,1 +1,83 @@
-"""Applying workspaces from the command line."""
+"""Applying workspaces: a person's file, or the example when there is nothing yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats.errors
+import psycopg
+from nats.js import JetStreamContext
+from nats.js.errors import Error as JetStreamError
+
+from chassis import workspace
+from chassis.provision import connect_as
+from trunkline.instance import EXAMPLE, Instance
+from trunkline.places import CannotStart
+
+RECORDED = "SELECT coalesce(max(version), 0) FROM tickets.workspace"
+"""The record of versions is tickets' schema: what the stream has lost comes back from there."""
+
+
+def read(file: Path) -> str:
+    """The text of a workspace file."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotStart(f"{file} cannot be read: {error}") from None
+
+
+async def apply(instance: Instance, text: str) -> str:
+    """Make a workspace the next version; says what changed."""
+    try:
+        document = workspace.load(text)
+        async with _stream(instance) as js:
+            version, before, _ = await workspace.current(js)
+            if version < (recorded := await _recorded(instance)):
+                raise CannotStart(
+                    f"version {recorded} is not back on the stream yet, which tickets fills"
+                    " from PostgreSQL: apply again when it is"
+                )
+            applied = await workspace.apply(js, document)
+    except workspace.Invalid as refused:
+        lines = "".join(f"\n  {line}" for line in refused.lines[1:])
+        raise CannotStart(f"the workspace is refused: {refused.lines[0]}{lines}") from None
+    if applied == version:
+        return f"nothing changes: version {version} stays"
+    return "\n".join([*workspace.diff(before, document), f"version {applied} is in force"])
+
+
+async def apply_example(instance: Instance) -> None:
+    """Apply the example if no version was ever applied."""
+    async with _stream(instance) as js:
+        version, _, _ = await workspace.current(js)
+    if version == 0 and await _recorded(instance) == 0:
+        await apply(instance, read(EXAMPLE))
+
+
+@asynccontextmanager
+async def _stream(instance: Instance) -> AsyncIterator[JetStreamContext]:
+    creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
+    try:
+        client = await connect_as("admin", instance.nats_url, creds)
+    except (OSError, nats.errors.Error) as error:
+        raise CannotStart(f"NATS does not answer at {instance.nats_url}: {error!r}") from None
+    try:
+        yield client.jetstream(timeout=10)
+    except (JetStreamError, nats.errors.Error) as error:
+        raise CannotStart(f"NATS does not take the workspace: {error}") from None
+    finally:
+        await client.close()
+
+
+async def _recorded(instance: Instance) -> int:
+    try:
+        db = await psycopg.AsyncConnection.connect(instance.database_url, connect_timeout=5)
+        async with db:
+            row = await (await db.execute(RECORDED)).fetchone()
+    except psycopg.Error as error:
+        first, *_ = str(error).splitlines()
+        raise CannotStart(f"PostgreSQL does not tell the version in force: {first}") from None
+    return row[0] if row else 0

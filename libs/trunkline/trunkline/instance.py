@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from chassis.provision import Plan, read_plan, service_dsn
+from chassis.workspace import load
 from trunkline import secret_values
 from trunkline.places import CannotStart
 from trunkline.tokens import Signer, write_private
@@ -81,7 +82,7 @@ class Instance:
         """The embedded PostgreSQL's superuser's password, made up once."""
         file = self.creds / "postgres.pg"
         if not file.exists():
-            write_private(file, secrets.token_urlsafe(24).encode())
+            write_private(file, secrets.token_urlsafe(24))
         return file.read_text().strip()
 
     @property
@@ -98,11 +99,15 @@ class Instance:
         """Where a service, or the sink, listens."""
         return f"http://127.0.0.1:{self.port({**SERVICE_PORTS, 'sink': SINK}[service])}"
 
-    def secrets(self) -> dict[str, str]:
-        """The secrets of the example workspace, made up where they are missing."""
-        return secret_values.ensure(
-            self.data / "secrets.env", EXAMPLE.read_text(encoding="utf-8"), (DOOR_KEY,)
-        )
+    @property
+    def secrets_file(self) -> Path:
+        """The secrets a workspace may refer to."""
+        return self.data / "secrets.env"
+
+    def make_secrets(self) -> None:
+        """Make up the secrets of the example workspace that are missing."""
+        example = load(EXAMPLE.read_text(encoding="utf-8")).model_dump(mode="json")
+        secret_values.ensure(self.secrets_file, example, (DOOR_KEY,))
 
     def environment(self, service: str) -> dict[str, str]:
         """All that a service's process has to know."""
@@ -115,7 +120,7 @@ class Instance:
             known["NATS_MONITOR_URL"] = self.monitor_url
         if service in SERVICE_PORTS:
             known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
-        return known | self.secrets()
+        return known | secret_values.read(self.secrets_file)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -162,4 +167,4 @@ def read_state(data: Path) -> dict[str, Any]:
 
 def write_state(data: Path, state: Mapping[str, Any]) -> None:
     """Say where everything is, for `status` and `down`."""
-    write_private(data / "run.json", json.dumps(state, indent=1).encode())
+    write_private(data / "run.json", json.dumps(state, indent=1))

@@ -8,8 +8,6 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from trunkline.tokens import write_private
 
 
@@ -43,13 +41,13 @@ def read(file: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, value in pairs}
 
 
-def ensure(file: Path, workspace: str, further: tuple[str, ...] = ()) -> dict[str, str]:
+def ensure(file: Path, workspace: object, further: tuple[str, ...] = ()) -> dict[str, str]:
     """Give every secret the workspace refers to a value, and keep those that have one.
 
     What the environment already knows is taken from there, so that a real secret can be given.
     """
     known = read(file)
-    wanted = dict(references(yaml.safe_load(workspace))) | dict.fromkeys(further, False)
+    wanted = dict(references(workspace)) | dict.fromkeys(further, False)
     missing = {
         name: os.environ.get(name) or _made_up(name, webhook)
         for name, webhook in sorted(wanted.items())
@@ -57,5 +55,5 @@ def ensure(file: Path, workspace: str, further: tuple[str, ...] = ()) -> dict[st
     }
     if missing or not file.exists():
         known |= missing
-        write_private(file, "".join(f"{k}={v}\n" for k, v in known.items()).encode())
+        write_private(file, "".join(f"{k}={v}\n" for k, v in known.items()))
     return known

@@ -92,7 +92,7 @@ def answers(url: str) -> bool:
 class _Care:
     """One child, and how patient to be with it."""
 
-    def __init__(self, child: Child, after_restart: Callable[[], None] | None) -> None:
+    def __init__(self, child: Child, after_restart: Callable[[], object] | None) -> None:
         self.child, self.after_restart = child, after_restart
         self.pause, self.started, self.due, self.fails = FIRST_PAUSE, time.monotonic(), 0.0, 0
 
@@ -136,7 +136,7 @@ class Supervisor:
         """Those of the children that are our own processes."""
         return [child for child in self.children if isinstance(child, Program)]
 
-    def start(self, child: Child, after_restart: Callable[[], None] | None = None) -> None:
+    def start(self, child: Child, after_restart: Callable[[], object] | None = None) -> None:
         """Start a child and care for it from now on."""
         self._cares.append(_Care(child, after_restart))
         child.start()

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
-import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-
-LONGEST = 12 * 3600
+from chassis.signing import LONGEST, jwks, new_key, sign
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: str) -> None:
     """Write a file only its owner can read; readers see the old content or the new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(opened, "w", encoding="utf-8") as file:
         file.write(content)
     fresh.replace(path)
 
@@ -38,25 +26,11 @@ class Signer:
     def __init__(self, folder: Path) -> None:
         self.key_file, self.jwks_file = folder / "token.key", folder / "jwks.json"
         if not self.key_file.exists():
-            pem = Ed25519PrivateKey.generate().private_bytes(
-                Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-            )
-            write_private(self.key_file, pem)
-        key = load_pem_private_key(self.key_file.read_bytes(), None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise TypeError(f"{self.key_file} holds no Ed25519 key")
-        self._key = key
-        public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.kid = hashlib.sha256(public).hexdigest()[:16]
+            write_private(self.key_file, new_key()[0])
+        self._key = self.key_file.read_text(encoding="ascii")
         if not self.jwks_file.exists():
-            x = base64.urlsafe_b64encode(public).rstrip(b"=").decode()
-            jwk = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig"}
-            write_private(
-                self.jwks_file, json.dumps({"keys": [jwk | {"kid": self.kid, "x": x}]}).encode()
-            )
+            write_private(self.jwks_file, jwks(self._key))
 
-    def token(self, subject: str, roles: Sequence[str], ttl: int = LONGEST) -> str:
-        """A token for `subject` that ends in `ttl` seconds; the services take at most 12 hours."""
-        now = int(time.time())
-        claims = {"sub": subject, "roles": list(roles), "iat": now, "exp": now + min(ttl, LONGEST)}
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self.kid})
+    def token(self, subject: str, roles: Sequence[str], ttl: timedelta = LONGEST) -> str:
+        """A token for `subject` that ends after `ttl`, at most 12 hours."""
+        return sign(self._key, subject, roles, ttl)

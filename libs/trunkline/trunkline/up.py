@@ -36,6 +36,7 @@ from trunkline.servers import Nats, Postgres
 from trunkline.supervisor import Program, Stopped, Supervisor, answers, stoppable
 
 READY_WITHIN, DETACHED_WITHIN, DOWN_WITHIN = 50.0, 60.0, 40.0
+STARTER = ("-m", "trunkline")
 TELL = "TRUNKLINE_TELL"
 """Names the file descriptor on which a detached `up` tells how its start went."""
 
@@ -133,7 +134,7 @@ def _pid(server: Nats | Postgres | None) -> int | None:
 def write_files(instance: Instance) -> Path:
     """Write the servers' configuration and everybody's secrets; what exists is kept."""
     instance.signer  # noqa: B018  makes the key
-    instance.secrets()
+    instance.make_secrets()
     return provision.write_files(
         instance.data,
         instance.plan,
@@ -147,12 +148,13 @@ async def provision_servers(instance: Instance) -> list[str]:
     try:
         await check_nats(instance.monitor_url)
         await check_postgres(instance.database_url)
+    except (Unsafe, OSError) as refused:
+        raise CannotStart(str(refused)) from None
+    try:
         creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
         return await provision.provision(
             instance.database_url, instance.nats_url, creds, instance.plan
         )
-    except Unsafe as unsafe:
-        raise CannotStart(str(unsafe)) from None
     except (OSError, psycopg.Error, nats.errors.Error, RuntimeError) as error:
         raise CannotStart(f"provisioning failed: {error}") from error
 
@@ -192,7 +194,7 @@ def detach(instance: Instance, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     with log.open("ab") as out:
         child = Popen(  # noqa: S603 (this very program)
-            [sys.executable, "-m", "trunkline", "up", *arguments],
+            [sys.executable, *STARTER, "up", *arguments],
             stdin=DEVNULL,
             stdout=out,
             stderr=out,

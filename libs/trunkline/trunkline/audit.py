@@ -1,0 +1,78 @@
+"""`trunkline audit`: has everything that came in an outcome, and is all accounted for?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+from trunkline.instance import SERVICE_PORTS, Instance
+from trunkline.places import CannotStart
+
+PATIENCE, PAUSE = 10.0, 0.2
+OUTCOMES = ("opened", "appended", "noted", "duplicate", "rejected", "parked")
+
+
+@dataclass(frozen=True)
+class Balance:
+    """ingest's ledger, and what the services have parked."""
+
+    ledger: dict[str, Any]
+    parked: dict[str, int]
+
+    @classmethod
+    async def of(cls, instance: Instance) -> Self:
+        """Ask until nothing is pending, for at most ten seconds."""
+        token = instance.signer.token("audit", ["supervisor"])
+        headers = {"authorization": f"Bearer {token}"}
+        until = time.monotonic() + PATIENCE
+        async with httpx.AsyncClient(headers=headers, timeout=5) as client:
+            ledger = await _get(client, instance, "ingest", "/v1/ledger")
+            while ledger["pending"] and time.monotonic() < until:
+                await asyncio.sleep(PAUSE)
+                ledger = await _get(client, instance, "ingest", "/v1/ledger")
+            parked = {
+                name: len((await _get(client, instance, name, "/v1/parked?limit=200"))["items"])
+                for name in SERVICE_PORTS
+            }
+        return cls(ledger, parked)
+
+    @property
+    def faults(self) -> list[str]:
+        """What does not hold, in words."""
+        ledger, items = self.ledger, sum(self.ledger["outcomes"].values())
+        faults = []
+        if ledger["pending"]:
+            faults.append(f"{ledger['pending']} still pending after {PATIENCE:.0f} s")
+        if ledger["items"] != items:
+            faults.append(f"{ledger['items']} items were taken in, {items} have an outcome")
+        if ledger["accepted"] != ledger["taken_in"] + ledger["pending"]:
+            faults.append(
+                f"{ledger['accepted']} deliveries were accepted,"
+                f" {ledger['taken_in']} taken in and {ledger['pending']} are pending"
+            )
+        return faults
+
+    def text(self) -> str:
+        """The balance, for people."""
+        ledger = self.ledger
+        names = ("accepted", "taken_in", "pending", "items")
+        lines = [f"{name.replace('_', ' '):12}{ledger[name]:>10}" for name in names]
+        lines += [f"  {name:10}{ledger['outcomes'].get(name, 0):>10}" for name in OUTCOMES]
+        lines += [f"{n:>12} parked in {name}" for name, n in self.parked.items() if n]
+        verdict = "it balances" if not self.faults else "IT DOES NOT BALANCE: "
+        return "\n".join([*lines, verdict + "; ".join(self.faults)])
+
+
+async def _get(client: httpx.AsyncClient, instance: Instance, service: str, path: str) -> Any:
+    url = f"{instance.url(service)}{path}"
+    try:
+        answer = await client.get(url)
+    except httpx.HTTPError as error:
+        raise CannotStart(f"{service} does not answer at {url}: {error!r}") from None
+    if answer.is_error:
+        raise CannotStart(f"{service} answers {answer.status_code} at {url}: {answer.text[:200]}")
+    return answer.json()

@@ -1,0 +1,78 @@
+"""What the command says when it is asked for something it cannot do, and the token it prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from chassis.auth import Auth
+from chassis.jwks import Keys
+from trunkline.cli import commands
+from trunkline.instance import Instance, write_state
+from trunkline.places import CannotStart
+from trunkline.up import write_files
+
+
+def run(*arguments: str) -> str:
+    """Run the command in this process; a refusal is raised."""
+    result = CliRunner().invoke(commands, arguments)
+    if isinstance(result.exception, CannotStart):
+        raise result.exception
+    return result.stdout
+
+
+async def test_it_prints_only_the_token_and_the_services_take_it(tmp_path: Path) -> None:
+    write_files(Instance(tmp_path))
+    said = run("token", "--role=operator", "--subject=anna", f"--data={tmp_path}")
+    who = await Auth(Keys((tmp_path / "jwks.json").as_uri())).identify(said.strip())
+
+    assert said.count("\n") == 1
+    assert who.subject == "anna"
+    assert who.roles == {"operator"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ("status", r"^no instance runs in .*$"),
+        ("audit", r"^nothing was ever started in .*$"),
+        ("token --role=operator --subject=anna", r"^.* holds no key: run .*$"),
+        (
+            "token --role=boss --subject=anna",
+            r"^there is no role 'boss': it is .*$",
+        ),
+        ("serve everything", r"^there is no service 'everything': it is one of ingest, .*$"),
+        ("serve sla", r"^SERVICE_DATABASE_URL is not set, and .* knows no role sla$"),
+        ("up --port-base 65535", r"^--port-base 65535 is not between 1 and 65503$"),
+        ("up --replicas sink=2", r"^--replicas sink=2: say it as routing=2, of ingest, .*$"),
+        ("provision", r"^NATS does not answer at http://127.0.0.1:1023/jsz: .*$"),
+        ("apply nowhere.yaml", r"^nothing was ever started in .*$"),
+    ],
+)
+def test_a_refusal_is_one_clear_line(
+    arguments: str, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SERVICE_DATABASE_URL", raising=False)
+    if arguments == "provision":
+        arguments += " --port-base 1000"
+    with pytest.raises(CannotStart, match=refusal) as told:
+        run(*arguments.split(), f"--data={tmp_path}")
+
+    assert "\n" not in str(told.value)
+
+
+def test_nothing_runs_once_the_supervisor_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    write_state(tmp_path, {"base": 9000, "supervisor": 1})
+
+    assert run("down", f"--data={tmp_path}").startswith("no instance runs in ")
+
+
+def test_files_are_written_for_servers_elsewhere(tmp_path: Path) -> None:
+    said = run("provision", "--files", f"--data={tmp_path}", "--port-base=4200")
+
+    assert Path(said.strip()) == tmp_path / "nats.conf"
+    assert "sync_interval" in (tmp_path / "nats.conf").read_text()
+    assert {file.name for file in tmp_path.iterdir()} >= {"creds", "jwks.json", "secrets.env"}
+    assert json.loads((tmp_path / "jwks.json").read_text())["keys"]
