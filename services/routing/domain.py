@@ -19,7 +19,11 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 SHOWN = 5
 """How many candidates a decision keeps with their scores; the others are only counted."""
 
+Line = tuple[str, str, str, str | None]
+"""Group, topic, channel, and who handed it back: requests of one line have the same candidates."""
+
 _DECISIONS = UUID("2f0f4d0e-5a50-5f0c-9a52-0c4a4f1f6b57")
+_NOBODYS = UUID(int=0)
 
 
 class Status(StrEnum):
@@ -81,8 +85,8 @@ class Request:
     trace: str | None = None
 
     @property
-    def line(self) -> tuple[str, str, str, str | None]:
-        """Requests of one line can be taken by the same operators."""
+    def line(self) -> Line:
+        """Where it waits."""
         return (self.group, self.topic, self.channel, self.avoid)
 
 
@@ -280,7 +284,7 @@ def match(
 
     A request whose line nobody can take holds up only its own line.
     """
-    lines: dict[tuple[str, str, str, str | None], list[Request]] = {}
+    lines: dict[Line, list[Request]] = {}
     for request in queue:
         if (group := groups.get(request.group)) and group.automatic:
             lines.setdefault(request.line, []).append(request)
@@ -290,7 +294,7 @@ def match(
         heads.append((order(waiting[-1]), waiting.pop()))
     heapq.heapify(heads)
 
-    tables: dict[tuple[str, str, str, str | None], _Line] = {}
+    tables: dict[Line, _Line] = {}
     filled: list[Operator] = []
     decisions: list[Decision] = []
     while heads:
@@ -316,12 +320,34 @@ def match(
     return decisions
 
 
-def nobody(
-    request: Request, groups: Mapping[str, Group], operators: Mapping[str, Operator]
-) -> Decision:
-    """Write down why a request has to wait."""
-    group = groups.get(request.group) or Group(request.group, frozenset(), automatic=False)
-    return _Line(request, group, operators).decide(request, None)
+def room(
+    lines: Iterable[Line], groups: Mapping[str, Group], operators: Mapping[str, Operator]
+) -> dict[Line, int]:
+    """Tell how many more requests the operators of each line could have; lines without room are left out."""
+    found: dict[Line, int] = {}
+    for line in lines:
+        name, topic, channel, avoid = line
+        if (group := groups.get(name)) is None or not group.automatic:
+            continue
+        probe = Request(_NOBODYS, name, topic, channel, 0, NEVER, avoid=avoid)
+        able = _Line(probe, group, operators).able.values()
+        if free := sum(op.person.limit - op.load for op in able):
+            found[line] = free
+    return found
+
+
+def waits(
+    requests: Iterable[Request], groups: Mapping[str, Group], operators: Mapping[str, Operator]
+) -> list[Decision]:
+    """Write down why requests have to wait."""
+    tables: dict[Line, _Line] = {}
+    decisions = []
+    for request in requests:
+        if (table := tables.get(request.line)) is None:
+            group = groups.get(request.group) or Group(request.group, frozenset())
+            table = tables[request.line] = _Line(request, group, operators)
+        decisions.append(table.decide(request, None))
+    return decisions
 
 
 def chosen(request: Request, op: Operator, method: str) -> Decision:

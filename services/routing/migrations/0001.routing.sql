@@ -44,7 +44,7 @@ CREATE INDEX queue_order ON queue (request_group, weight DESC, created_at, reque
 CREATE TABLE capacity (
     request_id    uuid        PRIMARY KEY,
     epoch         integer     NOT NULL,
-    operator      text        NOT NULL REFERENCES operators,
+    operator      text        NOT NULL,
     units         integer     NOT NULL DEFAULT 1,
     request_group text        NOT NULL,
     topic         text        NOT NULL,

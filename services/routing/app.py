@@ -1,0 +1,25 @@
+"""routing, put together."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import FastAPI
+
+from chassis.reader import Reader
+from chassis.service import Service, build, utc_now
+from routing import api, handlers
+from routing.plan import plan_of
+from routing.settings import Settings
+
+
+def readers(service: Service) -> list[Reader]:
+    """Decide by the workspace version this replica has."""
+    return handlers.readers(lambda version: plan_of(service.workspaces, version), service.clock)
+
+
+def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
+    """Put one replica together."""
+    return build("routing", settings, readers=readers, routers=[api.router], clock=clock)
+
+
+app = make(Settings())
