@@ -89,7 +89,7 @@ class World:
 
     def token(self, *roles: str, subject: str = "tester") -> dict[str, str]:
         """The header of somebody with these roles."""
-        return {"Authorization": f"Bearer {sign(self.key, subject, list(roles), 3600)}"}
+        return {"Authorization": f"Bearer {sign(self.key, subject, list(roles))}"}
 
     async def as_admin(self) -> Client:
         """Connect to NATS as the provisioner."""

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import nats.errors
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
@@ -69,6 +71,15 @@ class Line:
             else:
                 return
 
+    async def close(self) -> None:
+        """Hang up, after what was said has gone out."""
+        nc = self.broker.connection
+        if nc is None:
+            return
+        with suppress(OSError, TimeoutError, nats.errors.Error):
+            await nc.flush(1)
+        await nc.close()
+
     @property
     def nc(self) -> Client:
         """The client; raises `NotReady` before it is connected."""
@@ -95,9 +106,8 @@ class Bus:
         await asyncio.gather(self.own.open(), self.relay.open())
 
     async def close(self) -> None:
-        """Let go of both lines."""
-        await self.own.broker.stop()
-        await self.relay.broker.stop()
+        """Let go of both lines; what was published is on its way, what was heard and not applied is not lost."""
+        await asyncio.gather(self.own.close(), self.relay.close())
 
     @property
     def nc(self) -> Client:

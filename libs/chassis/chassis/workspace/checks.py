@@ -1,0 +1,214 @@
+"""What must fit together in a workspace, over and above its shape. Every complaint names path, value and what is allowed."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from chassis.workspace.channels import complaints as account_complaints
+from chassis.workspace.document import Calendar, FieldType, Type, Workspace
+from chassis.workspace.values import days, window
+
+Complaints = Iterator[str]
+
+
+def complaint(path: str, what: str, value: Any = ..., allowed: Iterable[str] | None = None) -> str:
+    """Write one complaint."""
+    about = [] if value is ... else [f"value {value!r}"]
+    if allowed is not None:
+        about.append(f"allowed: {', '.join(allowed) or 'none'}")
+    return f"{path}: {what}" + (f" ({'; '.join(about)})" if about else "")
+
+
+def _known(path: str, value: str, kind: str, allowed: Iterable[str]) -> Complaints:
+    names = list(allowed)
+    if value not in names:
+        yield complaint(path, f"no such {kind}", value, names)
+
+
+def _living(things: dict[str, Any]) -> list[str]:
+    return [name for name, thing in things.items() if not thing.retired]
+
+
+def _defaults(w: Workspace) -> Complaints:
+    yield from _known("defaults.priority", w.defaults.priority, "priority", w.priorities)
+    yield from _known("defaults.topic", w.defaults.topic, "topic", _living(dict(w.topics)))
+    yield from _known("defaults.type", w.defaults.type, "type", _living(dict(w.types)))
+
+
+def _types(w: Workspace) -> Complaints:
+    for name, declared in w.types.items():
+        yield from _graph(f"types.{name}", name, declared)
+
+
+def _graph(path: str, name: str, declared: Type) -> Complaints:
+    steps, ends = declared.statuses, set(declared.closing)
+    for status in declared.closing:
+        yield from _known(f"{path}.closing", status, "status", sorted(declared.all))
+    for status, after in steps.items():
+        where = f"{path}.statuses.{status}"
+        if status in ends and after:
+            yield complaint(where, "a closing status is the end: nothing may follow", after)
+        for follower in after:
+            if follower not in steps and follower not in ends:
+                yield complaint(where, "leads to no status", follower, [*steps, *sorted(ends)])
+    reached = _reach(steps, declared.initial)
+    for status in sorted(declared.all - reached):
+        yield complaint(f"{path}.statuses.{status}", "cannot be reached from the first status")
+    for status in sorted(reached - ends):
+        if not _reach(steps, status) & ends:
+            yield complaint(f"{path}.statuses.{status}", "never comes to a closing status")
+    if name != "chat":
+        for status in steps:
+            if any(status in _reach(steps, after) for after in steps[status]):
+                yield complaint(f"{path}.statuses.{status}", "goes round: statuses only move forward")
+
+
+def _reach(steps: dict[str, list[str]], start: str) -> set[str]:
+    reached, todo = {start}, [start]
+    while todo:
+        for after in steps.get(todo.pop(), []):
+            if after not in reached:
+                reached.add(after)
+                todo.append(after)
+    return reached
+
+
+def _fields(w: Workspace) -> Complaints:
+    for name, declared in w.fields.items():
+        yield from _field(f"fields.{name}", declared)
+
+
+KEYS_OF_KIND = {"text": {"pattern"}, "number": {"min", "max"}, "date": set[str](), "list": {"options"}}
+
+
+def _field(path: str, declared: FieldType) -> Complaints:
+    allowed = KEYS_OF_KIND[declared.kind]
+    for key in sorted(declared.model_fields_set - {"kind", "retired"} - allowed):
+        yield complaint(f"{path}.{key}", f"is not for fields of kind {declared.kind}", allowed=sorted(allowed))
+    if declared.kind == "list" and not declared.options:
+        yield complaint(f"{path}.options", "a list needs options")
+    yield from _once(f"{path}.options", declared.options)
+    if declared.min is not None and declared.max is not None and declared.min > declared.max:
+        yield complaint(f"{path}.min", "is above max", declared.min)
+
+
+def _topics(w: Workspace) -> Complaints:
+    for name, topic in w.topics.items():
+        path = f"topics.{name}"
+        if not topic.retired:
+            yield from _known(f"{path}.group", topic.group, "group", _living(dict(w.groups)))
+        for phase, asked in topic.fields:
+            names = [field.removesuffix("?") for field in asked]
+            yield from _once(f"{path}.fields.{phase}", names)
+            for field in names:
+                yield from _known(f"{path}.fields.{phase}", field, "field", w.fields)
+
+
+def _calendars(w: Workspace) -> Complaints:
+    for name, calendar in w.calendars.items():
+        yield from _week(f"calendars.{name}.week", calendar)
+
+
+def _week(path: str, calendar: Calendar) -> Complaints:
+    taken: dict[int, str] = {}
+    for key, texts in calendar.week.items():
+        try:
+            for day in days(key):
+                if day in taken:
+                    yield complaint(f"{path}.{key}", f"has a day that {taken[day]} has too", key)
+                taken[day] = key
+            spans = sorted(window(text) for text in texts)
+        except ValueError as why:
+            yield complaint(f"{path}.{key}", str(why), texts)
+            continue
+        if any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False)):
+            yield complaint(f"{path}.{key}", "hours overlap", texts)
+    if not any(calendar.week.values()):
+        yield complaint(path, "never opens")
+
+
+def _groups(w: Workspace) -> Complaints:
+    for name, group in w.groups.items():
+        path = f"groups.{name}"
+        yield from _known(f"{path}.calendar", group.calendar, "calendar", w.calendars)
+        yield from _once(f"{path}.operators", group.operators)
+        for operator in group.operators:
+            yield from _known(f"{path}.operators", operator, "operator", w.operators)
+
+
+def _operators(w: Workspace) -> Complaints:
+    for name, operator in w.operators.items():
+        for topic in operator.skills:
+            yield from _known(f"operators.{name}.skills", topic, "topic", w.topics)
+        yield from _once(f"operators.{name}.languages", operator.languages)
+
+
+def _sla(w: Workspace) -> Complaints:
+    yield from _once("sla", [policy.name for policy in w.sla])
+    accounts = sorted({name for accounts in w.channels.values() for name in accounts})
+    allowed: dict[str, list[str] | None] = {
+        "type": list(w.types),
+        "topic": list(w.topics),
+        "priority": list(w.priorities),
+        "channel": [*w.channels, "api"],
+        "account": accounts,
+        "group": list(w.groups),
+    }
+    for number, policy in enumerate(w.sla):
+        yield from _known(f"sla.{number}.calendar", policy.calendar, "calendar", w.calendars)
+        if policy.warn != sorted(set(policy.warn)):
+            yield complaint(f"sla.{number}.warn", "must rise", policy.warn)
+        for name, wanted in policy.match.items():
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                yield from _known(f"sla.{number}.match.{name}", value, name, allowed[name] or [])
+
+
+def _channels(w: Workspace) -> Complaints:
+    for channel, accounts in w.channels.items():
+        for name, account in accounts.items():
+            for key, what in account_complaints(channel, account):
+                yield complaint(f"channels.{channel}.{name}.{key}", what)
+    addresses = [a.address.lower() for a in w.channels.get("email", {}).values() if a.address]
+    yield from _once("channels.email", addresses)
+
+
+def _notifications(w: Workspace) -> Complaints:
+    yield from _once("notifications.mandatory.channels", w.notifications.mandatory.channels)
+    yield from _once("notifications.mandatory.kinds", w.notifications.mandatory.kinds)
+
+
+def _once(path: str, values: Iterable[str]) -> Complaints:
+    for value, times in Counter(values).items():
+        if times > 1:
+            yield complaint(path, "is there twice", value)
+
+
+CHECKS: tuple[Callable[[Workspace], Complaints], ...] = (
+    _defaults, _types, _fields, _topics, _calendars, _groups, _operators, _sla, _channels, _notifications
+)
+
+
+def check(workspace: Workspace) -> list[str]:
+    """Give everything that does not fit together."""
+    return [each for one in CHECKS for each in one(workspace)]
+
+
+def vanished(old: Workspace, new: Workspace) -> list[str]:
+    """Give the ids that were known and are not any more: they may retire, they never vanish."""
+    gone = [
+        complaint(f"{kind}.{name}", "ids retire, they never vanish: keep it, with retired: true")
+        for kind in ("types", "fields", "topics", "groups", "operators")
+        for name in getattr(old, kind)
+        if name not in getattr(new, kind)
+    ]
+    gone += [
+        complaint(f"priorities.{name}", "ids never vanish: keep it")
+        for name in old.priorities
+        if name not in new.priorities
+    ]
+    for name, declared in old.types.items():
+        if name in new.types:
+            for status in sorted(declared.all - new.types[name].all):
+                path = f"types.{name}.statuses.{status}"
+                gone.append(complaint(path, "statuses never vanish: requests may have it"))
+    return gone
