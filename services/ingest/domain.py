@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
+from ingest.adapters.item import Asked, Item, Person
+from ingest.rules import Rules
 from trunkline_contracts import (
     ContactChanged,
     Fact,
@@ -21,9 +23,6 @@ from trunkline_contracts import (
 )
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
 from trunkline_contracts.parts import Contact, Message
-
-from ingest.adapters.item import Asked, Item, Person
-from ingest.rules import Rules
 
 Word = Literal["opened", "appended", "noted", "duplicate", "rejected", "parked"]
 
@@ -323,8 +322,8 @@ class Book:
 
     def register(self, opened: Opened) -> None:
         """A request that tickets opened has a conversation and a contact like any other."""
-        address = opened.contact.address or opened.conversation or str(opened.contact.id)
-        name = opened.conversation or address
+        name = conversation_of(opened)
+        address = opened.contact.address or name
         key = UUID(conversation_key(opened.channel, opened.account, name))
         talk = self.conversations.setdefault(
             key, Conversation(key, opened.channel, opened.account, name)
@@ -349,12 +348,14 @@ def _moment(arrival: Arrival) -> tuple[datetime, int, int]:
     """Order what was said by when it was said, then by the platform's number, then as it came."""
     item = arrival.item
     said = item.sent_at if item and item.sent_at else arrival.received_at
-    number = int(item.external_id) if item and _counts(item.external_id) else 0
+    told = (item.external_id if item else None) or ""
+    number = int(told) if told.isascii() and told.isdigit() else 0
     return (said, number, arrival.sequence)
 
 
-def _counts(external_id: str | None) -> bool:
-    return external_id is not None and external_id.isascii() and external_id.isdigit()
+def conversation_of(opened: Opened) -> str:
+    """Name the conversation of a request that tickets opened: its own, or else its contact's."""
+    return opened.conversation or opened.contact.address or str(opened.contact.id)
 
 
 def _trail(arrival: Arrival) -> dict[str, Any]:

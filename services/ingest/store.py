@@ -6,9 +6,9 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import orjson
+
 from chassis.locks import lock_key
 from chassis.tx import Tx
-
 from ingest.adapters.item import Asked
 from ingest.domain import Arrival, Book, Card, Conversation, First, Outcome
 
@@ -113,7 +113,9 @@ async def conversations_of(tx: Tx, requests: Iterable[UUID]) -> dict[UUID, UUID]
     return {request_id: conversation for request_id, conversation in rows}
 
 
-async def authors_of(tx: Tx, messages: Iterable[UUID]) -> dict[UUID, tuple[UUID | None, Asked | None]]:
+async def authors_of(
+    tx: Tx, messages: Iterable[UUID]
+) -> dict[UUID, tuple[UUID | None, Asked | None]]:
     """Say who wrote these messages, and what they asked for."""
     rows = await (await tx.run(AUTHORS, list(messages))).fetchall()
     return {
@@ -131,7 +133,9 @@ async def save(tx: Tx, book: Book) -> None:
         {
             "cards": _json({"contact_id": c.id, **_without_id(c)} for c in cards),
             "talks": _json(_talk_row(talk) for talk in talks),
-            "requests": _json({"request_id": r, "conversation": c} for r, c in book.requests.items()),
+            "requests": _json(
+                {"request_id": r, "conversation": c} for r, c in book.requests.items()
+            ),
             "corrections": _json(
                 {
                     "message_id": c.message_id,

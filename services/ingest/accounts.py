@@ -1,0 +1,54 @@
+"""What ingest takes from the workspace: accounts' secrets, the rate, and what clients may ask for."""
+
+from chassis.settings import resolve_secret
+from chassis.workspace import Workspace, Workspaces
+from chassis.workspace.values import per_second
+from ingest.rules import FieldRule, Rules
+
+
+class Accounts:
+    """The workspace as ingest sees it; looked at anew when a version comes into force."""
+
+    def __init__(self, workspaces: Workspaces) -> None:
+        self._workspaces = workspaces
+        self._rules: dict[int, Rules] = {}
+        self._rate = (0, 0.0)
+
+    def secrets(self, channel: str, account: str) -> list[str]:
+        """Give the live secrets of an account: none when it is not declared or has none."""
+        declared = self._workspaces.current.account(channel, account)
+        return resolve_secret(declared.secret) if declared else []
+
+    @property
+    def rate(self) -> float:
+        """Deliveries a second one account may send."""
+        version = self._workspaces.latest
+        if self._rate[0] != version:
+            self._rate = (version, per_second(self._workspaces.current.limits.per_account))
+        return self._rate[1]
+
+    def rules(self, version: int = 0) -> Rules:
+        """Give what a version lets clients ask for; 0 stands for the one in force."""
+        version = version or self._workspaces.latest
+        if version not in self._rules:
+            self._rules = {version: rules_of(self._workspaces.version(version))}
+        return self._rules[version]
+
+
+def rules_of(workspace: Workspace) -> Rules:
+    """Take from a workspace what intake obeys. What has retired can be asked for no more."""
+    return Rules(
+        type=workspace.defaults.type,
+        topic=workspace.defaults.topic,
+        types=frozenset(workspace.types),
+        priorities=frozenset(workspace.priorities),
+        topics={
+            name: frozenset(each.removesuffix("?") for each in topic.fields.create)
+            for name, topic in workspace.topics.items()
+            if not topic.retired
+        },
+        fields={
+            name: FieldRule(rule.kind, rule.pattern, rule.min, rule.max, tuple(rule.options))
+            for name, rule in workspace.fields.items()
+        },
+    )

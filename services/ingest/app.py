@@ -1,0 +1,26 @@
+"""ingest, put together."""
+
+from fastapi import FastAPI
+
+from chassis.reader import Reader
+from chassis.service import Service, build
+from ingest import api
+from ingest.accounts import Accounts
+from ingest.door import Door
+from ingest.handlers import Intake
+from ingest.ids import Mint
+from ingest.settings import Settings
+
+
+def make(settings: Settings) -> FastAPI:
+    """Put one replica together: the door lets in, the intake takes in."""
+
+    def readers(service: Service) -> list[Reader]:
+        accounts = Accounts(service.workspaces)
+        service.state["door"] = Door(service, Mint(settings.mint_key()), accounts)
+        return Intake(accounts.rules).readers()
+
+    return build("ingest", settings, readers=readers, routers=[api.door, api.router])
+
+
+app = make(Settings())

@@ -1,0 +1,115 @@
+"""A raw delivery's form in INBOUND: what the door writes is what the intake reads."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from urllib.parse import quote, unquote
+from uuid import UUID, uuid5
+
+from chassis.incoming import Incoming
+from ingest.adapters.item import Raw
+from ingest.adapters.plain import clean
+from trunkline_contracts.fact import NAMESPACE, slot_of
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+RECEIVED, ACCOUNT, DIGEST, KEY, BY = (
+    "Trunkline-Received",
+    "Trunkline-Account",
+    "Trunkline-Sha256",
+    "Trunkline-Idempotency-Key",
+    "Trunkline-Principal",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery out of INBOUND, with its place there."""
+
+    raw: Raw
+    slot: int
+    sequence: int
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A delivery on its way into INBOUND."""
+
+    subject: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def write(
+    raw: Raw, *, content_type: str = "", principal: str = "", traceparent: str | None = None
+) -> Letter:
+    """Address a delivery; the same bytes, and their digest."""
+    headers = {
+        "Nats-Msg-Id": raw.inbound_id,
+        RECEIVED: raw.received_at.isoformat(),
+        ACCOUNT: quote(raw.account, safe=""),
+        DIGEST: sha256(raw.body).hexdigest(),
+    }
+    for name, value in (
+        (KEY, raw.idempotency_key),
+        (BY, principal),
+        ("Content-Type", content_type),
+    ):
+        if value:
+            headers[name] = quote(value, safe="/;= ")
+    if traceparent:
+        headers["traceparent"] = traceparent
+    slot = f"{slot_of(raw.inbound_id):02d}"
+    account = token_of(raw.account)
+    return Letter(f"inbound.{raw.channel}.{account}.{slot}.{raw.inbound_id}", headers, raw.body)
+
+
+def token_of(account: str) -> str:
+    """Give an account's name as one token of a subject."""
+    if _TOKEN.fullmatch(account):
+        return account
+    return f"h-{sha256(account.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+def read(item: Incoming) -> Delivery:
+    """Read a delivery; raises ValueError when it is not as the door wrote it."""
+    headers: Mapping[str, str] = item.headers
+    raw = envelope(item, datetime.fromtimestamp(0, UTC))
+    if headers.get(DIGEST, raw.sha256) != raw.sha256:
+        raise ValueError("the body is not the one that was accepted: its digest differs")
+    if raw.inbound_id != item.key:
+        raise ValueError("its id is not one the door gives")
+    return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"))
+
+
+def envelope(item: Incoming, otherwise: datetime) -> Raw:
+    """Read what is around a body, whoever wrote it; never fails. Without an instant it came `otherwise`."""
+    _, channel, token, *_ = [*item.subject.split("."), "", ""]
+    headers: Mapping[str, str] = item.headers
+    key = headers.get(KEY)
+    return Raw(
+        clean(channel),
+        clean(unquote(headers.get(ACCOUNT, token))),
+        _id_of(item),
+        item.data,
+        _when(headers.get(RECEIVED), otherwise),
+        sha256(item.data).hexdigest(),
+        clean(unquote(key)) if key else None,
+    )
+
+
+def _id_of(item: Incoming) -> str:
+    try:
+        return str(UUID(item.key))
+    except ValueError:
+        return str(uuid5(NAMESPACE, item.subject))
+
+
+def _when(told: str | None, otherwise: datetime) -> datetime:
+    try:
+        at = datetime.fromisoformat(told or "")
+    except ValueError:
+        return otherwise
+    return at if at.tzinfo else otherwise

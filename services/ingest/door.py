@@ -1,0 +1,142 @@
+"""The door: authenticate on the raw bytes, store, answer. Nothing here touches PostgreSQL.
+
+Addresses are FastAPI's, for their documents, but its dependency machinery is not used here: a delivery
+costs little more than its publication.
+"""
+
+import asyncio
+import hmac
+import math
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from chassis import telemetry
+from chassis.auth import Auth, Identity, Role, unauthorized
+from chassis.outcomes import NotReady
+from chassis.problems import Problem, invalid, of_validation, unavailable
+from chassis.service import Service
+from ingest import delivery
+from ingest.accounts import Accounts
+from ingest.adapters.api import Submission
+from ingest.adapters.item import Raw
+from ingest.adapters.plain import clean
+from ingest.ids import Mint
+from ingest.limits import Limits
+from ingest.publisher import Publisher
+
+MAY_OPEN = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
+
+
+class Direct(APIRoute):
+    """A route whose endpoint is given the request and nothing else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Skip the machinery: no dependencies, no validation, no serialisation."""
+        endpoint = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            response: Response = await endpoint(request)
+            return response
+
+        return handle
+
+
+class Door:
+    """Lets deliveries in, and tells each its number."""
+
+    def __init__(self, service: Service, mint: Mint, accounts: Accounts) -> None:
+        loop = asyncio.get_running_loop()
+        self.mint = mint
+        self._service = service
+        self._accounts = accounts
+        self._publisher = Publisher(lambda: service.bus.nc)
+        self._limits = Limits(loop.time)
+
+    async def telegram(self, request: Request) -> Response:
+        """Take an update from Telegram, which shows the secret its webhook was set with."""
+        account = request.path_params["account"]
+        self._check_secret(request, "telegram", account, b"x-telegram-bot-api-secret-token")
+        self._check_rate("telegram", account)
+        body = await request.body()
+        return await self._accept(request, self._raw("telegram", account, body), 200)
+
+    async def submit(self, request: Request) -> Response:
+        """Take a submission from a program or a mobile client; wrong wishes are told at once."""
+        who = await self._who(request)
+        account = clean(who.subject)
+        self._check_rate("api", account)
+        key = idempotency_key(request)
+        body = await request.body()
+        self._check_submission(body)
+        raw = self._raw("api", account, body, key)
+        return await self._accept(request, raw, 202, principal=account)
+
+    def _raw(self, channel: str, account: str, body: bytes, key: str | None = None) -> Raw:
+        now: datetime = self._service.clock()
+        return Raw(channel, account, self.mint.issue(), body, now, idempotency_key=key)
+
+    async def _accept(
+        self, request: Request, raw: Raw, status: int, principal: str = ""
+    ) -> Response:
+        letter = delivery.write(
+            raw,
+            content_type=request.headers.get("content-type", "")[:100],
+            principal=principal,
+            traceparent=telemetry.traceparent(),
+        )
+        try:
+            await self._publisher.publish(letter)
+        except NotReady as why:
+            raise unavailable(f"{why}; send it again") from None
+        said = b'{"inbound_id":"%b"}' % raw.inbound_id.encode()
+        return Response(said, status, media_type="application/json")
+
+    def _check_secret(self, request: Request, channel: str, account: str, header: bytes) -> None:
+        """Compare in constant time with every live secret; an account without one has no door."""
+        shown = [value for name, value in request.scope["headers"] if name == header]
+        secrets = self._accounts.secrets(channel, account)
+        offered = shown[0] if len(shown) == 1 else b""
+        same = [hmac.compare_digest(offered, secret.encode()) for secret in secrets]
+        if not offered or not any(same):
+            raise unauthorized("the secret is missing, or it is not this account's", error=None)
+
+    def _check_rate(self, channel: str, account: str) -> None:
+        wait = self._limits.wait((channel, account), self._accounts.rate)
+        if wait:
+            headers = {"Retry-After": str(math.ceil(wait))}
+            detail = f"this account may send {self._accounts.rate:g} deliveries a second"
+            raise Problem(429, "too_many_requests", detail, headers=headers)
+
+    async def _who(self, request: Request) -> Identity:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise unauthorized("a bearer token is needed", error=None)
+        auth: Auth = request.app.state.auth
+        who = await auth.identify(token.strip())
+        who.require(*MAY_OPEN)
+        return who
+
+    def _check_submission(self, body: bytes) -> None:
+        try:
+            said = Submission.model_validate_json(body)
+        except ValidationError as bad:
+            raise of_validation(bad.errors(include_url=False)) from None
+        for where, value, wrong in self._accounts.rules().complaints(said.asked()):
+            raise invalid(f"{where} {wrong}", at=where, value=value)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Give the key under which a submission may be repeated."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= 255 or not key.isascii() or not key.isprintable():
+        rule = "must be 1 to 255 printable ASCII characters"
+        raise invalid(f"Idempotency-Key {rule}", at="header.Idempotency-Key", value=key)
+    return key

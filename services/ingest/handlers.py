@@ -1,0 +1,156 @@
+"""What the intake does with what it hears: deliveries become facts, and requests end or return messages."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeGuard
+from uuid import UUID
+
+from chassis.incoming import Incoming
+from chassis.outcomes import Refused
+from chassis.reader import Reader
+from chassis.tx import Tx
+from ingest import adapters, delivery, store
+from ingest.adapters.item import Asked, Item, Unreadable
+from ingest.delivery import Delivery
+from ingest.domain import Arrival, Book, Outcome, conversation_of
+from ingest.rules import Rules
+from trunkline_contracts import Closed, MessageReturned, Opened
+from trunkline_contracts.ids import conversation_key
+
+log = logging.getLogger(__name__)
+
+Heard = Opened | Closed | MessageReturned
+
+
+class Intake:
+    """Both of ingest's readers."""
+
+    def __init__(self, rules: Callable[[int], Rules]) -> None:
+        self._rules = rules
+
+    def readers(self) -> list[Reader]:
+        """What ingest hears."""
+        return [
+            Reader("INBOUND", self.deliveries, parse=delivery.read, on_park=self.park),
+            Reader("TICKETS", self.tickets, hears=frozenset({Opened, Closed, MessageReturned})),
+        ]
+
+    async def deliveries(self, tx: Tx, batch: Sequence[Delivery]) -> None:
+        """Take in a batch of deliveries: one effect per message, one open request per conversation."""
+        arrivals = [arrival for each in batch for arrival in arrivals_of(each)]
+        book = Book(self._rules(tx.workspace), tx.now)
+        await store.lock(tx, _keys(arrivals))
+        await store.look_up(tx, book, arrivals)
+        book.take_in(arrivals)
+        await store.save(tx, book)
+        self._say(tx, book)
+
+    async def tickets(self, tx: Tx, facts: Sequence[Heard]) -> None:
+        """Hear which requests are open no more, which began elsewhere, and what came too late."""
+        keys = await store.conversations_of(tx, {fact.request_id for fact in facts})
+        keys |= {fact.request_id: key_of(fact) for fact in facts if began_elsewhere(fact)}
+        if not keys:
+            return
+        book = Book(self._rules(tx.workspace), tx.now)
+        await store.lock(tx, keys.values())
+        await store.load_talks(tx, book, set(keys.values()))
+        returned = [fact.message.id for fact in facts if isinstance(fact, MessageReturned)]
+        authors = await store.authors_of(tx, returned) if returned else {}
+        people = {c for c, _ in authors.values() if c}
+        people |= {f.contact.id for f in facts if isinstance(f, Opened)}
+        people |= {talk.contact for talk in book.conversations.values() if talk.contact}
+        await store.load_cards(tx, book, people)
+        for fact in facts:
+            self._hear(book, fact, keys.get(fact.request_id), authors)
+        await store.save(tx, book)
+        self._say(tx, book)
+
+    def _hear(
+        self,
+        book: Book,
+        fact: Heard,
+        key: UUID | None,
+        authors: dict[UUID, tuple[UUID | None, Asked | None]],
+    ) -> None:
+        if isinstance(fact, Opened):
+            if began_elsewhere(fact):
+                book.register(fact)
+            return
+        talk = book.conversations.get(key) if key else None
+        if talk is None:
+            log.warning("%s is about a request of no conversation: %s", fact.type, fact.request_id)
+            return
+        if isinstance(fact, Closed):
+            book.close(talk, fact.request_id)
+            return
+        contact, asked = authors.get(fact.message.id, (talk.contact, None))
+        author = book.contacts.get(contact) if contact else None
+        book.give_back(talk, fact, author, asked)
+
+    def _say(self, tx: Tx, book: Book) -> None:
+        for fact, cause in book.facts:
+            tx.say(fact, cause=cause)
+
+    async def park(self, tx: Tx, item: Incoming, reason: str) -> None:
+        """Remember a delivery that could not be taken in; re-driving it replaces this outcome."""
+        raw = delivery.envelope(item, tx.now)
+        arrival = Arrival(
+            raw.inbound_id,
+            0,
+            raw.channel,
+            raw.account,
+            raw.received_at,
+            None,
+            reason,
+            item.slot,
+            item.position or 0,
+        )
+        book = Book(
+            self._rules(tx.workspace), tx.now, outcomes=[Outcome(arrival, "parked", reason=reason)]
+        )
+        await store.save(tx, book)
+
+
+def arrivals_of(each: Delivery) -> Iterable[Arrival]:
+    """Read a delivery; what can never be understood is an item too, and will be rejected."""
+    raw = each.raw
+    items: Sequence[Item | None] = [None]
+    refusal = "there is nothing in it"
+    try:
+        items = adapters.read(raw) or items
+    except Unreadable as why:
+        refusal = str(why)
+    except Exception as why:
+        raise Refused(f"the adapter of {raw.channel} failed: {type(why).__name__}") from why
+    for n, item in enumerate(items):
+        yield Arrival(
+            raw.inbound_id,
+            n,
+            raw.channel,
+            raw.account,
+            raw.received_at,
+            item,
+            refusal,
+            each.slot,
+            each.sequence,
+            each.traceparent,
+        )
+
+
+def began_elsewhere(fact: Heard) -> TypeGuard[Opened]:
+    """Whether a request was opened over tickets, so that this is the first that ingest hears of it."""
+    return isinstance(fact, Opened) and fact.origin == "tickets"
+
+
+def _keys(arrivals: Iterable[Arrival]) -> Iterable[UUID]:
+    for arrival in arrivals:
+        if arrival.item is not None:
+            yield arrival.message_id
+        if arrival.conversation is not None:
+            yield arrival.conversation
+
+
+def key_of(opened: Opened) -> UUID:
+    """Give the conversation of a request that tickets opened."""
+    name = conversation_of(opened)
+    return UUID(conversation_key(opened.channel, opened.account, name))
