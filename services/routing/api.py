@@ -72,7 +72,7 @@ async def operator(operator: str, here: Here) -> dict[str, Any]:
 
 @router.put("/operators/{operator}/presence")
 async def presence(operator: str, said: Presence, here: Here, who: Caller) -> dict[str, Any]:
-    """Set an operator's presence. It holds until changed, or until the lease ends; repeating renews it."""
+    """Set an operator's presence. It holds until changed, or for the lease; repeating renews it."""
     if not (who.has(*BOSSES) or (who.has(Role.OPERATOR) and who.subject == operator)):
         raise Problem(403, "forbidden", "operators set their own presence, supervisors anybody's")
     if operator not in _plan(here).people:
@@ -82,7 +82,7 @@ async def presence(operator: str, said: Presence, here: Here, who: Caller) -> di
         seconds = said.lease_seconds
         until = desk.at + timedelta(seconds=seconds) if seconds else None
         await desk.appear(operator, said.status, who.subject, until)
-        await desk.close(Book({}))
+        await desk.close(await desk.open())
     return await _operator(here, operator)
 
 
@@ -94,11 +94,12 @@ async def redistribute(operator: str, here: Here, who: Caller) -> dict[str, Any]
     async with here.transaction() as tx:
         desk = await _desk(here, tx)
         await desk.appear(operator, Status.OFFLINE, who.subject)
-        book = await desk.open(await store.held_by(tx, operator))
-        for request_id in book.before:
+        held = await store.held_by(tx, operator)
+        book = await desk.open(held)
+        for request_id in held:
             book.hand_on(request_id, "redistributed")
         await desk.close(book)
-    return {"operator": operator, "redistributed": [str(id_) for id_ in sorted(book.before)]}
+    return {"operator": operator, "redistributed": held}
 
 
 @router.get("/queue")
@@ -146,33 +147,16 @@ async def queued(request_id: UUID, here: Here, who: Caller) -> dict[str, Any]:
 async def claim(
     request_id: UUID, here: Here, who: Caller, body: Annotated[Claim | None, Body()] = None
 ) -> dict[str, Any]:
-    """Take a waiting request; 409 names who has it already, or says why the operator cannot have it."""
+    """Take a waiting request; 409 names who has it already, or why the operator cannot have it."""
     name = (body.operator if body else None) or who.subject
     if not (who.has(*BOSSES) or (who.has(Role.OPERATOR) and who.subject == name)):
         raise Problem(403, "forbidden", "operators claim for themselves, supervisors for anybody")
     async with here.transaction() as tx:
         desk = await _desk(here, tx)
         book = await desk.open([request_id])
-        request = _claimable(book, request_id, name)
-        if isinstance(request, Request):
-            found = await store.operators(tx, desk.plan.people, [name])
-            if (op := found.get(name)) is None:
-                raise conflict("not_an_operator", f"the workspace has no operator {name}")
-            group = desk.plan.groups.get(request.group, Group(request.group, frozenset()))
-            if bar := eligibility(op, request, group, automatic=False):
-                raise _barred(bar, name, request)
-            book.take(chosen(request, op, "claim"), name, "claim", desk.at, who.subject)
-            await desk.close(book)
-    held = book.now[request_id]
-    assert isinstance(held, Held)  # it was so when the claim began, or is so by it
-    return {
-        "request_id": request_id,
-        "operator": held.operator,
-        "group": held.request.group,
-        "epoch": held.request.epoch,
-        "mode": held.mode,
-        "at": held.since,
-    }
+        found = _claimable(book, request_id, name)
+        held = found if isinstance(found, Held) else await _take(desk, book, found, name, who)
+    return _held(held)
 
 
 @router.get("/requests/{request_id}/decisions")
@@ -223,6 +207,29 @@ def _claimable(book: Book, request_id: UUID, name: str) -> Request | Held:
                 at=held.since,
             )
     raise conflict("closed", "the request has ended")
+
+
+async def _take(desk: Desk, book: Book, request: Request, name: str, who: Identity) -> Held:
+    operators = await store.operators(desk.tx, desk.plan.people, [name])
+    if (op := operators.get(name)) is None:
+        raise conflict("not_an_operator", f"the workspace has no operator {name}")
+    group = desk.plan.groups.get(request.group, Group(request.group, frozenset()))
+    if bar := eligibility(op, request, group, automatic=False):
+        raise _barred(bar, name, request)
+    held = book.take(chosen(request, op, "claim"), name, "claim", desk.at, who.subject)
+    await desk.close(book)
+    return held
+
+
+def _held(held: Held) -> dict[str, Any]:
+    return {
+        "request_id": held.request.id,
+        "operator": held.operator,
+        "group": held.request.group,
+        "epoch": held.request.epoch,
+        "mode": held.mode,
+        "at": held.since,
+    }
 
 
 def _barred(bar: Bar, name: str, request: Request) -> Problem:

@@ -1,6 +1,9 @@
-"""The requests one transaction touches: how they were found, and how it leaves them. Pure, like the domain."""
+"""The requests one transaction touches: how they were found, how it leaves them.
 
-from collections.abc import Mapping
+Pure, like the domain.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -33,7 +36,7 @@ State = Request | Held | Gone
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An operator has one request less; `closed_at` when it ended, `reason` when it goes on elsewhere."""
+    """An operator has one request less: it ended at `closed_at`, or goes on for a `reason`."""
 
     held: Held
     closed_at: datetime | None = None
@@ -52,7 +55,7 @@ class Taken:
 
 @dataclass
 class Book:
-    """What is decided is written here first; the store saves the difference, the handlers tell it."""
+    """What is decided is written here first; the store saves the difference, the desk tells it."""
 
     before: Mapping[UUID, State]
     now: dict[UUID, State] = field(init=False)
@@ -83,16 +86,17 @@ class Book:
 
     def retopic(self, request_id: UUID, topic: str, group: str) -> None:
         """Move a waiting request to another topic's group; who already has it, keeps it."""
-        self._change(request_id, "topic_changed", topic=topic, group=group)
+        if self._replace(request_id, lambda r: replace(r, topic=topic, group=group)):
+            self.joined.setdefault(request_id, "topic_changed")
 
     def reweigh(self, request_id: UUID, weight: int) -> None:
         """Let a request stand further ahead, or further back."""
-        self._change(request_id, None, weight=weight)
+        self._replace(request_id, lambda r: replace(r, weight=weight))
 
     def hand_on(
         self, request_id: UUID, reason: str, group: str | None = None, to: str | None = None
     ) -> None:
-        """Take a request back and queue it with its age, for another operator of this or another group."""
+        """Take a request back and queue it with its age, for somebody else, or a group."""
         state = self.now.get(request_id)
         request = state.request if isinstance(state, Held) else state
         if not isinstance(request, Request):
@@ -107,11 +111,12 @@ class Book:
 
     def take(
         self, decision: Decision, operator: str, mode: str, at: datetime, by: str | None = None
-    ) -> None:
+    ) -> Held:
         """Put a waiting request into an operator's hands; the epoch says which time it is."""
         request = replace(decision.request, epoch=decision.epoch, avoid=None)
-        self.now[request.id] = Held(request, operator, at, mode)
+        self.now[request.id] = held = Held(request, operator, at, mode)
         self.taken.append(Taken(decision, operator, mode, by))
+        return held
 
     def waiting(self) -> list[Request]:
         """Give those of the touched requests that wait."""
@@ -127,11 +132,11 @@ class Book:
             if (op := operators.get(release.held.operator)) is not None:
                 op.release(release.held.request.channel, release.closed_at)
 
-    def _change(self, request_id: UUID, reason: str | None, **changes: str | int) -> None:
+    def _replace(self, request_id: UUID, change: Callable[[Request], Request]) -> bool:
+        """Change a request wherever it is; tells whether it waits."""
         state = self.now.get(request_id)
         if isinstance(state, Held):
-            self.now[request_id] = replace(state, request=replace(state.request, **changes))
+            self.now[request_id] = replace(state, request=change(state.request))
         elif isinstance(state, Request):
-            self.now[request_id] = replace(state, **changes)
-            if reason is not None:
-                self.joined.setdefault(request_id, reason)
+            self.now[request_id] = change(state)
+        return isinstance(state, Request)

@@ -1,7 +1,7 @@
-"""One deciding transaction: load what is touched, change it, give out what can be given, save, tell.
+"""One deciding transaction: load what is touched, change it, give out what can be, save, tell.
 
-Everything that decides takes the service's lock first, so there is one decision at a time however many
-replicas there are, and each sees what the last one left.
+Everything that decides takes the service's lock first, so there is one decision at a time however
+many replicas there are, and each sees what the last one left.
 """
 
 import time
@@ -44,13 +44,14 @@ decided = Counter("trunkline_routing_decisions", "Requests given out, and how", 
 class Desk:
     """Where one transaction decides. Made after the lock is taken; used once."""
 
-    def __init__(self, tx: Tx, plan: Plan, at: datetime, *, renewed: bool) -> None:
+    def __init__(self, tx: Tx, plan: Plan, at: datetime, old: Plan | None) -> None:
         self.tx = tx
         self.plan = plan
         self.at = at
         self.began = time.perf_counter()
         self.arrived: set[str] = set()
-        self.everywhere = renewed
+        self.everywhere = old is not plan
+        self._moved = plan.moved_since(old) if old else []
 
     @classmethod
     async def take(
@@ -62,13 +63,18 @@ class Desk:
         if version > tx.workspace:
             raise NotReady(f"decisions go by workspace {version}, here is {tx.workspace}")
         plan = plans(tx.workspace)
-        if renewed := version < tx.workspace:
-            await store.decide_by(tx, plan.version, list(plan.people.values()))
-        return cls(tx, plan, clock(), renewed=renewed)
+        if version == tx.workspace:
+            return cls(tx, plan, clock(), plan)
+        await store.decide_by(tx, plan.version, list(plan.people.values()))
+        return cls(tx, plan, clock(), plans(version) if version else None)
 
-    async def open(self, ids: Iterable[UUID]) -> Book:
-        """Find the requests that are about to change."""
-        return Book(await store.touched(self.tx, ids))
+    async def open(self, ids: Iterable[UUID] = ()) -> Book:
+        """Find the requests that are about to change, and those a new workspace moves."""
+        moved = await store.moved(self.tx, self._moved) if self._moved else []
+        book = Book(await store.touched(self.tx, [*ids, *(row[0] for row in moved)]))
+        for request_id, topic, group in moved:
+            book.retopic(request_id, topic, group)
+        return book
 
     async def appear(
         self, operator: str, status: Status, by: str, lease_until: datetime | None = None
@@ -207,7 +213,7 @@ class Desk:
 
 
 async def inspect(desk: Desk) -> int:
-    """Look for what must not be: somebody waiting while somebody able is free, loads that are wrong.
+    """Look for what must not be: somebody waits while somebody able is free; a load is wrong.
 
     What is found is counted, written down, and given out. There is nothing to find.
     """

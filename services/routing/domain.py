@@ -58,6 +58,7 @@ class Person:
     skills: Mapping[str, int] = field(default_factory=dict)
     channels: Mapping[str, int] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    quota: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,59 @@ class _Line:
         )
 
 
+class _Round:
+    """One giving out: who waits in which line, and who can be given more."""
+
+    def __init__(
+        self,
+        queue: Iterable[Request],
+        groups: Mapping[str, Group],
+        operators: Mapping[str, Operator],
+    ) -> None:
+        self._groups = groups
+        self._operators = operators
+        self._tables: dict[Line, _Line] = {}
+        self._filled: list[Operator] = []
+        self._rest: dict[Line, list[Request]] = {}
+        for request in queue:
+            if (group := groups.get(request.group)) and group.automatic:
+                self._rest.setdefault(request.line, []).append(request)
+        for waiting in self._rest.values():
+            waiting.sort(key=order, reverse=True)
+        self._heads = [(order(w[-1]), w.pop()) for w in self._rest.values()]
+        heapq.heapify(self._heads)
+
+    def next(self) -> tuple[Request, _Line, Operator] | None:
+        """Find the foremost request somebody can take, and who; lines nobody can take are left."""
+        while self._heads:
+            request = self._heads[0][1]
+            table = self._table(request)
+            op, rest = table.best(), self._rest[request.line]
+            if op is None or not rest:
+                heapq.heappop(self._heads)
+            else:
+                heapq.heapreplace(self._heads, (order(rest[-1]), rest.pop()))
+            if op is not None:
+                return request, table, op
+        return None
+
+    def give(self, op: Operator, channel: str, at: datetime) -> None:
+        """Let the operator have one more, and remember who is full now."""
+        op.take(channel, at)
+        limit = op.person.channels.get(channel)
+        if op.load >= op.person.limit or limit == op.channel_load[channel]:
+            self._filled.append(op)
+
+    def _table(self, request: Request) -> _Line:
+        table = self._tables.get(request.line)
+        if table is None:
+            table = _Line(request, self._groups[request.group], self._operators)
+            table.seen = len(self._filled)
+            self._tables[request.line] = table
+        table.settle(self._filled)
+        return table
+
+
 def match(
     queue: Iterable[Request],
     groups: Mapping[str, Group],
@@ -284,46 +338,19 @@ def match(
 
     A request whose line nobody can take holds up only its own line.
     """
-    lines: dict[Line, list[Request]] = {}
-    for request in queue:
-        if (group := groups.get(request.group)) and group.automatic:
-            lines.setdefault(request.line, []).append(request)
-    heads: list[tuple[tuple[int, datetime, UUID], Request]] = []
-    for waiting in lines.values():
-        waiting.sort(key=order, reverse=True)
-        heads.append((order(waiting[-1]), waiting.pop()))
-    heapq.heapify(heads)
-
-    tables: dict[Line, _Line] = {}
-    filled: list[Operator] = []
+    giving = _Round(queue, groups, operators)
     decisions: list[Decision] = []
-    while heads:
-        _, request = heads[0]
-        line = tables.get(request.line)
-        if line is None:
-            line = tables[request.line] = _Line(request, groups[request.group], operators)
-            line.seen = len(filled)
-        line.settle(filled)
-        op = line.best()
-        rest = lines[request.line]
-        if op is not None and rest:
-            heapq.heapreplace(heads, (order(rest[-1]), rest.pop()))
-        else:
-            heapq.heappop(heads)
-        if op is None:
-            continue
-        decisions.append(line.decide(request, op))
-        op.take(request.channel, at + timedelta(microseconds=len(decisions)))
-        limit = op.person.channels.get(request.channel)
-        if op.load >= op.person.limit or limit == op.channel_load[request.channel]:
-            filled.append(op)
+    while found := giving.next():
+        request, table, op = found
+        decisions.append(table.decide(request, op))
+        giving.give(op, request.channel, at + timedelta(microseconds=len(decisions)))
     return decisions
 
 
 def room(
     lines: Iterable[Line], groups: Mapping[str, Group], operators: Mapping[str, Operator]
 ) -> dict[Line, int]:
-    """Tell how many more requests the operators of each line could have; lines without room are left out."""
+    """Tell how many more requests the operators of each line could have; no room, no entry."""
     found: dict[Line, int] = {}
     for line in lines:
         name, topic, channel, avoid = line

@@ -61,7 +61,7 @@ class Routing:
         for operator, _status in await store.lapsed(tx, now):
             await desk.appear(operator, Status.OFFLINE, "lease")
         if lapsed or desk.everywhere:
-            await desk.close(Book({}))
+            await desk.close(await desk.open())
         if looks and (found := await inspect(desk)):
             log.error("the detector found %s anomalies; see GET /v1/audit", found)
         self._looked_at = now if looks else self._looked_at

@@ -1,9 +1,8 @@
-"""The workspace as routing sees it: who is in which group, what they can do, how much they may have."""
+"""The workspace as routing sees it: who is in which group, can do what, may have how much."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from chassis.workspace import Workspaces
 from routing.domain import Group, Person
@@ -21,8 +20,13 @@ class Plan:
     default_topic: str
 
     def group_of(self, topic: str) -> str:
-        """Give the group that answers a topic; a topic nobody knows any more goes where the default goes."""
+        """Give the group that answers a topic; an unknown one goes where the default does."""
         return self.topics.get(topic) or self.topics[self.default_topic]
+
+    def moved_since(self, old: "Plan") -> list[tuple[str, str, str]]:
+        """Name the topics another group answers now: topic, old group, new group."""
+        pairs = ((topic, old.topics.get(topic), group) for topic, group in self.topics.items())
+        return [(topic, was, group) for topic, was, group in pairs if was and was != group]
 
     def groups_with(self, operators: Iterable[str]) -> set[str]:
         """Give the groups any of these belongs to."""
@@ -38,21 +42,29 @@ class Plan:
 @lru_cache(maxsize=8)
 def plan_of(workspaces: Workspaces, version: int) -> Plan:
     """Read a version of the workspace. Raises when this replica does not have it."""
-    document: Any = workspaces.version(version)
+    document = workspaces.version(version)
     people = {
         name: Person(
             name,
-            getattr(declared, "name", None) or name,
+            declared.name or name,
             declared.limit,
             dict(declared.skills),
-            dict(declared.channels),
+            {str(channel): n for channel, n in declared.channels.items()},
             tuple(declared.languages),
+            declared.quota,
         )
         for name, declared in document.operators.items()
+        if not declared.retired
     }
     groups = {
-        name: Group(name, frozenset(declared.operators), declared.method, declared.mode == "auto")
+        name: Group(
+            name,
+            frozenset(people.keys() & declared.operators),
+            declared.method,
+            declared.mode == "auto",
+        )
         for name, declared in document.groups.items()
+        if not declared.retired
     }
     topics = {name: declared.group for name, declared in document.topics.items()}
     return Plan(version, people, groups, topics, dict(document.priorities), document.defaults.topic)

@@ -1,6 +1,6 @@
 """What routing remembers. Everything is read and written in sets, under the service's lock.
 
-Longer than most rooms: it holds every statement of the deciding transaction, in the order it runs them.
+Longer than most rooms: it holds every statement of the deciding transaction, in their order.
 """
 
 import json
@@ -13,6 +13,8 @@ from chassis.tx import Tx
 from routing.book import GONE, Book, Held, State
 from routing.domain import NEVER, Decision, Line, Operator, Person, Request, Status
 
+Explained = tuple[Decision, str, str | None]
+
 DECIDING_BY: LiteralString = "SELECT workspace FROM deciding_by"
 DECIDE_BY: LiteralString = "UPDATE deciding_by SET workspace = %s"
 LIMITS: LiteralString = """
@@ -22,8 +24,8 @@ ON CONFLICT (id) DO UPDATE SET limit_now = EXCLUDED.limit_now, load_at_change = 
 WHERE o.limit_now <> EXCLUDED.limit_now
 """
 TOUCHED: LiteralString = """
-SELECT 'waiting', request_id, request_group, topic, channel, weight, created_at, epoch, avoid, trace,
-       NULL::text, NULL::timestamptz, NULL::text
+SELECT 'waiting', request_id, request_group, topic, channel, weight, created_at, epoch,
+       avoid, trace, NULL::text, NULL::timestamptz, NULL::text
 FROM queue WHERE request_id = ANY(%(ids)s)
 UNION ALL
 SELECT 'held', request_id, request_group, topic, channel, weight, created_at, epoch, '', trace,
@@ -45,20 +47,24 @@ LINES: LiteralString = (
     " WHERE request_group = ANY(%s) GROUP BY request_group, topic, channel, avoid, weight"
 )
 FRONT: LiteralString = """
-SELECT q.request_id, q.request_group, q.topic, q.channel, q.weight, q.created_at, q.epoch, q.avoid, q.trace
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[]) AS l (g, topic, channel, avoid, room)
+SELECT q.request_id, q.request_group, q.topic, q.channel, q.weight, q.created_at, q.epoch,
+       q.avoid, q.trace
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[])
+    AS l (g, topic, channel, avoid, room)
 CROSS JOIN LATERAL (
     SELECT * FROM queue
-    WHERE request_group = l.g AND queue.topic = l.topic AND queue.channel = l.channel AND queue.avoid = l.avoid
+    WHERE request_group = l.g AND queue.topic = l.topic AND queue.channel = l.channel
+        AND queue.avoid = l.avoid
     ORDER BY weight DESC, created_at, request_id LIMIT l.room
 ) q
 """
 QUEUE: LiteralString = """
-INSERT INTO queue (request_id, request_group, topic, channel, weight, created_at, epoch, avoid, trace, queued_at)
-SELECT *, %s FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::timestamptz[],
-                         %s::int[], %s::text[], %s::text[])
-ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group, topic = EXCLUDED.topic,
-    weight = EXCLUDED.weight, epoch = EXCLUDED.epoch, avoid = EXCLUDED.avoid
+INSERT INTO queue (request_id, request_group, topic, channel, weight, created_at, epoch, avoid,
+                   trace, queued_at)
+SELECT *, %s FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[],
+                         %s::timestamptz[], %s::int[], %s::text[], %s::text[])
+ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group,
+    topic = EXCLUDED.topic, weight = EXCLUDED.weight, epoch = EXCLUDED.epoch, avoid = EXCLUDED.avoid
 """
 UNQUEUE: LiteralString = "DELETE FROM queue WHERE request_id = ANY(%s)"
 HOLD: LiteralString = """
@@ -66,9 +72,9 @@ INSERT INTO capacity (request_id, request_group, topic, channel, weight, created
                       operator, mode, since)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::timestamptz[],
                      %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
-ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group, topic = EXCLUDED.topic,
-    weight = EXCLUDED.weight, epoch = EXCLUDED.epoch, operator = EXCLUDED.operator, mode = EXCLUDED.mode,
-    since = EXCLUDED.since
+ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group,
+    topic = EXCLUDED.topic, weight = EXCLUDED.weight, epoch = EXCLUDED.epoch,
+    operator = EXCLUDED.operator, mode = EXCLUDED.mode, since = EXCLUDED.since
 """
 LET_GO: LiteralString = "DELETE FROM capacity WHERE request_id = ANY(%s)"
 BURY: LiteralString = (
@@ -84,13 +90,14 @@ FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[])
 WHERE o.id = v.id
 """
 EXPLAIN: LiteralString = """
-INSERT INTO decisions (request_id, epoch, waits, id, at, request_group, operator, mode, by, method, workspace,
-                       considered, able, excluded, took_us)
-SELECT v.request_id, v.epoch, v.waits, v.id, %s, v.request_group, v.operator, v.mode, v.by, v.method, %s,
-       v.considered::jsonb, v.able, v.excluded::jsonb, %s
-FROM unnest(%s::uuid[], %s::int[], %s::bool[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::text[], %s::text[], %s::int[], %s::text[])
-    AS v (request_id, epoch, waits, id, request_group, operator, mode, by, method, considered, able, excluded)
+INSERT INTO decisions (request_id, epoch, waits, id, at, request_group, operator, mode, by, method,
+                       workspace, considered, able, excluded, took_us)
+SELECT v.request_id, v.epoch, v.waits, v.id, %s, v.request_group, v.operator, v.mode, v.by,
+       v.method, %s, v.considered::jsonb, v.able, v.excluded::jsonb, %s
+FROM unnest(%s::uuid[], %s::int[], %s::bool[], %s::uuid[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[], %s::int[], %s::text[])
+    AS v (request_id, epoch, waits, id, request_group, operator, mode, by, method, considered, able,
+          excluded)
 ON CONFLICT (request_id, epoch, waits) DO UPDATE SET id = EXCLUDED.id, at = EXCLUDED.at,
     request_group = EXCLUDED.request_group, workspace = EXCLUDED.workspace, able = EXCLUDED.able,
     considered = EXCLUDED.considered, excluded = EXCLUDED.excluded, took_us = EXCLUDED.took_us
@@ -104,9 +111,15 @@ WHERE id = %s
 LAPSED: LiteralString = (
     "SELECT id, status FROM operators WHERE lease_until <= %s AND status <> 'offline' ORDER BY id"
 )
+MOVED: LiteralString = """
+SELECT q.request_id, m.topic, m.new
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS m (topic, old, new)
+JOIN queue q ON q.request_group = m.old AND q.topic = m.topic
+"""
 HELD_BY: LiteralString = "SELECT request_id FROM capacity WHERE operator = %s ORDER BY request_id"
 STRAYED: LiteralString = """
-SELECT o.id, o.load, coalesce(sum(c.units), 0)::int FROM operators o LEFT JOIN capacity c ON c.operator = o.id
+SELECT o.id, o.load, coalesce(sum(c.units), 0)::int
+FROM operators o LEFT JOIN capacity c ON c.operator = o.id
 GROUP BY o.id, o.load HAVING o.load <> coalesce(sum(c.units), 0)
 """
 ANOMALY: LiteralString = (
@@ -193,7 +206,7 @@ async def save(tx: Tx, book: Book, at: datetime, workspace: int, took_us: int) -
         await _save_places(tx, book, at)
         if book.released or book.taken:
             await tx.run(LOADS, *_loads(book, at))
-        decisions = [(d, "wait", None) for d in book.waits]
+        decisions: list[Explained] = [(d, "wait", None) for d in book.waits]
         decisions += [(taken.decision, taken.mode, taken.by) for taken in book.taken]
         if decisions:
             await tx.run(EXPLAIN, at, workspace, took_us, *_explained(decisions))
@@ -248,7 +261,7 @@ def _loads(book: Book, at: datetime) -> list[list[Any]]:
     return [names, *([changes[name][n] for name in names] for n in range(3))]
 
 
-def _explained(decisions: Sequence[tuple[Decision, str, str | None]]) -> list[list[Any]]:
+def _explained(decisions: Sequence[Explained]) -> list[list[Any]]:
     rows = [
         (
             d.request.id, d.epoch, d.operator is None, d.id, d.request.group, d.operator, mode, by,
@@ -275,6 +288,13 @@ async def appear(
 async def lapsed(tx: Tx, at: datetime) -> list[tuple[str, Status]]:
     """Find whose lease on being present has run out."""
     return [(id_, Status(s)) for id_, s in await (await tx.run(LAPSED, at)).fetchall()]
+
+
+async def moved(tx: Tx, topics: Collection[tuple[str, str, str]]) -> list[tuple[UUID, str, str]]:
+    """Find who waits for a topic in the group that answered it until now."""
+    columns = [list(column) for column in zip(*topics, strict=True)]
+    rows = await (await tx.run(MOVED, *columns)).fetchall()
+    return [(id_, topic, group) for id_, topic, group in rows]
 
 
 async def held_by(tx: Tx, operator: str) -> list[UUID]:

@@ -18,22 +18,26 @@ RECENTLY = timedelta(minutes=30)
 
 OPERATORS: LiteralString = """
 SELECT id, status, status_since, lease_until, load, last_assigned_at, last_closed_at,
-       (SELECT coalesce(jsonb_object_agg(channel, n), '{}') FROM
-           (SELECT channel, sum(units) AS n FROM capacity WHERE operator = o.id GROUP BY channel) c) AS channels
+       (SELECT coalesce(jsonb_object_agg(channel, n), '{}') FROM (
+           SELECT channel, sum(units) AS n FROM capacity WHERE operator = o.id GROUP BY channel
+       ) c) AS channels
 FROM operators o WHERE id = ANY(%s)
 """
 QUEUE: LiteralString = """
 SELECT * FROM (
-    SELECT request_id, request_group AS "group", topic, channel, weight, created_at, queued_at, avoid, epoch,
-        row_number() OVER (PARTITION BY request_group ORDER BY weight DESC, created_at, request_id) AS position
+    SELECT request_id, request_group AS "group", topic, channel, weight, created_at, queued_at,
+        avoid, epoch, row_number() OVER (
+            PARTITION BY request_group ORDER BY weight DESC, created_at, request_id
+        ) AS position
     FROM queue WHERE request_group = ANY(%s)
 ) q WHERE (-weight, created_at, request_id) > (%s, %s, %s)
 ORDER BY weight DESC, created_at, request_id LIMIT %s
 """
 WAITING: LiteralString = """
-SELECT request_id, request_group AS "group", topic, channel, weight, created_at, queued_at, avoid, epoch,
-    (SELECT count(*) FROM queue b WHERE b.request_group = q.request_group
-        AND (-b.weight, b.created_at, b.request_id) <= (-q.weight, q.created_at, q.request_id)) AS position
+SELECT request_id, request_group AS "group", topic, channel, weight, created_at, queued_at,
+    avoid, epoch, (SELECT count(*) FROM queue b WHERE b.request_group = q.request_group
+        AND (-b.weight, b.created_at, b.request_id) <= (-q.weight, q.created_at, q.request_id)
+    ) AS position
 FROM queue q WHERE request_id = %s
 """
 PACE: LiteralString = """
@@ -89,7 +93,7 @@ def _operator(person: Person, row: Row, groups: Mapping[str, list[str]]) -> Row:
             channel: {"load": held.get(channel, 0), "limit": person.channels.get(channel)}
             for channel in sorted({*held, *person.channels})
         },
-        "quota": None,
+        "quota": person.quota,
         "groups": groups.get(person.id, []),
         "skills": dict(person.skills),
         "languages": list(person.languages),
