@@ -25,7 +25,10 @@ log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
 MAX_VALUE = 100
+_SLUGS = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}
+"""What the framework itself refuses with; written out, as Python's own names change."""
 _PRIVATE = ("secret", "password", "token", "authorization", "key")
+_STATUSES = frozenset(HTTPStatus)
 _LIMITS = ("expected", "ge", "gt", "le", "lt", "pattern", "min_length", "max_length")
 
 
@@ -45,7 +48,7 @@ class Problem(HTTPException):
         """Name it by a slug that never changes; `extra` are further members of the document."""
         super().__init__(status, detail, headers)
         self.slug = slug
-        self.title = title or HTTPStatus(status).phrase
+        self.title = title or (HTTPStatus(status).phrase if status in _STATUSES else "Problem")
         self.extra = extra
 
     def response(self) -> Response:
@@ -165,9 +168,9 @@ async def _of_problem(_: Request, error: Any) -> Response:
     problem: HTTPException = error
     if isinstance(problem, Problem):
         return problem.response()
-    slug = HTTPStatus(problem.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
-    said = problem.detail or HTTPStatus(problem.status_code).phrase
-    return Problem(problem.status_code, slug, str(said), headers=problem.headers).response()
+    slug = _SLUGS.get(problem.status_code, f"http_{problem.status_code}")
+    said = str(problem.detail)
+    return Problem(problem.status_code, slug, said, headers=problem.headers).response()
 
 
 async def _of_invalid(_: Request, error: Any) -> Response:

@@ -1,41 +1,186 @@
-"""STUB by the lead so that the core can run: builder C, replace me, keeping `metrics`, `configure(name, settings)`, `install(app, name)`."""
+"""What can be seen of a service from outside: logs, metrics, and traces from the first to the last.
 
-from types import SimpleNamespace
-from typing import Any
+A trace is carried from request to fact to the next service as a W3C `traceparent`, whether or not
+spans are exported; they are when `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector and the exporter
+(`opentelemetry-exporter-otlp-proto-http`) is installed.
+"""
 
-from prometheus_client import REGISTRY, Counter, Gauge, generate_latest
-from fastapi import FastAPI, Response
+import importlib
+import os
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-
-def _g(name: str, *labels: str) -> Gauge:
-    return Gauge(f"trunkline_{name}", name, ("service", *labels))
-
-
-def _c(name: str, *labels: str) -> Counter:
-    return Counter(f"trunkline_{name}", name, ("service", *labels))
-
-
-metrics = SimpleNamespace(
-    nats_errors=_c("nats_errors_total"),
-    leader=_g("leader", "office"),
-    foreign=_c("reader_foreign_total", "reader"),
-    reader_lag=_g("reader_lag", "reader"),
-    applied=_c("reader_applied_total", "reader"),
-    parked=_c("reader_parked_total", "reader"),
-    waiting=_g("reader_waiting_late", "reader"),
-    behind=_g("reader_behind", "reader"),
-    relay_alarm=_g("relay_alarm"),
-    relay_position=_g("relay_position"),
+import structlog
+from fastapi import FastAPI, Request, Response
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
 )
+from prometheus_client.exposition import choose_encoder
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import logs, metrics
+from chassis.settings import Settings
+
+__all__ = ["configure", "continued", "install", "metrics", "record", "traceparent"]
+
+log = structlog.get_logger()
+
+EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNTRUSTED = frozenset({b"baggage", b"tracestate"})
+"""Headers that would carry a stranger's words through everything; they end at the door."""
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-def configure(name: str, settings: Any) -> None:
-    import logging
+class _Tracing:
+    tracer: trace.Tracer | None = None  # none: spans are not recorded, only carried on
 
-    logging.basicConfig(level=settings.log_level)
+
+def configure(name: str, settings: Settings) -> None:
+    """Log as this service, and export spans if somebody collects them."""
+    logs.configure(name, settings.log_level)
+    ends = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if not any(os.environ.get(end) for end in ends):
+        return
+    try:
+        exporter = importlib.import_module(EXPORTER).OTLPSpanExporter()
+    except ImportError:
+        log.warning("spans are not exported: no exporter is installed", wanted=EXPORTER)
+        return
+    provider = TracerProvider(resource=Resource.create({"service.name": f"trunkline-{name}"}))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    record(provider)
+
+
+def record(provider: TracerProvider | None) -> None:
+    """Record spans with this provider from now on; with none, only carry traces on."""
+    _Tracing.tracer = provider.get_tracer("trunkline") if provider else None
+
+
+def traceparent() -> str | None:
+    """Write down where in its trace the present work stands, for whoever continues it."""
+    here = trace.get_current_span().get_span_context()
+    if not here.is_valid:
+        return None
+    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}"
+
+
+@contextmanager
+def continued(
+    parent: str | None,
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int] | None = None,
+) -> Iterator[Span]:
+    """Work as a part of the trace the `traceparent` tells of.
+
+    Without one it is a part of the present trace, or begins a new one; one that makes no sense
+    begins a new one. Nobody's baggage comes along.
+    """
+    above = _above(parent)
+    if _Tracing.tracer is not None:
+        span = _Tracing.tracer.start_span(name, above, kind, dict(attributes or {}))
+    elif (context := trace.get_current_span(above).get_span_context()).is_valid:
+        span = NonRecordingSpan(context)
+    else:
+        span = NonRecordingSpan(_fresh())
+    token = attach(set_span_in_context(span, above))
+    try:
+        yield span
+    except Exception as error:
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        detach(token)
+        span.end()
+
+
+def _above(parent: str | None) -> Context:
+    if parent is None:
+        return set_span_in_context(trace.get_current_span(), Context())
+    told = _TRACEPARENT.fullmatch(parent)
+    if told is None:
+        return Context()
+    context = SpanContext(
+        int(told[1], 16), int(told[2], 16), is_remote=True, trace_flags=TraceFlags(int(told[3], 16))
+    )
+    return set_span_in_context(NonRecordingSpan(context), Context())
+
+
+def _fresh() -> SpanContext:
+    trace_id, span_id = random.getrandbits(128) or 1, random.getrandbits(64) or 1
+    return SpanContext(trace_id, span_id, is_remote=False)
+
+
+class Observed:
+    """Puts each request into a trace, and counts and times it by its route."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        """Observe `app` as this service."""
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status, answered = time.perf_counter(), 499, 0.0  # 499: gone before any answer
+
+        async def noticed(message: Message) -> None:
+            nonlocal status, answered
+            if message["type"] == "http.response.start":
+                status, answered = message["status"], time.perf_counter()
+            await send(message)
+
+        parent = _admit(scope)
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        with continued(parent or "", method, kind=SpanKind.SERVER) as span:
+            try:
+                await self.app(scope, receive, noticed)
+            finally:
+                route = getattr(scope.get("route"), "path", "unmatched")
+                seconds = (answered or time.perf_counter()) - began
+                metrics.http_requests.labels(self.service, route, method, status).inc()
+                metrics.http_seconds.labels(self.service, route, method).observe(seconds)
+                if span.is_recording():
+                    span.update_name(f"{method} {route}")
+                    span.set_attributes({"http.route": route, "http.response.status_code": status})
+
+
+def _admit(scope: Scope) -> str | None:
+    """Take the `traceparent`, and leave outside what a stranger would send along."""
+    parent: str | None = None
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            parent = value.decode("latin-1")
+        elif name in UNTRUSTED:
+            scope["headers"] = [each for each in scope["headers"] if each[0] not in UNTRUSTED]
+    return parent
+
+
+async def measured(request: Request) -> Response:
+    """Give what this process measures, for Prometheus."""
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(metrics.REGISTRY), headers={"content-type": media_type})
 
 
 def install(app: FastAPI, name: str) -> None:
-    @app.get("/metrics")
-    async def metrics_() -> Response:
-        return Response(generate_latest(REGISTRY), media_type="text/plain")
+    """Observe every request of this app, and serve `/metrics`."""
+    app.add_middleware(Observed, service=name)
+    app.add_api_route("/metrics", measured, tags=["operations"], response_class=Response)
