@@ -1,38 +1,14 @@
 """One PostgreSQL and one NATS, provisioned as declared, for the tests of provisioning and the workspace."""
 
-import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from chassis.provision import Plan, Subscriber, provision, read_plan, service_dsn, write_files
+from chassis.provision import Plan, Subscriber, read_plan, write_files
+from provisioned import Provisioned
 from trunkline import places
 from trunkline.servers import Nats, Postgres
-
-
-@dataclass(frozen=True)
-class Provisioned:
-    """Where everything is."""
-
-    data: Path
-    plan: Plan
-    postgres: Postgres
-    nats: Nats
-
-    @property
-    def creds(self) -> Path:
-        return self.data / "creds"
-
-    def dsn(self, service: str) -> str:
-        return service_dsn(self.postgres.url, self.creds, service)
-
-    def provision(self) -> list[str]:
-        return asyncio.run(self.provisioned())
-
-    async def provisioned(self) -> list[str]:
-        return await provision(self.postgres.url, self.nats.url, self.creds, self.plan)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from chassis.locks import KINDS, lock_key
 from chassis.provision import migrate
 
-from conftest import Provisioned
+from provisioned import Provisioned
 
 LOCK = lock_key("say", "sla")
 APPEND = "SELECT positions, sequences FROM outbox_append(%s, %s, %s, %s, %s)"
@@ -26,7 +26,9 @@ def test_facts_are_numbered_without_gaps_within_their_key_and_in_the_given_order
     with psycopg.connect(provisioned.dsn("sla"), autocommit=True) as conn:
         positions, first = append(conn, "a", "b", "a", "a")
         _, second = append(conn, "b", "c", "a")
-        told = conn.execute("SELECT key FROM outbox WHERE position = ANY(%s) ORDER BY position", (positions,))
+        told = conn.execute(
+            "SELECT key FROM outbox WHERE position = ANY(%s) ORDER BY position", (positions,)
+        )
 
         assert first == [1, 1, 2, 3]
         assert second == [2, 1, 4]
@@ -34,14 +36,19 @@ def test_facts_are_numbered_without_gaps_within_their_key_and_in_the_given_order
         assert positions == sorted(positions)
 
 
-def test_many_writers_at_once_leave_no_gap_and_no_position_appears_late(provisioned: Provisioned) -> None:
+def test_many_writers_at_once_leave_no_gap_and_no_position_appears_late(
+    provisioned: Provisioned,
+) -> None:
     def write(_: int) -> None:
         with psycopg.connect(provisioned.dsn("routing"), autocommit=True) as conn:
             for _ in range(50):
                 append(conn, "shared", "other")
 
     late, last = 0, 0
-    with ThreadPoolExecutor(4) as pool, psycopg.connect(provisioned.dsn("routing"), autocommit=True) as conn:
+    with (
+        ThreadPoolExecutor(4) as pool,
+        psycopg.connect(provisioned.dsn("routing"), autocommit=True) as conn,
+    ):
         writers = [pool.submit(write, n) for n in range(4)]
         seen: set[int] = set()
         while not all(w.done() for w in writers):
@@ -50,14 +57,21 @@ def test_many_writers_at_once_leave_no_gap_and_no_position_appears_late(provisio
             seen, last = found, max(found, default=0)
         for writer in writers:
             writer.result()
-        sequences = [s for (s,) in conn.execute("SELECT sequence FROM outbox WHERE key = 'shared' ORDER BY 1")]
+        sequences = [
+            s
+            for (s,) in conn.execute("SELECT sequence FROM outbox WHERE key = 'shared' ORDER BY 1")
+        ]
 
     assert sequences == list(range(1, 201))
     assert late == 0
 
 
-@pytest.mark.parametrize("statement", ["UPDATE outbox SET type = 'x'", "DELETE FROM outbox", "TRUNCATE outbox"])
-def test_the_service_cannot_change_what_it_has_said(provisioned: Provisioned, statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement", ["UPDATE outbox SET type = 'x'", "DELETE FROM outbox", "TRUNCATE outbox"]
+)
+def test_the_service_cannot_change_what_it_has_said(
+    provisioned: Provisioned, statement: str
+) -> None:
     with psycopg.connect(provisioned.dsn("sla"), autocommit=True) as conn:
         append(conn, "kept")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -88,14 +102,18 @@ def test_a_service_with_a_log_of_its_own_gets_no_outbox_table(provisioned: Provi
 
 def test_migrating_at_the_same_time_applies_each_migration_once(provisioned: Provisioned) -> None:
     with psycopg.connect(provisioned.postgres.url, autocommit=True) as admin:
-        admin.execute("CREATE ROLE young_owner NOLOGIN; CREATE ROLE young NOLOGIN;"
-                      " CREATE SCHEMA young AUTHORIZATION young_owner")
+        admin.execute(
+            "CREATE ROLE young_owner NOLOGIN; CREATE ROLE young NOLOGIN;"
+            " CREATE SCHEMA young AUTHORIZATION young_owner"
+        )
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: migrate(provisioned.postgres.url, "young"), range(3)))
 
     assert sorted(done) == [[], [], ["0001.chassis", "0002.outbox"]]
     with psycopg.connect(provisioned.postgres.url) as admin:
-        owners = admin.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'young'").fetchall()
+        owners = admin.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'young'"
+        ).fetchall()
         assert owners == [("young_owner",)]
 
 

@@ -16,9 +16,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import APIError
 from pydantic import ValidationError
 
-from conftest import Provisioned
+from provisioned import Provisioned
 
-pytestmark = pytest.mark.asyncio
 
 SERVICES = ["ingest", "tickets", "routing", "sla", "notify"]
 
@@ -39,7 +38,9 @@ async def user(here: Provisioned, name: str) -> AsyncGenerator[tuple[Client, lis
         await nc.close()
 
 
-async def getting_through(here: Provisioned, nc: Client, subjects: list[str], marker: str) -> list[str]:
+async def getting_through(
+    here: Provisioned, nc: Client, subjects: list[str], marker: str
+) -> list[str]:
     """Publish to all, and to one that is allowed; give what the account's administrator hears until that."""
     async with user(here, "admin") as (admin, _):
         heard = await admin.subscribe(">")
@@ -85,7 +86,9 @@ async def test_a_stream_somebody_changed_is_corrected(provisioned: Provisioned) 
     async with user(provisioned, "admin") as (nc, _):
         js = nc.jetstream()
         config = (await js.stream_info("SLA")).config
-        await js.update_stream(config.evolve(max_bytes=1024 * 1024, discard="old", allow_direct=False))
+        await js.update_stream(
+            config.evolve(max_bytes=1024 * 1024, discard="old", allow_direct=False)
+        )
         changed = await provisioned.provisioned()
         after = (await js.stream_info("SLA")).config
 
@@ -93,11 +96,13 @@ async def test_a_stream_somebody_changed_is_corrected(provisioned: Provisioned) 
     assert (after.max_bytes, after.discard, after.allow_direct) == (config.max_bytes, "new", True)
 
 
-async def test_the_server_syncs_always_and_the_secrets_are_ours_alone(provisioned: Provisioned) -> None:
+async def test_the_server_syncs_always_and_the_secrets_are_ours_alone(
+    provisioned: Provisioned,
+) -> None:
     again = write_files(provisioned.data, provisioned.plan, port=-1, monitor_port=-1)
     seeds = sorted(provisioned.creds.glob("*.nk"))
 
-    assert "sync_interval: \"always\"" in again.read_text()
+    assert 'sync_interval: "always"' in again.read_text()
     assert len(seeds) == 2 + 2 * len(SERVICES) + 1
     for file in [*seeds, *provisioned.creds.glob("*.pg"), again]:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -111,10 +116,14 @@ async def test_a_stranger_cannot_enter(provisioned: Provisioned) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_may_say_nothing_in_anybodys_stream(provisioned: Provisioned, name: str) -> None:
+async def test_a_service_may_say_nothing_in_anybodys_stream(
+    provisioned: Provisioned, name: str
+) -> None:
     foreign = [f"trunkline.{each}.v1.opened.00.x" for each in SERVICES]
     foreign += ["redrive.sla.x", "workspace.v", "parked.other.x", "replay.nobody", "wake.other"]
-    foreign += [f"$JS.API.STREAM.{deed}.TICKETS" for deed in ("DELETE", "PURGE", "UPDATE", "CREATE")]
+    foreign += [
+        f"$JS.API.STREAM.{deed}.TICKETS" for deed in ("DELETE", "PURGE", "UPDATE", "CREATE")
+    ]
     foreign += ["$JS.API.CONSUMER.DURABLE.CREATE.TICKETS.x", "$JS.API.STREAM.MSG.DELETE.TICKETS"]
     foreign += [] if name == "ingest" else ["inbound.telegram.main.00.x"]
     unread = set(provisioned.plan.streams) - set(provisioned.plan.services[name].reads)
@@ -148,7 +157,10 @@ async def test_a_relay_speaks_for_its_own_service_only(provisioned: Provisioned,
 
 
 async def test_a_service_reads_what_it_should(provisioned: Provisioned) -> None:
-    async with user(provisioned, "tickets-relay") as (relay, _), user(provisioned, "sla") as (nc, refusals):
+    async with (
+        user(provisioned, "tickets-relay") as (relay, _),
+        user(provisioned, "sla") as (nc, refusals),
+    ):
         ack = await relay.jetstream().publish("trunkline.tickets.v1.opened.07.k", b"{}", timeout=5)
         js = nc.jetstream(timeout=5)
         config = ConsumerConfig(
@@ -175,10 +187,17 @@ async def test_a_service_reads_what_it_should(provisioned: Provisioned) -> None:
         assert any("INGEST" in refusal for refusal in refusals)
 
 
-async def test_a_subscriber_pulls_its_own_durable_and_nothing_else(provisioned: Provisioned) -> None:
-    async with user(provisioned, "tickets-relay") as (relay, _), user(provisioned, "crm") as (nc, _):
+async def test_a_subscriber_pulls_its_own_durable_and_nothing_else(
+    provisioned: Provisioned,
+) -> None:
+    async with (
+        user(provisioned, "tickets-relay") as (relay, _),
+        user(provisioned, "crm") as (nc, _),
+    ):
         await relay.jetstream().publish("trunkline.tickets.v1.opened.07.mine", b"{}", timeout=5)
-        sub = await nc.jetstream(timeout=5).pull_subscribe_bind("crm", "TICKETS", inbox_prefix=b"_INBOX_crm.")
+        sub = await nc.jetstream(timeout=5).pull_subscribe_bind(
+            "crm", "TICKETS", inbox_prefix=b"_INBOX_crm."
+        )
         heard = [m.subject for m in await sub.fetch(10, timeout=2)]
         foreign = ["trunkline.tickets.v1.opened.00.x", "$JS.API.CONSUMER.MSG.NEXT.TICKETS.other"]
         foreign += ["$JS.API.CONSUMER.CREATE.TICKETS", "$JS.API.STREAM.INFO.TICKETS"]
@@ -195,7 +214,9 @@ async def test_a_role_sees_its_own_schema_only(provisioned: Provisioned, name: s
     async with await psycopg.AsyncConnection.connect(provisioned.postgres.url) as admin:
         others = [s for s in SERVICES if s != name]
         foreign = [t for (t,) in await (await admin.execute(tables, (others,))).fetchall()]
-    async with await psycopg.AsyncConnection.connect(provisioned.dsn(name), autocommit=True) as conn:
+    async with await psycopg.AsyncConnection.connect(
+        provisioned.dsn(name), autocommit=True
+    ) as conn:
         await conn.execute("SELECT * FROM reader_position")
         for table in foreign:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -212,8 +233,13 @@ async def test_a_role_sees_its_own_schema_only(provisioned: Provisioned, name: s
 async def test_a_role_is_limited(provisioned: Provisioned) -> None:
     async with await psycopg.AsyncConnection.connect(provisioned.dsn("sla")) as conn:
         settings = "statement_timeout lock_timeout idle_in_transaction_session_timeout search_path TimeZone"
-        shown = [(await (await conn.execute(f"SHOW {s}".encode())).fetchone() or [""])[0] for s in settings.split()]
-        stored = await conn.execute("SELECT rolconnlimit, rolsuper FROM pg_roles WHERE rolname = 'sla'")
+        shown = [
+            (await (await conn.execute(f"SHOW {s}".encode())).fetchone() or [""])[0]
+            for s in settings.split()
+        ]
+        stored = await conn.execute(
+            "SELECT rolconnlimit, rolsuper FROM pg_roles WHERE rolname = 'sla'"
+        )
         secret = (provisioned.creds / "sla.pg").read_text()
 
         assert shown == ["10s", "5s", "10s", "sla", "UTC"]
@@ -237,7 +263,9 @@ async def test_the_file_is_checked(plan: Plan) -> None:
 
 async def test_the_administrator_alone_may_do_everything(plan: Plan) -> None:
     free = [name for name, grant in grants(plan).items() if grant.publish is None]
-    everything = [n for n, g in grants(plan).items() if ">" in (g.publish or []) + (g.subscribe or [])]
+    everything = [
+        n for n, g in grants(plan).items() if ">" in (g.publish or []) + (g.subscribe or [])
+    ]
 
     assert free == ["admin"]
     assert everything == []

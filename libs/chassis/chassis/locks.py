@@ -1,4 +1,4 @@
-"""Every PostgreSQL advisory lock the system takes, in one place, because they share one number space per database."""
+"""Every PostgreSQL advisory lock the system takes: they share one number space per database."""
 
 from hashlib import sha256
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 Kind = Literal["say", "relay", "reader", "matcher", "key", "migrate", "provision"]
 """What a lock is for.
 
-- `say` <service>: held to the end of a transaction that records facts, so that positions become visible in order
+- `say` <service>: held by a transaction that records facts, so that positions appear in order
 - `relay` <service>: the leader that publishes the service's facts
 - `reader` <service>/<reader>/<group>: the leader that reads a stream for a group of slots
 - `matcher` <service>/<name>: decisions about one thing at a time

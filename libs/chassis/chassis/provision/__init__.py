@@ -1,4 +1,4 @@
-"""Provisioning from one declarative file: servers' files and secrets, then roles, schemas, tables and streams.
+"""Provisioning from one declarative file: files and secrets, then roles, schemas, tables, streams.
 
 Services declare nothing; everything here may be run again at any time, and by several at once.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 async def connect_as(user: str, nats_url: str, creds: Path) -> Client:
-    """Connect to NATS once, as one of the declared users; fails at once when that is not possible."""
+    """Connect to NATS once, as one of the declared users; fails at once when it cannot."""
     return await nats.connect(
         nats_url,
         name=user,

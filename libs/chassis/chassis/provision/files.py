@@ -1,4 +1,4 @@
-"""What `provision --files` writes: the NATS server's configuration, one seed per user, one password per role."""
+"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from chassis.provision.plan import Plan
 
 MEMORY = 64 * 1024 * 1024
 SPARE = 256 * 1024 * 1024
-"""Room beside the streams: the server reserves each stream's `max_bytes` and needs a little more."""
+"""Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
 
 
 def write_files(
@@ -24,7 +24,7 @@ def write_files(
     host: str = "127.0.0.1",
     store_dir: Path | None = None,
 ) -> Path:
-    """Write `nats.conf` and `creds/` under `data`; secrets that exist already are kept. Gives the configuration."""
+    """Write `nats.conf`, whose path it gives, and `creds/`; secrets that exist already are kept."""
     creds = data / "creds"
     creds.mkdir(mode=0o700, parents=True, exist_ok=True)
     for service in plan.services:

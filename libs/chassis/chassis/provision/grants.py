@@ -1,4 +1,4 @@
-"""Who may say and hear what on NATS, derived from the plan. Nothing is granted that is not listed here."""
+"""Who may say and hear what on NATS, derived from the plan. Nothing else is granted."""
 
 from chassis.provision.plan import CONFIGURATION, REPLAYS, Part, Plan, Service, Subscriber
 

@@ -1,4 +1,4 @@
-"""Migrations: plain SQL files, applied by yoyo as the schema's owner, each in one transaction and once."""
+"""Migrations: plain SQL, applied by yoyo as the schema's owner, each once in one transaction."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def sources(service: str, outbox: str = "table") -> list[str]:
 
 
 def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]:
-    """Bring a service's schema up to date; gives the migrations applied now. Safe to run at the same time."""
+    """Bring a service's schema up to date; gives what was applied now. Several may run at once."""
     stages = [read_migrations(source) for source in sources(service, outbox)]
     with psycopg.connect(admin_dsn, autocommit=True) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (lock_key("migrate", service),))
@@ -71,7 +71,7 @@ def _address(admin_dsn: str, service: str) -> Any:
     """Connect as the administrator, act as the owner, see only the service's schema."""
     parts: Mapping[str, Any] = conninfo_to_dict(admin_dsn)
     rest = {k: str(v) for k, v in parts.items() if k not in _PLACES}
-    options = f'{rest.pop("options", "")} -c role={service}_owner -c statement_timeout=0'.strip()
+    options = f"{rest.pop('options', '')} -c role={service}_owner -c statement_timeout=0".strip()
     return DatabaseURI(
         scheme="postgresql+psycopg",
         username=parts.get("user"),

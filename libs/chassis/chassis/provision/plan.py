@@ -1,4 +1,4 @@
-"""The declarative file: streams, who reads and says what, users, roles. Everything else is derived from it."""
+"""The declarative file: streams, who reads and says what, roles. The rest is derived from it."""
 
 from collections.abc import Mapping
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Roles and schemas: an owner that cannot log in, a role that can do little else, a schema nobody else sees."""
+"""Roles and schemas: an owner that cannot log in, a role that can do little, a closed schema."""
 
 import asyncio
 from pathlib import Path
@@ -28,8 +28,10 @@ OPEN_SCHEMA = (
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {role}"
     " GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}",
-    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {role} GRANT USAGE, SELECT ON SEQUENCES TO {role}",
-    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {role} GRANT EXECUTE ON FUNCTIONS TO {role}",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {role}"
+    " GRANT USAGE, SELECT ON SEQUENCES TO {role}",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {role}"
+    " GRANT EXECUTE ON FUNCTIONS TO {role}",
 )
 
 LOGIN = (
@@ -45,7 +47,7 @@ def service_dsn(admin_dsn: str, creds: Path, service: str) -> str:
 
 
 async def provision_postgres(admin_dsn: str, creds: Path, plan: Plan) -> list[str]:
-    """Create or correct roles, schemas and tables. Gives the migrations applied now, as `service/migration`."""
+    """Create or correct roles, schemas and tables. Gives what was applied: `service/migration`."""
     return await asyncio.to_thread(_provision, admin_dsn, creds, plan)
 
 
@@ -57,7 +59,8 @@ def _provision(admin_dsn: str, creds: Path, plan: Plan) -> list[str]:
         for statement in CLOSE_DATABASE:
             conn.execute(sql.SQL(statement).format(database=database))
         for name, service in plan.services.items():
-            _role(conn, name, (creds / f"{name}.pg").read_text(encoding="ascii").strip(), plan.database)
+            password = (creds / f"{name}.pg").read_text(encoding="ascii").strip()
+            _role(conn, name, password, plan.database)
             done = migrate(admin_dsn, name, outbox=service.outbox)
             applied += [f"{name}/{migration}" for migration in done]
     return applied

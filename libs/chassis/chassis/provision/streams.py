@@ -107,7 +107,7 @@ def _within(filter_: str, subjects: list[str]) -> bool:
 async def provision_streams(
     js: JetStreamContext, plan: Plan, *, ages: dict[str, timedelta] | None = None
 ) -> list[str]:
-    """Make all streams and durables as declared; `ages` replaces some streams' `max_age`. Gives what changed."""
+    """Make streams and durables as declared, some with another `max_age`. Gives what changed."""
     changed = [
         name
         for name, stream in plan.streams.items()

@@ -1,4 +1,4 @@
-"""The workspace: configuration as one document, applied as a whole, versioned, and followed by every replica."""
+"""The workspace: configuration as one document, applied whole, versioned, followed by everybody."""
 
 from chassis.workspace.checks import check, vanished
 from chassis.workspace.document import Workspace

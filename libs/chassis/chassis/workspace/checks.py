@@ -1,7 +1,11 @@
-"""What must fit together in a workspace, over and above its shape. Every complaint names path, value and what is allowed."""
+"""What must fit together in a workspace, over and above its shape.
+
+Every complaint names path, value and what is allowed. One generator per part of the document.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from chassis.workspace.channels import complaints as account_complaints
@@ -41,26 +45,33 @@ def _types(w: Workspace) -> Complaints:
 
 
 def _graph(path: str, name: str, declared: Type) -> Complaints:
-    steps, ends = declared.statuses, set(declared.closing)
+    ends = set(declared.closing)
     for status in declared.closing:
         yield from _known(f"{path}.closing", status, "status", sorted(declared.all))
-    for status, after in steps.items():
+    for status, after in declared.statuses.items():
         where = f"{path}.statuses.{status}"
         if status in ends and after:
             yield complaint(where, "a closing status is the end: nothing may follow", after)
         for follower in after:
-            if follower not in steps and follower not in ends:
-                yield complaint(where, "leads to no status", follower, [*steps, *sorted(ends)])
-    reached = _reach(steps, declared.initial)
-    for status in sorted(declared.all - reached):
-        yield complaint(f"{path}.statuses.{status}", "cannot be reached from the first status")
-    for status in sorted(reached - ends):
-        if not _reach(steps, status) & ends:
-            yield complaint(f"{path}.statuses.{status}", "never comes to a closing status")
+            yield from _known(where, follower, "status", [*declared.statuses, *sorted(ends)])
+    yield from _ways(f"{path}.statuses", declared, ends)
     if name != "chat":
-        for status in steps:
-            if any(status in _reach(steps, after) for after in steps[status]):
-                yield complaint(f"{path}.statuses.{status}", "goes round: statuses only move forward")
+        yield from _rounds(f"{path}.statuses", declared.statuses)
+
+
+def _ways(path: str, declared: Type, ends: set[str]) -> Complaints:
+    reached = _reach(declared.statuses, declared.initial)
+    for status in sorted(declared.all - reached):
+        yield complaint(f"{path}.{status}", "cannot be reached from the first status")
+    for status in sorted(reached - ends):
+        if not _reach(declared.statuses, status) & ends:
+            yield complaint(f"{path}.{status}", "never comes to a closing status")
+
+
+def _rounds(path: str, steps: dict[str, list[str]]) -> Complaints:
+    for status, followers in steps.items():
+        if any(status in _reach(steps, after) for after in followers):
+            yield complaint(f"{path}.{status}", "goes round: statuses only move forward")
 
 
 def _reach(steps: dict[str, list[str]], start: str) -> set[str]:
@@ -78,13 +89,19 @@ def _fields(w: Workspace) -> Complaints:
         yield from _field(f"fields.{name}", declared)
 
 
-KEYS_OF_KIND = {"text": {"pattern"}, "number": {"min", "max"}, "date": set[str](), "list": {"options"}}
+KEYS_OF_KIND = {
+    "text": {"pattern"},
+    "number": {"min", "max"},
+    "date": set[str](),
+    "list": {"options"},
+}
 
 
 def _field(path: str, declared: FieldType) -> Complaints:
     allowed = KEYS_OF_KIND[declared.kind]
     for key in sorted(declared.model_fields_set - {"kind", "retired"} - allowed):
-        yield complaint(f"{path}.{key}", f"is not for fields of kind {declared.kind}", allowed=sorted(allowed))
+        what = f"is not for fields of kind {declared.kind}"
+        yield complaint(f"{path}.{key}", what, allowed=sorted(allowed))
     if declared.kind == "list" and not declared.options:
         yield complaint(f"{path}.options", "a list needs options")
     yield from _once(f"{path}.options", declared.options)
@@ -121,7 +138,7 @@ def _week(path: str, calendar: Calendar) -> Complaints:
         except ValueError as why:
             yield complaint(f"{path}.{key}", str(why), texts)
             continue
-        if any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False)):
+        if any(before[1] > after[0] for before, after in pairwise(spans)):
             yield complaint(f"{path}.{key}", "hours overlap", texts)
     if not any(calendar.week.values()):
         yield complaint(path, "never opens")
@@ -184,7 +201,16 @@ def _once(path: str, values: Iterable[str]) -> Complaints:
 
 
 CHECKS: tuple[Callable[[Workspace], Complaints], ...] = (
-    _defaults, _types, _fields, _topics, _calendars, _groups, _operators, _sla, _channels, _notifications
+    _defaults,
+    _types,
+    _fields,
+    _topics,
+    _calendars,
+    _groups,
+    _operators,
+    _sla,
+    _channels,
+    _notifications,
 )
 
 

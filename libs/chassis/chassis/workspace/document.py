@@ -1,4 +1,7 @@
-"""The workspace: the whole configuration as one document. Shapes only; `checks` knows what must fit together."""
+"""The workspace: the whole configuration as one document.
+
+Shapes only; `checks` knows what must fit together. Long, because it is one vocabulary.
+"""
 
 from datetime import date, timedelta
 from typing import Annotated, Literal
@@ -27,6 +30,8 @@ Clock = Literal["FRT", "NRT", "TTR", "TIS", "ACCEPT"]
 Attribute = Literal["type", "topic", "priority", "channel", "account", "group"]
 Method = Literal["default", "by_number_of_dialogs", "by_date_of_last_dialog", "longest_idle"]
 StreamName = Literal["INGEST", "ROUTING", "TICKETS", "SLA", "NOTIFY"]
+Accounts = dict[Channel, dict[Id, Account]]
+UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 Asked = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\??$")]
 """A field's name; with a question mark it may be left out."""
 
@@ -120,13 +125,13 @@ class Group(Kept):
 
 
 class Operator(Kept):
-    """Who answers: skills by topic (1 to 5; none at all means every topic), and how much at a time."""
+    """Who answers: skills by topic (1 to 5; none means all), and how much at a time."""
 
     name: str | None = Field(default=None, max_length=200)
     email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
     skills: dict[Id, Annotated[int, Field(ge=1, le=5)]] = {}
     limit: int = Field(ge=0, le=1000)
-    channels: dict[Channel | Literal["api"], Annotated[int, Field(ge=0, le=1000)]] = {}
+    channels: dict[Literal[Channel, "api"], Annotated[int, Field(ge=0, le=1000)]] = {}
     """How many of `limit` may be from one channel."""
     languages: list[Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]] = []
     quota: int | None = Field(default=None, ge=1)
@@ -227,16 +232,16 @@ class Workspace(Part):
     groups: Annotated[dict[Id, Group], Field(min_length=1)]
     operators: dict[Id, Operator]
     sla: list[Policy] = []
-    channels: dict[Channel, dict[Id, Account]] = {}
+    channels: Accounts = {}
     webhooks: dict[Id, Webhook] = {}
-    subscribers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")], Subscriber] = {}
+    subscribers: dict[UserName, Subscriber] = {}
     notifications: Notifications = Notifications()
     limits: Limits = Limits()
     retention: Retention = Retention()
 
     @field_validator("channels")
     @classmethod
-    def _complete(cls, channels: dict[Channel, dict[str, Account]]) -> dict[Channel, dict[str, Account]]:
+    def _complete(cls, channels: Accounts) -> Accounts:
         return {
             channel: {name: completed(channel, account) for name, account in accounts.items()}
             for channel, accounts in channels.items()
@@ -266,7 +271,7 @@ class Workspace(Part):
         return None
 
     def policy_for(self, **about: str) -> Policy | None:
-        """Give the first policy that covers a request with these attributes (type, topic, priority …)."""
+        """Give the first policy that covers a request of this type, topic, priority, channel …"""
         return next((policy for policy in self.sla if policy.fits(about)), None)
 
     def document(self) -> dict[str, object]:

@@ -70,7 +70,7 @@ class Workspaces:
             self._changed = asyncio.Event()
 
     async def follow(self, line: Line) -> None:
-        """Keep every version the stream has, and take it in. Ends, with an error, when the line breaks."""
+        """Keep every version the stream has, and take it in; raises when the line breaks."""
         async with Pull(line, STREAM, [SUBJECT], 1, own_positions=True) as pull:
             while True:
                 for item in await pull.take(limit=16, wait=1.0):

@@ -52,11 +52,11 @@ async def newest(js: JetStreamContext) -> tuple[int, Workspace | None]:
 async def apply(js: JetStreamContext, workspace: Workspace, *, recorded: int = 0) -> int:
     """Publish a workspace as the next version, and give its number.
 
-    `recorded` is the newest version the record knows: a stream that has lost it is filled again first.
+    `recorded` is the newest version the record knows: a stream that lost it is filled again first.
     """
     version, document, last = await standing(js)
     if version < recorded:
-        raise Conflict(f"the stream ends at version {version}, the record at {recorded}: it is being filled, try again")
+        raise Conflict(f"the stream has version {version}, the record {recorded}: try again soon")
     if document is not None and (gone := vanished(parse(document), workspace)):
         raise Invalid(gone)
     await publish(js, version + 1, workspace.document(), last)

@@ -1,10 +1,11 @@
-"""From text to a workspace that holds together, or to a list of everything that is wrong with it; and differences."""
+"""From text to a workspace that holds together, or to everything that is wrong; and differences."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from chassis.workspace.checks import check, complaint
 from chassis.workspace.document import Workspace
@@ -18,29 +19,14 @@ class Invalid(ValueError):
         self.problems = problems
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, instead of forgetting the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  yaml's own signature
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise Invalid([complaint(f"line {line}", "the key is there twice", key.value)])
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load(text: str) -> Workspace:
     """Read a workspace from YAML (or JSON); raises `Invalid` with every complaint there is."""
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
-    except yaml.YAMLError as why:
+        document = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as why:
         mark = getattr(why, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "the document"
-        what = getattr(why, "problem", None) or str(why)
-        raise Invalid([complaint(where, f"not YAML: {what}")]) from None
+        raise Invalid([complaint(where, f"not YAML: {getattr(why, 'problem', why)}")]) from None
     if not isinstance(document, dict):
         raise Invalid(["the document: must be a mapping of keys"])
     workspace = parse(document)
@@ -57,28 +43,38 @@ def parse(document: dict[str, Any]) -> Workspace:
         raise Invalid(list(dict.fromkeys(_complaints(why)))) from None
 
 
-SKIPPED = ("function-", "list[", "constrained-str", "literal[", "str", "[key]")
+NOISE = ("function-", "list[", "constrained-str", "literal[", "str", "[key]")
+"""Parts of pydantic's paths that are not keys of the document."""
+
+SECRETS = ("secret", "token", "verify_token", "password")
 
 
 def _complaints(why: ValidationError) -> Iterator[str]:
     for error in why.errors(include_url=False):
-        path = [str(part) for part in error["loc"] if not str(part).startswith(SKIPPED)]
-        where = ".".join(path) or "the document"
-        match error["type"]:
-            case "extra_forbidden":
-                yield complaint(where, "is not a key here")
-            case "missing":
-                yield complaint(where, "is missing")
-            case "literal_error":
-                allowed = [str(error["ctx"]["expected"]).replace(" or ", ", ")]
-                yield complaint(where, "not allowed", error["input"], allowed)
-            case "string_pattern_mismatch":
-                pattern = error["ctx"]["pattern"]
-                yield complaint(where, "not of the right form", error["input"], [pattern])
-            case "value_error":
-                yield complaint(where, str(error["ctx"]["error"]), error["input"])
-            case _:
-                yield complaint(where, error["msg"].removeprefix("Input "), error["input"])
+        path = [str(part) for part in error["loc"] if not str(part).startswith(NOISE)]
+        value = ... if {*path} & {*SECRETS} else error["input"]
+        if error["type"] == "list_type" and isinstance(error["input"], str):
+            continue  # the other half of "one or several", already told
+        what, allowed = _told(error["type"], error["msg"], error.get("ctx", {}))
+        if error["type"] in {"missing", "extra_forbidden"}:
+            value = ...
+        yield complaint(".".join(path) or "the document", what, value, allowed)
+
+
+def _told(kind: str, message: str, context: dict[str, Any]) -> tuple[str, list[str] | None]:
+    match kind:
+        case "extra_forbidden":
+            return "is not a key here", None
+        case "missing":
+            return "is missing", None
+        case "literal_error":
+            return "not allowed", [str(context["expected"]).replace(" or ", ", ")]
+        case "string_pattern_mismatch":
+            return "not of the right form", [context["pattern"]]
+        case "value_error":
+            return str(context["error"]), None
+        case _:
+            return message.removeprefix("Input "), None
 
 
 def diff(old: Workspace | None, new: Workspace) -> list[str]:

@@ -1,4 +1,4 @@
-"""The small values a workspace is written in: names, secrets' references, rates, zones, hours of a week."""
+"""The small values a workspace is written in: names, references, rates, zones, hours of a week."""
 
 import re
 from typing import Annotated
