@@ -154,7 +154,7 @@ class Service:
         await check_postgres(self.db.dsn)
         await check_nats(self.settings.nats_monitor_url)
         await self.workspaces.load()
-        self.background(lambda: self.workspaces.follow(self.bus.js), "following the workspace")
+        self.background(lambda: self.workspaces.follow(self.bus.own), "following the workspace")
         await self.bus.on_wake(self._woken)
         self.background(self.leaders.heartbeat, "the heartbeat")
         self.background(lambda: self.leaders.lead("relay", self._lead_relay), "the relay")
