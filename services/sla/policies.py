@@ -1,13 +1,11 @@
 """The workspace's policies and calendars, as the domain knows them. A version never changes."""
 
 from collections.abc import Sequence
-from datetime import date
 from functools import lru_cache
 
-from chassis.workspace import Calendar as Declared
-from chassis.workspace import Policy as DeclaredPolicy
 from chassis.workspace import Workspace, Workspaces
-from chassis.workspace.week import windows_of
+from chassis.workspace.document import Calendar as Declared
+from chassis.workspace.document import Policy as DeclaredPolicy
 from sla.domain.calendars import Calendar
 from sla.domain.clocks import NOTHING, Measure, Policy
 
@@ -50,6 +48,6 @@ def _match(declared: DeclaredPolicy, document: Workspace) -> dict[str, frozenset
 
 
 def _calendar(name: str, declared: Declared) -> Calendar:
-    week = {day: tuple(windows) for day, windows in enumerate(windows_of(declared.week))}
-    holidays = frozenset(date.fromisoformat(day) for day in declared.holidays.dates)
+    week = declared.hours()
+    holidays = frozenset(declared.holidays.dates)
     return Calendar(name, declared.timezone, week, holidays)

@@ -156,7 +156,9 @@ async def test_an_unreadable_fact_is_parked_holds_back_its_key_and_is_redriven(p
     async with pair.hearer() as (_, client):
         async with pair.relay_held_back(), pair.sayer() as sayer:
             await say(sayer, opened(bad), opened(good))
-            repaired = await pair.world.sql("ingest", "SELECT body FROM outbox WHERE key = %s", str(bad))
+            repaired = await pair.world.sql(
+                "ingest", "SELECT body FROM outbox WHERE key = %s", str(bad)
+            )
             spoil = "UPDATE outbox SET body = '{\"time\":12}' WHERE key = %s"
             await pair.world.sql("ingest", spoil, str(bad))
         async with pair.sayer() as sayer:

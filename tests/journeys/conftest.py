@@ -1,0 +1,18 @@
+"""One running instance for the stories that do not disturb each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from desk import Desk, running_desk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """All five processes, the sink and both servers."""
+    with running_desk(tmp_path_factory.mktemp("desk") / "data") as desk:
+        yield desk

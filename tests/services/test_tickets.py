@@ -1,0 +1,474 @@
+"""tickets on real servers: what it hears becomes one history, commands are decided on what is true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from telling import Teller
+
+from chassis.provision import connect_as
+from chassis.testing import eventually, running
+from tickets.app import make
+from tickets.settings import Settings
+from trunkline_contracts import (
+    AssigneeChanged,
+    Contact,
+    DeliveryRecorded,
+    Fact,
+    Message,
+    MessageFailed,
+    MessageReceived,
+    MessageReturned,
+    MessageSent,
+    Opened,
+    RequestAssigned,
+    RequestOpened,
+    RequestQueued,
+    RequestUnassigned,
+    TargetBreached,
+    read,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import httpx
+    from world import World
+
+OPENING = {
+    "type": "ticket",
+    "topic": "billing",
+    "description": "An invoice is missing\nSince May",
+    "contact": {"name": "Maria", "email": "maria@example.test"},
+}
+
+
+class Tickets:
+    """tickets in a test's own world, and somebody who tells it facts."""
+
+    def __init__(self, world: World, teller: Teller) -> None:
+        self.world = world
+        self.tell = teller.tell
+        self.stack = AsyncExitStack()
+        self.boss = world.token("supervisor", subject="boss")
+        self.anna = world.token("operator", subject="anna")
+        self.http: httpx.AsyncClient
+
+    async def start(self, **more: str) -> httpx.AsyncClient:
+        """Run one replica more."""
+        app = make(self.world.settings("tickets", Settings, **more))
+        self.http = await self.stack.enter_async_context(running(app))
+        return self.http
+
+    async def get(self, path: str, who: dict[str, str] | None = None) -> Any:
+        """Give what is shown there."""
+        answer = await self.http.get(f"/v1/requests{path}", headers=who or self.boss)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def post(
+        self, path: str, body: Any = None, who: dict[str, str] | None = None, **headers: str
+    ) -> httpx.Response:
+        """Command something."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"/v1/requests{path}"
+        return await self.http.post(url, json=body, headers={**(who or self.boss), **sent})
+
+    async def opened(self) -> str:
+        """Open a request over HTTP."""
+        answer = await self.post("", OPENING)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def log(self, request_id: object) -> list[str]:
+        """Name what happened to a request."""
+        items = (await self.get(f"/{request_id}/log"))["items"]
+        assert [item["sequence"] for item in items] == list(range(1, len(items) + 1))
+        return [item["type"].removeprefix("trunkline.tickets.v1.") for item in items]
+
+    async def stream(self, count: int) -> list[Fact]:
+        """Wait for so many facts in the stream, and read them."""
+        nc = await connect_as("admin", self.world.nats.url, self.world.creds)
+        js = nc.jetstream()
+
+        async def there() -> bool:
+            return (await js.stream_info("TICKETS")).state.messages >= count
+
+        try:
+            await eventually(there)
+            messages = [await js.get_msg("TICKETS", seq) for seq in range(1, count + 1)]
+            return [read(message.data or b"") for message in messages]
+        finally:
+            await nc.close()
+
+
+@pytest.fixture
+async def tickets(world: World) -> AsyncGenerator[Tickets]:
+    await world.apply()
+    async with Teller(world) as teller:
+        tickets = Tickets(world, teller)
+        await tickets.start()
+        try:
+            await eventually(lambda: _ready(tickets))
+            yield tickets
+        finally:
+            await tickets.stack.aclose()
+
+
+async def _ready(tickets: Tickets) -> bool:
+    return (await tickets.post("", {**OPENING, "type": "none"})).status_code == 422
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def written(text: str = "My printer is on fire") -> Message:
+    return Message(id=uuid4(), text=text, sent_at=now())
+
+
+def came_in(request_id: UUID, **more: Any) -> RequestOpened:
+    return RequestOpened(
+        time=now(), request_id=request_id, request_type="chat", channel="telegram", account="main",
+        conversation="77", contact=Contact(id=uuid4(), name="Марія", address="77"),
+        message=written(), **more,
+    )  # fmt: skip
+
+
+def assigned(request_id: UUID, to: str, epoch: int = 1) -> RequestAssigned:
+    return RequestAssigned(
+        time=now(), request_id=request_id, operator=to, group="first-line", epoch=epoch,
+        mode="auto", decision=uuid4(),
+    )  # fmt: skip
+
+
+async def test_a_life_is_one_history(tickets: Tickets) -> None:
+    id_ = uuid4()
+    await tickets.tell(came_in(id_))
+    await eventually(lambda: tickets.log(id_))
+    queued = RequestQueued(
+        time=now(), request_id=id_, group="first-line", weight=20, position=1, reason="opened"
+    )
+    await tickets.tell(queued, assigned(id_, "anna"))
+    await eventually(lambda: _assignee(tickets, id_, "anna"))
+
+    reply = await tickets.post(f"/{id_}/reply", {"text": "Water?"}, tickets.anna)
+    assert reply.status_code == 201
+    answered = UUID(reply.json()["message_id"])
+    moved = await tickets.post(f"/{id_}/status", {"status": "open"}, tickets.anna)
+    assert moved.json() == {"id": str(id_), "version": 5}
+    assert moved.headers["etag"] == '"5"'
+    await tickets.tell(MessageSent(time=now(), request_id=id_, message_id=answered))
+    await eventually(lambda: _log_has(tickets, id_, "delivery_recorded"))
+    closed = await tickets.post(f"/{id_}/close", {"resolution": "watered"}, tickets.anna)
+    assert closed.status_code == 200
+
+    late = written("Still burning")
+    await tickets.tell(
+        MessageReceived(time=now(), request_id=id_, message=late, threaded_by="conversation")
+    )
+    await eventually(lambda: _log_has(tickets, id_, "message_returned"))
+    assert await tickets.log(id_) == [
+        "opened", "queued", "assignee_changed", "reply_sent", "status_changed",
+        "delivery_recorded", "closed", "message_returned",
+    ]  # fmt: skip
+    facts = await tickets.stream(8)
+    assert [fact.sequence for fact in facts] == list(range(1, 9))
+    assert all(fact.subject == str(id_) for fact in facts)
+    opened, _, change, *_, returned = facts
+    assert isinstance(opened, Opened)
+    assert (opened.title, opened.status, opened.workspace) == ("My printer is on fire", "new", 1)
+    assert isinstance(change, AssigneeChanged)
+    assert (change.from_, change.to, change.mode, change.epoch) == (None, "anna", "auto", 1)
+    assert isinstance(returned, MessageReturned)
+    assert returned.message.id == late.id
+
+    request = await tickets.get(f"/{id_}")
+    assert (request["status"], request["resolution"], request["version"]) == ("closed", "watered", 8)
+    messages = (await tickets.get(f"/{id_}/messages"))["items"]
+    assert [(m["direction"], m["text"]) for m in messages] == [
+        ("in", "My printer is on fire"), ("out", "Water?"), ("in", "Still burning"),
+    ]  # fmt: skip
+    assert messages[1]["state"] == "sent"
+    before = await tickets.get(f"/{id_}?as_of={facts[3].time.isoformat().replace('+', '%2B')}")
+    assert (before["version"], before["status"], before["assignee"]) == (4, "new", "anna")
+
+
+async def _assignee(tickets: Tickets, id_: object, who: str | None) -> bool:
+    return bool((await tickets.get(f"/{id_}"))["assignee"] == who)
+
+
+async def _log_has(tickets: Tickets, id_: object, what: str) -> bool:
+    return what in await tickets.log(id_)
+
+
+async def test_opened_over_tickets(tickets: Tickets) -> None:
+    answer = await tickets.post("", OPENING, tickets.anna)
+
+    assert answer.status_code == 201, answer.text
+    told = answer.json()
+    assert told == {"id": told["id"], "version": 1}
+    assert answer.headers["location"] == f"/v1/requests/{told['id']}"
+    request = await tickets.get(f"/{told['id']}")
+    assert request["title"] == "An invoice is missing"
+    assert request["channel"] == "email"
+    assert request["origin"] == "tickets"
+    assert request["contact"]["address"] == "maria@example.test"
+    assert (request["assignee"], request["group"]) == (None, None)
+    (opened,) = await tickets.stream(1)
+    assert isinstance(opened, Opened)
+    assert opened.by == "anna"
+
+
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [
+        ({"type": "none"}, "type"),
+        ({"topic": "none"}, "topic"),
+        ({"priority": "none"}, "priority"),
+        ({"channel": "pigeon"}, "body.channel"),
+        ({"account": "none"}, "body.account"),
+        ({"contact": {"name": "Maria"}}, "body.contact"),
+        ({"fields": {"order_no": "12"}}, "field order_no"),
+        ({"description": "a\x00b"}, "body.description"),
+    ],
+)
+async def test_what_nobody_knows_is_refused_with_what_is_allowed(
+    tickets: Tickets, change: dict[str, Any], at: str
+) -> None:
+    answer = await tickets.post("", {**OPENING, **change})
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [error["at"] for error in answer.json()["errors"]] == [at]
+
+
+async def test_versions_guard_commands(tickets: Tickets) -> None:
+    id_ = await tickets.opened()
+
+    first = await tickets.post(f"/{id_}/note", {"text": "one"}, if_match='"1"')
+    stale = await tickets.post(f"/{id_}/note", {"text": "two"}, if_match='"1"')
+
+    assert first.status_code == 201
+    assert stale.status_code == 412
+    assert (stale.json()["version"], stale.headers["etag"]) == (2, '"2"')
+    assert await tickets.log(id_) == ["opened", "note_added"]
+    nonsense = await tickets.post(f"/{id_}/note", {"text": "two"}, if_match="abc")
+    assert nonsense.status_code == 422
+
+
+async def test_a_command_sent_again_is_answered_again(tickets: Tickets) -> None:
+    one = await tickets.post("", OPENING, idempotency_key="k")
+    two = await tickets.post("", OPENING, idempotency_key="k")
+    assert (one.status_code, one.json()) == (two.status_code, two.json())
+
+    other = await tickets.post("", {**OPENING, "title": "x"}, idempotency_key="k")
+    assert (other.status_code, other.json()["type"]) == (422, "idempotency_key_reused")
+    mine = await tickets.post("", OPENING, tickets.anna, idempotency_key="k")
+    assert mine.json()["id"] != one.json()["id"]
+
+    id_ = one.json()["id"]
+    replies = await asyncio.gather(
+        *(tickets.post(f"/{id_}/reply", {"text": "hi"}, idempotency_key="r") for _ in range(5))
+    )
+    assert len({reply.json()["message_id"] for reply in replies}) == 1
+    assert await tickets.log(id_) == ["opened", "reply_sent"]
+
+
+async def test_rules_refuse_with_409(tickets: Tickets) -> None:
+    id_ = await tickets.opened()
+
+    back = await tickets.post(f"/{id_}/status", {"status": "resolved"})
+    assert (back.status_code, back.json()["type"]) == (409, "status_not_allowed")
+    assert back.json()["allowed"] == ["open"]
+    assert (await tickets.post(f"/{id_}/status", {"status": "none"})).status_code == 422
+    assert (await tickets.post(f"/{id_}/close")).status_code == 200
+    for path, body in (("reply", {"text": "x"}), ("status", {"status": "open"}), ("close", {})):
+        answer = await tickets.post(f"/{id_}/{path}", body)
+        assert (answer.status_code, answer.json()["type"]) == (409, "closed")
+
+
+async def test_who_may_do_what(tickets: Tickets) -> None:
+    id_, unknown = uuid4(), uuid4()
+    await tickets.tell(came_in(id_))
+    await eventually(lambda: tickets.log(id_))
+    await tickets.tell(assigned(id_, "anna"))
+    await eventually(lambda: _assignee(tickets, id_, "anna"))
+    token = tickets.world.token
+    said = {"text": "hello"}
+
+    async def code(path: str, *roles: str, subject: str = "somebody") -> int:
+        who = token(*roles, subject=subject)
+        return (await tickets.post(f"/{path}", said, who)).status_code
+
+    assert await code(f"{id_}/reply", "operator", subject="bohdan") == 403
+    assert await code(f"{id_}/reply", "light_agent") == 403
+    assert await code(f"{id_}/reply", "analyst") == 403
+    assert await code(f"{id_}/reply", "operator", subject="anna") == 201
+    assert await code(f"{id_}/reply", "supervisor") == 201
+    assert await code(f"{unknown}/reply", "supervisor") == 404
+    assert await code(f"{id_}/note", "light_agent") == 201
+    assert await code(f"{id_}/note", "integrator") == 403
+    assert (await tickets.http.post("/v1/requests", json=OPENING)).status_code == 401
+    refused = await tickets.post("", OPENING, token("light_agent", subject="lena"))
+    assert refused.status_code == 403
+
+    async def sees(*roles: str, subject: str = "somebody") -> int:
+        answer = await tickets.http.get(f"/v1/requests/{id_}", headers=token(*roles, subject=subject))
+        listed = await tickets.http.get("/v1/requests", headers=token(*roles, subject=subject))
+        seen = [item["id"] for item in listed.json().get("items", [])]
+        assert (seen == [str(id_)]) == (answer.status_code == 200)
+        return answer.status_code
+
+    assert await sees("operator", subject="anna") == 200
+    assert await sees("operator", subject="bohdan") == 200  # the same group
+    assert await sees("operator", subject="stranger") == 403
+    assert await sees("integrator") == 403
+    assert await sees("analyst") == 200
+    assert (await tickets.get(f"/{id_}", token("analyst")))["contact"] is None
+    log = await tickets.get(f"/{id_}/log", token("analyst"))
+    assert "Марія" not in json.dumps(log, ensure_ascii=False)
+
+
+async def test_the_list_pages_and_filters(tickets: Tickets) -> None:
+    ids = [await tickets.opened() for _ in range(5)]
+    await tickets.post(f"/{ids[0]}/close")
+    await tickets.post(f"/{ids[1]}/tags", {"tag": "vip"})
+    due = TargetBreached(
+        time=now(), request_id=UUID(ids[2]), clock="FRT", due_at=now(), noticed_at=now()
+    )
+    await tickets.tell(due)
+
+    async def listed(query: str) -> list[str]:
+        return [item["id"] for item in (await tickets.get(f"?{query}"))["items"]]
+
+    page = await tickets.get("?limit=3")
+    rest = await tickets.get(f"?limit=3&cursor={page['next']}")
+    assert [item["id"] for item in page["items"] + rest["items"]] == ids[::-1]
+    assert rest["next"] is None
+    assert await listed("open=false&type=ticket") == ids[:1]
+    assert await listed("tag=vip&topic=billing&priority=medium&channel=email") == ids[1:2]
+    await eventually(lambda: listed("breached=true"))
+    assert await listed("breached=true") == ids[2:3]
+    assert (await tickets.get(f"/{ids[2]}"))["breached"] == ["FRT"]
+    wrong = await tickets.http.get("/v1/requests?cursor=none", headers=tickets.boss)
+    assert wrong.status_code == 422
+
+
+async def test_everything_else_one_can_do(tickets: Tickets) -> None:
+    id_ = await tickets.opened()
+    for path, body in (
+        ("title", {"title": "Invoice of May"}),
+        ("topic", {"topic": "delivery"}),
+        ("priority", {"priority": "high"}),
+        ("fields", {"fields": {"order_no": "123456"}}),
+        ("tags", {"tag": "vip"}),
+        ("watchers", {"watcher": "olena"}),
+        ("pause", None),
+        ("pause", None),
+        ("resume", None),
+    ):
+        answer = await tickets.post(f"/{id_}/{path}", body)
+        assert answer.status_code == 200, (path, answer.text)
+    for path in ("tags/vip", "watchers/olena"):
+        answer = await tickets.http.delete(f"/v1/requests/{id_}/{path}", headers=tickets.boss)
+        assert answer.status_code == 200
+
+    request = await tickets.get(f"/{id_}")
+    assert (request["title"], request["topic"], request["priority"]) == (
+        "Invoice of May", "delivery", "high",
+    )  # fmt: skip
+    assert (request["fields"], request["tags"], request["watchers"]) == (
+        {"order_no": "123456"}, [], [],
+    )  # fmt: skip
+    log = await tickets.log(id_)
+    assert log.count("paused") == 1
+    assert await tickets.get(f"/{id_}/log?type=title_changed&limit=1") == {
+        "items": [
+            {
+                "sequence": 2,
+                "time": (await tickets.get(f"/{id_}/log"))["items"][1]["time"],
+                "type": "trunkline.tickets.v1.title_changed",
+                "by": "boss",
+                "data": {"from": "An invoice is missing", "to": "Invoice of May", "by": "boss"},
+            }
+        ],
+        "next": "2",
+    }
+
+
+async def test_facts_that_come_too_early_wait(tickets: Tickets) -> None:
+    id_ = uuid4()
+    failed = MessageFailed(time=now(), request_id=id_, message_id=uuid4(), reason="blocked")
+    await tickets.tell(assigned(id_, "anna"), failed)
+    await eventually(lambda: _waits(tickets, 2))
+
+    await tickets.tell(came_in(id_))
+
+    await eventually(lambda: _log_has(tickets, id_, "assignee_changed"))
+    await eventually(lambda: _log_has(tickets, id_, "delivery_recorded"))
+    facts = await tickets.stream(3)
+    (delivery,) = (fact for fact in facts if isinstance(fact, DeliveryRecorded))
+    assert (delivery.state, delivery.reason) == ("failed", "blocked")
+
+
+async def _waits(tickets: Tickets, count: int) -> bool:
+    return await tickets.world.sql("tickets", "SELECT count(*) FROM waiting") == [(count,)]
+
+
+async def test_a_handover_is_recorded(tickets: Tickets) -> None:
+    id_ = uuid4()
+    await tickets.tell(came_in(id_))
+    await eventually(lambda: tickets.log(id_))
+    released = RequestUnassigned(
+        time=now(), request_id=id_, operator="anna", reason="redistributed", epoch=1
+    )
+    await tickets.tell(assigned(id_, "anna"), released, assigned(id_, "bohdan", 2))
+    await eventually(lambda: _assignee(tickets, id_, "bohdan"))
+
+    changes = [fact for fact in await tickets.stream(4) if isinstance(fact, AssigneeChanged)]
+    assert [(c.from_, c.to, c.mode) for c in changes] == [
+        (None, "anna", "auto"), ("anna", None, "redistributed"), (None, "bohdan", "auto"),
+    ]  # fmt: skip
+
+
+async def test_two_replicas_write_one_history(tickets: Tickets) -> None:
+    one, two = tickets.http, await tickets.start()
+    id_ = UUID(await tickets.opened())
+
+    async def note(http: httpx.AsyncClient, text: str) -> int:
+        url = f"/v1/requests/{id_}/note"
+        return (await http.post(url, json={"text": text}, headers=tickets.boss)).status_code
+
+    notes = [note(http, f"{n}") for n in range(20) for http in (one, two)]
+    messages = [
+        MessageReceived(time=now(), request_id=id_, message=written(str(n)), threaded_by="reply")
+        for n in range(20)
+    ]
+    codes, _ = await asyncio.gather(asyncio.gather(*notes), tickets.tell(*messages))
+
+    assert codes == [201] * 40
+    facts = await tickets.stream(61)
+    assert [fact.sequence for fact in facts] == list(range(1, 62))
+    version = await tickets.world.sql("tickets", "SELECT version FROM requests")
+    assert version == [(61,)]
+
+
+async def test_history_cannot_be_changed_by_the_service(tickets: Tickets) -> None:
+    await tickets.opened()
+    dsn = tickets.world.dsn("tickets")
+    for deed in (
+        "UPDATE tickets_events SET topic = 'x'",
+        "DELETE FROM tickets_events",
+        "TRUNCATE tickets_events",
+    ):
+        async with await psycopg.AsyncConnection.connect(dsn) as conn:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await conn.execute(deed)
