@@ -12,10 +12,13 @@ from contextlib import suppress
 from datetime import datetime
 
 import httpx
+from opentelemetry.trace import SpanKind
 from psycopg_pool import PoolTimeout
 
+from chassis.metrics import counter
 from chassis.outcomes import TRANSIENT
 from chassis.service import Service
+from chassis.telemetry import continued
 from notify import ledger
 from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, PATIENCE, WHOLE
@@ -28,6 +31,10 @@ log = logging.getLogger(__name__)
 AT_ONCE = 32
 IDLE = 0.5
 """How often to look without being told: for what another replica intends, and what is due again."""
+
+STUCK = 10.0
+
+attempts_made = counter("send_attempts_total", "Attempts to send", "channel", "outcome")
 
 AWAY = (*TRANSIENT, PoolTimeout)
 
@@ -45,7 +52,13 @@ class Sender:
         self._busy: set[asyncio.Task[None]] = set()
         self._done: list[Verdict] = []
         self._settle = asyncio.Event()
+        self._looked_at = time.monotonic()
         service.on_commit(self._committed)
+        service.health.add("sender", self._health)
+
+    def _health(self) -> str | None:
+        silent = time.monotonic() - self._looked_at
+        return f"no progress for {silent:.0f} s" if silent > STUCK else None
 
     def expect(self, messages: int) -> None:
         """Look at once when the transaction that intends these messages is committed."""
@@ -88,6 +101,7 @@ class Sender:
         """Claim as much as there are hands for; tells whether anything was claimed."""
         room = AT_ONCE - len(self._busy)
         if room <= 0:
+            self._looked_at = time.monotonic()
             return False
         claimed_at = time.monotonic()
         try:
@@ -96,6 +110,7 @@ class Sender:
         except AWAY as why:
             log.warning("nothing can be claimed: %s", type(why).__name__)
             return False
+        self._looked_at = claimed_at
         self._expected = max(0, self._expected - sum(a.attempts == 1 for a in attempts))
         for attempt in attempts:
             task = asyncio.create_task(self._attempt(client, attempt, claimed_at))
@@ -109,7 +124,10 @@ class Sender:
         if time.monotonic() - claimed_at > self._lease / 2:
             log.warning("an attempt was left: this replica was frozen; another will make it")
             return
-        outcome = await self._outcome(client, attempt)
+        with continued(attempt.traceparent, "send", kind=SpanKind.CLIENT):
+            outcome = await self._outcome(client, attempt)
+        kind = type(outcome).__name__.lower()
+        attempts_made.labels("notify", attempt.channel, kind).inc()
         shut = None
         if isinstance(outcome, Retry) and outcome.exit_shut:
             shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after

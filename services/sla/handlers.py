@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from chassis.metrics import histogram
 from chassis.reader import Reader
 from chassis.tx import Tx
 from sla import store
 from sla.domain.clocks import HEARD, Fold, Policy, Request, choose
 from sla.policies import policy_of
-from trunkline_contracts import Fact, Opened, RequestFact
+from trunkline_contracts import Fact, Opened, RequestFact, TargetBreached
 
 AT_ONCE = 2000
 """How many requests one round of the timer takes; it comes round four times a second."""
+
+lateness = histogram("deadline_noticed_seconds", "From a deadline until its breach was noticed")
 
 Policies = Callable[[int], Sequence[Policy]]
 """Gives the policies of a workspace version."""
@@ -47,6 +50,10 @@ class Clocks:
             fold = Fold(request, self._policy(request), tx.now)
             fold.notice(certain)
             tx.say(*fold.said)
+            for fact in fold.said:
+                if isinstance(fact, TargetBreached):
+                    late = (fact.noticed_at - fact.due_at).total_seconds()
+                    lateness.labels("sla").observe(late)
         await store.save(tx, desk)
 
     def _policy(self, request: Request) -> Policy:

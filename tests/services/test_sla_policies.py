@@ -3,10 +3,11 @@
 from datetime import UTC, date, datetime
 from typing import cast
 
+from world import EXAMPLE
+
 from chassis.workspace import Workspace, Workspaces, load
 from sla.domain.clocks import Measure
 from sla.policies import policies_of, policy_of
-from world import EXAMPLE
 
 
 class Kept:
