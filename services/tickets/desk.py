@@ -20,6 +20,10 @@ Decide = Callable[[Request | None], Events]
 """Says what follows, given how the request stands; may refuse."""
 
 
+def anybody(_: Request | None) -> None:
+    """Let everybody do it."""
+
+
 class VersionDiffers(Exception):
     """The caller has seen another version than the one in force."""
 
@@ -44,6 +48,8 @@ class Command:
     decide: Decide
     answer: Callable[[Request], Mapping[str, Any]]
     """What the caller is told when it is done."""
+    permit: Callable[[Request | None], None] = anybody
+    """Raises when the caller may not do this to the request as it stands."""
     expected: int | None = None
     key: str = ""
     hash: bytes = b""
@@ -101,20 +107,20 @@ class Desk:
                     return await self.answered(command.key, command.hash) or answer
         raise Busy(command.request_id)
 
-    def _decide(
-        self, command: Command, request: Request | None
-    ) -> tuple[Change, dict[str, Any]]:
+    def _decide(self, command: Command, request: Request | None) -> tuple[Change, dict[str, Any]]:
+        command.permit(request)
         seen = request.version if request else 0
         if command.expected is not None and command.expected != seen:
             raise VersionDiffers(seen)
+        now = self._clock()
         context = {
-            "time": self._clock(),
+            "time": max(now, request.updated_at) if request else now,
             "workspace": command.workspace,
             "traceparent": command.traceparent,
         }
         events = record(command.request_id, seen, command.decide(request), context)
         after = replay(events, request)
-        assert after is not None  # noqa: S101  deciding about an unknown request refuses or opens it
+        assert after is not None  # noqa: S101  for the type: `permit` has refused
         answer = dict(command.answer(after))
         change = Change(
             command.request_id,

@@ -1,7 +1,7 @@
 """What tickets remembers: each request's history, and how each request stands.
 
-The history has the eventsourcing library's table layout and stored form; an event's state is the body
-it is told with, so that telling needs no second encoding.
+The history has the eventsourcing library's table layout and stored form; an event's state is the
+body it is told with, so that telling needs no second encoding.
 """
 
 import re
@@ -15,10 +15,10 @@ import msgspec
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from psycopg import AsyncConnection
-from trunkline_contracts.fact import slot_of
 
 from tickets.domain.events import EVENTS, Contact, Event, Recorded
 from tickets.domain.request import Request, replay
+from trunkline_contracts.fact import slot_of
 
 HISTORY: Final[LiteralString] = (
     "SELECT originator_id, originator_version, topic, state FROM tickets_events"
@@ -66,9 +66,7 @@ class EventMapper(Mapper[UUID]):
             causationid=e.causationid,
             data=e.data,
         )
-        return StoredEvent(
-            e.originator_id, e.originator_version, e.data.TOPIC, self._encode(body)
-        )
+        return StoredEvent(e.originator_id, e.originator_version, e.data.TOPIC, self._encode(body))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
         """Decode an event at its place."""
@@ -133,7 +131,7 @@ def _encode(rows: list[Row]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one command does to one request: the version it saw, what it adds, how the request then stands."""
+    """What one command does to one request: what it saw, what it adds, how that leaves it."""
 
     request_id: UUID
     seen: int
@@ -153,9 +151,7 @@ class Verdicts:
     conflicts: frozenset[int] = field(default_factory=frozenset)
 
 
-async def load(
-    conn: AsyncConnection[Any], request_ids: Iterable[UUID]
-) -> dict[UUID, Request]:
+async def load(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
     """Fold the histories of many requests, read at once."""
     cursor = await conn.execute(HISTORY, (list(request_ids),), prepare=True, binary=True)
     found: dict[UUID, Request] = {}
@@ -176,9 +172,7 @@ def _keep(found: dict[UUID, Request], history: list[Recorded]) -> None:
         found[request.id] = request
 
 
-async def append(
-    conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]
-) -> Verdicts:
+async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]) -> Verdicts:
     """Make many changes under the service's lock; at most one per request and per command key."""
     stored = [
         (n, MAPPER.to_stored_event(event)) for n, c in enumerate(changes, 1) for event in c.events
@@ -206,5 +200,5 @@ async def append(
         _encode(rows),
     )
     row = await (await conn.execute(APPEND, arguments, prepare=True)).fetchone()
-    assert row is not None  # noqa: S101  a function without a table gives one row
+    assert row is not None  # noqa: S101  for the type: a function gives one row
     return Verdicts(frozenset(n - 1 for n in row[0]), frozenset(n - 1 for n in row[1]))

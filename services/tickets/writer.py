@@ -21,6 +21,7 @@ Verdict = Literal["ok", "duplicate", "conflict"]
 Queued = tuple[Change, "asyncio.Future[Verdict]"]
 
 ROUND = 128
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
 
 class Line:
@@ -125,8 +126,8 @@ class Writer:
             self._told()
 
     async def _singly(self, batch: list[Queued], why: Exception) -> None:
-        """A bad value spoils its round only once: each is tried alone. A lost connection ends them all."""
-        if len(batch) == 1 or isinstance(why, psycopg.OperationalError | psycopg.InterfaceError | OSError):
+        """Try each alone, so that a bad value fails only itself; a lost connection fails all."""
+        if len(batch) == 1 or isinstance(why, LOST):
             log.warning("%s commands not written: %r", len(batch), why)
             _fail((done for _, done in batch), why)
             return

@@ -1,4 +1,4 @@
-"""tickets on real servers: what it hears becomes one history, commands are decided on what is true."""
+"""tickets on real servers: what it hears becomes one history, commands decide on what is true."""
 
 from __future__ import annotations
 
@@ -191,7 +191,11 @@ async def test_a_life_is_one_history(tickets: Tickets) -> None:
     assert returned.message.id == late.id
 
     request = await tickets.get(f"/{id_}")
-    assert (request["status"], request["resolution"], request["version"]) == ("closed", "watered", 8)
+    assert (request["status"], request["resolution"], request["version"]) == (
+        "closed",
+        "watered",
+        8,
+    )
     messages = (await tickets.get(f"/{id_}/messages"))["items"]
     assert [(m["direction"], m["text"]) for m in messages] == [
         ("in", "My printer is on fire"), ("out", "Water?"), ("in", "Still burning"),
@@ -321,7 +325,9 @@ async def test_who_may_do_what(tickets: Tickets) -> None:
     assert refused.status_code == 403
 
     async def sees(*roles: str, subject: str = "somebody") -> int:
-        answer = await tickets.http.get(f"/v1/requests/{id_}", headers=token(*roles, subject=subject))
+        answer = await tickets.http.get(
+            f"/v1/requests/{id_}", headers=token(*roles, subject=subject)
+        )
         listed = await tickets.http.get("/v1/requests", headers=token(*roles, subject=subject))
         seen = [item["id"] for item in listed.json().get("items", [])]
         assert (seen == [str(id_)]) == (answer.status_code == 200)

@@ -26,11 +26,11 @@ def title_of(text: str) -> str:
     return (head.rsplit(" ", 1)[0] if " " in head else head) + "…"
 
 
-# --- facts of ingest, routing, notify ---------------------------------------------------------------
+# --- facts of ingest, routing, notify ---
 
 
 def opened_elsewhere(request: Request | None, rules: Rules, draft: e.Opened) -> Events:
-    """A customer's first message opens a request; what the workspace does not know gets its default."""
+    """A customer's first message opens a request; what is not known gets its default."""
     if request is not None:
         return NOTHING
     type_ = draft.type if draft.type in rules.types else rules.type
@@ -80,7 +80,7 @@ def hear_queued(request: Request, group: str) -> Events:
 
 
 def hear_assigned(request: Request, change: e.AssigneeChanged) -> Events:
-    """Routing found somebody; a decision that came after closing, or after a newer one, is void."""
+    """Routing found somebody; a decision after closing, or older than the last, is void."""
     if request.closed or change.epoch < request.epoch or change.to == request.assignee:
         return NOTHING
     return (_from(request, change),)
@@ -106,7 +106,7 @@ def hear_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
     return (delivery,)
 
 
-# --- commands ---------------------------------------------------------------------------------------
+# --- commands ---
 
 
 def open_request(rules: Rules, draft: e.Opened) -> Events:
@@ -166,9 +166,9 @@ def set_status(request: Request, rules: Rules, to: str, by: str) -> Events:
     steps = graph.steps.get(request.status, ())
     if to not in steps:
         raise Refused(
-            "status-not-allowed",
+            "status_not_allowed",
             f"{request.type} in status {request.status} cannot become {to}",
-            status=request.status,
+            current=request.status,
             allowed=list(steps),
         )
     if to in graph.closing:
@@ -258,14 +258,14 @@ def record(
 
 def _still_open(request: Request) -> None:
     if request.closed:
-        raise Refused("closed", f"request {request.id} is closed, for good", status=request.status)
+        raise Refused("closed", f"request {request.id} is closed, for good")
 
 
 def _asked_for(request: Request, rules: Rules) -> None:
     topic = rules.topics.get(request.topic)
     if topic and (lacking := missing(topic.close, request.fields)):
         raise Refused(
-            "fields-missing",
+            "fields_missing",
             f"topic {request.topic} asks for {', '.join(lacking)} before closing",
             fields=lacking,
         )

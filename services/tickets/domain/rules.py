@@ -49,7 +49,7 @@ class Field(Struct, frozen=True):
     options: tuple[str, ...] = ()
 
     def allows(self, value: object) -> bool:
-        """Whether the value is one of this field's; null takes a value away and is always allowed."""
+        """Whether the value is one of this field's; null takes it away, and may."""
         match self.kind, value:
             case _, None:
                 return True

@@ -1,0 +1,97 @@
+"""What commands are told over HTTP."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a NUL character cannot be stored")
+    return text
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(_no_nul)]
+Said = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_no_nul)]
+
+
+class Body(BaseModel):
+    """A command's body; what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Customer(Body):
+    """For whom a request is opened; at least one way to reach them."""
+
+    id: Name | None = None
+    name: Name | None = None
+    email: Name | None = None
+    phone: Name | None = None
+    address: Name | None = None
+    language: Name | None = None
+
+    def address_on(self, channel: str) -> str | None:
+        """Where the channel reaches them."""
+        mail, call = (self.email, self.phone) if channel == "email" else (self.phone, self.email)
+        return self.address or mail or (self.id if channel != "email" else None) or call or self.id
+
+
+class Opening(Body):
+    """A request opened for a customer."""
+
+    type: Name | None = None
+    description: Text
+    contact: Customer
+    title: Name | None = None
+    topic: Name | None = None
+    priority: Name | None = None
+    channel: Name = "email"
+    account: Name = "main"
+    conversation: Name | None = None
+    fields: dict[str, Any] = Field(default={}, max_length=100)
+
+
+class Words(Body):
+    """A reply or a note."""
+
+    text: Text
+
+
+class Title(Body):
+    title: Name
+
+
+class Topic(Body):
+    topic: Name
+
+
+class Priority(Body):
+    priority: Name
+
+
+class Fields(Body):
+    fields: dict[str, Any] = Field(max_length=100)
+
+
+class Status(Body):
+    status: Name
+
+
+class Closing(Body):
+    resolution: Said = ""
+
+
+class Pause(Body):
+    reason: Said | None = None
+
+
+class Tag(Body):
+    tag: Name
+
+
+class Watcher(Body):
+    """Who watches; oneself unless named."""
+
+    watcher: Name | None = None

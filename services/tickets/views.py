@@ -1,0 +1,191 @@
+"""What people see: requests as they stand, as they stood, their log and their messages."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import StoredEvent
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from tickets.domain import events as e
+from tickets.domain.request import Request, replay
+from tickets.store import MAPPER
+
+COLUMNS: Final[LiteralString] = (
+    "id, version, type, status, title, topic, priority, channel, account, contact, conversation,"
+    ' assignee, "group", queued, paused, tags, watchers, fields, origin, follow_up_of, resolution,'
+    " opened_at, updated_at, closed_at, ARRAY(SELECT DISTINCT clock FROM breaches b"
+    " WHERE b.request_id = r.id ORDER BY clock) AS breached"
+)
+ONE: Final[LiteralString] = "SELECT " + COLUMNS + " FROM requests r WHERE id = %s"  # noqa: S608  constants
+MINE: Final[LiteralString] = (
+    '(assignee = %(subject)s OR "group" = ANY(%(teams)s)'
+    " OR (assignee IS NULL AND closed_at IS NULL))"
+)
+NEXT: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
+NEWEST: Final[LiteralString] = " ORDER BY opened_at DESC, id DESC LIMIT %(limit)s"
+FILTERS: Final[Mapping[str, LiteralString]] = {
+    "status": "status = %(status)s",
+    "type": "type = %(type)s",
+    "topic": "topic = %(topic)s",
+    "priority": "priority = %(priority)s",
+    "channel": "channel = %(channel)s",
+    "assignee": "assignee = %(assignee)s",
+    "group": '"group" = %(group)s',
+    "contact": "contact ->> 'id' = %(contact)s",
+    "tag": "%(tag)s = ANY(tags)",
+    "open": "(closed_at IS NULL) = %(open)s",
+    "breached": "EXISTS (SELECT 1 FROM breaches b WHERE b.request_id = r.id) = %(breached)s",
+}
+LOG: Final[LiteralString] = (
+    "SELECT originator_id, originator_version, topic, state FROM tickets_events"
+    " WHERE originator_id = %s AND originator_version > %s AND (%s::text IS NULL OR topic = %s)"
+    " ORDER BY originator_version LIMIT %s"
+)
+ALL: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What somebody may see: everything, or what is theirs, their groups' or nobody's yet."""
+
+    everything: bool
+    subject: str
+    teams: Sequence[str]
+    contacts: bool = True
+
+    def sees(self, request: Mapping[str, Any]) -> bool:
+        """Whether they may see this request."""
+        if self.everything or self.subject in request["watchers"]:
+            return True
+        waiting = request["assignee"] is None and request["closed_at"] is None
+        mine = request["assignee"] == self.subject or request["group"] in self.teams
+        return waiting or mine
+
+    def hide(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Leave out who the customer is, when that is not theirs to see."""
+        if not self.contacts and "contact" in document:
+            document["contact"] = None
+        return document
+
+
+async def one(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:
+    """Give a request as it stands."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(ONE, (request_id,), prepare=True)
+        return await cursor.fetchone()
+
+
+async def some(
+    conn: AsyncConnection[Any],
+    sight: Sight,
+    wanted: Mapping[str, Any],
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """List requests, the newest first, and where the list goes on."""
+    where: list[LiteralString] = [FILTERS[name] for name in wanted]
+    values = {**wanted, "subject": sight.subject, "teams": list(sight.teams), "limit": limit + 1}
+    if not sight.everything:
+        where.append(MINE)
+    if cursor is not None:
+        values["opened_at"], values["id"] = _place(cursor)
+        where.append(NEXT)
+    condition: LiteralString = " WHERE " + " AND ".join(where) if where else ""
+    async with conn.cursor(row_factory=dict_row) as rows:
+        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + condition + NEWEST  # noqa: S608  constants
+        await rows.execute(query, values)
+        found = await rows.fetchall()
+    more = len(found) > limit
+    items = [sight.hide(row) for row in found[:limit]]
+    return items, _cursor(items[-1]) if more else None
+
+
+def _cursor(last: Mapping[str, Any]) -> str:
+    text = f"{last['opened_at'].isoformat()} {last['id']}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    """Read a cursor; raises ValueError when it is none of ours."""
+    try:
+        at, request_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        return datetime.fromisoformat(at), UUID(request_id)
+    except binascii.Error as why:
+        raise ValueError(cursor) from why
+
+
+async def history(
+    conn: AsyncConnection[Any],
+    request_id: UUID,
+    after: int = 0,
+    topic: str | None = None,
+    limit: int = ALL,
+) -> list[e.Recorded]:
+    """Read a part of a request's history."""
+    given = (request_id, after, topic, topic, limit)
+    rows = await conn.execute(LOG, given, prepare=True, binary=True)
+    return [MAPPER.to_domain_event(StoredEvent(*row)) for row in await rows.fetchall()]
+
+
+def stood(events: Sequence[e.Recorded], at: datetime) -> Request | None:
+    """Give a request as it stood at an instant."""
+    return replay(recorded for recorded in events if recorded.time <= at)
+
+
+def document(request: Request) -> dict[str, Any]:
+    """Show a folded request like one of the list."""
+    told: dict[str, Any] = msgspec.to_builtins(request)
+    for inner in ("messages", "deliveries", "epoch", "rated"):
+        del told[inner]
+    return told
+
+
+def entry(recorded: e.Recorded, sight: Sight) -> dict[str, Any]:
+    """Show one line of the log."""
+    data: dict[str, Any] = sight.hide(msgspec.to_builtins(recorded.data))
+    return {
+        "sequence": recorded.originator_version,
+        "time": recorded.time,
+        "type": recorded.data.TOPIC,
+        "by": data.get("operator") or data.get("by"),
+        "data": data,
+    }
+
+
+def messages(events: Sequence[e.Recorded]) -> list[dict[str, Any]]:
+    """Show what was written in both directions, and what became of the answers."""
+    shown: dict[UUID, dict[str, Any]] = {}
+    for recorded in events:
+        match recorded.data:
+            case e.Opened(message=message, by=by):
+                shown[message.id] = _shown(recorded, message, "in", by)
+            case e.MessageAdded(message) | e.MessageReturned(message):
+                shown[message.id] = _shown(recorded, message, "in", None)
+            case e.ReplySent(message, by):
+                shown[message.id] = {**_shown(recorded, message, "out", by), "state": "pending"}
+            case e.MessageChanged(message) if message.id in shown:
+                told = msgspec.to_builtins(message)
+                told["sent_at"] = shown[message.id]["sent_at"]
+                shown[message.id] |= {**told, "edited": True}
+            case e.DeliveryRecorded(message_id, state) if message_id in shown:
+                shown[message_id]["state"] = state
+    return list(shown.values())
+
+
+def _shown(
+    recorded: e.Recorded, message: e.Message, direction: str, author: str | None
+) -> dict[str, Any]:
+    return {
+        **msgspec.to_builtins(message),
+        "direction": direction,
+        "author": author,
+        "sequence": recorded.originator_version,
+        "at": recorded.time,
+    }
