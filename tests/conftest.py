@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from world import World, clone, provision_nats, the_plan
+
 from chassis.provision import provision_postgres, write_files
 from trunkline import places
 from trunkline.servers import Nats, Postgres
-from world import World, clone, provision_nats, the_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ OFFSETS = (1, 2, 3, 4, 5, 9, 22, 23, 25, 26, 32)
 def free_base() -> int:
     """Give a port base none of whose ports is taken."""
     while True:
-        base = random.randrange(20000, 30000, 100)  # noqa: S311
+        base = random.randrange(20000, 30000, 100)
         with contextlib.ExitStack() as stack:
             try:
                 for offset in OFFSETS:
@@ -45,7 +45,13 @@ def soon(ask: Callable[[], T], within: float = 10.0) -> T:
             if answer:
                 return answer
             why: Exception = AssertionError(f"still {answer!r}")
-        except (AssertionError, KeyError, IndexError, httpx.TransportError, httpx.HTTPStatusError) as failed:
+        except (
+            AssertionError,
+            KeyError,
+            IndexError,
+            httpx.TransportError,
+            httpx.HTTPStatusError,
+        ) as failed:
             why = failed
         if time.monotonic() > until:
             raise AssertionError(f"not within {within} s: {why!r}") from why
@@ -64,9 +70,9 @@ class Desk:
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Type a `trunkline` command."""
-        return subprocess.run(  # noqa: S603
-            [*TRUNKLINE, *words, "--data", str(self.data)], check=check, text=True, capture_output=True,
-            env={**os.environ, **self.environment}, timeout=100,
+        return subprocess.run(
+            [*TRUNKLINE, *words, "--data", str(self.data)], check=check, text=True,
+            capture_output=True, env={**os.environ, **self.environment}, timeout=100,
         )  # fmt: skip
 
     def up(self, *words: str) -> Desk:
@@ -112,7 +118,14 @@ class Desk:
         return answer.json()
 
     def tell(
-        self, service: str, path: str, body: Any, *, role: str = "operator", who: str = "anna", verb: str = "POST"
+        self,
+        service: str,
+        path: str,
+        body: Any,
+        *,
+        role: str = "operator",
+        who: str = "anna",
+        verb: str = "POST",
     ) -> httpx.Response:
         """Send a command as somebody."""
         head = {"Authorization": f"Bearer {self.token(role, who)}"}
@@ -127,11 +140,15 @@ class Desk:
             answer = self.tell("routing", path, {"status": "online"}, who=who, verb="PUT")
             assert answer.status_code == 200, answer.text
 
-    def telegram(self, update_id: int, chat: int, text: str, secret: str | None = None) -> httpx.Response:
+    def telegram(
+        self, update_id: int, chat: int, text: str, secret: str | None = None
+    ) -> httpx.Response:
         """Deliver a Telegram update."""
         head = {"X-Telegram-Bot-Api-Secret-Token": secret or self.secrets["TELEGRAM_MAIN_SECRET"]}
         return self.http.post(
-            self.url("ingest", "/channels/telegram/main"), json=update(update_id, chat, text), headers=head
+            self.url("ingest", "/channels/telegram/main"),
+            json=update(update_id, chat, text),
+            headers=head,
         )
 
     def outcome(self, inbound_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A world of one test's own: real NATS, real PostgreSQL, everything provisioned, nothing shared but the cluster."""
+"""A world of one test's own: real NATS, real PostgreSQL, all provisioned."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from uuid import uuid4
 
 import nats
 import psycopg
+from psycopg import sql
+
 from chassis.auth import new_key, sign
 from chassis.provision import connect_as, provision_streams, read_plan, service_dsn
 from chassis.workspace import apply, load
-from psycopg import sql
 
 if TYPE_CHECKING:
-    from chassis.provision import Plan
     from nats.aio.client import Client
+
+    from chassis.provision import Plan
     from trunkline.servers import Nats, Postgres
 
 TRUNKLINE = Path(str(files("trunkline")))

@@ -1,4 +1,4 @@
-"""The inner loop on real servers: exactly once, in order, one leader; poison, gaps, foreign hands, wiped streams."""
+"""The inner loop on real servers: once, in order; poison, gaps, foreign hands, lost streams."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from world import the_plan
+
 from chassis.locks import lock_key
 from chassis.outcomes import Refused
 from chassis.provision import provision_streams
@@ -19,15 +21,15 @@ from chassis.settings import Settings
 from chassis.testing import eventually, running
 from trunkline_contracts import MessageReceived, RequestOpened, slot_of
 from trunkline_contracts.parts import Contact, Message
-from world import the_plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     import httpx
+    from world import World
+
     from chassis.tx import Tx
     from trunkline_contracts.fact import Fact
-    from world import World
 
 HEARD = "INSERT INTO heard (request_id, sequence, type) VALUES (%s, %s, %s)"
 

@@ -1,4 +1,4 @@
-"""The service's NATS: one connection as itself, one as its relay; FastStream owns their life cycle."""
+"""The service's NATS: one connection as itself, one as its relay; FastStream owns both."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ CONNECT_TIMEOUT = 5.0
 
 
 def subject_of_slot(stream: str, slot: int) -> str:
-    """Give the filter that one slot of a stream travels under (type and key are the other tokens)."""
+    """Give the filter one slot of a stream travels under; type and key are the other tokens."""
     if stream == "INBOUND":
         return f"inbound.*.*.{slot:02d}.*"
     return f"trunkline.{stream.lower()}.*.*.{slot:02d}.*"
@@ -49,7 +49,7 @@ class Line:
             pending_size=32 * 1024 * 1024,
             logger=None,
         )
-        # FastStream wraps the callback in one that ends nats-py's reconnect task when credentials are refused.
+        # FastStream's wrapper of it would end nats-py's reconnect task on refused credentials.
         self.broker._connection_kwargs["error_cb"] = self._error  # noqa: SLF001 (no public way)
 
     async def _error(self, why: Exception) -> None:
@@ -75,7 +75,7 @@ class Line:
         """Hang up, after what was said has gone out."""
         nc = self.broker.connection
         if nc is None:
-            return
+            return  # type: ignore[unreachable]
         with suppress(OSError, TimeoutError, nats.errors.Error):
             await nc.flush(1)
         await nc.close()
@@ -106,7 +106,7 @@ class Bus:
         await asyncio.gather(self.own.open(), self.relay.open())
 
     async def close(self) -> None:
-        """Let go of both lines; what was published is on its way, what was heard and not applied is not lost."""
+        """Let go of both lines; what was heard and not applied is heard again."""
         await asyncio.gather(self.own.close(), self.relay.close())
 
     @property

@@ -1,4 +1,4 @@
-"""The service's PostgreSQL: a pool for work, and lone connections for offices that must die alone."""
+"""The service's PostgreSQL: a pool for work, lone connections for offices that die alone."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ LIVELY = (
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET idle_session_timeout = '10s'"
 )
-"""A vanished client is noticed by keepalives, a frozen one by its silence; either way its locks are free."""
+"""Keepalives notice a vanished client, its silence a frozen one; its locks are free then."""
 
 
 class Database:

@@ -1,7 +1,7 @@
-"""What a reader cannot apply: facts parked with their reason, and facts that wait for their request.
+"""What a reader cannot apply: facts parked with a reason, facts that wait for their request.
 
-Both hold back only their own key. Only the reader's leader writes here, inside the transaction that moves
-the position, so nothing is skipped and nothing is applied twice.
+Both hold back only their own key. Only the reader's leader writes here, inside the transaction
+that moves the position, so nothing is skipped and nothing is applied twice.
 """
 
 import json
@@ -14,8 +14,8 @@ from chassis.incoming import Incoming
 from chassis.tx import Tx
 
 PARK: LiteralString = (
-    "INSERT INTO parked (reader, stream, slot, position, key, subject, headers, data, reason, head, state,"
-    " parked_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'parked', %s)"
+    "INSERT INTO parked (reader, stream, slot, position, key, subject, headers, data, reason,"
+    " head, state, parked_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'parked', %s)"
     " ON CONFLICT (reader, position) DO UPDATE SET reason = EXCLUDED.reason, head = EXCLUDED.head,"
     " state = 'parked', settled_at = NULL"
 )
@@ -27,7 +27,9 @@ OPEN_OF_KEY: LiteralString = (
     "SELECT id, position, subject, headers, data, head FROM parked"
     " WHERE reader = %s AND key = %s AND state IN ('parked', 'redrive') ORDER BY position LIMIT 200"
 )
-SETTLE: LiteralString = "UPDATE parked SET state = 'done', settled_at = %s WHERE id = ANY(%s::bigint[])"
+SETTLE: LiteralString = (
+    "UPDATE parked SET state = 'done', settled_at = %s WHERE id = ANY(%s::bigint[])"
+)
 WAIT: LiteralString = (
     "INSERT INTO waiting (reader, position, slot, key, subject, headers, data, since)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
@@ -63,8 +65,8 @@ class Held:
         """Keep a fact that cannot be applied, or one that stands behind such a fact."""
         headers = json.dumps(dict(item.headers))
         await tx.run(
-            PARK, self.reader, self.stream, item.slot, item.position, item.key, item.subject, headers,
-            item.data, reason[:500], head, tx.now,
+            PARK, self.reader, self.stream, item.slot, item.position, item.key, item.subject,
+            headers, item.data, reason[:500], head, tx.now,
         )  # fmt: skip
         self.parked.add(item.key)
 
@@ -72,7 +74,15 @@ class Held:
         """Keep a fact that came before its request."""
         headers = json.dumps(dict(item.headers))
         await tx.run(
-            WAIT, self.reader, item.position, item.slot, item.key, item.subject, headers, item.data, tx.now
+            WAIT,
+            self.reader,
+            item.position,
+            item.slot,
+            item.key,
+            item.subject,
+            headers,
+            item.data,
+            tx.now,
         )
         self.waiting.add(item.key)
 

@@ -14,7 +14,7 @@ class Incoming:
     subject: str
     data: bytes
     position: int | None
-    """The producer's outbox position (in INBOUND: the stream's sequence); None when a foreign hand wrote it."""
+    """The producer's outbox position (INBOUND: the sequence); None from a foreign hand."""
     previous: int
     """The position of its predecessor in the same slot."""
     stream_sequence: int
@@ -58,4 +58,3 @@ def from_stream(msg: Msg, *, own_positions: bool) -> Incoming:
         consumer_sequence=consumer_sequence,
         pending=pending,
     )
-

@@ -1,7 +1,8 @@
 """Who runs what: offices held by advisory lock, on one connection that dies with this replica.
 
-A killed replica loses its offices at once (the socket closes), a frozen one after 10 s (the server ends
-a silent session). What a dead leader still tries is refused where it would matter: positions are fenced.
+A killed replica loses its offices at once (the socket closes), a frozen one after 10 s (the
+server ends a silent session). What a dead leader still tries is refused where it would matter:
+positions are fenced.
 """
 
 import asyncio
@@ -42,7 +43,9 @@ class Leaders:
                 try:
                     await self._ask(b"SELECT 1", ())
                 except (psycopg.Error, OSError, TimeoutError):
-                    log.warning("the connection that holds %s is lost", sorted(self.held) or "no office")
+                    log.warning(
+                        "the connection that holds %s is lost", sorted(self.held) or "no office"
+                    )
 
     async def lead(self, office: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work whenever this replica holds the office; stand by when another one does."""
@@ -75,8 +78,9 @@ class Leaders:
 
     async def _elected(self, office: str) -> None:
         while True:
-            # Whoever holds much already tries later: offices spread over the replicas that start together.
-            await asyncio.sleep(STANDBY * random.uniform(0.5, 1) + 0.15 * len(self.held))  # noqa: S311
+            # Whoever holds much tries later: offices spread over replicas that start together.
+            jitter = random.uniform(0.5, 1)  # noqa: S311 (not a secret)
+            await asyncio.sleep(STANDBY * jitter + 0.15 * len(self.held))
             try:
                 if await self._ask(TRY, (self._key(office),)):
                     self.held.add(office)

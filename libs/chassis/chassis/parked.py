@@ -1,4 +1,4 @@
-"""What could not be applied, for people: look, re-drive, skip. The same address in every service."""
+"""What could not be applied, for people: look, re-drive, skip. The same everywhere."""
 
 from typing import Annotated, Any, LiteralString
 
@@ -11,12 +11,15 @@ from chassis.service import Here
 router = APIRouter(prefix="/v1/parked", tags=["parked"])
 
 LIST: LiteralString = (
-    "SELECT id, reader, stream, slot, position, key, subject, reason, head, state, parked_at, settled_at,"
-    " settled_by FROM parked WHERE id > %s AND (%s::text IS NULL OR state = %s) ORDER BY id LIMIT %s"
+    "SELECT id, reader, stream, slot, position, key, subject, reason, head, state, parked_at,"
+    " settled_at, settled_by FROM parked WHERE id > %s AND (%s::text IS NULL OR state = %s)"
+    " ORDER BY id LIMIT %s"
 )
 ONE: LiteralString = "SELECT reader, key, head, state FROM parked WHERE id = %s FOR UPDATE"
 ASK: LiteralString = "UPDATE parked SET state = 'redrive', settled_by = %s WHERE id = %s"
-SKIP: LiteralString = "UPDATE parked SET state = 'skipped', settled_by = %s, settled_at = %s WHERE id = %s"
+SKIP: LiteralString = (
+    "UPDATE parked SET state = 'skipped', settled_by = %s, settled_at = %s WHERE id = %s"
+)
 
 Supervisor = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRATOR))]
 
@@ -24,12 +27,12 @@ Supervisor = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRAT
 @router.get("")
 async def list_parked(
     here: Here,
-    who: Supervisor,  # noqa: ARG001 (its being there is the check)
+    who: Supervisor,
     state: str | None = "parked",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: int = 0,
 ) -> dict[str, Any]:
-    """List parked facts, oldest first; `state` is parked, redrive, done, skipped, or empty for all."""
+    """List parked facts, oldest first, of one `state` (parked, redrive, done, skipped) or all."""
     state = state or None
     async with here.db.connection() as conn:
         rows = await (await conn.execute(LIST, (cursor, state, state, limit))).fetchall()
@@ -70,4 +73,7 @@ def _check(parked_id: int, row: tuple[Any, ...] | None) -> None:
     if state != "parked":
         raise conflict("already_settled", f"parked fact {parked_id} is {state}", state=state)
     if not head:
-        raise conflict("not_the_head", f"parked fact {parked_id} stands behind another of its key; free that one")
+        raise conflict(
+            "not_the_head",
+            f"parked fact {parked_id} stands behind another of its key; free that one",
+        )

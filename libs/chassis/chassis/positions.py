@@ -32,7 +32,8 @@ STILL: LiteralString = (
     " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s"
 )
 HOLD: LiteralString = (
-    "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%s::int[]) ORDER BY slot FOR UPDATE"
+    "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%s::int[])"
+    " ORDER BY slot FOR UPDATE"
 )
 
 
@@ -62,7 +63,7 @@ class Positions:
         self.created = created
 
     async def move(self, tx: Tx, to: dict[int, int], sequence: int) -> None:
-        """Move all slots up to the stream's sequence; raises `Fenced` when somebody else has moved one."""
+        """Move all slots up to the stream's sequence; `Fenced` when somebody else has moved one."""
         slots = list(self.slots)
         old = [self.at[slot] for slot in slots]
         new = [to.get(slot, self.at[slot]) for slot in slots]

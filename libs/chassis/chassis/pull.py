@@ -1,7 +1,8 @@
 """An ephemeral, acknowledgement-free pull: messages of some slots, in order, from a sequence on.
 
-A callback fills a queue, and the next batch is asked for when half of the last has come: never a wait
-for a full batch. A silent server, a gap or a reconnect end it; the reader then makes a new one.
+A callback fills a queue, and the next batch is asked for when half of the last has come: never a
+wait for a full batch. A silent server, a gap or a reconnect end it; the reader then makes a new
+one.
 """
 
 import asyncio
@@ -49,7 +50,9 @@ class Pull:
         nc = self._line.nc
         config = ConsumerConfig(
             name=f"{self._line.user}-{uuid4().hex}",
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if self._start > 1 else DeliverPolicy.ALL,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE
+            if self._start > 1
+            else DeliverPolicy.ALL,
             opt_start_seq=self._start if self._start > 1 else None,
             ack_policy=AckPolicy.NONE,
             filter_subjects=self._filters or None,
@@ -106,7 +109,7 @@ class Pull:
             await self._ask()
 
     async def take(self, limit: int, wait: float) -> list[Incoming]:
-        """Give what has arrived, at most `limit`, in order; waits up to `wait` seconds for the first."""
+        """Give what has arrived, at most `limit`; waits up to `wait` seconds for the first."""
         batch: list[Incoming] = []
         try:
             batch.append(self._queue.get_nowait())

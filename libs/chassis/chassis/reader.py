@@ -1,8 +1,8 @@
-"""The inner loop, the same for all: pull what has come, apply it in one transaction, move the position.
+"""The inner loop, the same for all: pull, apply in one transaction, move the position.
 
-Longer than other files because it is one loop; each step is a method. What a service does with facts is
-its `apply`; everything that can go wrong around it (duplicates, gaps, poison, dead leaders, a stream that
-was trimmed or made anew, a database away) is here, once.
+Longer than other files because it is one loop; each step is a method. What a service does with
+facts is its `apply`; everything that can go wrong around it (duplicates, gaps, poison, dead
+leaders, a stream that was trimmed or made anew, a database away) is here, once.
 """
 
 import asyncio
@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from trunkline_contracts import read
-from trunkline_contracts.fact import SLOTS, Fact
-
 from chassis.bus import subject_of_slot
 from chassis.held import OPEN_OF_KEY, SETTLE, WAITING, Held
 from chassis.incoming import Incoming
@@ -26,6 +23,8 @@ from chassis.pull import Pull
 from chassis.replay import ask
 from chassis.telemetry import metrics
 from chassis.tx import Tx
+from trunkline_contracts import read
+from trunkline_contracts.fact import SLOTS, Fact
 
 if TYPE_CHECKING:
     from chassis.service import Service
@@ -60,7 +59,7 @@ class Reader:
     hears: frozenset[type[Fact]] | None = None
     """The facts it acts on; None for everything. Others only move the position."""
     tick: Tick | None = None
-    """Called at most 250 ms apart while caught up, with the instant until which everything is applied."""
+    """Called at most 250 ms apart while caught up, with the instant that proves."""
     parse: Callable[[Incoming], Any] = read_fact
     """Makes a message what `apply` takes; raising parks it."""
     on_park: OnPark | None = None
@@ -120,7 +119,11 @@ class Loop:
             await self._held.load(conn)
         if not reader.own_positions and info.state.first_seq > self._positions.sequence + 1:
             await self._make_up(info.state.first_seq)
-        filters = [] if len(self.slots) == SLOTS else [subject_of_slot(reader.stream, s) for s in self.slots]
+        filters = (
+            []
+            if len(self.slots) == SLOTS
+            else [subject_of_slot(reader.stream, s) for s in self.slots]
+        )
         start = self._positions.sequence + 1
         own = reader.own_positions
         self._looked_at = 0.0
@@ -145,7 +148,9 @@ class Loop:
         for item in batch:
             if item.position is None:
                 metrics.foreign.labels(self._service.name, self.name).inc()
-                log.error("%s: message %s is of a foreign hand: ignored", self.name, item.stream_sequence)
+                log.error(
+                    "%s: message %s is of a foreign hand: ignored", self.name, item.stream_sequence
+                )
                 continue
             if item.position <= at[item.slot]:
                 continue
@@ -171,7 +176,7 @@ class Loop:
             await self._commit(news, at, sequence)
         except (*TRANSIENT, Fenced):
             raise
-        except Exception as why:  # noqa: BLE001 (whatever a fact makes its hearer raise is the fact's verdict)
+        except Exception as why:  # noqa: BLE001 (it is the fact's verdict)
             if len(news) == 1:
                 await self._commit(news, at, sequence, refused=describe(why))
             else:
@@ -213,7 +218,7 @@ class Loop:
     def _parse(
         self, news: Sequence[Incoming], refused: str | None
     ) -> list[tuple[Incoming, Any, str | None]]:
-        """Say of each: to be applied, or parked with a reason, or neither (held back, or not for us)."""
+        """Say of each: to be applied, parked with a reason, or neither (held back, not for us)."""
         parsed: list[tuple[Incoming, Any, str | None]] = []
         bad: set[str] = set()
         for item in news:
@@ -226,7 +231,7 @@ class Loop:
             elif self._types is None or item.type in self._types:
                 try:
                     thing = self.reader.parse(item)
-                except Exception as why:  # noqa: BLE001 (an unreadable message is parked, whatever it broke)
+                except Exception as why:  # noqa: BLE001 (whatever it broke)
                     reason = describe(why)
             else:
                 continue
@@ -247,13 +252,17 @@ class Loop:
                 metrics.parked.labels(self._service.name, self.name).inc()
             elif thing is None and item.key in self._held.parked:
                 await self._held.park(tx, item, "behind a parked fact of its key", head=False)
-            elif id(thing) in waits or (thing is None and (item.key in self._held.waiting or item.key in early)):
+            elif id(thing) in waits or (
+                thing is None and (item.key in self._held.waiting or item.key in early)
+            ):
                 await self._held.wait(tx, item)
 
     async def _look(self) -> None:
         """Once a second, or when woken: has a person freed something, can what waits be applied?"""
         woken = self._service.take_freed(self.office)
-        if not woken and time.monotonic() - self._looked_at < (TICK if self._held.waiting else LOOK):
+        if not woken and time.monotonic() - self._looked_at < (
+            TICK if self._held.waiting else LOOK
+        ):
             return
         self._looked_at = time.monotonic()
         if self._held.waiting:
@@ -295,7 +304,7 @@ class Loop:
                 self._held.waiting.discard(key)
 
     async def _redrive(self, key: str) -> None:
-        """Apply again what a person freed, then what stood behind it, in order, until one is bad again."""
+        """Apply what a person freed, then what stood behind it, until one is bad again."""
         async with self._service.db.connection() as conn:
             rows = await (await conn.execute(OPEN_OF_KEY, (self.name, key))).fetchall()
         kept = {p: Incoming(s, bytes(d), p, 0, 0, h) for _, p, s, h, d, _ in rows}
@@ -344,7 +353,7 @@ class Loop:
         return ask(self._service.bus, self.reader.stream, self.name, want)
 
     async def _make_up(self, first: int) -> None:
-        """The stream begins after this reader's place: have every slot told again up to what is there."""
+        """The stream begins after this reader's place: have every slot told again until there."""
         for slot in self.slots:
             await self._catch_up(slot, None)
         async with self._service.transaction() as tx:
@@ -360,7 +369,11 @@ class Loop:
             async for item in replay:
                 self.progress_at = time.monotonic()
                 here = self._positions.at[slot]
-                if item.slot != slot or item.position is None or not item.previous <= here < item.position:
+                if (
+                    item.slot != slot
+                    or item.position is None
+                    or not item.previous <= here < item.position
+                ):
                     continue
                 at = {**self._positions.at, slot: item.position}
                 await self._apply([item], at, self._positions.sequence)
@@ -384,4 +397,3 @@ def describe(why: BaseException) -> str:
     """Give a reason a person can read: the kind of error and its first line."""
     text = str(why).strip().splitlines()
     return f"{type(why).__name__}: {text[0] if text else ''}"[:500]
-

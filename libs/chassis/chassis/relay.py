@@ -1,8 +1,9 @@
-"""The relay: what is in the outbox is published, in order, exactly once, by one leader that a zombie cannot be.
+"""The relay: what is in the outbox is published in order, exactly once, by one leader.
 
-The first message of every atomic batch names the stream's last sequence; whoever is late is refused and
-nothing of theirs is stored. The position is read back from the stream itself, so no table can disagree
-with it; a floor in PostgreSQL, per life of the stream, keeps it when the stream's messages are trimmed.
+The first message of every atomic batch names the stream's last sequence; whoever is late is
+refused and nothing of theirs is stored. The position is read back from the stream itself, so no
+table can disagree with it; a floor in PostgreSQL, per life of the stream, keeps it when the
+stream's messages are trimmed.
 """
 
 import asyncio
@@ -15,12 +16,12 @@ from uuid import uuid4
 import psycopg
 from nats.js.api import StreamInfo
 from nats.js.errors import APIError, NotFoundError
-from trunkline_contracts.fact import SLOTS, fact_id, splice
 
 from chassis.bus import Bus
 from chassis.db import Database
 from chassis.outcomes import Fenced
 from chassis.telemetry import metrics
+from trunkline_contracts.fact import SLOTS, fact_id, splice
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ PREVIOUS: LiteralString = (
 FLOOR: LiteralString = "SELECT position FROM relay_floor WHERE stream = %s AND created = %s"
 SET_FLOOR: LiteralString = (
     "INSERT INTO relay_floor AS f (stream, created, position) VALUES (%s, %s, %s)"
-    " ON CONFLICT (stream, created) DO UPDATE SET position = greatest(f.position, EXCLUDED.position)"
+    " ON CONFLICT (stream, created)"
+    " DO UPDATE SET position = greatest(f.position, EXCLUDED.position)"
 )
 
 Row = tuple[int, str, int, int, str, bytes]
@@ -58,7 +60,7 @@ class Alarm(Exception):
 
 
 def message(row: Row, previous: int) -> Message:
-    """Make a recorded fact a message; the body is not read, so what is unreadable is told as it is."""
+    """Make a recorded fact a message; the body is not read: what is unreadable stays so."""
     position, key, slot, sequence, type_, body = row
     headers = {
         "Nats-Msg-Id": str(fact_id(type_, key, sequence)),
@@ -108,7 +110,7 @@ class Relay:
                     await self._start(conn)
 
     async def _rest(self) -> bool:
-        """Wait for something to tell; False when the stream has been touched by somebody else meanwhile."""
+        """Wait for something to tell; False when somebody else has touched the stream."""
         try:
             await asyncio.wait_for(self._woken.wait(), FALLBACK_POLL)
         except TimeoutError:
@@ -125,7 +127,7 @@ class Relay:
                 position = await self._verified(conn, info)
             except Alarm as why:
                 if self.alarm != str(why):
-                    log.error("%s: relay stopped: %s", self.stream, why)
+                    log.error("%s: relay stopped: %s", self.stream, why)  # noqa: TRY400 (no stack)
                 self.alarm = str(why)
                 metrics.relay_alarm.labels(self.service).set(1)
                 await asyncio.sleep(1)
@@ -207,7 +209,7 @@ class Relay:
 
 
 async def publish_batch(bus: Bus, messages: Sequence[Message], last_seq: int | None) -> int:
-    """Publish all or nothing; with `last_seq`, only if the stream still ends there. Gives its new end."""
+    """Publish all or nothing; with `last_seq`, only if the stream ends there. Gives its end."""
     nc, js, batch = bus.relay.nc, bus.relay.js, uuid4().hex
     for number, (subject, data, headers) in enumerate(messages, 1):
         headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}

@@ -1,7 +1,7 @@
-"""Telling again: a reader that fell behind, or whose parked fact was repaired, asks the owner for it.
+"""Telling again: a reader that fell behind, or whose parked fact was repaired, asks for it.
 
-The question goes to whoever leads the owner's relay; the answer comes over the stream REDRIVE, never
-through a domain stream. A question without an answer is asked again.
+The question goes to whoever leads the owner's relay; the answer comes over the stream REDRIVE,
+never through a domain stream. A question without an answer is asked again.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ RANGE: LiteralString = (
     " ORDER BY position LIMIT %s"
 )
 EXACT: LiteralString = (
-    "SELECT position, key, slot, sequence, type, body FROM outbox WHERE position = ANY(%s::bigint[])"
-    " ORDER BY position"
+    "SELECT position, key, slot, sequence, type, body FROM outbox"
+    " WHERE position = ANY(%s::bigint[]) ORDER BY position"
 )
 
 
@@ -99,7 +99,9 @@ class Replays:
         after, slot, until = want["after"], want["slot"], want["until"]
         while True:
             async with self._db.connection() as conn:
-                rows = await (await conn.execute(RANGE, (slot, after, until, until, BATCH))).fetchall()
+                rows = await (
+                    await conn.execute(RANGE, (slot, after, until, until, BATCH))
+                ).fetchall()
             await self._tell(to, rows, after)
             if len(rows) < BATCH:
                 await self._end(to)

@@ -1,7 +1,7 @@
 """A service as a process: what it stands on, and the one way its app is put together.
 
-`build` is called by every `app.py`. It opens PostgreSQL and NATS, follows the workspace, runs the relay
-and the readers wherever this replica is their leader, and serves the service's addresses.
+`build` is called by every `app.py`. It opens PostgreSQL and NATS, follows the workspace, runs the
+relay and the readers wherever this replica is their leader, and serves the service's addresses.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -117,7 +118,7 @@ class Service:
     async def _announce(self, subject: str, body: bytes) -> None:
         try:
             await self.bus.js.publish(subject, body, timeout=5)
-        except Exception as why:  # noqa: BLE001 (an announcement that fails must not fail the reader)
+        except Exception as why:  # noqa: BLE001 (the row is the record)
             log.warning("could not announce a parked fact: %r", why)
 
     # ------------------------------------------------------------------ life
@@ -138,7 +139,7 @@ class Service:
             began = asyncio.get_running_loop().time()
             try:
                 await work()
-            except Exception as why:  # noqa: BLE001 (a supervisor survives what it supervises)
+            except Exception as why:
                 log.warning("%s failed: %r", name, why, exc_info=why)
             healthy = asyncio.get_running_loop().time() - began > 30
             pause = 0.1 if healthy else min(pause * 2, 5.0)
@@ -147,7 +148,9 @@ class Service:
     async def _lead_relay(self) -> None:
         await asyncio.gather(self.relay.run(), self.replays.run())
 
-    async def start(self, readers: Iterable[Reader], tasks: Sequence[Task], refill: bool) -> None:
+    async def start(
+        self, readers: Iterable[Reader], tasks: Sequence[Task], *, refill: bool
+    ) -> None:
         """Open everything; refuses a server that would lose what it acknowledged."""
         await self.db.open()
         await self.bus.open()
@@ -157,6 +160,7 @@ class Service:
         self.background(lambda: self.workspaces.follow(self.bus.own), "following the workspace")
         await self.bus.on_wake(self._woken)
         self.background(self.leaders.heartbeat, "the heartbeat")
+        self.background(self.health.heartbeat, "the heart")
         self.background(lambda: self.leaders.lead("relay", self._lead_relay), "the relay")
         if refill:
             lead = self._refill
@@ -165,7 +169,7 @@ class Service:
             for slots in slot_groups(self.settings.readers):
                 self._read(Loop(self, reader, slots))
         for task in tasks:
-            self.background(lambda task=task: task(self), getattr(task, "__name__", "a task"))  # type: ignore[misc]
+            self.background(partial(task, self), getattr(task, "__name__", "a task"))
         self.health.add("relay", self._relay_health)
         self.health.add("workspace", self._workspace_health)
 
@@ -224,7 +228,7 @@ def build(
 ) -> FastAPI:
     """Put a service together.
 
-    `keeps_workspace` is for the one service whose schema is the workspace's record: it refills the stream.
+    `keeps_workspace`: this schema is the workspace's record, so it refills the stream.
     """
     telemetry.configure(name, settings)
     service = Service(name, settings, clock=clock)
@@ -233,12 +237,12 @@ def build(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         app.state.service = service
         try:
-            await service.start(readers(service), tasks, keeps_workspace)
+            await service.start(readers(service), tasks, refill=keeps_workspace)
             yield
         finally:
             await service.stop()
 
-    from chassis import parked  # noqa: PLC0415 (it needs this module's `Here`)
+    from chassis import parked
 
     app = FastAPI(
         title=f"Trunkline {name}", lifespan=lifespan, version="1", openapi_url="/openapi.json"

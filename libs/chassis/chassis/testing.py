@@ -1,4 +1,4 @@
-"""A test kit: a clock in hand, patience without sleeping blindly, and a service run in the test's own loop."""
+"""A test kit: a clock in hand, patience, and a service run in the test's own loop."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -6,17 +6,14 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
-from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from psycopg.rows import TupleRow
-from trunkline_contracts.fact import Fact, slot_of
 
 from chassis.db import Database
+from chassis.telemetry import traceparent
+from trunkline_contracts.fact import Fact, slot_of
 
 SAY = b"SELECT outbox_append(%b, %b::text[], %b::int[], %b::text[], %b::bytea[])"
 LOCK = b"SELECT pg_advisory_xact_lock(%b)"
-
-_propagator = TraceContextTextMapPropagator()
 
 
 class Tx:
@@ -57,7 +54,7 @@ class Tx:
                 "correlationid": cause.correlationid or str(cause.id),
                 "traceparent": cause.traceparent,
             }
-        elif (parent := _traceparent()) is not None:
+        elif (parent := traceparent()) is not None:
             told = {"traceparent": parent}
         for fact in facts:
             missing = {k: v for k, v in told.items() if getattr(fact, k) is None}
@@ -87,14 +84,6 @@ class Tx:
         )
         await self.conn.execute(SAY, args, prepare=True)
         self.appended = True
-
-
-def _traceparent() -> str | None:
-    if not trace.get_current_span().get_span_context().is_valid:
-        return None
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    return carrier.get("traceparent")
 
 
 @asynccontextmanager

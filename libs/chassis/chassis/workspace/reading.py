@@ -43,7 +43,7 @@ def parse(document: dict[str, Any]) -> Workspace:
         raise Invalid(list(dict.fromkeys(_complaints(why)))) from None
 
 
-NOISE = ("function-", "list[", "constrained-str", "literal[", "str", "[key]")
+NOISE = ("function-", "list[", "constrained-str", "literal[", "[key]")
 """Parts of pydantic's paths that are not keys of the document."""
 
 SECRETS = ("secret", "token", "verify_token", "password")
