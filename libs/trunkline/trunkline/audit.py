@@ -54,12 +54,16 @@ class Balance:
                 f"{ledger['accepted']} deliveries were accepted,"
                 f" {ledger['taken_in']} taken in and {ledger['pending']} are pending"
             )
+        if ledger["lost"]:
+            faults.append(f"{ledger['lost']} were accepted and are nowhere to be found")
+        if not faults and not ledger["balanced"]:
+            faults.append("ingest says that it does not balance")
         return faults
 
     def text(self) -> str:
         """The balance, for people."""
         ledger = self.ledger
-        names = ("accepted", "taken_in", "pending", "items")
+        names = ("accepted", "taken_in", "pending", "lost", "items")
         lines = [f"{name.replace('_', ' '):12}{ledger[name]:>10}" for name in names]
         lines += [f"  {name:10}{ledger['outcomes'].get(name, 0):>10}" for name in OUTCOMES]
         lines += [f"{n:>12} parked in {name}" for name, n in self.parked.items() if n]

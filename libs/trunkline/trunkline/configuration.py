@@ -33,26 +33,24 @@ async def apply(instance: Instance, text: str) -> str:
     """Make a workspace the next version; says what changed."""
     try:
         document = workspace.load(text)
+        recorded = await _recorded(instance)
         async with _stream(instance) as js:
-            version, before, _ = await workspace.current(js)
-            if version < (recorded := await _recorded(instance)):
-                raise CannotStart(
-                    f"version {recorded} is not back on the stream yet, which tickets fills"
-                    " from PostgreSQL: apply again when it is"
-                )
-            applied = await workspace.apply(js, document)
+            version, before = await workspace.newest(js)
+            changes = workspace.diff(before, document)
+            if version >= recorded and before is not None and not changes:
+                return f"nothing changes: version {version} stays in force"
+            applied = await workspace.apply(js, document, recorded=recorded)
     except workspace.Invalid as refused:
-        lines = "".join(f"\n  {line}" for line in refused.lines[1:])
-        raise CannotStart(f"the workspace is refused: {refused.lines[0]}{lines}") from None
-    if applied == version:
-        return f"nothing changes: version {version} stays"
-    return "\n".join([*workspace.diff(before, document), f"version {applied} is in force"])
+        raise CannotStart(f"the workspace is refused: {refused}") from None
+    except workspace.Conflict as refused:
+        raise CannotStart(f"the workspace is not applied: {refused}") from None
+    return "\n".join([*changes, f"version {applied} is in force"])
 
 
 async def apply_example(instance: Instance) -> None:
     """Apply the example if no version was ever applied."""
     async with _stream(instance) as js:
-        version, _, _ = await workspace.current(js)
+        version, _ = await workspace.newest(js)
     if version == 0 and await _recorded(instance) == 0:
         await apply(instance, read(EXAMPLE))
 
