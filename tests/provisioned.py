@@ -1,4 +1,4 @@
-"""Everything provisioned as the application ships it, with one subscriber: for provisioning's tests."""
+"""Everything provisioned as shipped, and one subscriber: for the tests of provisioning."""
 
 import asyncio
 from dataclasses import dataclass

@@ -1,12 +1,13 @@
-"""One PostgreSQL and one NATS, provisioned as declared, for the tests of provisioning and the workspace."""
+"""One PostgreSQL and one NATS, provisioned as declared, for the tests of provisioning."""
 
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from chassis.provision import Plan, Subscriber, read_plan, write_files
 from provisioned import Provisioned
+
+from chassis.provision import Plan, Subscriber, read_plan, write_files
 from trunkline import places
 from trunkline.servers import Nats, Postgres
 

@@ -1,13 +1,13 @@
-"""What every service's schema gets: numbered facts, append-only history, migrations that may run twice at once."""
+"""What every schema gets: numbered facts, append-only history, migrations safe to run at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from provisioned import Provisioned
+
 from chassis.locks import KINDS, lock_key
 from chassis.provision import migrate
-
-from provisioned import Provisioned
 
 LOCK = lock_key("say", "sla")
 APPEND = "SELECT positions, sequences FROM outbox_append(%s, %s, %s, %s, %s)"
@@ -92,7 +92,7 @@ def test_a_regained_right_does_not_help_it_either(provisioned: Provisioned) -> N
 
 
 def test_a_service_with_a_log_of_its_own_gets_no_outbox_table(provisioned: Provisioned) -> None:
-    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tickets' AND table_type = 'BASE TABLE'"
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'tickets'"
     with psycopg.connect(provisioned.postgres.url) as admin:
         names = {name for (name,) in admin.execute(tables)}
 
