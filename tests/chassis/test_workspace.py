@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from world import EXAMPLE, World
+from world import EXAMPLE, World, the_plan
 
 from chassis.bus import Line
 from chassis.db import Database
 from chassis.outcomes import NotReady
+from chassis.provision import plan_for, provision
 from chassis.workspace import Conflict, Invalid, Workspaces, apply, diff, load, newest, parse
 from chassis.workspace.publishing import publish
 
@@ -170,6 +171,11 @@ WRONG: list[tuple[str, str, str]] = [
         changed("notifications", "mandatory", "channels", to=["fax"]),
         "notifications.mandatory",
         "bell",
+    ),
+    (
+        changed("subscribers", "sla-relay", to={"streams": ["SLA"]}),
+        "subscribers.sla-relay",
+        "itself",
     ),
     (changed("limits", "per_account", to="fast"), "limits.per_account", "1000/s"),
     (changed("retention", "inbound", to="P0D"), "retention.inbound", "greater than"),
@@ -329,6 +335,13 @@ async def test_raw_deliveries_live_as_long_as_the_workspace_says(world: World) -
     await world.apply(changed("retention", "inbound", to="P7D"))
     nc = await world.as_admin()
     config = (await nc.jetstream().stream_info("INBOUND")).config
+    plan = plan_for(the_plan(), load(TEXT))
+    again = await provision(world.admin_dsn, world.nats.url, world.creds, the_plan())
+    after = (await nc.jetstream().stream_info("INBOUND")).config
+    durable = await nc.jetstream().consumer_info("TICKETS", "crm")
     await nc.close()
 
-    assert config.max_age == 7 * 86400
+    assert config.max_age == after.max_age == 7 * 86400
+    assert again == []
+    assert plan.subscribers["crm"].streams == ["TICKETS"]
+    assert durable.config.durable_name == "crm"

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import nats
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from chassis.provision.files import write_files
 from chassis.provision.migrating import migrate
 from chassis.provision.plan import Plan, Subscriber, read_plan
 from chassis.provision.postgres import provision_postgres, service_dsn
 from chassis.provision.streams import provision_streams
+from chassis.workspace import Workspace, newest
+from chassis.workspace.publishing import RAW_DELIVERIES
 
 __all__ = [
     "Plan",
     "Subscriber",
     "connect_as",
     "migrate",
+    "plan_for",
     "provision",
     "provision_postgres",
     "provision_streams",
@@ -45,6 +50,23 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
     applied = await provision_postgres(admin_dsn, creds, plan)
     nc = await connect_as("admin", nats_url, creds)
     try:
-        return applied + await provision_streams(nc.jetstream(timeout=10), plan)
+        js = nc.jetstream(timeout=10)
+        configured = await _in_force(js)
+        ages = {RAW_DELIVERIES: configured.retention.inbound} if configured else {}
+        return applied + await provision_streams(js, plan_for(plan, configured), ages=ages)
     finally:
         await nc.close()
+
+
+def plan_for(plan: Plan, workspace: Workspace | None) -> Plan:
+    """Give the plan with the subscribers a workspace declares. Write the files of this one."""
+    declared = workspace.subscribers if workspace else {}
+    named = {name: Subscriber.model_validate(s.model_dump()) for name, s in declared.items()}
+    return plan.with_subscribers(named) if named else plan
+
+
+async def _in_force(js: JetStreamContext) -> Workspace | None:
+    try:
+        return (await newest(js))[1]
+    except NotFoundError:
+        return None

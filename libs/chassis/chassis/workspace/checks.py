@@ -6,10 +6,10 @@ Every complaint names path, value and what is allowed. One generator per part of
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 from chassis.workspace.channels import complaints as account_complaints
-from chassis.workspace.document import Calendar, FieldType, Type, Workspace
+from chassis.workspace.document import Calendar, FieldType, StreamName, Type, Workspace
 from chassis.workspace.values import days, window
 
 Complaints = Iterator[str]
@@ -189,6 +189,13 @@ def _channels(w: Workspace) -> Complaints:
     yield from _once("channels.email", addresses)
 
 
+def _subscribers(w: Workspace) -> Complaints:
+    services = [stream.lower() for stream in get_args(StreamName)]
+    taken = {"admin", "sys", *services, *(f"{service}-relay" for service in services)}
+    for name in sorted(taken & w.subscribers.keys()):
+        yield complaint(f"subscribers.{name}", "is the name of a user the system has itself")
+
+
 def _notifications(w: Workspace) -> Complaints:
     yield from _once("notifications.mandatory.channels", w.notifications.mandatory.channels)
     yield from _once("notifications.mandatory.kinds", w.notifications.mandatory.kinds)
@@ -210,6 +217,7 @@ CHECKS: tuple[Callable[[Workspace], Complaints], ...] = (
     _operators,
     _sla,
     _channels,
+    _subscribers,
     _notifications,
 )
 
