@@ -30,14 +30,16 @@ class Line:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._conn: psycopg.AsyncConnection[Any] | None = None
+        self._opening = asyncio.Lock()
 
     async def get(self) -> psycopg.AsyncConnection[Any]:
         """Connect, or give what is connected."""
-        if self._conn is None or self._conn.closed:
-            self._conn = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, connect_timeout=5
-            )
-        return self._conn
+        async with self._opening:
+            if self._conn is None or self._conn.closed:
+                self._conn = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, connect_timeout=5
+                )
+            return self._conn
 
     async def drop(self) -> None:
         """Forget a connection whose state is unknown."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tickets.domain import deciding
 from tickets.domain import events as e
-from tickets.domain.request import Request, evolve, replay
+from tickets.domain.request import FOLD, Request, evolve, replay
 from tickets.domain.rules import Field, Graph, Invalid, Refused, Rules, Topic
 from tickets.store import MAPPER
 from trunkline_contracts import BY_NAME, read, splice
@@ -154,6 +154,7 @@ def test_no_sequence_of_commands_makes_replay_fail(type_: str, todo: list[Deed])
     stored = [MAPPER.to_stored_event(recorded) for recorded in history]
     assert replay(MAPPER.to_domain_event(event) for event in stored) == request
     assert [event.originator_version for event in stored] == list(range(1, len(stored) + 1))
+    assert msgspec.json.decode(msgspec.json.encode(request), type=Request) == request
     _only_forward(seen, RULES.types[type_])
     for event in stored:
         _reads_as_its_contract(event.topic, event.originator_version, event.state)
@@ -200,6 +201,16 @@ def test_topics_in_storage_are_what_they_always_were() -> None:
         "watcher_added",
         "watcher_removed",
     ]
+
+
+def test_a_snapshot_is_what_its_number_says() -> None:
+    assert FOLD == 1, "then the list below is for another number"
+    assert Request.__struct_fields__ == (
+        "id", "version", "type", "status", "title", "topic", "priority", "channel", "account",
+        "contact", "fields", "conversation", "origin", "follow_up_of", "opened_at", "updated_at",
+        "messages", "assignee", "group", "queued", "epoch", "paused", "tags", "watchers",
+        "deliveries", "resolution", "rated", "closed_at",
+    )  # fmt: skip
 
 
 def test_what_the_workspace_does_not_know_opens_with_its_defaults() -> None:

@@ -15,6 +15,7 @@ from telling import Teller
 
 from chassis.provision import connect_as
 from chassis.testing import eventually, running
+from tickets import store
 from tickets.app import make
 from tickets.settings import Settings
 from trunkline_contracts import (
@@ -118,8 +119,16 @@ async def tickets(world: World) -> AsyncGenerator[Tickets]:
         try:
             await eventually(lambda: _ready(tickets))
             yield tickets
+            await _snapshots_are_folds(world)
         finally:
             await tickets.stack.aclose()
+
+
+async def _snapshots_are_folds(world: World) -> None:
+    """Whatever a test did, each request stands as its history says."""
+    async with await psycopg.AsyncConnection.connect(world.dsn("tickets")) as conn:
+        ids = [id_ for (id_,) in await world.sql("tickets", "SELECT id FROM requests")]
+        assert await store.load(conn, ids) == await store.fold(conn, ids)
 
 
 async def _ready(tickets: Tickets) -> bool:

@@ -10,6 +10,9 @@ from msgspec.structs import replace
 
 from tickets.domain import events as e
 
+FOLD = 1
+"""Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
+
 
 class Request(Struct, frozen=True):
     """What is known of one request, folded from its history."""

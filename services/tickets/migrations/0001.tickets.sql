@@ -52,8 +52,11 @@ CREATE TABLE requests (
     resolution   text,
     opened_at    timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL,
-    closed_at    timestamptz
+    closed_at    timestamptz,
+    fold         int         NOT NULL,
+    snapshot     text        NOT NULL
 ) WITH (fillfactor = 80);
+COMMENT ON COLUMN requests.snapshot IS 'The folded history at this version, by the code numbered `fold`.';
 CREATE INDEX requests_opened ON requests (opened_at DESC, id DESC);
 CREATE INDEX requests_unclosed ON requests (opened_at DESC, id DESC) WHERE closed_at IS NULL;
 CREATE INDEX requests_status ON requests (status, opened_at DESC, id DESC);
@@ -111,13 +114,13 @@ BEGIN
     INSERT INTO requests AS r
     SELECT g.id, g.version, g.type, g.status, g.title, g.topic, g.priority, g.channel, g.account, g.contact,
            g.conversation, g.fields, g.assignee, g."group", g.queued, g.paused, g.tags, g.watchers, g.origin,
-           g.follow_up_of, g.resolution, g.opened_at, g.updated_at, g.closed_at
+           g.follow_up_of, g.resolution, g.opened_at, g.updated_at, g.closed_at, g.fold, g.snapshot
     FROM jsonb_to_recordset(r_rows) AS g (
         cmd int, id uuid, version bigint, type text, status text, title text, topic text, priority text,
         channel text, account text, contact jsonb, conversation text, fields jsonb, assignee text,
         "group" text, queued boolean, paused boolean, tags text[], watchers text[], origin text,
         follow_up_of uuid, resolution text, opened_at timestamptz, updated_at timestamptz,
-        closed_at timestamptz)
+        closed_at timestamptz, fold int, snapshot text)
     WHERE g.cmd <> ALL (void)
     ON CONFLICT (id) DO UPDATE SET
         version = EXCLUDED.version, status = EXCLUDED.status, title = EXCLUDED.title,
@@ -125,6 +128,7 @@ BEGIN
         fields = EXCLUDED.fields, assignee = EXCLUDED.assignee, "group" = EXCLUDED."group",
         queued = EXCLUDED.queued, paused = EXCLUDED.paused, tags = EXCLUDED.tags,
         watchers = EXCLUDED.watchers, resolution = EXCLUDED.resolution,
-        updated_at = EXCLUDED.updated_at, closed_at = EXCLUDED.closed_at
+        updated_at = EXCLUDED.updated_at, closed_at = EXCLUDED.closed_at,
+        fold = EXCLUDED.fold, snapshot = EXCLUDED.snapshot
     WHERE r.version < EXCLUDED.version;
 END $$;
