@@ -44,7 +44,7 @@ def processes(told: dict[str, Any]) -> dict[str, int]:
 
 def all_ready(desk: Desk) -> dict[str, Any]:
     """What runs, once all of it is ready."""
-    told = desk.status
+    told: dict[str, Any] = desk.status
     assert {service["state"] for service in told["services"]} == {"ready"}
     return told
 
@@ -87,14 +87,7 @@ def test_a_lost_store_is_rebuilt_and_the_story_goes_on(own: Desk) -> None:
     second = own.settled(own.telegram(2, 2, "after").json()["inbound_id"])["request_id"]
     soon(lambda: own.request(second)["assignee"] == "anna")
     assert own.ask("tickets", f"/v1/requests/{first}/log")["items"] == log
-    assert (
-        "version 1 stays in force"
-        in soon(
-            lambda: own.run(
-                "apply", str(places.__file__).replace("places.py", "workspace.example.yaml")
-            )
-        ).stdout
-    )
+    assert "version 1 stays in force" in own.run("apply", str(EXAMPLE)).stdout
     assert own.settled(own.telegram(1, 1, "before").json()["inbound_id"])["outcome"] == "duplicate"
     assert own.run("audit").returncode == 0
 
