@@ -200,12 +200,9 @@ def _claimable(book: Book, request_id: UUID, name: str) -> Request | Held:
         case Held() as held if held.operator == name:
             return held
         case Held() as held:
-            raise conflict(
-                "already_claimed",
-                f"{held.operator} has it",
-                claimed_by=held.operator,
-                at=held.since,
-            )
+            at = held.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            told = f"{held.operator} has it"
+            raise conflict("already_claimed", told, claimed_by=held.operator, at=at)
     raise conflict("closed", "the request has ended")
 
 
@@ -254,7 +251,7 @@ async def _desk(here: Service, tx: Any) -> Desk:
 
 def _groups(plan: Plan) -> dict[str, list[str]]:
     return {
-        name: [group.id for group in plan.groups.values() if name in group.members]
+        name: sorted(group.id for group in plan.groups.values() if name in group.members)
         for name in plan.people
     }
 

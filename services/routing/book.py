@@ -3,7 +3,7 @@
 Pure, like the domain.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -57,7 +57,7 @@ class Taken:
 class Book:
     """What is decided is written here first; the store saves the difference, the desk tells it."""
 
-    before: Mapping[UUID, State]
+    before: dict[UUID, State]
     now: dict[UUID, State] = field(init=False)
     joined: dict[UUID, str] = field(default_factory=dict)
     wanted: dict[UUID, str] = field(default_factory=dict)
@@ -68,6 +68,12 @@ class Book:
     def __post_init__(self) -> None:
         """Begin with things as they were found."""
         self.now = dict(self.before)
+
+    def find(self, waiting: Iterable[Request]) -> None:
+        """Take in more of those who wait; what is known already is known better."""
+        for request in waiting:
+            if request.id not in self.now:
+                self.before[request.id] = self.now[request.id] = request
 
     def join(self, request: Request) -> None:
         """Queue a new request, unless it is known: what has ended stays ended."""

@@ -138,8 +138,8 @@ class Desk:
         free = room(lines, self.plan.groups, operators)
         touched = sum(isinstance(state, Request) for state in book.before.values())
         limits = {line: n + touched for line, n in free.items()}
-        queue = [r for r in await store.front(self.tx, limits) if r.id not in book.now]
-        queue += [r for r in book.waiting() if r.group in busy]
+        book.find(await store.front(self.tx, limits))
+        queue = [request for request in book.waiting() if request.group in busy]
         for decision in match(queue, self.plan.groups, operators, self.at):
             if decision.operator is not None:
                 book.take(decision, decision.operator, "auto", self.at)

@@ -50,6 +50,12 @@ class Routing:
         given = {} if clock is None else {"clock": clock}
         app = make(self.world.settings("routing", Settings, **more), **given)
         self.doors.append(await self._stack.enter_async_context(running(app)))
+        door = self.doors[-1]
+
+        async def ready() -> bool:
+            return (await door.get("/v1/operators", headers=self.boss)).status_code == 200
+
+        await eventually(ready)
 
     async def stop(self) -> None:
         """Stop every replica."""
@@ -100,10 +106,10 @@ class Routing:
             "routing", "SELECT type, body, key, sequence FROM outbox ORDER BY position"
         )
         return [
-            {"fact": type_.rsplit(".", 1)[1], "key": key, "sequence": n, **json.loads(bytes(body))["data"]}
+            {"fact": name, "key": key, "sequence": n, **json.loads(bytes(body))["data"]}
             for type_, body, key, n in rows
-            if kind in {None, type_.rsplit(".", 1)[1]}
-        ]  # fmt: skip
+            if (name := type_.rsplit(".", 1)[1]) == (kind or name)
+        ]
 
 
 @pytest.fixture
@@ -186,7 +192,7 @@ async def test_who_waits_is_served_when_somebody_comes_or_is_free(routing: Routi
     ]
     await routing.appear("olena")
     assert await routing.waiting(0) == []
-    assert (await routing.load("olena", 1))["groups"] == ["first-line", "finance"]
+    assert (await routing.load("olena", 1))["groups"] == ["finance", "first-line"]
 
 
 async def test_two_claim_and_the_loser_is_told_who_won(routing: Routing) -> None:
@@ -346,7 +352,8 @@ async def test_the_detector_finds_nothing_and_would_find_something(routing: Rout
     # the positive control: somebody is put into the queue behind the matcher's back
     await routing.world.sql(
         "routing",
-        "INSERT INTO queue (request_id, request_group, topic, channel, weight, created_at, queued_at)"
+        "INSERT INTO queue"
+        " (request_id, request_group, topic, channel, weight, created_at, queued_at)"
         " VALUES (%s, 'first-line', 'general', 'telegram', 1, now(), now())",
         hidden,
     )
