@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from trunkline.tokens import Signer
+
+from trunkline import places
 
 T = TypeVar("T")
 TRUNKLINE = (sys.executable, "-m", "trunkline")
@@ -106,8 +109,7 @@ class Desk:
     def token(self, role: str, subject: str) -> str:
         """A token, made once."""
         if (role, subject) not in self._tokens:
-            made = self.run("token", "--role", role, "--subject", subject).stdout.strip()
-            self._tokens[role, subject] = made
+            self._tokens[role, subject] = Signer(self.data).token(subject, [role])
         return self._tokens[role, subject]
 
     def ask(self, service: str, path: str, *, role: str = "supervisor", who: str = "boss") -> Any:
@@ -197,3 +199,5 @@ def running_desk(data: Path, *words: str, **environment: str) -> Iterator[Desk]:
         yield desk.up(*words)
     finally:
         desk.down()
+        for home in ("nats", "postgres"):
+            places.abandon(data / home)
