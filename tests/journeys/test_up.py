@@ -29,11 +29,8 @@ pytestmark = pytest.mark.timeout(120)  # whole instances are started, on machine
 def own(tmp_path: Path) -> Iterator[Desk]:
     """An instance of the test's own, in a folder that only its owner may enter."""
     tmp_path.chmod(0o700)
-    data = tmp_path / "data"
-    with running_desk(data, "--replicas", "routing=2") as desk:
+    with running_desk(tmp_path / "data", "--replicas", "routing=2") as desk:
         yield desk
-    for home in ("nats", "postgres"):
-        places.abandon(data / home)
 
 
 def processes(told: dict[str, Any]) -> dict[str, int]:

