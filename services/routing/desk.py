@@ -233,7 +233,11 @@ async def inspect(desk: Desk) -> int:
         await store.note_anomaly(
             desk.tx, desk.at, "load_strayed", None, operator, {"load": load, "held": held}
         )
-    return len(book.taken) + len(strayed)
+    twice = await store.twice(desk.tx)
+    for request_id in twice:
+        anomalies.labels("in_two_places").inc()
+        await store.note_anomaly(desk.tx, desk.at, "in_two_places", request_id, None, {})
+    return len(book.taken) + len(strayed) + len(twice)
 
 
 LOOKS = timedelta(seconds=30)

@@ -5,7 +5,7 @@ Longer than most rooms: it holds every statement of the deciding transaction, in
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -121,6 +121,11 @@ STRAYED: LiteralString = """
 SELECT o.id, o.load, coalesce(sum(c.units), 0)::int
 FROM operators o LEFT JOIN capacity c ON c.operator = o.id
 GROUP BY o.id, o.load HAVING o.load <> coalesce(sum(c.units), 0)
+"""
+TWICE: LiteralString = """
+SELECT request_id FROM queue JOIN capacity USING (request_id)
+UNION ALL SELECT request_id FROM queue JOIN tombstones USING (request_id)
+UNION ALL SELECT request_id FROM capacity JOIN tombstones USING (request_id)
 """
 ANOMALY: LiteralString = (
     "INSERT INTO anomalies (at, kind, request_id, operator, detail) VALUES (%s, %s, %s, %s, %s)"
@@ -253,10 +258,10 @@ def _loads(book: Book, at: datetime) -> list[list[Any]]:
         row = changes.setdefault(release.held.operator, [0, None, None])
         row[0] -= 1
         row[2] = max(filter(None, (row[2], release.closed_at)), default=None)
-    for taken in book.taken:
+    for n, taken in enumerate(book.taken, 1):
         row = changes.setdefault(taken.operator, [0, None, None])
         row[0] += 1
-        row[1] = at
+        row[1] = at + timedelta(microseconds=n)  # whose turn it was first is remembered
     names = sorted(changes)
     return [names, *([changes[name][n] for name in names] for n in range(3))]
 
@@ -305,6 +310,11 @@ async def held_by(tx: Tx, operator: str) -> list[UUID]:
 async def strayed(tx: Tx) -> list[tuple[str, int, int]]:
     """Find operators whose load is not the sum of what they hold. There are none."""
     return [(o, load, held) for o, load, held in await (await tx.run(STRAYED)).fetchall()]
+
+
+async def twice(tx: Tx) -> list[UUID]:
+    """Find requests that are in two places at once. There are none."""
+    return [id_ for (id_,) in await (await tx.run(TWICE)).fetchall()]
 
 
 async def note_anomaly(
