@@ -190,6 +190,7 @@ class Book:
         message = Message(
             id=arrival.message_id,
             text=item.text,
+            attachments=item.attachments,
             sent_at=item.sent_at or arrival.received_at,
             external_id=item.platform_id,
         )

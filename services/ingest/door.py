@@ -62,31 +62,39 @@ class Door:
         """Take an update from Telegram, which shows the secret its webhook was set with."""
         account = request.path_params["account"]
         self._check_secret(request, "telegram", account, b"x-telegram-bot-api-secret-token")
-        self._check_rate("telegram", account)
+        self.check_rate("telegram", account)
         body = await request.body()
-        return await self._accept(request, self._raw("telegram", account, body), 200)
+        return await self.accept(request, self.raw("telegram", account, body), 200)
 
     async def submit(self, request: Request) -> Response:
         """Take a submission from a program or a mobile client; wrong wishes are told at once."""
         who = await self._who(request)
         account = clean(who.subject)
-        self._check_rate("api", account)
+        self.check_rate("api", account)
         key = idempotency_key(request)
         body = await request.body()
         self._check_submission(body)
-        raw = self._raw("api", account, body, key)
-        return await self._accept(request, raw, 202, principal=account)
+        raw = self.raw("api", account, body, key)
+        return await self.accept(request, raw, 202, principal=account)
 
-    def _raw(self, channel: str, account: str, body: bytes, key: str | None = None) -> Raw:
+    def raw(self, channel: str, account: str, body: bytes, key: str | None = None) -> Raw:
+        """Give a delivery its number and its time."""
         now: datetime = self._service.clock()
         return Raw(channel, account, self.mint.issue(), body, now, idempotency_key=key)
 
-    async def _accept(
+    async def accept(
         self, request: Request, raw: Raw, status: int, principal: str = ""
     ) -> Response:
+        """Store what came over HTTP, and answer."""
+        content_type = request.headers.get("content-type", "")[:100]
+        said = await self.store(raw, content_type=content_type, principal=principal)
+        return Response(said, status, media_type="application/json")
+
+    async def store(self, raw: Raw, *, content_type: str = "", principal: str = "") -> bytes:
+        """Store a delivery; gives what its sender is told."""
         letter = delivery.write(
             raw,
-            content_type=request.headers.get("content-type", "")[:100],
+            content_type=content_type,
             principal=principal,
             traceparent=telemetry.traceparent(),
         )
@@ -94,8 +102,7 @@ class Door:
             await self._publisher.publish(letter)
         except NotReady as why:
             raise unavailable(f"{why}; send it again") from None
-        said = b'{"inbound_id":"%b"}' % raw.inbound_id.encode()
-        return Response(said, status, media_type="application/json")
+        return b'{"inbound_id":"%b"}' % raw.inbound_id.encode()
 
     def _check_secret(self, request: Request, channel: str, account: str, header: bytes) -> None:
         """Compare in constant time with every live secret; an account without one has no door."""
@@ -106,7 +113,8 @@ class Door:
         if not offered or not any(same):
             raise unauthorized("the secret is missing, or it is not this account's", error=None)
 
-    def _check_rate(self, channel: str, account: str) -> None:
+    def check_rate(self, channel: str, account: str) -> None:
+        """Refuse more than the workspace allows one account."""
         wait = self._limits.wait((channel, account), self._accounts.rate)
         if wait:
             headers = {"Retry-After": str(math.ceil(wait))}

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from trunkline_contracts.parts import Attachment
+
 
 class Unreadable(Exception):
     """It can never become a message; what is said here is the reason its sender is told."""
@@ -63,3 +65,4 @@ class Item:
     sent_at: datetime | None = None
     platform_id: str | None = None
     asked: Asked | None = None
+    attachments: tuple[Attachment, ...] = ()
