@@ -1,7 +1,7 @@
 """What a reader hears, before and after it has been understood."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -21,6 +21,8 @@ class Incoming:
     headers: Mapping[str, str] = field(default_factory=dict)
     consumer_sequence: int = 0
     pending: int = 0
+    chunks: int = 1
+    """How many messages of the stream it came in."""
 
     @property
     def slot(self) -> int:
@@ -58,3 +60,53 @@ def from_stream(msg: Msg, *, own_positions: bool) -> Incoming:
         consumer_sequence=consumer_sequence,
         pending=pending,
     )
+
+
+CHUNK = "Trunkline-Chunk"
+"""`2/7`: the second of the seven messages that one body was too large for."""
+LARGEST = 40 * 1024 * 1024
+"""Bytes held for one body; of what is larger the pieces are handed on, and their reader refuses."""
+
+
+class Joiner:
+    """Makes one message of the chunks of a body, which stand side by side in the stream.
+
+    What is not whole yet is held here, so the reader's position stays before it; after a restart
+    its chunks are read again. A body whose chunks are not all there is handed on as it is.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Incoming] = []
+        self._size = 0
+
+    def join(self, batch: Sequence[Incoming]) -> list[Incoming]:
+        """Give what is whole, in order."""
+        return [whole for item in batch for whole in self._take(item)]
+
+    def _take(self, item: Incoming) -> Iterator[Incoming]:
+        number, of = _chunk(item)
+        if self._held and (not self._continues(item, number) or self._size > LARGEST):
+            yield self._release()
+        if of == 1:
+            yield item
+            return
+        self._held.append(item)
+        self._size += len(item.data)
+        if number >= of or number != len(self._held):
+            yield self._release()
+
+    def _continues(self, item: Incoming, number: int) -> bool:
+        return number == len(self._held) + 1 and item.subject == self._held[0].subject
+
+    def _release(self) -> Incoming:
+        held, self._held, self._size = self._held, [], 0
+        headers = {name: value for name, value in held[0].headers.items() if name != CHUNK}
+        data = b"".join(item.data for item in held)
+        return replace(held[-1], data=data, headers=headers, chunks=len(held))
+
+
+def _chunk(item: Incoming) -> tuple[int, int]:
+    number, _, of = item.headers.get(CHUNK, "1/1").partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 0 < int(number) <= int(of)):
+        return 1, 1
+    return int(number), int(of)

@@ -12,11 +12,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from chassis.bus import subject_of_slot
 from chassis.held import OPEN_OF_KEY, SETTLE, WAITING, Held
-from chassis.incoming import Incoming
+from chassis.incoming import Incoming, Joiner
 from chassis.outcomes import TRANSIENT, Fenced, Refused
 from chassis.positions import Positions
 from chassis.pull import Pull
@@ -61,7 +62,10 @@ class Reader:
     tick: Tick | None = None
     """Called at most 250 ms apart while caught up, with the instant that proves."""
     parse: Callable[[Incoming], Any] = read_fact
-    """Makes a message what `apply` takes; raising parks it."""
+    """Makes a message what `apply` takes; raising parks it. What takes long may be awaited: it is
+    done before the transaction begins, for all messages of a batch at once."""
+    join: bool = False
+    """Whether a body may come in several messages."""
     on_park: OnPark | None = None
     """Told of every message that is parked, in the same transaction."""
 
@@ -128,8 +132,11 @@ class Loop:
         own = reader.own_positions
         self._looked_at = 0.0
         async with Pull(service.bus.own, reader.stream, filters, start, own_positions=own) as pull:
+            joiner = Joiner()
             while True:
                 batch = await pull.take(BATCH, TICK)
+                if reader.join:
+                    batch = joiner.join(batch)
                 self.progress_at = time.monotonic()
                 if batch:
                     behind = await self._hear(batch)
@@ -194,7 +201,7 @@ class Loop:
         self, news: list[Incoming], at: dict[int, int], sequence: int, refused: str | None = None
     ) -> None:
         """One transaction: the positions, the effects, what is said, what is kept for later."""
-        parsed = self._parse(news, refused)
+        parsed = await self._parse(news, refused)
         ready = [thing for _, thing, _ in parsed if thing is not None]
         version = max((f.workspace for f in ready if isinstance(f, Fact)), default=0)
         await self._service.workspaces.wait(version)
@@ -215,30 +222,51 @@ class Loop:
             if reason is not None:
                 self._service.announce_parked(self.name, item.key, reason)
 
-    def _parse(
+    async def _parse(
         self, news: Sequence[Incoming], refused: str | None
     ) -> list[tuple[Incoming, Any, str | None]]:
         """Say of each: to be applied, parked with a reason, or neither (held back, not for us)."""
         parsed: list[tuple[Incoming, Any, str | None]] = []
         bad: set[str] = set()
+        held = self._held.parked | self._held.waiting
+        ours = [item for item in news if self._types is None or item.type in self._types]
+        free = [item for item in ours if item.key not in held and refused is None]
+        understood = dict(zip(map(id, free), await self._understand(free), strict=True))
         for item in news:
-            thing, reason = None, None
-            if item.key in self._held.parked or item.key in self._held.waiting or item.key in bad:
+            if item.key in held or item.key in bad:
                 parsed.append((item, None, None))
                 continue
-            if refused is not None:
-                reason = refused
-            elif self._types is None or item.type in self._types:
-                try:
-                    thing = self.reader.parse(item)
-                except Exception as why:  # noqa: BLE001 (whatever it broke)
-                    reason = describe(why)
-            else:
+            thing, reason = understood.get(id(item), (None, refused))
+            if thing is None and reason is None:
                 continue
             if reason is not None:
                 bad.add(item.key)
             parsed.append((item, thing, reason))
         return parsed
+
+    async def _understand(self, items: Sequence[Incoming]) -> list[tuple[Any, str | None]]:
+        """Parse each: what it is, or why it cannot be understood."""
+
+        async def finish(thing: Any) -> tuple[Any, str | None]:
+            try:
+                return await thing, None
+            except TRANSIENT:
+                raise
+            except Exception as why:  # noqa: BLE001 (whatever it broke)
+                return None, describe(why)
+
+        tried: list[tuple[Any, str | None]] = []
+        for item in items:
+            try:
+                tried.append((self.reader.parse(item), None))
+            except Exception as why:  # noqa: BLE001 (the same)
+                tried.append((None, describe(why)))
+        slow = [n for n, (thing, _) in enumerate(tried) if isawaitable(thing)]
+        if slow:
+            done = await asyncio.gather(*(finish(tried[n][0]) for n in slow))
+            for n, told in zip(slow, done, strict=True):
+                tried[n] = told
+        return tried
 
     async def _keep(self, tx: Tx, parsed: Sequence[tuple[Incoming, Any, str | None]]) -> None:
         """Park what is bad and what stands behind it; keep what came too early."""
@@ -328,8 +356,11 @@ class Loop:
         """Apply in a savepoint; gives the reason when it cannot be applied."""
         try:
             async with tx.conn.transaction():
-                things = [self.reader.parse(item) for item in items]
-                await self.reader.apply(tx, things)
+                things = await self._understand(items)
+                for _, reason in things:
+                    if reason is not None:
+                        return reason
+                await self.reader.apply(tx, [thing for thing, _ in things])
         except (*TRANSIENT, Fenced):
             raise
         except Exception as why:  # noqa: BLE001 (the fact's verdict, again)
