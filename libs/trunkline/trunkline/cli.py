@@ -31,7 +31,7 @@ def app() -> None:
     """Run the command; a refusal is one line instead of a traceback."""
     try:
         commands()
-    except CannotStart as reason:
+    except (CannotStart, PermissionError, NotADirectoryError) as reason:
         sys.exit(f"trunkline: {reason}")
 
 

@@ -35,7 +35,9 @@ from trunkline.places import CannotStart
 from trunkline.servers import Nats, Postgres
 from trunkline.supervisor import Program, Stopped, Supervisor, answers, stoppable
 
-READY_WITHIN, DETACHED_WITHIN, DOWN_WITHIN = 50.0, 60.0, 40.0
+READY_WITHIN, DETACHED_WITHIN, DOWN_WITHIN = 120.0, 60.0, 40.0
+MARGIN = 5.0
+"""What a detached start leaves of its time for saying why it failed."""
 STARTER = ("-m", "trunkline")
 TELL = "TRUNKLINE_TELL"
 """Names the file descriptor on which a detached `up` tells how its start went."""
@@ -44,12 +46,14 @@ TELL = "TRUNKLINE_TELL"
 class Up:
     """A running instance."""
 
-    def __init__(self, instance: Instance, replicas: Mapping[str, int]) -> None:
-        self.instance, self.replicas = instance, replicas
+    def __init__(
+        self, instance: Instance, replicas: Mapping[str, int], *, detached: bool = False
+    ) -> None:
+        self.instance, self.replicas, self.detached = instance, replicas, detached
         self.supervisor = Supervisor(self._say, self._write)
         self.nats: Nats | None = None
         self.postgres: Postgres | None = None
-        self.state = "starting"
+        self.state, self.began = "starting", time.monotonic()
 
     def start(self) -> None:
         """Bring everything up, and return when it is ready."""
@@ -60,9 +64,13 @@ class Up:
         for name in ("sink", *SERVICE_PORTS):
             for number in range(1, self.replicas.get(name, 1) + 1):
                 self.supervisor.start(self._program(name, number))
-        self.supervisor.wait_ready(READY_WITHIN)
+        self.supervisor.wait_ready(self._patience())
         self.state = "ready"
         self._write()
+
+    def _patience(self) -> float:
+        whole = DETACHED_WITHIN - MARGIN if self.detached else READY_WITHIN
+        return max(1.0, whole - (time.monotonic() - self.began))
 
     def stop(self) -> None:
         """Stop everything, servers last."""
@@ -163,28 +171,31 @@ def up(instance: Instance, replicas: Mapping[str, int], announce: Callable[[], N
     """Run an instance in the foreground until SIGINT or SIGTERM."""
     if not 1 <= instance.base <= HIGHEST_BASE:
         raise CannotStart(f"--port-base {instance.base} is not between 1 and {HIGHEST_BASE}")
-    with instance.claimed(), stoppable():
-        running = Up(instance, replicas)
-        try:
-            running.start()
-            announce()
-            _tell("ready")
-            running.supervisor.watch()
-        except Stopped:
-            _tell("stopped before it was ready")
-        except CannotStart as reason:
-            _tell(str(reason))
-            raise
-        finally:
-            running.stop()
-
-
-def _tell(line: str) -> None:
-    """Tell the command that detached us, once."""
     descriptor = os.environ.pop(TELL, None)
-    if descriptor is not None:
-        with os.fdopen(int(descriptor), "w") as pipe:
-            pipe.write(line)
+
+    def tell(line: str) -> None:
+        if descriptor is not None:
+            with os.fdopen(int(descriptor), "w") as pipe:
+                pipe.write(line)
+
+    try:
+        with instance.claimed(), stoppable():
+            _run(Up(instance, replicas, detached=descriptor is not None), announce, tell)
+    except CannotStart as reason:
+        tell(str(reason))
+        raise
+
+
+def _run(running: Up, announce: Callable[[], None], tell: Callable[[str], None]) -> None:
+    try:
+        running.start()
+        announce()
+        tell("ready")
+        running.supervisor.watch()
+    except Stopped:
+        return
+    finally:
+        running.stop()
 
 
 def detach(instance: Instance, arguments: list[str]) -> None:
@@ -209,7 +220,7 @@ def detach(instance: Instance, arguments: list[str]) -> None:
     if told is None:
         child.send_signal(signal.SIGTERM)
         told = f"it was not ready within {DETACHED_WITHIN:.0f} s"
-    raise CannotStart(told if "; see " in told else f"{told or 'it ended at once'}; see {log}")
+    raise CannotStart(told if "; see " in told else f"{told or 'it ended too early'}; see {log}")
 
 
 def _listen(descriptor: int, seconds: float) -> str | None:
