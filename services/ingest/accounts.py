@@ -19,6 +19,10 @@ class Accounts:
         declared = self._workspaces.current.account(channel, account)
         return resolve_secret(declared.secret) if declared else []
 
+    def declared(self, channel: str, account: str) -> bool:
+        """Whether the workspace in force has such an account."""
+        return self._workspaces.current.account(channel, account) is not None
+
     @property
     def rate(self) -> float:
         """Deliveries a second one account may send."""

@@ -12,7 +12,9 @@ from chassis.problems import missing
 from chassis.service import Here
 from ingest import views
 from ingest.adapters.api import Submission
+from ingest.adapters.custom import Said
 from ingest.door import Direct, Door
+from ingest.integrators import Integrators
 from ingest.ledger import ledger, summed
 
 LOOKS = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.INTEGRATOR)
@@ -72,6 +74,37 @@ async def telegram(request: Request) -> Response:
     return await at_the_door(request).telegram(request)
 
 
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
+
+
+@door.post(
+    "/channels/custom/{account}",
+    status_code=202,
+    responses={
+        202: ACCEPTED,
+        **REFUSALS,
+        422: {"description": "A value cannot be taken; the problem names it and what is allowed."},
+    },
+    openapi_extra={
+        "parameters": [
+            {"name": "account", "in": "path", "required": True, "schema": {"type": "string"}},
+            _header("webhook-id"),
+            _header("webhook-timestamp"),
+            _header("webhook-signature"),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": Said.model_json_schema()}},
+        },
+    },
+)
+async def custom(request: Request) -> Response:
+    """Take a message of an integrator's own channel, signed as Standard Webhooks 1.0 says."""
+    integrators: Integrators = request.app.state.service.state["integrators"]
+    return await integrators.post(request)
+
+
 @door.post(
     "/v1/requests",
     status_code=202,
@@ -129,5 +162,5 @@ async def balance(here: Here, who: Looking) -> dict[str, Any]:
 
 
 def _own(who: Identity, channel: str, account: str) -> bool:
-    """An integrator's own are the deliveries it sent as itself."""
-    return channel == "api" and account == who.subject
+    """An integrator's own are the deliveries it sent as itself, and those of its channel."""
+    return channel in {"api", "custom"} and account == who.subject

@@ -9,6 +9,7 @@ from ingest.accounts import Accounts
 from ingest.door import Door
 from ingest.handlers import Intake
 from ingest.ids import Mint
+from ingest.integrators import Integrators
 from ingest.settings import Settings
 
 
@@ -17,10 +18,17 @@ def make(settings: Settings) -> FastAPI:
 
     def readers(service: Service) -> list[Reader]:
         accounts = Accounts(service.workspaces)
-        service.state["door"] = Door(service, Mint(settings.mint_key()), accounts)
+        service.state["door"] = door = Door(service, Mint(settings.mint_key()), accounts)
+        service.state["integrators"] = Integrators(service, accounts, door)
         return Intake(accounts.rules).readers()
 
-    return build("ingest", settings, readers=readers, routers=[api.door, api.router])
+    async def listen(service: Service) -> None:
+        integrators: Integrators = service.state["integrators"]
+        await integrators.listen()
+
+    return build(
+        "ingest", settings, readers=readers, routers=[api.door, api.router], tasks=[listen]
+    )
 
 
 app = make(Settings())

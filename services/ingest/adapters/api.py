@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
-from ingest.adapters.plain import clean
+from ingest.adapters.item import Asked, Item, Person, Raw
+from ingest.adapters.plain import clean, unreadable
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Words = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
@@ -46,9 +46,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     try:
         said = Submission.model_validate_json(raw.body)
     except ValidationError as bad:
-        first = bad.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Unreadable(clean(f"{where}: {first['msg']}"[:500])) from None
+        raise unreadable(bad) from None
     conversation = clean(said.conversation or raw.inbound_id)
     who = said.contact
     address = clean(who.id or (who.email or "").lower() or who.phone or conversation)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from ingest.adapters.item import Unreadable
 
@@ -31,6 +32,13 @@ def _parse_lenient(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise Unreadable("the body is not JSON") from None
+
+
+def unreadable(bad: ValidationError) -> Unreadable:
+    """Say what is wrong with a body, without repeating it."""
+    first = bad.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    return Unreadable(clean(f"{where}: {first['msg']}"[:500]))
 
 
 def clean(text: str) -> str:
