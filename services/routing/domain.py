@@ -101,11 +101,11 @@ class Operator:
     channel_load: dict[str, int] = field(default_factory=dict)
     last_assigned: datetime = NEVER
     last_closed: datetime = NEVER
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        """The operator's id in the workspace."""
-        return self.person.id
+    def __post_init__(self) -> None:
+        """An operator's id is the workspace's."""
+        self.id = self.person.id
 
     def take(self, channel: str, at: datetime) -> None:
         """Have one request more."""
@@ -181,6 +181,9 @@ def order(request: Request) -> tuple[int, datetime, UUID]:
     return (-request.weight, request.created_at, request.id)
 
 
+_ABSENT = {Status.OFFLINE: Bar.OFFLINE, Status.AWAY: Bar.AWAY, Status.BUSY: Bar.BUSY}
+
+
 def eligibility(
     op: Operator, request: Request, group: Group, *, automatic: bool = True
 ) -> Bar | None:
@@ -194,7 +197,7 @@ def eligibility(
     if person.skills and request.topic not in person.skills:
         return Bar.NO_SKILL
     if op.status is not Status.ONLINE and (automatic or op.status is not Status.AWAY):
-        return Bar(op.status.value)
+        return _ABSENT[op.status]
     if automatic and person.id == request.avoid:
         return Bar.HANDED_BACK
     if op.load >= person.limit:
@@ -228,14 +231,14 @@ class _Line:
         self.group = group
         self.score = METHODS[group.method]
         self.able: dict[str, Operator] = {}
-        self.excluded: Counter[str] = Counter()
+        self.excluded: Counter[Bar] = Counter()
         self.heap: list[tuple[Score, str]] = []
         self.seen = 0
         for name in group.members:
             if (op := operators.get(name)) is None:
                 continue
             if bar := eligibility(op, request, group):
-                self.excluded[bar.value] += 1
+                self.excluded[bar] += 1
             else:
                 self.able[name] = op
                 self.heap.append((self.score(op), name))
@@ -247,7 +250,7 @@ class _Line:
             bar = eligibility(op, self.request, self.group) if op.id in self.able else None
             if bar:
                 del self.able[op.id]
-                self.excluded[bar.value] += 1
+                self.excluded[bar] += 1
         self.seen = len(filled)
 
     def best(self) -> Operator | None:
@@ -270,9 +273,8 @@ class _Line:
     def decide(self, request: Request, op: Operator | None) -> Decision:
         """Write down how it stood when the operator was chosen."""
         name = None if op is None else op.id
-        return Decision(
-            request, name, self.group.method, self.shown(), len(self.able), dict(self.excluded)
-        )
+        excluded = {str(bar): n for bar, n in self.excluded.items()}
+        return Decision(request, name, self.group.method, self.shown(), len(self.able), excluded)
 
 
 class _Round:
@@ -286,6 +288,7 @@ class _Round:
     ) -> None:
         self._groups = groups
         self._operators = operators
+        self._limited = {channel for op in operators.values() for channel in op.person.channels}
         self._tables: dict[Line, _Line] = {}
         self._filled: list[Operator] = []
         self._rest: dict[Line, list[Request]] = {}
@@ -319,11 +322,14 @@ class _Round:
             self._filled.append(op)
 
     def _table(self, request: Request) -> _Line:
-        table = self._tables.get(request.line)
+        group, topic, channel, avoid = request.line
+        # where no operator limits a channel, its line has the candidates of every such line
+        key = (group, topic, channel if channel in self._limited else "", avoid)
+        table = self._tables.get(key)
         if table is None:
-            table = _Line(request, self._groups[request.group], self._operators)
+            table = _Line(request, self._groups[group], self._operators)
             table.seen = len(self._filled)
-            self._tables[request.line] = table
+            self._tables[key] = table
         table.settle(self._filled)
         return table
 

@@ -13,13 +13,14 @@ from chassis.tx import Tx
 from routing.book import GONE, Book, Held, State
 from routing.domain import NEVER, Decision, Line, Operator, Person, Request, Status
 
+STATUSES = {status.value: status for status in Status}
 Explained = tuple[Decision, str, str | None]
 
 DECIDING_BY: LiteralString = "SELECT workspace FROM deciding_by"
 DECIDE_BY: LiteralString = "UPDATE deciding_by SET workspace = %s"
 LIMITS: LiteralString = """
 INSERT INTO operators AS o (id, limit_now)
-SELECT * FROM unnest(%s::text[], %s::int[])
+SELECT * FROM unnest(%b::text[], %b::int[])
 ON CONFLICT (id) DO UPDATE SET limit_now = EXCLUDED.limit_now, load_at_change = o.load
 WHERE o.limit_now <> EXCLUDED.limit_now
 """
@@ -49,7 +50,7 @@ LINES: LiteralString = (
 FRONT: LiteralString = """
 SELECT q.request_id, q.request_group, q.topic, q.channel, q.weight, q.created_at, q.epoch,
        q.avoid, q.trace
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[])
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::int[])
     AS l (g, topic, channel, avoid, room)
 CROSS JOIN LATERAL (
     SELECT * FROM queue
@@ -61,8 +62,8 @@ CROSS JOIN LATERAL (
 QUEUE: LiteralString = """
 INSERT INTO queue (request_id, request_group, topic, channel, weight, created_at, epoch, avoid,
                    trace, queued_at)
-SELECT *, %s FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[],
-                         %s::timestamptz[], %s::int[], %s::text[], %s::text[])
+SELECT *, %s FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[],
+                         %b::timestamptz[], %b::int[], %b::text[], %b::text[])
 ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group,
     topic = EXCLUDED.topic, weight = EXCLUDED.weight, epoch = EXCLUDED.epoch, avoid = EXCLUDED.avoid
 """
@@ -70,22 +71,22 @@ UNQUEUE: LiteralString = "DELETE FROM queue WHERE request_id = ANY(%s)"
 HOLD: LiteralString = """
 INSERT INTO capacity (request_id, request_group, topic, channel, weight, created_at, epoch, trace,
                       operator, mode, since)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::timestamptz[],
-                     %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::timestamptz[],
+                     %b::int[], %b::text[], %b::text[], %b::text[], %b::timestamptz[])
 ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group,
     topic = EXCLUDED.topic, weight = EXCLUDED.weight, epoch = EXCLUDED.epoch,
     operator = EXCLUDED.operator, mode = EXCLUDED.mode, since = EXCLUDED.since
 """
 LET_GO: LiteralString = "DELETE FROM capacity WHERE request_id = ANY(%s)"
 BURY: LiteralString = (
-    "INSERT INTO tombstones (request_id, at) SELECT id, %s FROM unnest(%s::uuid[]) id"
+    "INSERT INTO tombstones (request_id, at) SELECT id, %s FROM unnest(%b::uuid[]) id"
     " ON CONFLICT DO NOTHING"
 )
 LOADS: LiteralString = """
 UPDATE operators o SET load = o.load + v.change,
     last_assigned_at = greatest(o.last_assigned_at, v.assigned_at),
     last_closed_at = greatest(o.last_closed_at, v.closed_at)
-FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[])
+FROM unnest(%b::text[], %b::int[], %b::timestamptz[], %b::timestamptz[])
     AS v (id, change, assigned_at, closed_at)
 WHERE o.id = v.id
 """
@@ -94,8 +95,8 @@ INSERT INTO decisions (request_id, epoch, waits, id, at, request_group, operator
                        workspace, considered, able, excluded, took_us)
 SELECT v.request_id, v.epoch, v.waits, v.id, %s, v.request_group, v.operator, v.mode, v.by,
        v.method, %s, v.considered::jsonb, v.able, v.excluded::jsonb, %s
-FROM unnest(%s::uuid[], %s::int[], %s::bool[], %s::uuid[], %s::text[], %s::text[], %s::text[],
-            %s::text[], %s::text[], %s::text[], %s::int[], %s::text[])
+FROM unnest(%b::uuid[], %b::int[], %b::bool[], %b::uuid[], %b::text[], %b::text[], %b::text[],
+            %b::text[], %b::text[], %b::text[], %b::int[], %b::text[])
     AS v (request_id, epoch, waits, id, request_group, operator, mode, by, method, considered, able,
           excluded)
 ON CONFLICT (request_id, epoch, waits) DO UPDATE SET id = EXCLUDED.id, at = EXCLUDED.at,
@@ -113,7 +114,7 @@ LAPSED: LiteralString = (
 )
 MOVED: LiteralString = """
 SELECT q.request_id, m.topic, m.new
-FROM unnest(%s::text[], %s::text[], %s::text[]) AS m (topic, old, new)
+FROM unnest(%b::text[], %b::text[], %b::text[]) AS m (topic, old, new)
 JOIN queue q ON q.request_group = m.old AND q.topic = m.topic
 """
 HELD_BY: LiteralString = "SELECT request_id FROM capacity WHERE operator = %s ORDER BY request_id"
@@ -176,7 +177,7 @@ async def operators(
     for id_, status, load, assigned, closed in await (await tx.run(OPERATORS, names)).fetchall():
         if (person := people.get(id_)) is not None:
             found[id_] = Operator(
-                person, Status(status), load, {}, assigned or NEVER, closed or NEVER
+                person, STATUSES[status], load, {}, assigned or NEVER, closed or NEVER
             )
     limited = [id_ for id_, op in found.items() if op.person.channels and op.load]
     if limited:
