@@ -115,7 +115,8 @@ class Pull:
             batch.append(self._queue.get_nowait())
         except asyncio.QueueEmpty:
             try:
-                batch.append(await asyncio.wait_for(self._queue.get(), wait))
+                async with asyncio.timeout(wait):
+                    batch.append(await self._queue.get())
             except TimeoutError:
                 self._check()
                 return []

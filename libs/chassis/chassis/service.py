@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 Task = Callable[["Service"], Awaitable[None]]
 STUCK = 10.0
+LAST_WORDS = 7.0
+"""Seconds a task is given to finish what it has begun, before it is told to stop again."""
 
 
 def utc_now() -> datetime:
@@ -198,10 +200,12 @@ class Service:
 
     async def stop(self) -> None:
         """Finish: no new work, offices given up, connections closed."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = set(self._tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            # A wait that ends just as it is cancelled forgets that (asyncio before 3.12): say it again.
+            _, left = await asyncio.wait(left, timeout=LAST_WORDS)
         await self.leaders.close()
         await self.bus.close()
         await self.db.close()
