@@ -1,0 +1,111 @@
+"""Real code with one protection taken out, for tests that prove the checkers see what then happens.
+
+Each function takes pytest's monkeypatch or a world and breaks one thing until the test ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+from chassis import positions, relay
+from chassis.leader import Leaders
+from chassis.pull import Pull
+from chassis.reader import Loop
+from chassis.tx import Tx
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+    from world import World
+
+    from chassis.bus import Bus
+    from chassis.incoming import Incoming
+
+
+def everybody_leads(patch: pytest.MonkeyPatch) -> None:
+    """Two leaders at once, each sure of it: what a frozen one is when it comes back."""
+
+    async def elected(self: Leaders, office: str) -> None:
+        await asyncio.sleep(0.02)
+        self.held.add(office)
+
+    patch.setattr(Leaders, "_elected", elected)
+
+
+def no_position_fence(patch: pytest.MonkeyPatch) -> None:
+    """Positions are moved, whoever has moved them meanwhile."""
+    assert " AND p.position = v.old" in positions.MOVE
+    patch.setattr(positions, "MOVE", positions.MOVE.replace(" AND p.position = v.old", ""))
+
+
+def five_times_out_of_order(patch: pytest.MonkeyPatch) -> None:
+    """Whatever arrives arrives five times, backwards, and then as it should."""
+    take = Pull.take
+
+    async def again(self: Pull, limit: int, wait: float) -> list[Incoming]:
+        batch = await take(self, limit, wait)
+        return [*batch, *(batch[::-1] * 4)]
+
+    patch.setattr(Pull, "take", again)
+
+
+def no_positions(patch: pytest.MonkeyPatch) -> None:
+    """Whatever arrives is applied, whatever its position."""
+
+    async def hear(self: Loop, batch: Sequence[Incoming]) -> None:
+        at = dict(self._positions.at)
+        for item in batch:
+            at[item.slot] = max(at[item.slot], item.position or 0)
+        await self._apply(list(batch), at, batch[-1].stream_sequence)
+
+    patch.setattr(Loop, "_hear", hear)
+
+
+def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
+    """Batches name no expected sequence, and no id by which the server would know them again."""
+    publish, message = relay.publish_batch, relay.message
+
+    async def unfenced(bus: Bus, messages: Sequence[relay.Message], last: int | None) -> int:
+        return await publish(bus, messages, None)
+
+    def nameless(row: relay.Row, previous: int) -> relay.Message:
+        subject, data, headers = message(row, previous)
+        headers["Test-Id"] = headers.pop("Nats-Msg-Id")
+        return subject, data, headers
+
+    patch.setattr(relay, "publish_batch", unfenced)
+    patch.setattr(relay, "message", nameless)
+
+
+def no_decision_lock(patch: pytest.MonkeyPatch) -> None:
+    """Decisions are taken side by side."""
+
+    async def nothing(self: Tx) -> None:
+        return
+
+    patch.setattr(Tx, "lock", nothing)
+
+
+async def rewrite(world: World, schema: str, function: str, pattern: str, by: str) -> None:
+    """Change the text of a function in the database."""
+    ((text,),) = await world.sql(
+        schema, "SELECT pg_get_functiondef(%s::regproc)", f"{schema}.{function}"
+    )
+    changed = re.sub(pattern, by, text, count=1, flags=re.DOTALL)
+    assert changed != text
+    await world.sql(schema, changed)
+
+
+def slow(patch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> None:
+    """Let something take so long that others surely do theirs meanwhile."""
+    real = getattr(module, name)
+
+    async def slowly(*args: Any, **named: Any) -> Any:
+        result = await real(*args, **named)
+        await asyncio.sleep(seconds)
+        return result
+
+    patch.setattr(module, name, slowly)
