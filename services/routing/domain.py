@@ -214,8 +214,8 @@ def candidate(op: Operator) -> dict[str, Any]:
         "operator": op.id,
         "load": op.load,
         "limit": op.person.limit,
-        "last_assigned_at": None if op.last_assigned is NEVER else op.last_assigned.isoformat(),
-        "last_closed_at": None if op.last_closed is NEVER else op.last_closed.isoformat(),
+        "last_assigned_at": None if op.last_assigned is NEVER else op.last_assigned,
+        "last_closed_at": None if op.last_closed is NEVER else op.last_closed,
     }
 
 

@@ -3,11 +3,12 @@
 Longer than most rooms: it holds every statement of the deciding transaction, in their order.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
+
+import orjson
 
 from chassis.tx import Tx
 from routing.book import GONE, Book, Held, State
@@ -271,7 +272,8 @@ def _explained(decisions: Sequence[Explained]) -> list[list[Any]]:
     rows = [
         (
             d.request.id, d.epoch, d.operator is None, d.id, d.request.group, d.operator, mode, by,
-            d.method, json.dumps(d.considered), d.able, json.dumps(d.excluded, sort_keys=True),
+            d.method, orjson.dumps(d.considered).decode(), d.able,
+            orjson.dumps(d.excluded).decode(),
         )
         for d, mode, by in decisions
     ]  # fmt: skip
@@ -327,4 +329,4 @@ async def note_anomaly(
     detail: dict[str, Any],
 ) -> None:
     """Write down what should not have been found."""
-    await tx.run(ANOMALY, at, kind, request_id, operator, json.dumps(detail))
+    await tx.run(ANOMALY, at, kind, request_id, operator, orjson.dumps(detail).decode())
