@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections import Counter
@@ -57,10 +58,17 @@ class Ingest:
     async def start(self, **more: str) -> None:
         """Run one replica more."""
         app = make(self.world.settings("ingest", Settings, **more))
-        self.replicas.append(await self._stack.enter_async_context(running(app)))
+        replica = await self._stack.enter_async_context(running(app))
+        self.replicas.append(replica)
+
+        async def ready() -> bool:
+            return (await replica.get("/health/ready")).status_code == 200
+
+        await eventually(ready)
 
     async def stop(self) -> None:
         await self._stack.aclose()
+        self.replicas.clear()
 
     @property
     def http(self) -> httpx.AsyncClient:
@@ -555,29 +563,32 @@ async def test_everything_five_times_out_of_order_to_two_replicas(world: World) 
     assert set(texts.values()) == {1}
 
 
-async def test_without_the_index_and_locks_messages_would_have_two_effects(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("locked", [True, False])
+async def test_what_is_read_under_a_lock_is_decided_once(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, *, locked: bool
 ) -> None:
-    """The control: the same storm with the locks taken out opens too many requests."""
+    """Two batches that read the same conversation at once: with the locks taken out, two requests open."""
     from ingest import store
+
+    look_up, both = store.look_up, asyncio.Barrier(2)
+
+    async def look_up_together(*args: Any) -> None:
+        await look_up(*args)
+        with contextlib.suppress(TimeoutError, asyncio.BrokenBarrierError):
+            async with asyncio.timeout(1):
+                await both.wait()
 
     async def no_lock(*_: object) -> None:
         return None
 
-    await world.apply()
-    monkeypatch.setattr(store, "lock", no_lock)
-    deliveries = [update(chat, chat % 5) for chat in range(200)]
-    async with Teller(world) as teller:
-        it = Ingest(world, teller)
-        await it.start(READERS="16")
-        await it.start(READERS="16")
-        try:
-            await asyncio.gather(
-                *(it.post(each, replica=n % 2) for n, each in enumerate(deliveries))
-            )
-            await it.ledger()
-            opened = await it.said("request_opened")
-        finally:
-            await it.stop()
+    monkeypatch.setattr(store, "look_up", look_up_together)
+    if not locked:
+        monkeypatch.setattr(store, "lock", no_lock)
+    await ingest.stop()
+    await ingest.start(READERS="16")
 
-    assert len(opened) > 5
+    await asyncio.gather(*(ingest.post(update(n)) for n in range(6)))
+    await ingest.ledger()
+
+    opened = await ingest.said("request_opened")
+    assert (len(opened) == 1) is locked

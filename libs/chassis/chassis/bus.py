@@ -78,7 +78,8 @@ class Line:
             return  # type: ignore[unreachable]
         with suppress(OSError, TimeoutError, nats.errors.Error):
             await nc.flush(1)
-        await nc.close()
+        with suppress(OSError):  # nobody is there to say goodbye to
+            await nc.close()
 
     @property
     def nc(self) -> Client:

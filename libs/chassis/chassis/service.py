@@ -204,7 +204,7 @@ class Service:
         while left:
             for task in left:
                 task.cancel()
-            # A wait that ends just as it is cancelled forgets that (asyncio before 3.12): say it again.
+            # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
             _, left = await asyncio.wait(left, timeout=LAST_WORDS)
         await self.leaders.close()
         await self.bus.close()
