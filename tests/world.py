@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from chassis.auth import new_key, sign
-from chassis.provision import connect_as, provision_streams, read_plan, service_dsn
+from chassis.provision import connect_as, plan_for, provision_streams, read_plan, service_dsn
 from chassis.workspace import apply, load
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ EXAMPLE = TRUNKLINE / "workspace.example.yaml"
 
 
 def the_plan() -> Plan:
-    """What the application ships."""
-    return read_plan(TRUNKLINE / "provision.yaml")
+    """What the application ships, for the example workspace."""
+    return plan_for(read_plan(TRUNKLINE / "provision.yaml"), load(EXAMPLE.read_text()))
 
 
 @dataclass

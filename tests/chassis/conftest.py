@@ -14,9 +14,10 @@ from trunkline.servers import Nats, Postgres
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    """The file the application ships, and one subscriber."""
+    """The file the application ships, one subscriber, and two integrators."""
     file = Path(str(files("trunkline") / "provision.yaml"))
-    return read_plan(file).with_subscribers({"crm": Subscriber(streams=["TICKETS"])})
+    plan = read_plan(file).with_subscribers({"crm": Subscriber(streams=["TICKETS"])})
+    return plan.with_integrators(["acme", "Globex-2"])
 
 
 @pytest.fixture(scope="session")

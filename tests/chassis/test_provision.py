@@ -108,7 +108,7 @@ async def test_the_server_syncs_always_and_the_secrets_are_ours_alone(
     seeds = sorted(provisioned.creds.glob("*.nk"))
 
     assert 'sync_interval: "always"' in again.read_text()
-    assert len(seeds) == 2 + 2 * len(SERVICES) + 1
+    assert len(seeds) == 2 + 2 * len(SERVICES) + 1 + 2
     for file in [*seeds, *provisioned.creds.glob("*.pg"), again]:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     async with user(provisioned, "admin") as (nc, _):
@@ -269,6 +269,9 @@ async def test_the_file_is_checked(plan: Plan) -> None:
         ({"readers": {"sla": 17}}, "readers.sla"),
         ({"subscribers": {"crm": {"streams": ["NONE"]}}}, "NONE"),
         ({"subscribers": {"sla": {"streams": ["TICKETS"]}}}, "subscribers.sla"),
+        ({"integrators": ["crm"]}, "integrators.crm"),
+        ({"integrators": ["sla-relay"]}, "integrators.sla-relay"),
+        ({"integrators": ["a.b"]}, "integrators.0"),
         ({"more": 1}, "more"),
     ]:
         with pytest.raises(ValidationError, match=complaint):

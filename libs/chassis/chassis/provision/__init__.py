@@ -59,10 +59,13 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
 
 
 def plan_for(plan: Plan, workspace: Workspace | None) -> Plan:
-    """Give the plan with the subscribers a workspace declares. Write the files of this one."""
-    declared = workspace.subscribers if workspace else {}
-    named = {name: Subscriber.model_validate(s.model_dump()) for name, s in declared.items()}
-    return plan.with_subscribers(named) if named else plan
+    """Give the plan with a workspace's subscribers and integrators. Write the files of this one."""
+    if workspace is None:
+        return plan
+    named = {
+        name: Subscriber.model_validate(s.model_dump()) for name, s in workspace.subscribers.items()
+    }
+    return plan.with_subscribers(named).with_integrators(workspace.integrators)
 
 
 async def _in_force(js: JetStreamContext) -> Workspace | None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import nkeys
 
-from chassis.provision.grants import Grants, grants
+from chassis.provision.grants import Grants, asking, grants, of_integrator
 from chassis.provision.plan import Plan
 
 MEMORY = 64 * 1024 * 1024
+CONNECTIONS = 64
+"""How many one integrator may have."""
 SPARE = 256 * 1024 * 1024
 """Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
 
@@ -29,7 +31,9 @@ def write_files(
     creds.mkdir(mode=0o700, parents=True, exist_ok=True)
     for service in plan.services:
         _secret(creds / f"{service}.pg", secrets.token_urlsafe(24))
-    keys = {user: _public(creds / f"{user}.nk") for user in [*grants(plan), "sys"]}
+    keys = {
+        user: _public(creds / f"{user}.nk") for user in [*grants(plan), *plan.integrators, "sys"]
+    }
     document = _configuration(plan, keys) | {
         "host": host,
         "port": port,
@@ -48,6 +52,9 @@ def write_files(
 
 def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
     users = [_user(keys[name], grant) for name, grant in grants(plan).items()]
+    exports = [
+        {"service": asking(name), "accounts": [account_of(name)]} for name in plan.integrators
+    ]
     return {
         "max_payload": 1024 * 1024,
         "max_connections": 1024,
@@ -56,9 +63,24 @@ def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
         "ping_max": 2,
         "accounts": {
             "SYS": {"users": [{"nkey": keys["sys"]}]},
-            "APP": {"jetstream": "enabled", "users": users},
+            "APP": {"jetstream": "enabled", "users": users, "exports": exports},
+            **{account_of(name): _integrator(name, keys[name]) for name in plan.integrators},
         },
         "system_account": "SYS",
+    }
+
+
+def account_of(integrator: str) -> str:
+    """Name an integrator's account."""
+    return f"CUSTOM_{integrator}"
+
+
+def _integrator(name: str, key: str) -> dict[str, Any]:
+    """Write an integrator's account. A service import: a reply subject stays within it."""
+    return {
+        "users": [_user(key, of_integrator(name))],
+        "imports": [{"service": {"account": "APP", "subject": asking(name)}}],
+        "limits": {"max_connections": CONNECTIONS, "max_subscriptions": 10 * CONNECTIONS},
     }
 
 

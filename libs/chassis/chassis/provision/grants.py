@@ -1,6 +1,6 @@
 """Who may say and hear what on NATS, derived from the plan. Nothing else is granted."""
 
-from chassis.provision.plan import CONFIGURATION, REPLAYS, Part, Plan, Service, Subscriber
+from chassis.provision.plan import CONFIGURATION, CUSTOM, REPLAYS, Part, Plan, Service, Subscriber
 
 
 class Grants(Part):
@@ -34,7 +34,12 @@ def of_service(plan: Plan, name: str, service: Service) -> Grants:
     owners = [owner for stream in service.reads if (owner := plan.owner_of(stream))]
     publish += [f"replay.{owner}" for owner in owners]
     publish += [f"wake.{name}", f"parked.{name}.>", *service.publishes, *service.requests]
-    return Grants(publish=publish, subscribe=[f"_INBOX_{name}.>", f"wake.{name}"])
+    subscribe = [f"_INBOX_{name}.>", f"wake.{name}"]
+    if service.answers:
+        # as one of a queue only, so that nobody listens in; answers to another account go by `_R_`
+        subscribe += [f"{subject} {name}" for subject in service.answers]
+        publish.append("_R_.>")
+    return Grants(publish=publish, subscribe=subscribe)
 
 
 def of_relay(name: str, service: Service) -> Grants:
@@ -56,6 +61,16 @@ def of_subscriber(name: str, subscriber: Subscriber) -> Grants:
             f"$JS.ACK.{stream}.{name}.>",
         ]
     return Grants(publish=publish, subscribe=[f"_INBOX_{name}.>"])
+
+
+def of_integrator(name: str) -> Grants:
+    """An integrator's user: it may ask on its own subject and hear the answer, nothing else."""
+    return Grants(publish=[asking(name)], subscribe=[f"_INBOX_{name}.>"])
+
+
+def asking(integrator: str) -> str:
+    """Give the one subject an integrator's account imports."""
+    return f"{CUSTOM}.{integrator}"
 
 
 def grants(plan: Plan) -> dict[str, Grants]:

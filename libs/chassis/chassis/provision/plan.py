@@ -1,6 +1,6 @@
 """The declarative file: streams, who reads and says what, roles. The rest is derived from it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,11 +11,16 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 """A service's or user's name: one token of a subject, and a role's and schema's name too."""
 
+IntegratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+"""A custom channel's account: a token of a subject, an account and a user of its own."""
+
 StreamName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 Duration = Annotated[str, Field(pattern=r"^[0-9]+(ms|s|min|h)$")]
 
 CONFIGURATION = "WORKSPACE"
 REPLAYS = "REDRIVE"
+CUSTOM = "channels.custom"
+"""What integrators ask on: this and their name."""
 
 
 class Part(BaseModel):
@@ -44,6 +49,8 @@ class Service(Part):
     """Subjects beyond those every service has."""
     requests: list[str] = []
     """JetStream calls beyond those every reader has."""
+    answers: list[str] = []
+    """Subjects on which one of its replicas answers whoever asks."""
     relay_publishes: list[str] = []
     relay_streams: list[StreamName] = []
     outbox: Literal["table", "view"] = "table"
@@ -75,6 +82,8 @@ class Plan(Part):
     readers: dict[Name, Annotated[int, Field(ge=1, le=16)]] = {}
     """Into how many groups of slots a service's readers are split; one unless said."""
     subscribers: dict[Name, Subscriber] = {}
+    integrators: list[IntegratorName] = []
+    """Those with a channel of their own: each gets an account that can do nothing but ask there."""
     database: Limits = Limits()
 
     @model_validator(mode="after")
@@ -86,6 +95,9 @@ class Plan(Part):
             self._known(f"subscribers.{name}", subscriber.streams)
             if name in self.users:
                 raise ValueError(f"subscribers.{name}: the name of a user that exists already")
+        for name in self.integrators:
+            if name in self.users or name in self.subscribers:
+                raise ValueError(f"integrators.{name}: the name of a user that exists already")
         for name in self.readers:
             if name not in self.services:
                 raise ValueError(f"readers.{name}: not a service ({', '.join(self.services)})")
@@ -117,6 +129,11 @@ class Plan(Part):
         return Plan.model_validate(
             {**self.model_dump(), "subscribers": {k: v.model_dump() for k, v in together.items()}}
         )
+
+    def with_integrators(self, more: Iterable[str]) -> "Plan":
+        """Give the same plan with the workspace's integrators too."""
+        together = sorted({*self.integrators, *more})
+        return Plan.model_validate({**self.model_dump(), "integrators": together})
 
 
 def read_plan(file: Path) -> Plan:

@@ -194,6 +194,8 @@ def _subscribers(w: Workspace) -> Complaints:
     taken = {"admin", "sys", *services, *(f"{service}-relay" for service in services)}
     for name in sorted(taken & w.subscribers.keys()):
         yield complaint(f"subscribers.{name}", "is the name of a user the system has itself")
+    for name in sorted({*taken, *w.subscribers}.intersection(w.integrators)):
+        yield complaint(f"channels.custom.{name}", "is the name of another user")
 
 
 def _notifications(w: Workspace) -> Complaints:

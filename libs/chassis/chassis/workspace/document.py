@@ -270,6 +270,11 @@ class Workspace(Part):
                 return accounts.get(name)
         return None
 
+    @property
+    def integrators(self) -> list[str]:
+        """Those who have a channel of their own."""
+        return sorted(self.channels.get("custom", {}))
+
     def policy_for(self, **about: str) -> Policy | None:
         """Give the first policy that covers a request of this type, topic, priority, channel …"""
         return next((policy for policy in self.sla if policy.fits(about)), None)
