@@ -1,1 +1,1 @@
-"""What Trunkline costs: ratios to a yardstick measured in the same run, medians of several rounds."""
+"""What Trunkline costs: ratios to a yardstick of the same run, medians of several rounds."""

@@ -20,8 +20,9 @@ BENCHES = {"door": door.run, "pipeline": pipeline.run}
 
 def desk_for_load(desk: Desk) -> Desk:
     """Give the desk many operators with much room, and set them online."""
-    from ruamel.yaml import YAML  # noqa: PLC0415
-    from trunkline.instance import EXAMPLE  # noqa: PLC0415
+    from ruamel.yaml import YAML
+
+    from trunkline.instance import EXAMPLE
 
     workspace = YAML(typ="safe", pure=True).load(EXAMPLE.read_text())
     names = [f"op{n:02d}" for n in range(OPERATORS)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import uvicorn
+
 from chassis.provision import connect_as
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def cost(pids: dict[str, list[int]]) -> Cost:
                 rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             except (psutil.NoSuchProcess, OSError):
                 continue
-            # What ended children used is not lost with them: the parent is charged when it reaps them.
+            # What ended children used is charged to the parent when it reaps them.
             cpu[name] += times.user + times.system + times.children_user + times.children_system
             found = PSS.search(rollup)
             pss[name] += int(found[1]) * 1024 if found else 0

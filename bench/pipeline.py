@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chassis.provision import connect_as
 from desk import update
 
 from bench.costs import Cost, cost, percentile
 from bench.wire import Pool, request
+from chassis.provision import connect_as
 
 if TYPE_CHECKING:
     from desk import Desk

@@ -1,4 +1,4 @@
-"""A load generator that costs little: keep-alive HTTP/1.1 over plain sockets, requests prepared as bytes."""
+"""A load generator that costs little: keep-alive HTTP/1.1 over plain sockets."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Pool:
 
 
 async def closed_loop(port: int, requests: list[bytes], connections: int) -> float:
-    """Send all of them over so many connections, each at its own pace; gives requests per second."""
+    """Send all over so many connections, each at its own pace; gives requests per second."""
     todo = iter(requests)
     clock = asyncio.get_running_loop().time
 

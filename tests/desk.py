@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from trunkline.tokens import Signer
 
 from trunkline import places
+from trunkline.tokens import Signer
 
 T = TypeVar("T")
 TRUNKLINE = (sys.executable, "-m", "trunkline")
