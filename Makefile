@@ -35,6 +35,7 @@ schemas: .venv  ## the wire's JSON Schemas, from the classes
 	$(BIN)/python -m trunkline_contracts.schema libs/contracts/schemas
 
 docs: .venv schemas  ## everything else that is generated and committed
+	$(BIN)/python docs/documents.py
 	$(BIN)/python docs/adr/index.py
 
 check: .venv  ## everything that can be said without running the system; all of it, then the verdict

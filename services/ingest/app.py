@@ -2,15 +2,25 @@
 
 from fastapi import FastAPI
 
+from chassis.asyncapi import Answers
 from chassis.reader import Reader
 from chassis.service import Service, build
 from ingest import api
 from ingest.accounts import Accounts
+from ingest.adapters.custom import Said
 from ingest.door import Door
 from ingest.handlers import Intake
 from ingest.ids import Mint
 from ingest.integrators import Integrators
 from ingest.settings import Settings
+
+ASKED = Answers(
+    "channels.custom.{integrator}",
+    "A message of an integrator's own channel; only its own account can ask here",
+    Said.model_json_schema(),
+    {"description": "`inbound_id` when it is stored; otherwise a problem document.",
+     "type": "object", "properties": {"inbound_id": {"type": "string", "format": "uuid"}}},
+)  # fmt: skip
 
 
 def make(settings: Settings) -> FastAPI:
@@ -27,7 +37,12 @@ def make(settings: Settings) -> FastAPI:
         await integrators.listen()
 
     return build(
-        "ingest", settings, readers=readers, routers=[api.door, api.router], tasks=[listen]
+        "ingest",
+        settings,
+        readers=readers,
+        routers=[api.door, api.router],
+        tasks=[listen],
+        answers=[ASKED],
     )
 
 

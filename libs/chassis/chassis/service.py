@@ -6,15 +6,17 @@ relay and the readers wherever this replica is their leader, and serves the serv
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from chassis import auth, http, problems, telemetry
+from chassis import auth, http, openapi, problems, telemetry
+from chassis.asyncapi import Answers, document
 from chassis.bus import Bus
 from chassis.db import Database
 from chassis.guards import check_nats, check_postgres
@@ -54,8 +56,9 @@ class Service:
         self.bus = Bus(settings.nats_url, name, settings.nats_creds_dir)
         self.workspaces = Workspaces(self.db.pool)
         self.leaders = Leaders(self.db, name)
-        self.relay = Relay(name, self.db, self.bus)
+        self.relay = Relay(name, self.db, self.bus, clock, self._retention)
         self.replays = Replays(name, self.db, self.bus)
+        self.readers: list[Reader] = []
         self.loops: list[Loop] = []
         self.health = Health()
         self.state: dict[str, Any] = {}
@@ -64,6 +67,9 @@ class Service:
         self._committed: list[Callable[[], None]] = []
         self._freed = 0
         self._freed_seen: dict[str, int] = {}
+
+    def _retention(self) -> timedelta | None:
+        return self.workspaces.current.retention.streams if self.workspaces.latest else None
 
     # ------------------------------------------------------------------ work
 
@@ -167,7 +173,8 @@ class Service:
         if refill:
             lead = self._refill
             self.background(lambda: self.leaders.lead("workspace", lead), "keeping the workspace")
-        for reader in readers:
+        self.readers = list(readers)
+        for reader in self.readers:
             for slots in slot_groups(self.settings.readers):
                 self._read(Loop(self, reader, slots))
         for task in tasks:
@@ -227,12 +234,14 @@ def build(
     readers: Callable[[Service], Iterable[Reader]] = lambda _: (),
     routers: Sequence[APIRouter] = (),
     tasks: Sequence[Task] = (),
+    answers: Sequence[Answers] = (),
     keeps_workspace: bool = False,
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Put a service together.
 
-    `keeps_workspace`: this schema is the workspace's record, so it refills the stream.
+    `answers` are for its document. `keeps_workspace`: this schema is the workspace's record, so
+    it refills the stream.
     """
     telemetry.configure(name, settings)
     service = Service(name, settings, clock=clock)
@@ -248,10 +257,18 @@ def build(
 
     from chassis import parked
 
+    about = getattr(sys.modules.get(name), "__doc__", None) or ""
+    describe = partial(document, name, answers=answers, about=about)
     app = FastAPI(
-        title=f"Trunkline {name}", lifespan=lifespan, version="1", openapi_url="/openapi.json"
+        title=f"Trunkline {name}",
+        description=about.strip(),
+        lifespan=lifespan,
+        version="1",
+        openapi_url="/openapi.json",
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
+    app.state.described = lambda: describe(readers(service))
     problems.install(app)
     auth.install(app, settings.jwks_url)
     http.install(app)
@@ -259,4 +276,11 @@ def build(
     app.include_router(service.health.router)
     for router in (*routers, parked.router):
         app.include_router(router)
+
+    @app.get("/asyncapi", tags=["operations"])
+    async def asyncapi() -> dict[str, Any]:
+        """Give the AsyncAPI document: what this service says and hears."""
+        return describe(service.readers)
+
+    openapi.install(app)
     return app
