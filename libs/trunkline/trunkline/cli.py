@@ -188,3 +188,28 @@ def audit(data: Data = DATA) -> None:
     typer.echo(balance.text())
     if balance.faults:
         raise typer.Exit(1)
+
+
+@commands.command()
+def tail(
+    data: Data = DATA,
+    request: Annotated[
+        list[str] | None, typer.Option(help="A request's id, or its first digits. Repeatable.")
+    ] = None,
+    type: Annotated[
+        list[str] | None, typer.Option(help="A fact's name, with wildcards. Repeatable.")
+    ] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="TICKETS unless said otherwise. Repeatable.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="A sequence of the stream, all, or now.")] = "now",
+    as_json: Annotated[bool, typer.Option("--json", help="As it travels.")] = False,  # noqa: FBT002
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+) -> None:
+    """Follow what happens, a fact a line: place in the stream, time, what, to which request."""
+    from trunkline.instance import Instance
+    from trunkline.tail import Wanted
+    from trunkline.tail import tail as follow
+
+    wanted = Wanted.asked(stream or [], type or [], request or [], since)
+    follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)

@@ -63,6 +63,12 @@ def of_subscriber(name: str, subscriber: Subscriber) -> Grants:
     return Grants(publish=publish, subscribe=[f"_INBOX_{name}.>"])
 
 
+def of_observer(name: str, streams: list[str]) -> Grants:
+    """An observer's user: it reads by position as services do, and says nothing."""
+    publish = [call for stream in streams for call in reading(stream)]
+    return Grants(publish=publish, subscribe=[f"_INBOX_{name}.>"])
+
+
 def of_integrator(name: str) -> Grants:
     """An integrator's user: it may ask on its own subject and hear the answer, nothing else."""
     return Grants(publish=[asking(name)], subscribe=[f"_INBOX_{name}.>"])
@@ -79,6 +85,8 @@ def grants(plan: Plan) -> dict[str, Grants]:
     for name, service in plan.services.items():
         users[name] = of_service(plan, name, service)
         users[f"{name}-relay"] = of_relay(name, service)
+    for name, streams in plan.observers.items():
+        users[name] = of_observer(name, streams)
     for name, subscriber in plan.subscribers.items():
         users[name] = of_subscriber(name, subscriber)
     return users

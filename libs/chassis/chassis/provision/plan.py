@@ -1,6 +1,6 @@
 """The declarative file: streams, who reads and says what, roles. The rest is derived from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -82,17 +82,17 @@ class Plan(Part):
     readers: dict[Name, Annotated[int, Field(ge=1, le=16)]] = {}
     """Into how many groups of slots a service's readers are split; one unless said."""
     subscribers: dict[Name, Subscriber] = {}
+    observers: dict[Name, list[StreamName]] = {}
+    """Users that look on: they read these streams from anywhere, and leave nothing behind."""
     integrators: list[IntegratorName] = []
     """Those with a channel of their own: each gets an account that can do nothing but ask there."""
     database: Limits = Limits()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for name, service in self.services.items():
-            named = [service.stream, *service.reads, *service.relay_streams]
-            self._known(f"services.{name}", named)
-        for name, subscriber in self.subscribers.items():
-            self._known(f"subscribers.{name}", subscriber.streams)
+        for where, streams in self._named():
+            self._known(where, streams)
+        for name in self.subscribers:
             if name in self.users:
                 raise ValueError(f"subscribers.{name}: the name of a user that exists already")
         for name in self.integrators:
@@ -102,6 +102,15 @@ class Plan(Part):
             if name not in self.services:
                 raise ValueError(f"readers.{name}: not a service ({', '.join(self.services)})")
         return self
+
+    def _named(self) -> Iterator[tuple[str, list[str]]]:
+        for name, service in self.services.items():
+            named = [service.stream, *service.reads, *service.relay_streams]
+            yield f"services.{name}", named
+        for name, streams in self.observers.items():
+            yield f"observers.{name}", streams
+        for name, subscriber in self.subscribers.items():
+            yield f"subscribers.{name}", subscriber.streams
 
     def _known(self, where: str, streams: list[str]) -> None:
         for stream in streams:
@@ -113,7 +122,7 @@ class Plan(Part):
     def users(self) -> list[str]:
         """NATS users that belong to the system itself."""
         own = [user for name in self.services for user in (name, f"{name}-relay")]
-        return ["admin", "sys", *own]
+        return ["admin", "sys", *own, *self.observers]
 
     def owner_of(self, stream: str) -> str | None:
         """Give the service that a stream is the voice of, if it is one's."""
