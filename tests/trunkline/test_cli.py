@@ -11,7 +11,7 @@ from chassis.jwks import Keys
 from trunkline.cli import commands
 from trunkline.instance import Instance, write_state
 from trunkline.places import CannotStart
-from trunkline.up import write_files
+from trunkline.provisioning import write_files
 
 
 def run(*arguments: str) -> str:

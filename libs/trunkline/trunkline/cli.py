@@ -135,24 +135,28 @@ def provision(
     files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
 ) -> None:
     """Create or correct what the declarative file names, in the servers or as files."""
-    from trunkline import up as running
+    from trunkline import provisioning
     from trunkline.instance import Instance, read_state
 
     instance = Instance(data.absolute(), read_state(data).get("base", port_base))
     if files:
-        typer.echo(running.write_files(instance))
+        declared = asyncio.run(provisioning.in_force(instance))
+        typer.echo(provisioning.write_files(instance, declared))
         return
-    changed = asyncio.run(running.provision_servers(instance))
+    changed = asyncio.run(provisioning.provision_servers(instance))
     typer.echo("\n".join(changed) or "nothing to change")
 
 
 @commands.command()
 def apply(file: Path, data: Data = DATA) -> None:
     """Check a workspace file, show what it changes, and make it the next version."""
-    from trunkline import configuration
+    from trunkline import configuration, provisioning
     from trunkline.instance import Instance
 
-    typer.echo(asyncio.run(configuration.apply(Instance.running(data), configuration.read(file))))
+    instance = Instance.running(data)
+    typer.echo(asyncio.run(configuration.apply(instance, configuration.read(file))))
+    for line in asyncio.run(provisioning.follow(instance)):
+        typer.echo(line)
 
 
 @commands.command()
@@ -208,8 +212,8 @@ def tail(
 ) -> None:
     """Follow what happens, a fact a line: place in the stream, time, what, to which request."""
     from trunkline.instance import Instance
-    from trunkline.tail import Wanted
     from trunkline.tail import tail as follow
+    from trunkline.wanted import Wanted
 
     wanted = Wanted.asked(stream or [], type or [], request or [], since)
     follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)

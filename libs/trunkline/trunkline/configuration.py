@@ -47,12 +47,14 @@ async def apply(instance: Instance, text: str) -> str:
     return "\n".join([*changes, f"version {applied} is in force"])
 
 
-async def apply_example(instance: Instance) -> None:
-    """Apply the example if no version was ever applied."""
+async def apply_example(instance: Instance) -> bool:
+    """Apply the example if no version was ever applied; tells whether it was."""
     async with _stream(instance) as js:
         version, _ = await workspace.newest(js)
-    if version == 0 and await _recorded(instance) == 0:
-        await apply(instance, read(EXAMPLE))
+    if version or await _recorded(instance):
+        return False
+    await apply(instance, read(EXAMPLE))
+    return True
 
 
 @asynccontextmanager

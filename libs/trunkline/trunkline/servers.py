@@ -205,27 +205,13 @@ class Nats(Child):
 
     def reload(self) -> None:
         """Make the running server read its configuration again."""
-        self._copy_config(places.place(self.store))
-        os.kill(self.pid, signal.SIGHUP)
-
-    def _copy_config(self, home: Path) -> Path:
-        try:
-            text = self.config.read_bytes()
-        except OSError as error:
-            raise CannotStart(
-                f"nats-server's configuration {self.config} is not there: {error.strerror}"
-            ) from None
-        copy = home / "nats-server.conf"
-        copy.touch(mode=0o600)
-        copy.write_bytes(_STORE_DIR.sub(b"", text))
-        places.give(copy)
-        return copy
+        reload(self.config, self.store, self.pid, self.monitor_url)
 
     def _run(self, home: Path) -> None:
         binary = self._binary or places.nats_server()
         if not binary.is_file():
             raise CannotStart(f"nats-server is missing: there is no {binary}")
-        config = self._copy_config(home)
+        config = _copy_config(self.config, home)
         for stale in home.glob("nats-server*_*.ports"):
             stale.unlink()
         command: list[str | Path] = [binary, "-c", config, "-a", "127.0.0.1", "-p", str(self.port)]
@@ -260,6 +246,41 @@ class Nats(Child):
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def reload(config: Path, store: Path, pid: int, monitor_url: str) -> None:
+    """Make a running nats-server read its configuration again, and wait until it has.
+
+    It does so twice: what an account that is new imports is joined only when it is known already.
+    """
+    _copy_config(config, places.place(store))
+    for _ in range(2):
+        before = _loaded_at(monitor_url)
+        os.kill(pid, signal.SIGHUP)
+        until = time.monotonic() + 5
+        while _loaded_at(monitor_url) == before:
+            if time.monotonic() > until:
+                raise CannotStart(f"nats-server did not take {config}; its log says why")
+            time.sleep(0.02)
+
+
+def _loaded_at(monitor_url: str) -> str:
+    with urllib.request.urlopen(f"{monitor_url}/varz", timeout=5) as answer:  # noqa: S310
+        return str(json.load(answer)["config_load_time"])
+
+
+def _copy_config(config: Path, home: Path) -> Path:
+    try:
+        text = config.read_bytes()
+    except OSError as error:
+        raise CannotStart(
+            f"nats-server's configuration {config} is not there: {error.strerror}"
+        ) from None
+    copy = home / "nats-server.conf"
+    copy.touch(mode=0o600)
+    copy.write_bytes(_STORE_DIR.sub(b"", text))
+    places.give(copy)
+    return copy
 
 
 def _port(urls: Iterable[str]) -> int:

@@ -13,11 +13,6 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
 
-import nats.errors
-import psycopg
-
-from chassis import provision
-from chassis.guards import Unsafe, check_nats, check_postgres
 from trunkline import configuration
 from trunkline.instance import (
     HIGHEST_BASE,
@@ -32,6 +27,7 @@ from trunkline.instance import (
     write_state,
 )
 from trunkline.places import CannotStart
+from trunkline.provisioning import follow, provision_servers, write_files
 from trunkline.servers import Nats, Postgres
 from trunkline.supervisor import Program, Stopped, Supervisor, answers, stoppable
 
@@ -59,8 +55,9 @@ class Up:
         """Bring everything up, and return when it is ready."""
         write_files(self.instance)
         self._start_servers()
-        asyncio.run(provision_servers(self.instance))
-        asyncio.run(configuration.apply_example(self.instance))
+        asyncio.run(provision_servers(self.instance, self._tell_nats))
+        if asyncio.run(configuration.apply_example(self.instance)):
+            asyncio.run(follow(self.instance, self._tell_nats))
         for name in ("sink", *SERVICE_PORTS):
             for number in range(1, self.replicas.get(name, 1) + 1):
                 self.supervisor.start(self._program(name, number))
@@ -97,7 +94,13 @@ class Up:
                 log=here.log("nats"),
             )
             # a store that was lost while the server was away gets its streams again
-            self.supervisor.start(self.nats, lambda: asyncio.run(provision_servers(here)))
+            self.supervisor.start(
+                self.nats, lambda: asyncio.run(provision_servers(here, self._tell_nats))
+            )
+
+    def _tell_nats(self) -> None:
+        if self.nats is not None:
+            self.nats.reload()
 
     def _program(self, name: str, number: int) -> Program:
         offset = {**SERVICE_PORTS, "sink": SINK}[name]
@@ -137,34 +140,6 @@ class Up:
 
 def _pid(server: Nats | Postgres | None) -> int | None:
     return server.pid if server is not None and server.process is not None else None
-
-
-def write_files(instance: Instance) -> Path:
-    """Write the servers' configuration and everybody's secrets; what exists is kept."""
-    instance.signer  # noqa: B018  makes the key
-    instance.make_secrets()
-    return provision.write_files(
-        instance.data,
-        instance.plan,
-        port=instance.port(NATS),
-        monitor_port=instance.port(NATS_MONITOR),
-    )
-
-
-async def provision_servers(instance: Instance) -> list[str]:
-    """Create or correct roles, schemas, tables and streams; says what had to be changed."""
-    try:
-        await check_nats(instance.monitor_url)
-        await check_postgres(instance.database_url)
-    except (Unsafe, OSError) as refused:
-        raise CannotStart(str(refused)) from None
-    try:
-        creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
-        return await provision.provision(
-            instance.database_url, instance.nats_url, creds, instance.plan
-        )
-    except (OSError, psycopg.Error, nats.errors.Error, RuntimeError) as error:
-        raise CannotStart(f"provisioning failed: {error}") from error
 
 
 def up(instance: Instance, replicas: Mapping[str, int], announce: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from chassis.provision.files import write_files
 from chassis.provision.migrating import migrate
 from chassis.provision.plan import Plan, Subscriber, read_plan
 from chassis.provision.postgres import provision_postgres, service_dsn
-from chassis.provision.streams import provision_streams
+from chassis.provision.streams import make_durables, provision_streams
 from chassis.workspace import Workspace, newest
 from chassis.workspace.publishing import RAW_DELIVERIES
 
@@ -22,6 +22,7 @@ __all__ = [
     "Plan",
     "Subscriber",
     "connect_as",
+    "make_durables",
     "migrate",
     "plan_for",
     "provision",

@@ -1,0 +1,140 @@
+"""What an instance's servers are told: files, then roles, schemas and streams; users as they come.
+
+Who may connect to NATS stands in its configuration and depends on the workspace: a new integrator
+or subscriber is written into it, and our own server reads it again without anybody noticing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import nats.errors
+import psycopg
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+
+from chassis import provision, workspace
+from chassis.guards import Unsafe, check_nats, check_postgres
+from chassis.provision import Plan
+from chassis.workspace import Workspace
+from trunkline.instance import EXAMPLE, NATS, NATS_MONITOR, Instance, read_state
+from trunkline.places import CannotStart
+from trunkline.servers import reload
+from trunkline.tokens import write_private
+
+RELOAD = "nats-server --signal reload"
+"""Twice: what an account that is new imports is joined only when it is known already."""
+
+
+def write_files(instance: Instance, declared: Workspace | None = None) -> Path:
+    """Write the servers' configuration and everybody's secrets; what exists is kept.
+
+    Without a workspace it is the one that was known last, or else the example.
+    """
+    instance.signer  # noqa: B018  makes the key
+    instance.make_secrets()
+    declared = declared or _known(instance)
+    config = provision.write_files(
+        instance.data,
+        provision.plan_for(instance.plan, declared),
+        port=instance.port(NATS),
+        monitor_port=instance.port(NATS_MONITOR),
+    )
+    write_private(_remembered(instance), json.dumps(declared.document(), ensure_ascii=False))
+    return config
+
+
+def _remembered(instance: Instance) -> Path:
+    return instance.data / "workspace.json"
+
+
+def _known(instance: Instance) -> Workspace:
+    try:
+        return workspace.parse(json.loads(_remembered(instance).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        return workspace.load(EXAMPLE.read_text(encoding="utf-8"))
+
+
+async def in_force(instance: Instance) -> Workspace | None:
+    """Ask NATS for the workspace in force; None when there is none yet, or nobody to ask."""
+    try:
+        client = await provision.connect_as("admin", instance.nats_url, _creds(instance))
+    except (OSError, nats.errors.Error):
+        return None
+    try:
+        return (await workspace.newest(client.jetstream(timeout=10)))[1]
+    except NotFoundError:
+        return None
+    finally:
+        await client.close()
+
+
+def _creds(instance: Instance) -> Path:
+    return Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
+
+
+async def provision_servers(
+    instance: Instance, tell_nats: Callable[[], None] | None = None
+) -> list[str]:
+    """Create or correct users, roles, schemas, tables and streams; says what had to be changed."""
+    try:
+        await check_nats(instance.monitor_url)
+        await check_postgres(instance.database_url)
+    except (Unsafe, OSError) as refused:
+        raise CannotStart(str(refused)) from None
+    admitted = admit(instance, await in_force(instance), tell_nats)
+    try:
+        return admitted + await provision.provision(
+            instance.database_url, instance.nats_url, _creds(instance), instance.plan
+        )
+    except (OSError, psycopg.Error, nats.errors.Error, RuntimeError) as error:
+        raise CannotStart(f"provisioning failed: {error}") from error
+
+
+async def follow(instance: Instance, tell_nats: Callable[[], None] | None = None) -> list[str]:
+    """Do what a workspace just applied asks of NATS: users, accounts, subscribers' durables."""
+    declared = await in_force(instance)
+    admitted = admit(instance, declared, tell_nats)
+    plan = provision.plan_for(instance.plan, declared)
+    client = await provision.connect_as("admin", instance.nats_url, _creds(instance))
+    try:
+        js = client.jetstream(timeout=10)
+        for name, subscriber in plan.subscribers.items():
+            await provision.make_durables(js, name, subscriber)
+    except (JetStreamError, nats.errors.Error) as error:
+        raise CannotStart(f"NATS does not make a subscriber's durable: {error}") from error
+    finally:
+        await client.close()
+    return admitted
+
+
+def admit(
+    instance: Instance, declared: Workspace | None, tell_nats: Callable[[], None] | None = None
+) -> list[str]:
+    """Let in whom a workspace declares, and nobody it does not; says who is new, or what to run."""
+    if declared is None:
+        return []
+    creds = _creds(instance)
+    new = [name for name in _outsiders(instance, declared) if not (creds / f"{name}.nk").exists()]
+    if os.environ.get("NATS_URL"):
+        todo = f"run `trunkline provision --files`, then `{RELOAD}` twice"
+        return [f"{name} may not connect to NATS yet: {todo}" for name in new]
+    config = instance.data / "nats.conf"
+    before = config.read_text(encoding="utf-8") if config.exists() else ""
+    if write_files(instance, declared).read_text(encoding="utf-8") != before:
+        (tell_nats or (lambda: _tell(instance)))()
+    return [f"{name} may connect to NATS with {creds / f'{name}.nk'}" for name in new]
+
+
+def _outsiders(instance: Instance, declared: Workspace) -> list[str]:
+    plan: Plan = provision.plan_for(instance.plan, declared)
+    return [*plan.subscribers, *plan.integrators]
+
+
+def _tell(instance: Instance) -> None:
+    pid = read_state(instance.data).get("nats", {}).get("pid")
+    if isinstance(pid, int) and instance.monitor_url:
+        reload(instance.data / "nats.conf", instance.data / "nats", pid, instance.monitor_url)
