@@ -2,5 +2,5 @@
 
 Says: a request was opened, a message was received, edited or rejected, a contact changed.
 
-Keeps: contacts, conversations, which request each conversation has open, and what became of every item.
+Keeps: contacts, conversations and the request each has open, what became of every item.
 """

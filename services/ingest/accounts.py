@@ -1,4 +1,4 @@
-"""What ingest takes from the workspace: accounts' secrets, the rate, and what clients may ask for."""
+"""What ingest takes from the workspace: secrets, the rate, and what clients may ask for."""
 
 from chassis.settings import resolve_secret
 from chassis.workspace import Workspace, Workspaces

@@ -1,4 +1,4 @@
-"""ingest's addresses: the door for platforms and programs, what became of a delivery, and the ledger."""
+"""ingest's addresses: the door, what became of a delivery, and the ledger."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -153,7 +153,7 @@ async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
 
 @router.get("/ledger")
 async def balance(here: Here, who: Looking) -> dict[str, Any]:
-    """Say what was accepted, what became of it, and whether that adds up; integrators see their own."""
+    """Say what was accepted, what became of it, and whether that adds up; or one's own part."""
     found = await ledger(here)
     if who.has(*SEES_ALL):
         return found.as_json()

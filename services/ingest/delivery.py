@@ -85,7 +85,7 @@ def read(item: Incoming) -> Delivery:
 
 
 def envelope(item: Incoming, otherwise: datetime) -> Raw:
-    """Read what is around a body, whoever wrote it; never fails. Without an instant it came `otherwise`."""
+    """Read what is around a body, whoever wrote it; never fails. Undated, it came `otherwise`."""
     _, channel, token, *_ = [*item.subject.split("."), "", ""]
     headers: Mapping[str, str] = item.headers
     key = headers.get(KEY)

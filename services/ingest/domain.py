@@ -1,6 +1,6 @@
 """What follows from what came in: one effect per message, one open request per conversation.
 
-Pure: what is known is given in a `Book`, what follows is left in it. A little longer than other files
+Pure: what is known is given in a `Book`, what follows is left in it. Longer than other files
 because every path by which a message reaches a request is here, side by side.
 """
 
@@ -162,7 +162,7 @@ class Book:
             return self._reject(arrival, "the key was used before with another body", first)
         if first is not None:
             return Outcome(arrival, "duplicate", request_id=first.request_id)
-        outcome = Outcome(arrival, "noted", True, reason=item.reason or flag)
+        outcome = Outcome(arrival, "noted", first=True, reason=item.reason or flag)
         if item.kind == "message":
             self._hear(arrival, item, outcome)
         self.firsts[arrival.message_id] = First(item.digest, outcome.request_id)
@@ -304,7 +304,7 @@ class Book:
         author: Card | None,
         asked: Asked | None,
     ) -> None:
-        """A message came after its request was closed: it opens the follow-up, or joins the one there is."""
+        """A message came after closing: it opens the follow-up, or joins the one there is."""
         self.close(talk, returned.request_id)
         message = returned.message
         if talk.open is not None:

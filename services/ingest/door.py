@@ -1,7 +1,7 @@
 """The door: authenticate on the raw bytes, store, answer. Nothing here touches PostgreSQL.
 
-Addresses are FastAPI's, for their documents, but its dependency machinery is not used here: a delivery
-costs little more than its publication.
+Addresses are FastAPI's, for their documents, but its dependency machinery is not used here: a
+delivery costs little more than its publication.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the intake does with what it hears: deliveries become facts, and requests end or return messages."""
+"""What the intake does with what it hears: deliveries become facts, requests end."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +36,7 @@ class Intake:
         ]
 
     async def deliveries(self, tx: Tx, batch: Sequence[Delivery]) -> None:
-        """Take in a batch of deliveries: one effect per message, one open request per conversation."""
+        """Take in a batch: one effect per message, one open request per conversation."""
         arrivals = [arrival for each in batch for arrival in arrivals_of(each)]
         book = Book(self._rules(tx.workspace), tx.now)
         await store.lock(tx, _keys(arrivals))
@@ -138,7 +138,7 @@ def arrivals_of(each: Delivery) -> Iterable[Arrival]:
 
 
 def began_elsewhere(fact: Heard) -> TypeGuard[Opened]:
-    """Whether a request was opened over tickets, so that this is the first that ingest hears of it."""
+    """Whether a request was opened over tickets, and ingest hears of it for the first time."""
     return isinstance(fact, Opened) and fact.origin == "tickets"
 
 

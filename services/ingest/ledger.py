@@ -1,4 +1,4 @@
-"""The ledger: everything the door accepted is taken in or pending, and every item has one outcome."""
+"""The ledger: what the door accepted is taken in or pending, and every item has one outcome."""
 
 import asyncio
 from collections.abc import Iterable

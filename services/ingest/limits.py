@@ -8,7 +8,7 @@ REMEMBERED = 10_000
 
 
 class Limits:
-    """A bucket per account: full it allows a burst of one second, and it fills at the given rate."""
+    """A bucket per account: full, it allows a burst of one second; it fills at the given rate."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

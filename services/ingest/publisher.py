@@ -1,4 +1,4 @@
-"""Publishing into INBOUND: whatever has come while the last batch was being stored goes as the next one.
+"""Publishing into INBOUND: what has come while the last batch was being stored is the next one.
 
 Each stored message costs the server an fsync; an atomic batch costs one. There is no timer: a lone
 delivery leaves at once, and under load the batches grow by themselves.
@@ -33,7 +33,7 @@ class _Waiting:
 
 
 class Publisher:
-    """One per process; `publish` returns when the delivery is on disk, and raises `NotReady` when it may not be."""
+    """One per process; `publish` returns when the delivery is on disk, else raises `NotReady`."""
 
     def __init__(self, client: Callable[[], Client]) -> None:
         self._client = client
@@ -57,7 +57,7 @@ class Publisher:
             try:
                 await self._store(batch)
             except AWAY as why:
-                # Whoever stands behind waits for the same server: they are told now, not in two more seconds.
+                # Whoever stands behind waits for the same server: they are told now, too.
                 log.warning("%s deliveries could not be stored: %r", len(batch), why)
                 queue, self._queue = self._queue, []
                 _fail([*batch, *queue], NotReady("the delivery could not be stored"))

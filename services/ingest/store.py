@@ -1,4 +1,4 @@
-"""What ingest remembers: read and written for a whole batch at once, under the locks of what it is about."""
+"""What ingest remembers: read and written for a whole batch at once, under its locks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +17,8 @@ LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%s::bi
 # The LIMITs keep the planner on the indexes, however small the tables were when it looked.
 FIRSTS: LiteralString = """
 SELECT f.* FROM unnest(%s::uuid[]) AS g (message_id) CROSS JOIN LATERAL (
-    SELECT message_id, digest, request_id FROM item i WHERE i.message_id = g.message_id AND i.first LIMIT 1) f"""
+    SELECT message_id, digest, request_id FROM item i
+    WHERE i.message_id = g.message_id AND i.first LIMIT 1) f"""
 CONVERSATIONS: LiteralString = """
 SELECT c.* FROM unnest(%s::uuid[]) AS g (key) CROSS JOIN LATERAL (
     SELECT conversation, channel, account, name, open_request, last_request, contact_id
@@ -31,7 +32,8 @@ SELECT r.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
     SELECT request_id, conversation FROM request r WHERE r.request_id = g.id LIMIT 1) r"""
 AUTHORS: LiteralString = """
 SELECT i.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
-    SELECT message_id, contact_id, asked FROM item i WHERE i.message_id = g.id AND i.first LIMIT 1) i"""
+    SELECT message_id, contact_id, asked FROM item i
+    WHERE i.message_id = g.id AND i.first LIMIT 1) i"""
 
 # One statement, so one round trip: parts without rows cost nothing.
 SAVE: LiteralString = """
@@ -39,7 +41,8 @@ WITH cards AS (
     INSERT INTO contact AS c
     SELECT * FROM json_populate_recordset(NULL::contact, %(cards)s) ORDER BY 1
     ON CONFLICT (contact_id) DO UPDATE SET
-        name = EXCLUDED.name, language = EXCLUDED.language, email = EXCLUDED.email, phone = EXCLUDED.phone
+        name = EXCLUDED.name, language = EXCLUDED.language,
+        email = EXCLUDED.email, phone = EXCLUDED.phone
 ), talks AS (
     INSERT INTO conversation AS c
     SELECT * FROM json_populate_recordset(NULL::conversation, %(talks)s) ORDER BY 1
@@ -55,13 +58,14 @@ WITH cards AS (
     WHERE i.message_id = v.message_id AND i.first
 )
 INSERT INTO item AS i
-SELECT v.inbound_id, v.n, p.stream_created::timestamptz, v.sequence, v.channel, v.account, v.received_at,
-    v.outcome, v.first, v.message_id, v.external_id, v.digest, v.contact_id, v.request_id, v.reason,
-    v.threaded_by, v.asked
-FROM json_populate_recordset(NULL::item, %(items)s) v
-JOIN json_to_recordset(%(items)s) AS s (inbound_id uuid, n smallint, slot smallint)
-    ON s.inbound_id = v.inbound_id AND s.n = v.n
-JOIN reader_position p ON p.reader = 'inbound' AND p.slot = s.slot
+SELECT v.inbound_id, v.n, p.stream_created::timestamptz, v.sequence, v.channel, v.account,
+    v.received_at, v.outcome, v.first, v.message_id, v.external_id, v.digest, v.contact_id,
+    v.request_id, v.reason, v.threaded_by, v.asked
+FROM json_to_recordset(%(items)s) AS v (
+    inbound_id uuid, n smallint, slot smallint, sequence bigint, channel text, account text,
+    received_at timestamptz, outcome text, first boolean, message_id uuid, external_id text,
+    digest text, contact_id uuid, request_id uuid, reason text, threaded_by text, asked json)
+JOIN reader_position p ON p.reader = 'inbound' AND p.slot = v.slot
 ON CONFLICT (inbound_id, n) DO UPDATE SET
     outcome = EXCLUDED.outcome, first = EXCLUDED.first, message_id = EXCLUDED.message_id,
     external_id = EXCLUDED.external_id, digest = EXCLUDED.digest, contact_id = EXCLUDED.contact_id,
@@ -110,7 +114,7 @@ async def load_cards(tx: Tx, book: Book, ids: Iterable[UUID]) -> None:
 async def conversations_of(tx: Tx, requests: Iterable[UUID]) -> dict[UUID, UUID]:
     """Say which conversation each request belongs to; that never changes."""
     rows = await (await tx.run(REQUESTS, list(requests))).fetchall()
-    return {request_id: conversation for request_id, conversation in rows}
+    return dict(rows)
 
 
 async def authors_of(

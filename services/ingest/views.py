@@ -19,7 +19,8 @@ FROM item i LEFT JOIN item f ON f.message_id = i.message_id AND f.first AND NOT 
 WHERE i.inbound_id = %s ORDER BY i.n"""
 
 COUNTS: LiteralString = """
-SELECT i.channel, i.account, i.outcome, count(*) AS items, count(*) FILTER (WHERE i.n = 0) AS deliveries
+SELECT i.channel, i.account, i.outcome, count(*) AS items,
+    count(*) FILTER (WHERE i.n = 0) AS deliveries
 FROM item i GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
 CREATIONS: LiteralString = """
@@ -75,7 +76,7 @@ class Creation:
 
     @property
     def missing(self) -> int:
-        """Sequences that are not taken in: pending in the stream there is, lost in one that is gone."""
+        """Sequences not taken in: pending in the stream there is, lost in one that is gone."""
         return self.accepted - self.taken_in
 
 

@@ -1,4 +1,4 @@
-"""The HTTP API and the mobile SDK: one submission per delivery, checked once at the door and once here."""
+"""The HTTP API and the mobile SDK: one submission per delivery, checked at the door and here."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Reading what strangers wrote: any bytes give a value or `Unreadable`, and text that PostgreSQL can keep."""
+"""Reading what strangers wrote: any bytes give a value or `Unreadable`; text can be kept."""
 
 import json
 import re
