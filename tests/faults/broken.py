@@ -6,6 +6,7 @@ Each function takes pytest's monkeypatch or a world and breaks one thing until t
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,10 @@ def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
         headers["Test-Id"] = headers.pop("Nats-Msg-Id")
         return subject, data, headers
 
+    async def believed(_: relay.Relay, __: object, headers: dict[str, str], *___: object) -> int:
+        return int(headers["Trunkline-Position"])
+
+    patch.setattr(relay.Relay, "_ours", believed)
     patch.setattr(relay, "publish_batch", unfenced)
     patch.setattr(relay, "message", nameless)
 
@@ -100,12 +105,12 @@ async def rewrite(world: World, schema: str, function: str, pattern: str, by: st
 
 
 def slow(patch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> None:
-    """Let something take so long that others surely do theirs meanwhile."""
+    """Let something take so long that others surely do theirs meanwhile; not always as long."""
     real = getattr(module, name)
 
     async def slowly(*args: Any, **named: Any) -> Any:
         result = await real(*args, **named)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds * random.uniform(0.5, 1))
         return result
 
     patch.setattr(module, name, slowly)

@@ -151,13 +151,13 @@ def one_fact(ingest: Iterable[Row], tickets: Iterable[Row]) -> list[str]:
     ]
 
 
-def one_open(tickets: Iterable[Row]) -> list[str]:
-    """A conversation has at most one open request at any place of the log."""
+def one_open(rows: Iterable[Row]) -> list[str]:
+    """A conversation has at most one open request at any place of the log, tickets' or ingest's."""
     open_: dict[tuple[str, ...], str] = {}
     where: dict[str, tuple[str, ...]] = {}
     wrong = []
-    for row in tickets:
-        if row.name == "opened":
+    for row in rows:
+        if row.name in {"opened", "request_opened"}:
             talk = tuple(str(row.data.get(n)) for n in ("channel", "account", "conversation"))
             if talk in open_:
                 wrong.append(f"{row.key} was opened while {open_[talk]} was open in {talk}")
@@ -168,7 +168,7 @@ def one_open(tickets: Iterable[Row]) -> list[str]:
 
 
 def sent(replies: Mapping[str, str], arrived: Iterable[tuple[str, str]], crashes: int) -> list[str]:
-    """Every reply (text by message id) arrived, at most once more per crash, always under its id."""
+    """Every reply (text by message id) arrived, once more per crash at most, under its id."""
     ids: dict[str, list[str]] = defaultdict(list)
     for text, id_ in arrived:
         ids[text].append(id_)

@@ -108,7 +108,7 @@ class Town:
         raise AssertionError(f"{service} has no leader")
 
     async def kill(self, service: str) -> None:
-        """Kill -9 of the leader; it is started again at once, and nobody waits until it is ready."""
+        """Kill -9 of the leader; it is started again at once, and not waited for."""
         pid = await self.leader(service)
         self.crashes += 1
         if pid == self.second[service].pid:
@@ -122,8 +122,8 @@ class Town:
         until = time.monotonic() + within
         async with httpx.AsyncClient(timeout=2) as http:
             for url in [url for service in SERVICES for url in self.doors(service)]:
-                while not await _ready(http, url):
-                    assert time.monotonic() < until, f"{url} is not ready after {within} s"
+                while why := await _unready(http, url):
+                    assert time.monotonic() < until, f"{url} is not ready after {within} s: {why}"
                     await asyncio.sleep(0.1)
 
     async def online(self) -> None:
@@ -138,10 +138,12 @@ class Town:
                 assert answer.status_code == 200, answer.text
 
 
-async def _ready(http: httpx.AsyncClient, url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return (await http.get(f"{url}/health/ready")).status_code == 200
-    return False
+async def _unready(http: httpx.AsyncClient, url: str) -> str:
+    try:
+        answer = await http.get(f"{url}/health/ready")
+    except httpx.TransportError as why:
+        return repr(why)
+    return "" if answer.status_code == 200 else answer.text
 
 
 @contextlib.contextmanager

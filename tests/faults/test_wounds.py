@@ -1,0 +1,225 @@
+"""What a person has to heal: an unreadable fact, a foreign hand in a stream, a lost NATS store.
+
+With the five services as they are, two replicas of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from desk import soon
+from faults.judged import judge
+from faults.load import Load
+from faults.records import query
+
+from chassis.provision import connect_as
+from trunkline_contracts.fact import slot_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faults.town import Town
+
+pytestmark = pytest.mark.timeout(150)  # the first may have to start ten processes
+
+SPOIL = """
+CREATE OR REPLACE FUNCTION {schema}.spoil() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF position('spoil me' IN convert_from(NEW.{body}, 'UTF8')) > 0 THEN
+        NEW.{body} := 'x'::bytea || NEW.{body};
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER spoil BEFORE INSERT ON {schema}.{table}
+    FOR EACH ROW WHEN (NEW.{type} LIKE '%{fact}') EXECUTE FUNCTION {schema}.spoil();
+GRANT EXECUTE ON FUNCTION {schema}.spoil() TO {schema};
+"""
+REPAIR = """
+DROP TRIGGER spoil ON {schema}.{table};
+UPDATE {schema}.{table} SET {body} = substring({body} FROM 2) WHERE get_byte({body}, 0) = 120;
+"""
+INGEST = {"schema": "ingest", "table": "outbox", "body": "body", "type": "type"}
+TICKETS = {"schema": "tickets", "table": "tickets_events", "body": "state", "type": "topic"}
+
+
+class Clerk:
+    """Somebody who writes as a customer and looks as a supervisor."""
+
+    def __init__(self, town: Town) -> None:
+        self.town, self.desk = town, town.desk
+        self.boss = town.token("boss", "supervisor")
+
+    def get(self, service: str, path: str, door: int = 0) -> Any:
+        answer = self.desk.http.get(self.town.doors(service)[door] + path, headers=self.boss)
+        answer.raise_for_status()
+        return answer.json()
+
+    def post(self, service: str, path: str, body: Any = None) -> httpx.Response:
+        url = self.town.doors(service)[0] + path
+        return self.desk.http.post(url, json=body, headers=self.boss)
+
+    def write(self, chat: int, *texts: str) -> list[str]:
+        """Write; gives the requests the messages came to."""
+        found = []
+        for text in texts:
+            self.town.texts.add(text)
+            number = 10_000_000 + len(self.town.texts)
+            inbound = self.desk.telegram(number, chat, text).json()["inbound_id"]
+            found.append(str(self.desk.settled(inbound)["request_id"]))
+        return found
+
+    def parked(self, service: str, key: str, n: int, within: float = 2.0) -> list[dict[str, Any]]:
+        """Wait for what a service has parked about a request."""
+
+        def there() -> list[dict[str, Any]]:
+            items = self.get(service, "/v1/parked?limit=200")["items"]
+            mine = [item for item in items if item["key"] == key]
+            assert len(mine) == n, mine
+            return mine
+
+        return soon(there, within)
+
+    def redrive(self, service: str, key: str, n: int) -> None:
+        """Have a service apply what it parked about a request, and what stands behind it."""
+        head, *behind = self.parked(service, key, n)
+        assert (head["head"], [item["head"] for item in behind]) == (True, [False] * len(behind))
+        assert "Unreadable" in head["reason"], head
+        answer = self.post(service, f"/v1/parked/{head['id']}/redrive")
+        assert answer.status_code == 202, answer.text
+        self.parked(service, key, 0, within=5)
+
+    def served(self, request_id: str) -> None:
+        """Answer and close a request once somebody has it."""
+
+        def mine() -> str:
+            return str(self.get("tickets", f"/v1/requests/{request_id}")["assignee"] or "")
+
+        assert soon(mine)
+        text = f"answer to {request_id}"
+        answer = self.post("tickets", f"/v1/requests/{request_id}/reply", {"text": text})
+        assert answer.status_code == 201, answer.text
+        self.town.replies[answer.json()["message_id"]] = text
+        closed = self.post("tickets", f"/v1/requests/{request_id}/close", {"resolution": "done"})
+        assert closed.status_code == 200, closed.text
+
+
+@pytest.fixture
+async def clerk(town: Town) -> Clerk:
+    await town.online()
+    await town.ready()
+    return Clerk(town)
+
+
+def wipe(store: Path) -> None:
+    """What `rm -rf` does: the store may be a link."""
+    subprocess.run(["rm", "-rf", str(store)], check=True)
+
+
+async def all_is_well(town: Town) -> None:
+    """Nothing is left to do, everything is as it should be, and the ledger balances."""
+    await Load(town, chats=0).run()
+    assert await judge(town) == {}
+    audit = town.desk.run("audit", check=False)
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
+async def test_an_unreadable_fact_of_ingest_holds_back_its_request_alone(
+    town: Town, clerk: Clerk
+) -> None:
+    await query(town.dsn, SPOIL.format(**INGEST, fact="request_opened"))
+    try:
+        bad, same = clerk.write(70_001, "spoil me", "are you there?")
+        (good,) = clerk.write(70_002, "hello")
+        assert bad == same
+        first, behind = clerk.parked("tickets", bad, 2)
+        assert first["stream"] == behind["stream"] == "INGEST"
+        clerk.served(good)
+        assert clerk.get("tickets", "/v1/parked", door=1)["items"] == [first, behind]
+    finally:
+        await query(town.dsn, REPAIR.format(**INGEST))
+    clerk.redrive("tickets", bad, 2)
+    log = clerk.get("tickets", f"/v1/requests/{bad}/log")["items"]
+    names = [entry["type"].rsplit(".", 1)[1] for entry in log]
+    assert [name for name in names if name in {"opened", "message_added"}] == [
+        "opened",
+        "message_added",
+    ]
+    clerk.served(bad)
+    await all_is_well(town)
+
+
+async def test_an_unreadable_fact_of_tickets_holds_back_its_request_alone(
+    town: Town, clerk: Clerk
+) -> None:
+    hearers = ("ingest", "routing", "sla", "notify")
+    await query(town.dsn, SPOIL.format(**TICKETS, fact="opened"))
+    try:
+        bad, same = clerk.write(71_001, "spoil me too", "hello?")
+        (good,) = clerk.write(71_002, "good day")
+        assert bad == same
+        for service in hearers:
+            first = clerk.parked(service, bad, 1 if service in {"ingest", "routing"} else 2)[0]
+            assert "Unreadable" in first["reason"]
+        clerk.served(good)
+    finally:
+        await query(town.dsn, REPAIR.format(**TICKETS))
+    for service in hearers:
+        rows = await query(town.dsn, f"SELECT count(*) FROM {service}.parked WHERE key = %s", bad)
+        clerk.redrive(service, bad, rows[0][0])
+    clerk.served(bad)
+    await all_is_well(town)
+
+
+async def test_a_foreign_hand_stops_the_relay_and_harms_nothing(town: Town, clerk: Clerk) -> None:
+    (known,) = clerk.write(72_001, "before")
+    clerk.served(known)
+    nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
+    js = nc.jetstream(timeout=5)
+    subject = f"trunkline.ingest.v1.message_received.{slot_of(known):02d}.{known}"
+    await js.publish(subject, b'{"it": "is not ours"}')
+    try:
+
+        def alarmed() -> str:
+            answers = [town.desk.http.get(f"{door}/health/ready") for door in town.doors("ingest")]
+            return next((a.text for a in answers if a.status_code == 503), "")
+
+        assert "is not ours" in soon(alarmed)
+        (held,) = clerk.write(72_002, "meanwhile")
+        assert (await query(town.dsn, "SELECT 1 FROM tickets.requests WHERE id = %s", held)) == []
+
+        await js.delete_stream("INGEST")
+    finally:
+        await nc.close()
+    provision = await asyncio.to_thread(town.desk.run, "provision")
+    assert "INGEST" in provision.stdout
+    clerk.served(held)
+    await town.ready(20)
+    await all_is_well(town)
+
+
+async def test_a_lost_nats_store_is_told_again_from_postgresql(town: Town, clerk: Clerk) -> None:
+    (before,) = clerk.write(73_001, "before the loss")
+    clerk.served(before)
+    await all_is_well(town)
+    workspace = await query(town.dsn, "SELECT max(version) FROM tickets.workspace")
+
+    await asyncio.to_thread(town.stop_replicas)
+    await asyncio.to_thread(town.desk.run, "down")
+    await asyncio.to_thread(wipe, town.desk.data / "nats")
+    await asyncio.to_thread(town.desk.up)
+    await asyncio.to_thread(town.add_replicas)
+    await town.ready()
+
+    nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
+    last = await nc.jetstream().get_last_msg("WORKSPACE", "workspace.v")
+    await nc.close()
+    assert f'"version":{workspace[0][0]}' in (last.data or b"").decode().replace(" ", "")
+    town.replies.clear()  # the sink forgot what it got; it gets none of it again
+    (after,) = clerk.write(73_001, "after it")
+    assert clerk.get("tickets", f"/v1/requests/{after}")["follow_up_of"] == before
+    clerk.served(after)
+    await all_is_well(town)
