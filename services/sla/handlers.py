@@ -33,7 +33,9 @@ class Clocks:
             if isinstance(fact, Opened) and fact.request_id not in desk.requests:
                 version = fact.workspace or tx.workspace
                 policy = choose(self._policies(version), fact)
-                desk.requests[fact.request_id] = Request(fact.request_id, policy.name, version)
+                desk.requests[fact.request_id] = Request(
+                    fact.request_id, policy.name, version, trace=fact.traceparent
+                )
             if (request := desk.requests.get(fact.request_id)) is not None:
                 fold = Fold(request, self._policy(request), tx.now)
                 fold.hear(fact)
@@ -49,7 +51,8 @@ class Clocks:
         for request in desk.requests.values():
             fold = Fold(request, self._policy(request), tx.now)
             fold.notice(certain)
-            tx.say(*fold.said)
+            traced = {"traceparent": request.trace}
+            tx.say(*(fact.model_copy(update=traced) for fact in fold.said))
             for fact in fold.said:
                 if isinstance(fact, TargetBreached):
                     late = (fact.noticed_at - fact.due_at).total_seconds()

@@ -14,10 +14,12 @@ from chassis.tx import Tx
 from sla.domain.clocks import Clock, Measure, Request
 from trunkline_contracts.fact import slot_of
 
-REQUESTS = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team
+REQUESTS = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team,
+        trace
     FROM requests WHERE request_id = ANY(%s::uuid[]) ORDER BY request_id FOR UPDATE"""
 
-REQUEST = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team
+REQUEST = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team,
+        trace
     FROM requests WHERE request_id = %s"""
 
 CLOCKS = """SELECT request_id, clock, target, started_at, since, due_at, spent, stopped_at,
@@ -28,9 +30,9 @@ WAKING = """SELECT request_id FROM clocks WHERE wake_at <= %s AND slot = ANY(%s:
     ORDER BY wake_at LIMIT %s"""
 
 SAVE_REQUESTS = """INSERT INTO requests
-    (request_id, slot, policy, workspace, sequence, answered, paused, assignee, team)
+    (request_id, slot, policy, workspace, sequence, answered, paused, assignee, team, trace)
     SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::bigint[], %s::bigint[],
-        %s::bool[], %s::bool[], %s::text[], %s::text[])
+        %s::bool[], %s::bool[], %s::text[], %s::text[], %s::text[])
     ON CONFLICT (request_id) DO UPDATE SET sequence = EXCLUDED.sequence,
         answered = EXCLUDED.answered, paused = EXCLUDED.paused, assignee = EXCLUDED.assignee,
         team = EXCLUDED.team"""
@@ -118,6 +120,7 @@ async def save(tx: Tx, desk: Desk) -> None:
             r.paused,
             r.assignee,
             r.team,
+            r.trace,
         )
         for r in requests
     ]

@@ -15,6 +15,7 @@ from datetime import datetime
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from chassis import telemetry
 from chassis.bus import subject_of_slot
 from chassis.held import OPEN_OF_KEY, SETTLE, WAITING, Held
 from chassis.incoming import Incoming, Joiner
@@ -206,6 +207,7 @@ class Loop:
         version = max((f.workspace for f in ready if isinstance(f, Fact)), default=0)
         await self._service.workspaces.wait(version)
         parked, waiting = set(self._held.parked), set(self._held.waiting)
+        began = time.time_ns()
         try:
             async with self._service.transaction(slots=self.slots) as tx:
                 await self._positions.move(tx, at, sequence)
@@ -218,6 +220,7 @@ class Loop:
         self._positions.at = at
         self._positions.sequence = sequence
         metrics.applied.labels(self._service.name, self.name).inc(len(ready))
+        telemetry.heard(f"{self._service.name} hears", ready, began)
         for item, _, reason in parsed:
             if reason is not None:
                 self._service.announce_parked(self.name, item.key, reason)

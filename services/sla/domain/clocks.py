@@ -139,6 +139,8 @@ class Request:
     paused: bool = False
     assignee: str | None = None
     team: str | None = None
+    trace: str | None = None
+    """The trace it was opened in: what time brings belongs to it."""
     clocks: dict[Measure, Clock] = field(default_factory=dict)
 
 

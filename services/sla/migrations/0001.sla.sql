@@ -9,7 +9,8 @@ CREATE TABLE requests (
     answered boolean NOT NULL DEFAULT false,
     paused boolean NOT NULL DEFAULT false,
     assignee text,
-    team text
+    team text,
+    trace text
 );
 
 CREATE TABLE clocks (

@@ -1,0 +1,155 @@
+"""One trace from the door to the last send, over all five services in one process."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import structlog
+from desk import update
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from chassis import telemetry
+from chassis.testing import eventually, running
+from trunkline import sink as the_sink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from world import World
+
+SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
+STRANGER = "00-{trace}-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """Every span of this test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry.record(provider)
+    yield exporter
+    telemetry.record(None)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@asynccontextmanager
+async def everything(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[dict[str, httpx.AsyncClient]]:
+    """All five services, and the sink where they send to."""
+    sink = httpx.ASGITransport(app=the_sink.build())
+    outside = httpx.AsyncHTTPTransport.handle_async_request
+
+    async def route(self: Any, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "sink.test":
+            return await sink.handle_async_request(request)
+        return await outside(self, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", route)
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for name in SERVICES:
+            kind = importlib.import_module(f"{name}.settings").Settings
+            settings = world.settings(name, kind, SINK_URL="http://sink.test")
+            app = importlib.import_module(f"{name}.app").make(settings)
+            clients[name] = await stack.enter_async_context(running(app))
+        yield clients
+
+
+def trace_of(span: ReadableSpan) -> str:
+    assert span.context is not None
+    return f"{span.context.trace_id:032x}"
+
+
+async def test_one_trace_from_the_door_to_the_last_send(
+    world: World, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply()
+
+    def named(name: str) -> list[ReadableSpan]:
+        return [span for span in spans.get_finished_spans() if span.name == name]
+
+    async with everything(world, monkeypatch) as at:
+        await eventually(lambda: _ready(at))
+        anna, boss = world.token("operator", subject="anna"), world.token("supervisor")
+        presence = await at["routing"].put(
+            "/v1/operators/anna/presence", json={"status": "online"}, headers=anna
+        )
+        assert presence.status_code == 200, presence.text
+        accepted = await at["ingest"].post(
+            "/channels/telegram/main",
+            json=update(1, 77, "Where is my order?"),
+            headers={
+                "X-Telegram-Bot-Api-Secret-Token": "telegram-secret",
+                "traceparent": "00-this-makes-no-sense",
+                "baggage": "customer=Iryna",
+            },
+        )
+        assert accepted.status_code == 200, accepted.text
+
+        async def rung() -> list[dict[str, Any]]:
+            answer = await at["notify"].get("/v1/operators/anna/notifications", headers=anna)
+            return [n for n in answer.json()["items"] if n["kind"] == "assigned"]
+
+        request_id = (await eventually(rung))[0]["request_id"]
+        door = named("POST /channels/telegram/{account}")[0]
+        message = trace_of(door)
+        assert door.parent is None
+        facts = (
+            ("ingest", "delivery"),
+            ("tickets", "trunkline.ingest.v1.request_opened"),
+            ("routing", "trunkline.tickets.v1.opened"),
+            ("tickets", "trunkline.routing.v1.request_assigned"),
+            ("sla", "trunkline.tickets.v1.opened"),
+            ("notify", "trunkline.tickets.v1.assignee_changed"),
+        )
+        for service, fact in facts:
+            (span,) = named(f"{service} hears {fact}")
+            assert trace_of(span) == message, span.name
+        ((told,),) = await world.sql(
+            "notify", "SELECT convert_from(body, 'UTF8')::json->>'traceparent' FROM outbox"
+            " WHERE type = 'trunkline.notify.v1.notification_sent' LIMIT 1",
+        )  # fmt: skip
+        assert told.split("-")[1] == message
+
+        stranger = "0af7651916cd43dd8448eb211c80319c"
+        replied = await at["tickets"].post(
+            f"/v1/requests/{request_id}/reply",
+            json={"text": "On its way."},
+            headers=anna | {"traceparent": STRANGER.format(trace=stranger)},
+        )
+        assert replied.status_code == 201, replied.text
+
+        async def sent() -> list[ReadableSpan]:
+            return [span for span in named("send") if trace_of(span) == stranger]
+
+        (send,) = await eventually(sent)
+        command = named("POST /v1/requests/{request_id}/reply")[0]
+        assert command.context is not None
+        assert send.parent is not None
+        assert send.parent.span_id == command.context.span_id
+
+        async def recorded() -> list[ReadableSpan]:
+            return named("tickets hears trunkline.notify.v1.message_sent")
+
+        assert trace_of((await eventually(recorded))[0]) == stranger
+        log = await at["tickets"].get(f"/v1/requests/{request_id}/log", headers=boss)
+        assert "Iryna" not in str(spans.get_finished_spans())
+        assert log.status_code == 200
+
+
+async def _ready(at: dict[str, httpx.AsyncClient]) -> bool:
+    answers = [await client.get("/health/ready") for client in at.values()]
+    return all(answer.status_code == 200 for answer in answers)
