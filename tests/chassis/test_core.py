@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
+from saying import opened, received, say
 from world import the_plan
 
 from chassis.locks import lock_key
@@ -19,8 +19,7 @@ from chassis.reader import Reader
 from chassis.service import Service, build
 from chassis.settings import Settings
 from chassis.testing import eventually, running
-from trunkline_contracts import MessageReceived, RequestOpened, slot_of
-from trunkline_contracts.parts import Contact, Message
+from trunkline_contracts import MessageReceived, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -32,21 +31,6 @@ if TYPE_CHECKING:
     from trunkline_contracts.fact import Fact
 
 HEARD = "INSERT INTO heard (request_id, sequence, type) VALUES (%s, %s, %s)"
-
-
-def opened(request_id: UUID) -> RequestOpened:
-    now = datetime.now(UTC)
-    message = Message(id=uuid4(), text="hello", sent_at=now)
-    return RequestOpened(
-        request_id=request_id, time=now, request_type="chat", channel="telegram", account="main",
-        conversation="1", contact=Contact(id=uuid4()), message=message, topic_by="none",
-    )  # fmt: skip
-
-
-def received(request_id: UUID, text: str = "again") -> MessageReceived:
-    now = datetime.now(UTC)
-    message = Message(id=uuid4(), text=text, sent_at=now)
-    return MessageReceived(request_id=request_id, time=now, message=message, threaded_by="chat")
 
 
 async def keep(tx: Tx, facts: Sequence[Fact]) -> None:
@@ -108,11 +92,6 @@ async def pair(world: World) -> Pair:
     pair = Pair(world)
     await pair.prepare()
     return pair
-
-
-async def say(service: Service, *facts: Fact) -> None:
-    async with service.transaction() as tx:
-        tx.say(*facts)
 
 
 async def test_what_is_said_is_heard_once_in_order(pair: Pair) -> None:

@@ -9,7 +9,8 @@ stream's messages are trimmed.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from chassis.bus import Bus
 from chassis.db import Database
 from chassis.outcomes import Fenced
 from chassis.telemetry import metrics
+from chassis.trim import SET_FLOOR, Retention, first_floor, trim
 from trunkline_contracts.fact import SLOTS, fact_id, splice
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ BATCH = 500
 FENCED = 10071
 SEEN = 10201
 FALLBACK_POLL = 0.5
+TRIM_EVERY = 60.0
 IDLE_LOOKS = 4
 """While idle, every so many polls the stream's end is compared with what was told."""
 
@@ -43,12 +46,6 @@ PREVIOUS: LiteralString = (
     " WHERE o.slot = s.slot AND o.position <= %s), 0) FROM generate_series(0, 15) AS s(slot)"
 )
 FLOOR: LiteralString = "SELECT position FROM relay_floor WHERE stream = %s AND created = %s"
-SET_FLOOR: LiteralString = (
-    "INSERT INTO relay_floor AS f (stream, created, position) VALUES (%s, %s, %s)"
-    " ON CONFLICT (stream, created)"
-    " DO UPDATE SET position = greatest(f.position, EXCLUDED.position)"
-)
-
 Row = tuple[int, str, int, int, str, bytes]
 """Position, key, slot, sequence, type, body."""
 Message = tuple[str, bytes, dict[str, str]]
@@ -73,8 +70,18 @@ def message(row: Row, previous: int) -> Message:
 class Relay:
     """Publishes one service's outbox into its stream. `run` is an office: one leader at a time."""
 
-    def __init__(self, service: str, db: Database, bus: Bus) -> None:
+    def __init__(
+        self,
+        service: str,
+        db: Database,
+        bus: Bus,
+        clock: Callable[[], datetime],
+        retention: Retention = lambda: None,
+    ) -> None:
         self.service = service
+        self._clock = clock
+        self._retention = retention
+        self._trimmed_at = time.monotonic()
         self.stream = service.upper()
         self.alarm: str | None = None
         self.position = 0
@@ -106,6 +113,8 @@ class Relay:
                     await self._start(conn)
                     continue
                 self.moved_at = time.monotonic()
+                if self.moved_at - self._trimmed_at > TRIM_EVERY:
+                    await self.trim(conn)
                 if len(rows) < BATCH and not await self._rest():
                     await self._start(conn)
 
@@ -178,11 +187,21 @@ class Relay:
         return position
 
     async def _first_floor(self, conn: psycopg.AsyncConnection, created: str, end: int) -> int:
-        """A stream that has just been made is told everything PostgreSQL still has."""
-        await conn.execute(SET_FLOOR, (self.stream, created, 0))
+        """A stream just made is told what PostgreSQL has, as far as it is young enough."""
+        floor = await first_floor(conn, self._oldest())
+        await conn.execute(SET_FLOOR, (self.stream, created, floor))
         if end:
-            log.info("%s: a new stream, made %s: telling the outbox again", self.stream, created)
-        return 0
+            log.info("%s: a new stream, made %s: telling from %s on", self.stream, created, floor)
+        return floor
+
+    def _oldest(self) -> datetime | None:
+        retention = self._retention()
+        return None if retention is None else self._clock() - retention
+
+    async def trim(self, conn: psycopg.AsyncConnection) -> int:
+        """Take away what the stream no longer has to keep; gives how many messages."""
+        self._trimmed_at = time.monotonic()
+        return await trim(conn, self._bus.relay.js, self.stream, self.position, self._oldest())
 
     async def _pending(self, conn: psycopg.AsyncConnection) -> list[Row]:
         cursor = await conn.execute(ROWS, (self.position, BATCH), prepare=True, binary=True)

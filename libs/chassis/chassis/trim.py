@@ -1,0 +1,100 @@
+"""How long a stream keeps what PostgreSQL has anyway: the relay's leader trims it.
+
+A floor is written before anything is taken away, so that a relay that comes back to an empty stream
+does not tell old facts again. A reader that still wanted them notices, and is told from PostgreSQL.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import LiteralString
+
+import psycopg
+from nats.js import JetStreamContext
+from nats.js.api import StreamInfo
+from nats.js.errors import NotFoundError
+
+log = logging.getLogger(__name__)
+
+FULL = 0.8
+"""The part of `max_bytes` from which on a stream is trimmed whatever its age."""
+KEPT = 0.6
+"""The part of its messages that stays then."""
+
+FIRST_FROM: LiteralString = (
+    "SELECT position, body FROM outbox WHERE position >= %s ORDER BY position LIMIT 1"
+)
+ENDS: LiteralString = "SELECT coalesce(min(position), 0), coalesce(max(position), 0) FROM outbox"
+SET_FLOOR: LiteralString = (
+    "INSERT INTO relay_floor AS f (stream, created, position) VALUES (%s, %s, %s)"
+    " ON CONFLICT (stream, created)"
+    " DO UPDATE SET position = greatest(f.position, EXCLUDED.position)"
+)
+
+Retention = Callable[[], timedelta | None]
+"""How long facts stay in the stream; None for ever."""
+
+
+async def first_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> int:
+    """Give the position behind which a stream made anew begins; older facts are not told."""
+    row = await (await conn.execute(ENDS)).fetchone()
+    low, high = row or (0, 0)
+    if after is None or not high:
+        return 0
+    high += 1
+    while low < high:  # the first position that is young enough
+        middle = (low + high) // 2
+        found = await (await conn.execute(FIRST_FROM, (middle,))).fetchone()
+        if found is None or _told_at(bytes(found[1]), after) >= after:
+            high = middle
+        else:
+            low = found[0] + 1
+    floor: int = max(low - 1, 0)
+    return floor
+
+
+def _told_at(body: bytes, otherwise: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(json.loads(body)["time"])
+    except (ValueError, KeyError, TypeError):
+        return otherwise  # unreadable: it is told, so that it is seen
+
+
+async def first_to_keep(js: JetStreamContext, info: StreamInfo, after: datetime | None) -> int:
+    """Give the first sequence to keep, by age and by size; the last message always stays."""
+    state, stream = info.state, info.config.name or ""
+    low, high = state.first_seq, state.last_seq
+    if info.config.max_bytes and state.bytes > FULL * info.config.max_bytes:
+        return high - int(state.messages * KEPT)
+    if after is None or not state.messages:
+        return low
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            at = (await js.get_msg(stream, seq=middle)).time
+        except NotFoundError:
+            at = None
+        if at is not None and at >= after:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+async def trim(
+    conn: psycopg.AsyncConnection,
+    js: JetStreamContext,
+    stream: str,
+    position: int,
+    after: datetime | None,
+) -> int:
+    """Take away what is too old or too much, the floor first; gives how many messages."""
+    info = await js.stream_info(stream)
+    keep = await first_to_keep(js, info, after)
+    if keep <= info.state.first_seq:
+        return 0
+    await conn.execute(SET_FLOOR, (stream, str(info.created), position))
+    await js.purge_stream(stream, seq=keep)
+    log.info("%s: trimmed up to sequence %s", stream, keep - 1)
+    return keep - info.state.first_seq
