@@ -2,7 +2,7 @@
 
 from chassis.settings import resolve_secret
 from chassis.workspace import Workspaces
-from notify.channels import Account
+from notify.posting import Account
 
 SINK = "sink"
 """As an address in the workspace: the stand-in for the outside world."""
@@ -27,8 +27,18 @@ class Accounts:
         declared = self._workspaces.current.account(channel, name)
         if declared is None:
             raise NoAccount("the workspace has no such account")
+        if channel == "custom":
+            return self._custom(name, declared.url, resolve_secret(declared.secret))
         token = next(iter(resolve_secret(declared.token)), None)
         if token is None:
             raise NoAccount("the account's token is not set")
         base = declared.api_base or PLATFORMS.get(channel, "")
         return Account(self._sink if base == SINK else base.rstrip("/"), token)
+
+    def _custom(self, name: str, url: str | None, secrets: list[str]) -> Account:
+        if url is None:
+            raise NoAccount("the account has no url")
+        if not secrets:
+            raise NoAccount("the account's secret is not set")
+        place = f"{self._sink}/custom/{name}" if url == SINK else url
+        return Account(place, "", tuple(secrets))

@@ -4,40 +4,25 @@ Nothing a platform answers is trusted: reads are bounded, redirects are not foll
 that cannot be understood leaves the outcome unknown. No address or token is put into a reason.
 """
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
+import orjson
 
+from notify.custom import WITHIN, custom
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown, wait_asked
 from notify.ledger import Attempt
-
-MOST = 64 * 1024
-WHOLE = 10.0
-"""Seconds an attempt may take; much less than a lease."""
-
-PATIENCE = httpx.Timeout(WHOLE, connect=3.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where and as whom to send."""
-
-    base: str
-    token: str = field(repr=False)
-
-
-Send = Callable[[httpx.AsyncClient, Account, Attempt], Awaitable[Outcome]]
+from notify.posting import WHOLE, Account, Answer, Send, post
 
 
 async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
     """Send by the Bot API's sendMessage."""
     url = f"{account.base}/bot{account.token}/sendMessage"
     body = {"chat_id": _chat(attempt.chat), "text": attempt.text}
-    answered = await _post(client, url, body, str(attempt.message_id))
+    headers = {"Idempotency-Key": str(attempt.message_id)}
+    answered = await post(client, url, orjson.dumps(body), headers)
     return (
         telegram_verdict(answered.status, answered.body)
         if isinstance(answered, Answer)
@@ -45,8 +30,17 @@ async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt
     )
 
 
-EXITS: Mapping[str, Send] = {"telegram": telegram}
+EXITS: Mapping[str, Send] = {"custom": custom, "telegram": telegram}
 """How a message leaves, by channel."""
+
+LIMITS: Mapping[str, float] = {"custom": WITHIN}
+"""Seconds an attempt may take where that is not as everywhere."""
+
+
+def limit_of(channel: str) -> float:
+    """Give the seconds an attempt on this channel may take."""
+    return LIMITS.get(channel, WHOLE)
+
 
 FETCHED = frozenset({"api"})
 """Channels whose customers come and read their answers over the API: nothing is carried."""
@@ -59,14 +53,6 @@ def intent_of(channel: str) -> tuple[str, str | None]:
     if channel in FETCHED:
         return "sent", "the customer reads it over the API"
     return "suppressed", f"channel {channel} has no way out"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a platform said."""
-
-    status: int
-    body: bytes
 
 
 def telegram_verdict(status: int, body: bytes) -> Outcome:
@@ -111,29 +97,6 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
         case _:
             lasting = 400 <= code < 500
             return Refused(f"refused ({code})") if lasting else Retry(f"answered {code}")
-
-
-async def _post(
-    client: httpx.AsyncClient, url: str, body: object, message_id: str
-) -> Answer | Outcome:
-    headers = {"Idempotency-Key": message_id, "Accept-Encoding": "identity"}
-    try:
-        async with (
-            asyncio.timeout(WHOLE),
-            client.stream("POST", url, json=body, headers=headers) as answer,
-        ):
-            read = b""
-            async for piece in answer.aiter_raw():
-                read += piece
-                if len(read) > MOST:
-                    return Unknown("the answer does not end")
-            return Answer(answer.status_code, read)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as why:
-        return Retry(f"not reached: {type(why).__name__}")
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-        return Retry("the account's address is not one", CREDENTIAL_PAUSE, exit_shut=True)
-    except (httpx.HTTPError, TimeoutError) as why:
-        return Unknown(f"no answer: {type(why).__name__}")
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def _intent(reply: ReplySent) -> Intent:
         reply.channel,
         reply.account,
         chat or "",
+        reply.contact.address,
         reply.message.text if state == "intended" else None,
         state,
         reason,

@@ -14,14 +14,15 @@ from uuid import UUID, uuid4
 from chassis.tx import Tx
 from notify.domain import Next
 
-INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, text, state, next_at,
-        reason, by_operator, traceparent, settled_at)
-    SELECT id, request_id, channel, account, chat, text, state,
+INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
+        next_at, reason, by_operator, traceparent, settled_at)
+    SELECT id, request_id, channel, account, chat, address, text, state,
         CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent,
         CASE WHEN state <> 'intended' THEN now() END
     FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS u (id,
-            request_id, channel, account, chat, text, state, reason, by_operator, traceparent, n)
+            %s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS u (id,
+            request_id, channel, account, chat, address, text, state, reason, by_operator,
+            traceparent, n)
     ORDER BY n
     ON CONFLICT (message_id) DO NOTHING RETURNING message_id"""
 
@@ -37,9 +38,9 @@ CLAIM = """WITH ready AS (
     UPDATE sends s SET state = 'sending', lease = %s, attempts = s.attempts + 1,
         next_at = now() + %s * interval '1 second'
     FROM ready WHERE s.message_id = ready.message_id
-    RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, coalesce(s.text, ''),
-        s.attempts, extract(epoch FROM now() - s.created_at)::float8, ready.state = 'sending',
-        s.traceparent, s.lease"""
+    RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, s.address,
+        coalesce(s.text, ''), s.attempts, extract(epoch FROM now() - s.created_at)::float8,
+        ready.state = 'sending', s.traceparent, s.lease"""
 
 SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
@@ -68,6 +69,8 @@ class Intent:
     channel: str
     account: str
     chat: str
+    address: str | None
+    """The customer, where that is not the chat itself."""
     text: str | None
     state: str
     reason: str | None
@@ -84,6 +87,7 @@ class Attempt:
     channel: str
     account: str
     chat: str
+    address: str | None
     text: str
     attempts: int
     age: float
@@ -114,6 +118,7 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
             i.channel,
             i.account,
             i.chat,
+            i.address,
             i.text,
             i.state,
             i.reason,

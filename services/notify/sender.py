@@ -21,9 +21,10 @@ from chassis.service import Service
 from chassis.telemetry import continued
 from notify import ledger
 from notify.accounts import Accounts, NoAccount
-from notify.channels import EXITS, PATIENCE, WHOLE
+from notify.channels import EXITS, limit_of
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
 from notify.ledger import Attempt, Verdict
+from notify.posting import PATIENCE, WHOLE
 from trunkline_contracts import Fact, MessageFailed, MessageSent
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,9 @@ class Sender:
     async def _attempt(
         self, client: httpx.AsyncClient, attempt: Attempt, claimed_at: float
     ) -> None:
-        if time.monotonic() - claimed_at > self._lease / 2:
+        # an attempt that begins too late would still go on when its lease is somebody else's
+        latest = max(self._lease - limit_of(attempt.channel), self._lease / 5)
+        if time.monotonic() - claimed_at > latest:
             log.warning("an attempt was left: this replica was frozen; another will make it")
             return
         with continued(attempt.traceparent, "send", kind=SpanKind.CLIENT):

@@ -14,4 +14,6 @@ class Settings(Common):
     It is sent again under the same id, and the customer may read it twice; or it is held as
     `unknown` for a person to decide, and the customer may miss it."""
     send_lease: float = 20.0
-    """Seconds after which an attempt nobody settled may be made again; an attempt takes ten."""
+    """Seconds after which an attempt nobody settled may be made again.
+
+    An attempt takes ten at most, to a custom channel fifteen."""

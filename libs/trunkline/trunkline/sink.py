@@ -75,7 +75,8 @@ class Memory:
         if fault is None or fault.taken:
             at = datetime.now(UTC).isoformat()
             item = {"channel": channel, "to": to, "text": text}
-            self.sent.append({**item, "headers": dict(request.headers), "at": at})
+            body = (await request.body()).decode(errors="replace")
+            self.sent.append({**item, "headers": dict(request.headers), "at": at, "body": body})
         if fault is None:
             return JSONResponse(answer)
         if fault.kind == "hang":

@@ -36,6 +36,7 @@ CREATE TABLE sends (
     channel text NOT NULL,
     account text NOT NULL,
     chat text NOT NULL,
+    address text,
     text text,
     state text NOT NULL CHECK (state IN ('intended', 'sending', 'unknown', 'sent', 'failed', 'suppressed')),
     attempts integer NOT NULL DEFAULT 0,

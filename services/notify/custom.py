@@ -1,0 +1,90 @@
+"""The way out to integrators' own channels: signed as Standard Webhooks 1.0 says.
+
+The id is the same for every attempt, the timestamp is the attempt's. Whoever receives it knows by
+the id what they have had, so that nothing is in doubt here: what was not answered is sent again.
+"""
+
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+import orjson
+
+from chassis.webhooks import sign
+from notify.domain import (
+    CREDENTIAL_PAUSE,
+    LONGEST_WAIT,
+    Outcome,
+    Refused,
+    Retry,
+    Sent,
+    Unknown,
+    wait_asked,
+)
+from notify.ledger import Attempt
+from notify.posting import Account, Answer, post
+
+WITHIN = 15.0
+"""Seconds a receiver has to answer, by the specification."""
+
+
+async def custom(client: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
+    """Hand a reply to the integrator's address."""
+    id, body, now = str(attempt.message_id), body_of(attempt), time.time()
+    try:
+        headers = sign(account.secrets, id, int(now), body)
+    except ValueError:
+        return Retry("the account's secret is not one", CREDENTIAL_PAUSE, exit_shut=True)
+    answered = await post(client, account.base, body, headers, WITHIN)
+    if isinstance(answered, Answer):
+        return verdict(answered, datetime.fromtimestamp(now, UTC))
+    return Retry(answered.reason) if isinstance(answered, Unknown) else answered
+
+
+def body_of(attempt: Attempt) -> bytes:
+    """Write what the integrator gets; the same bytes for every attempt."""
+    return orjson.dumps(
+        {
+            "id": str(attempt.message_id),
+            "text": attempt.text,
+            "conversation": attempt.chat,
+            "contact": {"id": attempt.address or attempt.chat},
+            "request_id": str(attempt.request_id),
+        }
+    )
+
+
+def verdict(answered: Answer, now: datetime) -> Outcome:
+    """Understand an answer: 2xx took it, 410 never will, and everything else may later."""
+    status = answered.status
+    if 200 <= status < 300:
+        return Sent(_named(answered.body))
+    if status == 410:
+        return Refused("the receiver is gone (410)")
+    wait = wait_told(answered.headers.get("retry-after"), now)
+    busy = status in {429, 502, 503, 504}
+    return Retry(f"answered {status}", wait, exit_shut=busy and wait is not None)
+
+
+def wait_told(header: str | None, now: datetime) -> float | None:
+    """Read a `Retry-After`: seconds, or a date."""
+    told = (header or "").strip()
+    if told.isascii() and told.isdigit() and len(told) < 9:
+        return wait_asked(int(told))
+    try:
+        at = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    return wait_asked(min(max(seconds, 0.0), LONGEST_WAIT))
+
+
+def _named(body: bytes) -> str | None:
+    """Give the id the receiver knows it by, if it says one."""
+    try:
+        told = orjson.loads(body)
+    except ValueError:
+        return None
+    id = told.get("id") if isinstance(told, dict) else None
+    return str(id)[:255] if isinstance(id, str | int) and not isinstance(id, bool) else None

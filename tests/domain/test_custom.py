@@ -1,0 +1,183 @@
+"""The custom channel: what integrators send, as items; what their receivers answer, as outcomes."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ingest import adapters
+from ingest.adapters.item import Item, Person, Raw, Unreadable
+from notify.custom import body_of, verdict, wait_told
+from notify.domain import Outcome, Refused, Retry, Sent
+from notify.ledger import Attempt
+from notify.posting import Answer
+from trunkline_contracts.parts import Attachment
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+WHOLE = {
+    "id": "m-1",
+    "text": "Де моє замовлення?",
+    "contact": {
+        "id": "c-7",
+        "name": "Iryna",
+        "email": "i@example.test",
+        "phone": "+380441234567",
+        "language": "uk",
+    },
+    "conversation": "order 17",
+    "sent_at": "2026-03-02T08:59:58Z",
+    "attachments": [
+        {
+            "url": "https://acme.test/17.png",
+            "name": "17.png",
+            "content_type": "image/png",
+            "size": 9,
+        }
+    ],
+}
+
+
+def read(body: Any) -> Item:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    (item,) = adapters.read(Raw("custom", "acme", "0", data, NOW))
+    return item
+
+
+def test_a_whole_message() -> None:
+    item = read(WHOLE)
+
+    assert item == Item(
+        "message",
+        "m-1",
+        item.digest,
+        conversation="order 17",
+        person=Person("c-7", "Iryna", "uk", "i@example.test", "+380441234567"),
+        text="Де моє замовлення?",
+        sent_at=datetime(2026, 3, 2, 8, 59, 58, tzinfo=UTC),
+        platform_id="m-1",
+        attachments=(
+            Attachment(
+                name="17.png", content_type="image/png", size=9, url="https://acme.test/17.png"
+            ),
+        ),
+    )
+
+
+def test_the_least_message_is_in_its_contact_s_own_conversation() -> None:
+    item = read({"id": 5, "text": "hi", "contact": {"id": 7}, "unknown": True})
+
+    assert (item.external_id, item.conversation, item.sent_at) == ("5", "7", NOW)
+    assert item.person == Person("7")
+
+
+def test_the_order_of_keys_says_nothing_and_a_value_does() -> None:
+    turned = dict(reversed(WHOLE.items()))
+
+    assert read(turned).digest == read(WHOLE).digest
+    assert read({**WHOLE, "text": "else"}).digest != read(WHOLE).digest
+    assert read(WHOLE).reused == "rejected"
+
+
+def test_nobody_writes_in_the_future() -> None:
+    assert read({**WHOLE, "sent_at": "2099-01-01T00:00:00Z"}).sent_at == NOW
+
+
+def test_what_no_database_keeps_is_replaced() -> None:
+    item = read({"id": "a\0b", "text": "x\0y", "contact": {"id": "c\0"}})
+
+    assert (item.external_id, item.text, item.conversation) == ("a�b", "x�y", "c�")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"id": None}, "id"),
+        ({"id": ""}, "id"),
+        ({"id": "x" * 256}, "id"),
+        ({"text": " "}, "text"),
+        ({"text": 5.5}, None),
+        ({"contact": {}}, "contact.id"),
+        ({"contact": "c-7"}, "contact"),
+        ({"sent_at": "yesterday"}, "sent_at"),
+        ({"sent_at": "2026-03-02T08:59:58"}, "sent_at"),
+        ({"sent_at": "0001-01-01T00:00:00+05:00"}, "sent_at"),
+        ({"attachments": [{"url": "file:///etc/passwd"}]}, "attachments.0.url"),
+        ({"attachments": [{}] * 51}, "attachments"),
+    ],
+)
+def test_what_cannot_be_taken_is_named(change: dict[str, Any], complaint: str | None) -> None:
+    if complaint is None:
+        assert read({**WHOLE, **change}).text == "5.5"
+        return
+    with pytest.raises(Unreadable, match=f"^{complaint}:"):
+        read({**WHOLE, **change})
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"id":"1"', b'{"id":"\\ud800"}'])
+def test_what_is_no_message_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read(body)
+
+
+# ------------------------------------------------------------------ the way out
+
+
+@pytest.mark.parametrize(
+    ("answered", "outcome"),
+    [
+        (Answer(200, b'{"id": "x-1"}'), Sent("x-1")),
+        (Answer(202, b'{"id": 17}'), Sent("17")),
+        (Answer(204, b""), Sent()),
+        (Answer(299, b"<html>"), Sent()),
+        (Answer(200, b"[1]"), Sent()),
+        (Answer(301, b""), Retry("answered 301")),
+        (Answer(308, b""), Retry("answered 308")),
+        (Answer(400, b""), Retry("answered 400")),
+        (Answer(404, b""), Retry("answered 404")),
+        (Answer(410, b""), Refused("the receiver is gone (410)")),
+        (Answer(429, b""), Retry("answered 429")),
+        (Answer(429, b"", {"retry-after": "7"}), Retry("answered 429", 7.0, exit_shut=True)),
+        (Answer(500, b"", {"retry-after": "7"}), Retry("answered 500", 7.0)),
+        (Answer(503, b"", {"retry-after": "9" * 8}), Retry("answered 503", 3600, exit_shut=True)),
+        (Answer(504, b"", {"retry-after": "soon"}), Retry("answered 504")),
+    ],
+)
+def test_what_an_answer_means(answered: Answer, outcome: Outcome) -> None:
+    assert verdict(answered, NOW) == outcome
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("-1", None),
+        ("1e9", None),
+        ("Mon, 02 Mar 2026 09:00:30 GMT", 30.0),
+        ("Mon, 02 Mar 2026 08:00:00 GMT", 0.0),
+        ("Mon, 02 Mar 2099 08:00:00 GMT", 3600.0),
+    ],
+)
+def test_a_wish_to_wait(header: str | None, wait: float | None) -> None:
+    assert wait_told(header, NOW) == wait
+
+
+def test_every_attempt_has_the_same_bytes() -> None:
+    id, request, lease = (UUID(int=n) for n in (1, 2, 3))
+    first, again = (
+        Attempt(id, request, "custom", "acme", "order 17", "c-7", "hi", n, n, False, None, lease)
+        for n in (1, 2)
+    )
+
+    assert body_of(first) == body_of(again)
+    assert json.loads(body_of(first)) == {
+        "id": str(id),
+        "text": "hi",
+        "conversation": "order 17",
+        "contact": {"id": "c-7"},
+        "request_id": str(request),
+    }
