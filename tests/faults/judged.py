@@ -37,7 +37,7 @@ async def judge(town: Town) -> dict[str, list[str]]:
         "one effect": checkers.one_effect(town.texts, tickets),
         "one fact": checkers.one_fact(ingest, tickets),
         "one open request per conversation": checkers.one_open(tickets),
-        "replies": checkers.sent(town.replies, await _arrived(town), town.crashes),
+        "replies": checkers.sent(town.replies, await arrived(town), town.crashes),
         "parked": await _parked(town),
     }
     for name, rows in said.items():
@@ -77,7 +77,7 @@ def _clocks(sla: list[checkers.Row], tickets: list[checkers.Row]) -> list[str]:
     ]
 
 
-async def _arrived(town: Town) -> list[tuple[str, str]]:
+async def arrived(town: Town) -> list[tuple[str, str]]:
     async with httpx.AsyncClient() as http:
         items = (await http.get(f"{town.instance.url('sink')}/sent?channel=telegram")).json()
     return [
@@ -90,6 +90,6 @@ async def _arrived(town: Town) -> list[tuple[str, str]]:
 async def _parked(town: Town) -> list[str]:
     wrong = []
     for name in SERVICES:
-        rows = await records.query(town.dsn, f"SELECT key, reason FROM {name}.parked")
+        rows = await records.query(town.dsn, f"SELECT key, reason FROM {name}.parked WHERE settled_at IS NULL")
         wrong += [f"{name} parked {key}: {reason}" for key, reason in rows]
     return wrong

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -18,15 +19,29 @@ from chassis.guards import Unsafe, check_nats, check_postgres
 from trunkline.places import CannotStart
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.types import ASGIApp
 
 SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 PATIENCE = 30.0
+LAST_ANSWERS = 3
+"""Seconds for requests in flight; streams that never end are cut then."""
+
+
+class Server(uvicorn.Server):
+    """Told to stop, it ends what was begun, which is no failure; told early, it ends at once."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop as soon as there is something to stop: until then nothing has been begun."""
+        if not self.started:
+            raise SystemExit(0)
+        super().handle_exit(sig, frame)
 
 
 def run(app: ASGIApp | str) -> None:
     """Serve an application until SIGTERM, letting requests in flight end."""
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=os.environ.get("HOST", "127.0.0.1"),
         port=int(os.environ.get("PORT", "8000")),
@@ -37,8 +52,14 @@ def run(app: ASGIApp | str) -> None:
         access_log=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=LAST_ANSWERS,
     )
+    server = Server(config)
+    # uvicorn raises the signal again when all is done; what it did before is to end us with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 async def _check_servers() -> None:
@@ -65,6 +86,7 @@ def serve(name: str) -> None:
 
         main()
     elif name in SERVICES:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         asyncio.run(_check_servers())
         run(f"{name}.app:app")
     else:
