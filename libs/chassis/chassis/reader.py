@@ -235,7 +235,7 @@ class Loop:
         ours = [item for item in news if self._types is None or item.type in self._types]
         free = [item for item in ours if item.key not in held and refused is None]
         understood = dict(zip(map(id, free), await self._understand(free), strict=True))
-        for item in news:
+        for item in ours:
             if item.key in held or item.key in bad:
                 parsed.append((item, None, None))
                 continue
