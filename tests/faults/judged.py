@@ -90,6 +90,8 @@ async def arrived(town: Town) -> list[tuple[str, str]]:
 async def _parked(town: Town) -> list[str]:
     wrong = []
     for name in SERVICES:
-        rows = await records.query(town.dsn, f"SELECT key, reason FROM {name}.parked WHERE settled_at IS NULL")
+        rows = await records.query(
+            town.dsn, f"SELECT key, reason FROM {name}.parked WHERE settled_at IS NULL"
+        )
         wrong += [f"{name} parked {key}: {reason}" for key, reason in rows]
     return wrong
