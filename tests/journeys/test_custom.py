@@ -92,10 +92,8 @@ def test_opened_assigned_answered(desk: Desk, way: str) -> None:
     again = ask(desk, body) if way == "http" else post(desk, body).json()
     duplicate = desk.settled(again["inbound_id"])
     assert (duplicate["outcome"], duplicate["request_id"]) == ("duplicate", outcome["request_id"])
-    closed = desk.tell(
-        "tickets", f"/v1/requests/{outcome['request_id']}/close", {"resolution": "done"}, who="boss",
-        role="supervisor",
-    )  # fmt: skip
+    path = f"/v1/requests/{outcome['request_id']}/close"
+    closed = desk.tell("tickets", path, {"resolution": "done"}, role="supervisor", who="boss")
     assert closed.status_code < 300, closed.text
 
 
