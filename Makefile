@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SHELL := /bin/bash
 
-.PHONY: .venv up down test check bench docs schemas soak
+.PHONY: .venv up demo down test check bench docs schemas soak
 
 .venv: $(READY)
 
@@ -18,6 +18,9 @@ $(READY): requirements.lock pyproject.toml libs/contracts/pyproject.toml
 
 up: .venv  ## everything on this machine, in the foreground
 	$(BIN)/trunkline up
+
+demo: .venv  ## a day at a small desk, live, on an instance of its own; make demo ARGS="--seed 7"
+	$(BIN)/trunkline demo $(ARGS)
 
 down: .venv  ## stop what `trunkline up --detach` left running
 	$(BIN)/trunkline down

@@ -19,7 +19,7 @@ from chassis.incoming import Incoming
 from trunkline.cli import commands
 from trunkline.facts import Seen, matter
 from trunkline.places import CannotStart
-from trunkline.tail import Wanted
+from trunkline.wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,8 +172,8 @@ def test_a_line_shows_no_contact_and_gives_no_commands_to_the_terminal() -> None
     data = {"channel": "telegram", "contact": {"name": "Iryna"}, "message": written}
     line = matter(data | {"conversation": "4242", "from": "new", "to": "open", "by": "anna"})
 
-    assert line.startswith("new → open channel=telegram “[2J pay me xxx")
-    assert line.endswith("…” by=anna")
+    assert line.startswith("new → open “[2J pay me xxx")
+    assert line.endswith("…” channel=telegram by=anna")
     assert len(line) < 110
 
 

@@ -217,3 +217,18 @@ def tail(
 
     wanted = Wanted.asked(stream or [], type or [], request or [], since)
     follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)
+
+
+@commands.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=8, help="How long the day lasts.")] = 45,
+    seed: Annotated[int, typer.Option(help="Which day it is.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the desk open afterwards.")] = False,  # noqa: FBT002
+) -> None:
+    """Show a day at a small desk, on an instance of its own; exit 1 when it does not balance."""
+    from rich.console import Console
+
+    from trunkline.demo.run import demo as show
+
+    if not show(seconds, seed, keep=keep, console=Console()):
+        raise typer.Exit(1)

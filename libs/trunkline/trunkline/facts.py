@@ -60,14 +60,22 @@ class Seen:
 
 
 def matter(data: dict[str, Any]) -> str:
-    """Say what matters of a fact's data, in the order it is written."""
-    parts = [_part(name, value) for name, value in data.items() if name not in HIDDEN]
+    """Say what matters of a fact's data: what was written first, then the rest in its order."""
+    left_out = HIDDEN | ({"title"} if _titled_by_message(data) else set())
+    told = sorted(data.items(), key=lambda item: item[0] != "message")
+    parts = [_part(name, value) for name, value in told if name not in left_out]
     if "from" in data and "to" in data:
         parts = [part for part in parts if not part.startswith(("from=", "to="))]
         parts.insert(0, f"{clean(data['from'] or '-')} → {clean(data['to'] or '-')}")
     if data.get("by"):
         parts.append(f"by={clean(data['by'])}")
     return " ".join(part for part in parts if part)
+
+
+def _titled_by_message(data: dict[str, Any]) -> bool:
+    """Whether a title is only the beginning of the message again."""
+    message, title = data.get("message"), data.get("title")
+    return isinstance(message, dict) and str(message.get("text")).startswith(str(title))
 
 
 def _part(name: str, value: Any) -> str:

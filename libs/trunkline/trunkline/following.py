@@ -1,0 +1,139 @@
+"""Following the domain streams: in order, through restarts of NATS, as a user that only reads."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+import nats.errors
+from nats.js.errors import Error as JetStreamError
+
+from chassis.bus import Line
+from chassis.outcomes import NotReady
+from chassis.pull import Pull
+from trunkline.facts import Seen
+from trunkline.instance import Instance
+from trunkline.places import CannotStart
+from trunkline.wanted import ALL, NOW, Wanted
+
+USER = "tail"
+ANSWERS_WITHIN, AGAIN = 5.0, 0.3
+AHEAD = 512
+"""Facts of a stream held ready while an older one of another stream goes first."""
+
+
+class Source:
+    """One stream's facts, in order. It outlives its server, and goes on behind what it has seen."""
+
+    def __init__(self, line: Line, stream: str, wanted: Wanted) -> None:
+        self._line, self._stream, self._wanted = line, stream, wanted
+        self._next, self._position = 1, 0
+        self._created: datetime | None = None
+        self.queue: asyncio.Queue[Seen | None] = asyncio.Queue(AHEAD)
+        """What was seen; None stands once where the past ends."""
+
+    async def begin(self) -> None:
+        """Settle where to begin."""
+        info = await self._line.js.stream_info(self._stream)
+        self._created = info.created
+        since = self._wanted.since
+        self._next = {ALL: 1, NOW: info.state.last_seq + 1}.get(since) or max(1, int(since))
+
+    async def run(self) -> None:
+        """Hear, for ever."""
+        past = True
+        while True:
+            with suppress(NotReady, nats.errors.Error, JetStreamError, OSError, TimeoutError):
+                await self._look()
+                filters = self._wanted.filters(self._stream)
+                async with Pull(
+                    self._line, self._stream, filters, self._next, own_positions=False
+                ) as pull:
+                    while True:
+                        await self._take(pull)
+                        if past and await pull.caught_up():
+                            past = False
+                            await self.queue.put(None)
+            await asyncio.sleep(AGAIN)
+
+    async def _look(self) -> None:
+        """Begin anew in a stream that was made anew: positions tell what was seen already."""
+        created = (await self._line.js.stream_info(self._stream)).created
+        if created != self._created:
+            self._created, self._next = created, 1
+
+    async def _take(self, pull: Pull) -> None:
+        for item in await pull.take(AHEAD, 0.25):
+            self._next = item.stream_sequence + 1
+            if item.position is not None and item.position <= self._position:
+                continue
+            self._position = item.position or self._position
+            seen = Seen.of(self._stream, item)
+            if self._wanted.fits(seen):
+                await self.queue.put(seen)
+
+
+@asynccontextmanager
+async def following(instance: Instance, wanted: Wanted) -> AsyncGenerator[AsyncGenerator[Seen]]:
+    """Follow facts: the past of all streams by time, then each as it comes."""
+    creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
+    if not (creds / f"{USER}.nk").exists():
+        raise CannotStart(f"{creds} knows no user {USER!r}: start the instance again")
+    line = Line(instance.nats_url, USER, creds, USER)
+    sources = [Source(line, stream, wanted) for stream in wanted.streams]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(line.close)
+        try:
+            await asyncio.wait_for(line.broker.connect(), ANSWERS_WITHIN)
+            for source in sources:
+                await source.begin()
+        except (OSError, TimeoutError, nats.errors.Error, JetStreamError) as why:
+            raise CannotStart(f"NATS does not answer at {instance.nats_url}: {why!r}") from None
+        tasks = [asyncio.create_task(source.run()) for source in sources]
+        for task in tasks:
+            stack.push_async_callback(_ended, task)
+        yield await stack.enter_async_context(aclosing(_merged(sources)))
+
+
+async def _merged(sources: Sequence[Source]) -> AsyncGenerator[Seen]:
+    heads: list[tuple[datetime, int, Seen]] = []
+
+    async def advance(number: int) -> None:
+        seen = await sources[number].queue.get()
+        if seen is not None:
+            heapq.heappush(heads, (seen.time, number, seen))
+
+    for number in range(len(sources)):
+        await advance(number)
+    while heads:
+        _, number, seen = heapq.heappop(heads)
+        yield seen
+        await advance(number)
+    async with aclosing(_as_they_come([source.queue for source in sources])) as present:
+        async for seen in present:
+            yield seen
+
+
+async def _as_they_come(queues: Sequence[asyncio.Queue[Seen | None]]) -> AsyncGenerator[Seen]:
+    waits = {asyncio.ensure_future(queue.get()): queue for queue in queues}
+    try:
+        while True:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in done:
+                queue = waits.pop(wait)
+                waits[asyncio.ensure_future(queue.get())] = queue
+                if (seen := wait.result()) is not None:
+                    yield seen
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

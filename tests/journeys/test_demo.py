@@ -1,0 +1,63 @@
+"""The demo: a whole day in seconds, on an instance of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chassis.workspace import load
+from trunkline.demo.day import CHANNELS, plan, workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOXED = re.compile(r"^│ (\w+)\s+│\s+(\d+) │", re.MULTILINE)
+
+
+@pytest.mark.timeout(120)  # a whole instance is started, on machines that may be busy
+def test_a_short_day_ends_closed_and_balanced_and_leaves_nothing(tmp_path: Path) -> None:
+    elsewhere = {"NATS_URL": "nats://nowhere.test:1", "DATABASE_URL": "postgresql://nowhere.test"}
+    day = subprocess.run(
+        [sys.executable, "-m", "trunkline", "demo", "--seconds", "10", "--seed", "3"],
+        env={**os.environ, **elsewhere, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+
+    assert day.returncode == 0, day.stdout + day.stderr
+    assert day.stderr == ""
+    assert day.stdout.rstrip().endswith("everything is closed, and the ledger balances")
+    requests = dict(BOXED.findall(day.stdout))
+    assert {*requests} == {*CHANNELS, "all"}
+    assert all(int(number) > 0 for number in requests.values())
+    assert len(re.findall(r" target_breached ", day.stdout)) == 1
+    assert "1 promise broken" in day.stdout
+    assert re.search(r" operator_presence_changed +olena +online → away ", day.stdout)
+    assert "\x1b" not in day.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_is_a_day() -> None:
+    assert plan(45, 1) == plan(45, 1)
+    assert plan(45, 1) != plan(45, 2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_day_has_all_channels_and_one_promise_that_will_be_broken(seed: int) -> None:
+    day = plan(8, seed)
+    contracts = [customer for customer in day.customers if customer.topic == "contracts"]
+    away = next(operator for operator in day.operators if operator.lunch is not None)
+    policy = load(workspace(day)).policy_for(topic="contracts")
+
+    assert {customer.channel for customer in day.customers} == {*CHANNELS}
+    assert len(contracts) == 1
+    assert away.lunch is not None
+    assert away.back is not None
+    assert policy is not None
+    asked = contracts[0].says[0][0]
+    assert away.lunch < asked
+    assert asked + policy.targets["FRT"].total_seconds() < away.back
