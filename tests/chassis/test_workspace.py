@@ -177,6 +177,11 @@ WRONG: list[tuple[str, str, str]] = [
         "subscribers.sla-relay",
         "itself",
     ),
+    (
+        changed("channels", "custom", "crm", to={"secret": "env:X", "url": "sink"}),
+        "channels.custom.crm",
+        "another user",
+    ),
     (changed("limits", "per_account", to="fast"), "limits.per_account", "1000/s"),
     (changed("retention", "inbound", to="P0D"), "retention.inbound", "greater than"),
     (changed("retention", "streams", to="a month"), "retention.streams", "a month"),

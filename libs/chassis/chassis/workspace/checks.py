@@ -191,7 +191,7 @@ def _channels(w: Workspace) -> Complaints:
 
 def _subscribers(w: Workspace) -> Complaints:
     services = [stream.lower() for stream in get_args(StreamName)]
-    taken = {"admin", "sys", *services, *(f"{service}-relay" for service in services)}
+    taken = {"admin", "sys", "tail", *services, *(f"{service}-relay" for service in services)}
     for name in sorted(taken & w.subscribers.keys()):
         yield complaint(f"subscribers.{name}", "is the name of a user the system has itself")
     for name in sorted({*taken, *w.subscribers}.intersection(w.integrators)):
