@@ -15,6 +15,7 @@ import httpx
 from opentelemetry.trace import SpanKind
 from psycopg_pool import PoolTimeout
 
+from chassis.keepalive import KeptAlive
 from chassis.metrics import counter
 from chassis.outcomes import TRANSIENT
 from chassis.service import Service
@@ -71,8 +72,8 @@ class Sender:
 
     async def run(self) -> None:
         """Send for ever; when told to stop, end what was begun."""
-        limits = httpx.Limits(max_connections=AT_ONCE * 2, max_keepalive_connections=AT_ONCE)
-        async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client:
+        wire = KeptAlive()
+        async with httpx.AsyncClient(timeout=PATIENCE, transport=wire, trust_env=False) as client:
             recorder = asyncio.create_task(self._record())
             try:
                 while not recorder.done():

@@ -1,0 +1,235 @@
+"""What httpx sends by where much is sent: HTTP/1.1 over kept connections, parsed in C by httptools.
+
+httpx's own transport asks every idle connection for its health twice per request and parses in
+Python, which was half of what notify cost. Requests, answers, timeouts and errors stay httpx's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar, cast
+
+import httptools
+import httpx
+
+T = TypeVar("T")
+Origin = tuple[str, str, int]
+
+EXPIRY = 5.0
+"""Seconds an idle connection is kept: less than servers keep theirs."""
+
+AHEAD = 128 * 1024
+"""Bytes of an answer taken in before somebody wants them."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to one origin, one exchange at a time; when `free` it may serve again."""
+
+    def __init__(self) -> None:
+        self.alive = False
+        self.free = False
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._transport: asyncio.Transport | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.free, self.status, self.headers = False, 0, []
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._done = self._keep = False
+        self._why: httpx.TransportError | None = None
+        self._news = asyncio.Event()
+
+    # ---------------------------------------------------------------- the exchange
+
+    def send(self, raw: bytes) -> None:
+        """Begin an exchange."""
+        assert self._transport is not None  # noqa: S101 (connected before it is given out)
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._begin()
+        self._transport.write(raw)
+
+    async def head(self) -> None:
+        """Await status and headers."""
+        while not self._headed:
+            self._raise()
+            self._news.clear()
+            await self._news.wait()
+
+    async def piece(self) -> bytes:
+        """Await what has come of the body; nothing when it is whole."""
+        while not self._pieces:
+            if self._done:
+                return b""
+            self._raise()
+            self._news.clear()
+            await self._news.wait()
+        if self._waiting > AHEAD and self._transport is not None and self.alive:
+            self._transport.resume_reading()
+        told, self._pieces, self._waiting = b"".join(self._pieces), [], 0
+        return told
+
+    def release(self) -> None:
+        """End the exchange; what is not whole, or not to be kept, is hung up."""
+        if self._done and self.alive and self._keep:
+            self.free = True
+            self._expiry = asyncio.get_running_loop().call_later(EXPIRY, self.close)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.alive = self.free = False
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def _headed(self) -> bool:
+        return self.status >= 200
+
+    def _raise(self) -> None:
+        if self._why is not None:
+            raise self._why
+
+    # ---------------------------------------------------------------- what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport, self.alive = cast(asyncio.Transport, transport), True
+
+    def data_received(self, data: bytes) -> None:
+        if self.free:
+            self.close()  # nobody has asked
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as why:
+            self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {type(why).__name__}"))
+            self.close()
+        self._news.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close()
+        names = {name.lower() for name, _ in self.headers}
+        if self._headed and not names & {b"content-length", b"transfer-encoding"}:
+            self._done = True  # this body ends with its connection
+        elif exc is None:
+            self._fail(httpx.RemoteProtocolError("the server hung up"))
+        else:
+            self._fail(httpx.ReadError(type(exc).__name__))
+        self._news.set()
+
+    def _fail(self, why: httpx.TransportError) -> None:
+        if not self._done:
+            self._why = self._why or why
+
+    # ---------------------------------------------------------------- what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._done:
+            raise ValueError("a second answer")
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._waiting += len(body)
+        if self._waiting > AHEAD and self._transport is not None:
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        self._keep = bool(self._parser.should_keep_alive())
+        self._done = self._headed  # what goes before, such as 100 Continue, ends nothing
+
+
+class Body(httpx.AsyncByteStream):
+    """An answer's body as it comes."""
+
+    def __init__(self, connection: Connection, patience: float | None) -> None:
+        self._connection = connection
+        self._patience = patience
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await _within(self._patience, self._connection.piece(), httpx.ReadTimeout):
+            yield piece
+
+    async def aclose(self) -> None:
+        self._connection.release()
+
+
+class KeptAlive(httpx.AsyncBaseTransport):
+    """A transport for `httpx.AsyncClient`; how many at once is the caller's limit."""
+
+    def __init__(self) -> None:
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._kept: dict[Origin, list[Connection]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raw, patience = _raw(request), request.extensions.get("timeout", {})
+        connection = await self._connection(request.url, patience.get("connect"))
+        try:
+            connection.send(raw)
+            await _within(patience.get("read"), connection.head(), httpx.ReadTimeout)
+        except BaseException:
+            connection.close()
+            raise
+        body = Body(connection, patience.get("read"))
+        return httpx.Response(connection.status, headers=connection.headers, stream=body)
+
+    async def _connection(self, url: httpx.URL, patience: float | None) -> Connection:
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise httpx.UnsupportedProtocol("neither http:// nor https://")
+        host, tls = url.raw_host.decode("ascii"), url.scheme == "https"
+        port = url.port or (443 if tls else 80)
+        kept = self._kept.setdefault((url.scheme, host, port), [])
+        kept[:] = [connection for connection in kept if connection.alive]
+        for connection in kept:
+            if connection.free:
+                return connection
+        opening = asyncio.get_running_loop().create_connection(
+            Connection, host, port, ssl=self._tls if tls else None
+        )
+        try:
+            _, connection = await _within(patience, opening, httpx.ConnectTimeout)
+        except OSError as why:
+            raise httpx.ConnectError(type(why).__name__) from why
+        kept.append(connection)
+        return connection
+
+    async def aclose(self) -> None:
+        for kept in self._kept.values():
+            for connection in kept:
+                connection.close()
+        self._kept.clear()
+
+
+async def _within(
+    patience: float | None, work: Awaitable[T], late: type[httpx.TimeoutException]
+) -> T:
+    try:
+        async with asyncio.timeout(patience) as limit:
+            return await work
+    except TimeoutError as why:
+        if limit.expired():
+            raise late(f"not within {patience} s") from why
+        raise
+
+
+def _raw(request: httpx.Request) -> bytes:
+    """Write the request; what would break out of its line is refused."""
+    target, lines = request.url.raw_path, [b"%s: %s" % pair for pair in request.headers.raw]
+    if request.method in {"HEAD", "CONNECT"}:
+        raise httpx.LocalProtocolError("answers without the body they announce are not read here")
+    first = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), target)
+    if any(b"\r" in line or b"\n" in line or b"\0" in line for line in (first, *lines)):
+        raise httpx.LocalProtocolError("a header holds a line break")
+    return b"\r\n".join((first, *lines, b"", request.content))

@@ -1,0 +1,171 @@
+"""Connections are kept, answers of every shape are read, and what breaks is told."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from chassis import keepalive
+from chassis.keepalive import KeptAlive
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Server:
+    """Answers each request with the next of the given bytes; None hangs up."""
+
+    def __init__(self, answers: list[bytes | None]) -> None:
+        self.answers = answers
+        self.connections = 0
+        self.heard: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while self.answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(
+                    int(line[15:])
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length:")
+                )
+                self.heard.append(head + await reader.readexactly(length))
+                answer = self.answers.pop(0)
+                if answer is None:
+                    break
+                for piece in answer.split(b"|"):
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                if b"length" not in answer.lower() and b"chunked" not in answer.lower():
+                    break
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def met(*answers: bytes | None) -> AsyncIterator[tuple[Server, str, httpx.AsyncClient]]:
+    told = Server(list(answers))
+    server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a?b=c"
+    async with httpx.AsyncClient(transport=KeptAlive(), timeout=2) as client:
+        yield told, url, client
+    server.close()
+
+
+async def test_a_connection_is_kept_and_used_again() -> None:
+    async with met(OK, OK, OK) as (server, url, client):
+        for _ in range(3):
+            answer = await client.post(url, content=b"hello", headers={"X-It": "1"})
+            assert (answer.status_code, answer.text) == (200, "ok")
+    assert server.connections == 1
+    assert server.heard[0].startswith(b"POST /a?b=c HTTP/1.1\r\n")
+    assert server.heard[0].endswith(b"\r\n\r\nhello")
+    assert b"X-It: 1" in server.heard[0]
+
+
+async def test_at_once_there_are_as_many_connections_as_requests() -> None:
+    async with met(*[OK] * 8) as (server, url, client):
+        await asyncio.gather(*(client.post(url) for _ in range(4)))
+        await asyncio.gather(*(client.post(url) for _ in range(4)))
+    assert server.connections == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\n|ok\r\n1|\r\n!\r\n0\r\n\r\n",
+            "ok!",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil |the end", "until the end"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n|HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n|ok", "ok"),
+        (b"HTTP/1.1 204 No Content\r\nX-Length: 0\r\n\r\n", ""),
+    ],
+    ids=["chunked", "until the end", "after continue", "none"],
+)
+async def test_every_shape_of_body_is_read(answer: bytes, body: str) -> None:
+    async with met(answer) as (_, url, client):
+        assert (await client.post(url)).text == body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"SSH-2.0-it-has-no-length\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ],
+    ids=["hangs up", "half a body", "another protocol", "switches protocols"],
+)
+async def test_what_is_no_answer_is_a_protocol_error(answer: bytes | None) -> None:
+    async with met(answer, *[None] * 2) as (server, url, client):
+        server.answers = server.answers[:1]
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(url)
+
+
+async def test_a_second_answer_nobody_asked_for_ends_the_connection() -> None:
+    async with met(OK + OK.replace(b"200", b"500"), OK) as (server, url, client):
+        assert (await client.post(url)).status_code == 200
+        assert (await client.post(url)).status_code == 200
+    assert server.connections == 2
+
+
+async def test_a_connection_left_idle_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalive, "EXPIRY", 0.01)
+    async with met(OK, OK) as (server, url, client):
+        await client.post(url)
+        await asyncio.sleep(0.05)
+        await client.post(url)
+    assert server.connections == 2
+
+
+async def test_who_does_not_answer_is_not_awaited_for_ever() -> None:
+    gone = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with httpx.AsyncClient(transport=KeptAlive(), timeout=0.05) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(url)
+    await gone.wait()
+    server.close()
+
+
+async def test_nobody_there_is_a_failure_to_connect() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    async with httpx.AsyncClient(transport=KeptAlive()) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.post(f"http://127.0.0.1:{port}/")
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await client.post("ftp://127.0.0.1/")
+
+
+async def test_a_header_cannot_break_out_of_its_line() -> None:
+    async with met(OK) as (server, url, client):
+        with pytest.raises(httpx.LocalProtocolError):
+            await client.post(url, headers={"X-It": "1\r\nX-Other: 2"})
+    assert server.heard == []
+
+
+async def test_a_large_answer_is_read_at_the_readers_pace() -> None:
+    size = 3 * keepalive.AHEAD
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+    async with met(large) as (_, url, client), client.stream("POST", url) as answer:
+        await asyncio.sleep(0.05)
+        assert len(await answer.aread()) == size
