@@ -45,5 +45,8 @@ def world(house: Path, cluster: Postgres, tmp_path: Path) -> Iterator[World]:
     """A provisioned world of this test's own."""
     with Nats(house / "nats.conf", tmp_path / "nats") as nats:
         asyncio.run(provision_nats(nats, house / "creds"))
-        yield World(tmp_path, cluster, nats, clone(cluster, TEMPLATE), house / "creds")
+        name = clone(cluster, TEMPLATE)
+        yield World(tmp_path, cluster, nats, name, house / "creds")
     places.abandon(tmp_path / "nats")
+    with psycopg.connect(cluster.url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

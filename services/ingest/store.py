@@ -15,18 +15,26 @@ from ingest.domain import Arrival, Book, Card, Conversation, First, Outcome
 LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%s::bigint[]) AS k"
 
 # The LIMITs keep the planner on the indexes, however small the tables were when it looked.
-FIRSTS: LiteralString = """
-SELECT f.* FROM unnest(%s::uuid[]) AS g (message_id) CROSS JOIN LATERAL (
+FIRST: LiteralString = """
     SELECT message_id, digest, request_id FROM item i
-    WHERE i.message_id = g.message_id AND i.first LIMIT 1) f"""
-CONVERSATIONS: LiteralString = """
-SELECT c.* FROM unnest(%s::uuid[]) AS g (key) CROSS JOIN LATERAL (
+    WHERE i.message_id = g.message AND i.first LIMIT 1"""
+CONVERSATION: LiteralString = """
     SELECT conversation, channel, account, name, open_request, last_request, contact_id
-    FROM conversation c WHERE c.conversation = g.key LIMIT 1) c"""
-CONTACTS: LiteralString = """
-SELECT c.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
+    FROM conversation c WHERE c.conversation = g.conversation LIMIT 1"""
+CONTACT: LiteralString = """
     SELECT contact_id, channel, account, address, name, language, email, phone
-    FROM contact c WHERE c.contact_id = g.id LIMIT 1) c"""
+    FROM contact c WHERE c.contact_id = g.contact LIMIT 1"""
+KNOWN: LiteralString = (
+    "SELECT f.*, c.*, p.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[])"  # noqa: S608 (literals)
+    " AS g (message, conversation, contact)"
+    " LEFT JOIN LATERAL (" + FIRST + ") f ON true"
+    " LEFT JOIN LATERAL (" + CONVERSATION + ") c ON true"
+    " LEFT JOIN LATERAL (" + CONTACT + ") p ON true"
+)
+EACH: LiteralString = "SELECT x.* FROM unnest(%s::uuid[]) AS g "
+FIRSTS: LiteralString = EACH + "(message) CROSS JOIN LATERAL (" + FIRST + ") x"
+CONVERSATIONS: LiteralString = EACH + "(conversation) CROSS JOIN LATERAL (" + CONVERSATION + ") x"
+CONTACTS: LiteralString = EACH + "(contact) CROSS JOIN LATERAL (" + CONTACT + ") x"
 REQUESTS: LiteralString = """
 SELECT r.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
     SELECT request_id, conversation FROM request r WHERE r.request_id = g.id LIMIT 1) r"""
@@ -39,29 +47,29 @@ SELECT i.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
 SAVE: LiteralString = """
 WITH cards AS (
     INSERT INTO contact AS c
-    SELECT * FROM json_populate_recordset(NULL::contact, %(cards)s) ORDER BY 1
+    SELECT * FROM json_populate_recordset(NULL::contact, %s) ORDER BY 1
     ON CONFLICT (contact_id) DO UPDATE SET
         name = EXCLUDED.name, language = EXCLUDED.language,
         email = EXCLUDED.email, phone = EXCLUDED.phone
 ), talks AS (
     INSERT INTO conversation AS c
-    SELECT * FROM json_populate_recordset(NULL::conversation, %(talks)s) ORDER BY 1
+    SELECT * FROM json_populate_recordset(NULL::conversation, %s) ORDER BY 1
     ON CONFLICT (conversation) DO UPDATE SET
         open_request = EXCLUDED.open_request, last_request = EXCLUDED.last_request,
         contact_id = EXCLUDED.contact_id
 ), begun AS (
-    INSERT INTO request SELECT * FROM json_populate_recordset(NULL::request, %(requests)s)
+    INSERT INTO request SELECT * FROM json_populate_recordset(NULL::request, %s)
     ON CONFLICT DO NOTHING
 ), corrected AS (
     UPDATE item i SET outcome = v.outcome, request_id = v.request_id, threaded_by = v.threaded_by
-    FROM json_populate_recordset(NULL::item, %(corrections)s) v
+    FROM json_populate_recordset(NULL::item, %s) v
     WHERE i.message_id = v.message_id AND i.first
 )
 INSERT INTO item AS i
 SELECT v.inbound_id, v.n, p.stream_created::timestamptz, v.sequence, v.channel, v.account,
     v.received_at, v.outcome, v.first, v.message_id, v.external_id, v.digest, v.contact_id,
     v.request_id, v.reason, v.threaded_by, v.asked
-FROM json_to_recordset(%(items)s) AS v (
+FROM json_to_recordset(%s) AS v (
     inbound_id uuid, n smallint, slot smallint, sequence bigint, channel text, account text,
     received_at timestamptz, outcome text, first boolean, message_id uuid, external_id text,
     digest text, contact_id uuid, request_id uuid, reason text, threaded_by text, asked json)
@@ -84,13 +92,29 @@ async def lock(tx: Tx, keys: Iterable[UUID]) -> None:
 
 
 async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
-    """Put what is known of these arrivals into the book."""
-    await load_firsts(tx, book, {arrival.message_id for arrival in arrivals})
-    await load_talks(tx, book, {a.conversation for a in arrivals if a.conversation})
-    await load_cards(tx, book, {a.contact for a in arrivals if a.contact})
-    again = {a.again for a in arrivals if a.message_id in book.firsts and a.again}
+    """Put what is known of these arrivals into the book, in one round trip."""
+    read = [arrival for arrival in arrivals if arrival.item is not None]
+    wanted = (
+        [a.message_id for a in read],
+        [a.conversation for a in read],
+        [a.contact for a in read],
+    )
+    for row in await (await tx.run(KNOWN, *wanted)).fetchall():
+        message_id, digest, request_id, *rest = row
+        if message_id is not None:
+            book.firsts[message_id] = First(digest, request_id)
+        if rest[0] is not None:
+            book.conversations.setdefault(rest[0], Conversation(*rest[:7]))
+        if rest[7] is not None:
+            book.contacts[rest[7]] = Card(*rest[7:])
+    again = {arrival.again for arrival in read if _differs(book, arrival) and arrival.again}
     if again:
         await load_firsts(tx, book, again)
+
+
+def _differs(book: Book, arrival: Arrival) -> bool:
+    first = book.firsts.get(arrival.message_id)
+    return first is not None and arrival.item is not None and first.digest != arrival.item.digest
 
 
 async def load_firsts(tx: Tx, book: Book, ids: Iterable[UUID]) -> None:
@@ -132,26 +156,22 @@ async def save(tx: Tx, book: Book) -> None:
     """Write what the book decided."""
     talks = [book.conversations[key] for key in book.changed if key in book.conversations]
     cards = [book.contacts[key] for key in book.changed if key in book.contacts]
-    await tx.conn.execute(
-        SAVE,
+    corrections = (
         {
-            "cards": _json({"contact_id": c.id, **_without_id(c)} for c in cards),
-            "talks": _json(_talk_row(talk) for talk in talks),
-            "requests": _json(
-                {"request_id": r, "conversation": c} for r, c in book.requests.items()
-            ),
-            "corrections": _json(
-                {
-                    "message_id": c.message_id,
-                    "outcome": c.word,
-                    "request_id": c.request_id,
-                    "threaded_by": c.threaded_by,
-                }
-                for c in book.corrections
-            ),
-            "items": _json(_item_row(outcome) for outcome in book.outcomes),
-        },
-        prepare=True,
+            "message_id": each.message_id,
+            "outcome": each.word,
+            "request_id": each.request_id,
+            "threaded_by": each.threaded_by,
+        }
+        for each in book.corrections
+    )
+    await tx.run(
+        SAVE,
+        _json({"contact_id": card.id, **_without_id(card)} for card in cards),
+        _json(_talk_row(talk) for talk in talks),
+        _json({"request_id": id, "conversation": key} for id, key in book.requests.items()),
+        _json(corrections),
+        _json(_item_row(outcome) for outcome in book.outcomes),
     )
 
 

@@ -571,6 +571,22 @@ async def test_everything_five_times_out_of_order_to_two_replicas(world: World) 
     assert set(texts.values()) == {1}
 
 
+@pytest.mark.parametrize(
+    "query", ["KNOWN", "FIRSTS", "CONVERSATIONS", "CONTACTS", "REQUESTS", "AUTHORS", "ITEMS"]
+)
+async def test_what_is_known_is_found_by_index(world: World, query: str) -> None:
+    """Also by a plan made once and kept, and made when the tables were empty."""
+    from ingest import store, views
+
+    parts: list[str] = getattr(views if query == "ITEMS" else store, query).split("%s")
+    text = "".join(f"{part}${n}" for n, part in enumerate(parts[:-1], 1)) + parts[-1]
+    rows = await world.sql("ingest", f"EXPLAIN (GENERIC_PLAN) {text}")
+
+    plan = "\n".join(line for (line,) in rows)
+    assert "Index" in plan
+    assert "Seq Scan" not in plan
+
+
 @pytest.mark.parametrize("locked", [True, False])
 async def test_what_is_read_under_a_lock_is_decided_once(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch, *, locked: bool
