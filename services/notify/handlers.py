@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from chassis.reader import Reader
+from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from notify import ledger, store
 from notify.channels import intent_of
@@ -125,7 +125,7 @@ def _settled(tx: Tx, intent: Intent) -> Fact | None:
 def readers(desk: Desk) -> list[Reader]:
     """What notify hears."""
     return [
-        Reader("TICKETS", desk.tickets, hears=HEARD),
+        Reader("TICKETS", desk.tickets, hears=HEARD, pace=UNHURRIED),
         Reader("ROUTING", desk.others, hears=frozenset({RequestOffered})),
         Reader("SLA", desk.others, hears=frozenset({TargetWarned, TargetBreached})),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from chassis.metrics import histogram
-from chassis.reader import Reader
+from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from sla import store
 from sla.domain.clocks import HEARD, Fold, Policy, Request, choose
@@ -71,6 +71,6 @@ def readers(policies: Policies) -> list[Reader]:
     """What sla hears."""
     clocks = Clocks(policies)
     return [
-        Reader("TICKETS", clocks.hear, hears=HEARD, tick=clocks.notice),
+        Reader("TICKETS", clocks.hear, hears=HEARD, tick=clocks.notice, pace=UNHURRIED),
         Reader("ROUTING", pass_by, hears=frozenset()),
     ]

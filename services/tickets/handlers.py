@@ -5,7 +5,7 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from chassis.locks import lock_key
-from chassis.reader import Reader
+from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from tickets.domain import deciding
 from tickets.domain import events as e
@@ -177,6 +177,6 @@ def readers(rules: Callable[[], Rules]) -> list[Reader]:
     return [
         Reader("INGEST", historian.hear, hears=messages),
         Reader("ROUTING", historian.hear, hears=queue),
-        Reader("SLA", historian.note_breaches, hears=of(TargetBreached)),
-        Reader("NOTIFY", historian.hear, hears=of(MessageSent, MessageFailed)),
+        Reader("SLA", historian.note_breaches, hears=of(TargetBreached), pace=UNHURRIED),
+        Reader("NOTIFY", historian.hear, hears=of(MessageSent, MessageFailed), pace=UNHURRIED),
     ]

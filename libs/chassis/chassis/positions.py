@@ -38,12 +38,17 @@ HOLD: LiteralString = (
 
 
 class Positions:
-    """The positions of one slot group of one reader."""
+    """The positions of one slot group of one reader.
+
+    `at` is how far it has heard, `stored` what PostgreSQL has: facts it does nothing about are
+    not worth a transaction, and are stored with the next that are, or within a second.
+    """
 
     def __init__(self, reader: str, slots: tuple[int, ...]) -> None:
         self.reader = reader
         self.slots = slots
         self.at: dict[int, int] = dict.fromkeys(slots, 0)
+        self.stored = self.at
         self.created = ""
         self.sequence = 0
 
@@ -57,24 +62,37 @@ class Positions:
         if own:
             await conn.execute(RESTART, (created, self.reader, slots, created))
         rows = await (await conn.execute(LOAD, (self.reader, slots))).fetchall()
-        self.at = {slot: position for slot, position, _, _ in rows}
+        self.at = self.stored = {slot: position for slot, position, _, _ in rows}
         same = all(made == created for _, _, made, _ in rows)
         self.sequence = min(sequence for *_, sequence in rows) if same else 0
         self.created = created
 
     async def move(self, tx: Tx, to: dict[int, int], sequence: int) -> None:
-        """Move all slots up to the stream's sequence; `Fenced` when somebody else has moved one."""
+        """Move all slots up to the stream's sequence; `Fenced` when somebody else has moved one.
+
+        Once that is committed, say so with `moved`.
+        """
         slots = list(self.slots)
-        old = [self.at[slot] for slot in slots]
+        old = [self.stored[slot] for slot in slots]
         new = [to.get(slot, self.at[slot]) for slot in slots]
         moved = await tx.run(MOVE, self.created, sequence, slots, old, new, self.reader)
         if moved.rowcount != len(slots):
             raise Fenced(f"{self.reader}: another leader has moved on")
 
+    def moved(self, to: dict[int, int], sequence: int) -> None:
+        """Remember what has been committed."""
+        self.at = self.stored = to
+        self.sequence = sequence
+
+    def heard(self, to: dict[int, int], sequence: int) -> None:
+        """Remember what has been heard, and needs no more than that."""
+        self.at = to
+        self.sequence = sequence
+
     async def still(self, tx: Tx) -> None:
         """Make sure nobody else has moved them, and nobody will before this transaction ends."""
         slots = list(self.slots)
         await tx.run(HOLD, self.reader, slots)
-        cursor = await tx.run(STILL, slots, [self.at[slot] for slot in slots], self.reader)
+        cursor = await tx.run(STILL, slots, [self.stored[slot] for slot in slots], self.reader)
         if await cursor.fetchone() != (len(slots),):
             raise Fenced(f"{self.reader}: another leader has moved on")

@@ -37,6 +37,9 @@ BATCH = 256
 TICK = 0.25
 LOOK = 1.0
 REPORT_WAITING = 30.0
+PACE = 0.01
+UNHURRIED = 0.05
+"""The pace of readers nobody waits for: neither a customer, nor an operator about to be chosen."""
 
 
 def read_fact(item: Incoming) -> Any:
@@ -65,6 +68,10 @@ class Reader:
     parse: Callable[[Incoming], Any] = read_fact
     """Makes a message what `apply` takes; raising parks it. What takes long may be awaited: it is
     done before the transaction begins, for all messages of a batch at once."""
+    pace: float = PACE
+    """Seconds between the beginnings of two transactions while less than half a batch has come.
+    The first fact after a rest is applied at once; under load, those who come within this time
+    share a transaction, and cost follows transactions."""
     join: bool = False
     """Whether a body may come in several messages."""
     on_park: OnPark | None = None
@@ -138,7 +145,7 @@ class Loop:
                 batch = await pull.take(BATCH, TICK)
                 if reader.join:
                     batch = joiner.join(batch)
-                self.progress_at = time.monotonic()
+                began = self.progress_at = time.monotonic()
                 if batch:
                     behind = await self._hear(batch)
                     if behind is not None:
@@ -147,6 +154,8 @@ class Loop:
                 await self._look()
                 if reader.tick is not None and time.monotonic() - self._ticked_at > TICK * 0.8:
                     await self._tick(pull, reader.tick)
+                if 0 < len(batch) < BATCH // 2:
+                    await asyncio.sleep(began + reader.pace - time.monotonic())
 
     async def _hear(self, batch: Sequence[Incoming]) -> tuple[int, int] | None:
         """Apply a batch; gives (slot, position) when what came before is gone from the stream."""
@@ -176,9 +185,7 @@ class Loop:
     async def _apply(self, news: list[Incoming], at: dict[int, int], sequence: int) -> None:
         if not news:
             if sequence > self._positions.sequence + 10_000:
-                async with self._service.transaction() as tx:
-                    await self._positions.move(tx, at, sequence)
-                self._positions.sequence = sequence
+                await self._store(at, sequence)
             return
         try:
             await self._commit(news, at, sequence)
@@ -203,6 +210,9 @@ class Loop:
     ) -> None:
         """One transaction: the positions, the effects, what is said, what is kept for later."""
         parsed = await self._parse(news, refused)
+        if not parsed:
+            self._positions.heard(at, sequence)
+            return
         ready = [thing for _, thing, _ in parsed if thing is not None]
         version = max((f.workspace for f in ready if isinstance(f, Fact)), default=0)
         await self._service.workspaces.wait(version)
@@ -217,13 +227,17 @@ class Loop:
         except BaseException:
             self._held.parked, self._held.waiting = parked, waiting
             raise
-        self._positions.at = at
-        self._positions.sequence = sequence
+        self._positions.moved(at, sequence)
         metrics.applied.labels(self._service.name, self.name).inc(len(ready))
         telemetry.heard(f"{self._service.name} hears", ready, began)
         for item, _, reason in parsed:
             if reason is not None:
                 self._service.announce_parked(self.name, item.key, reason)
+
+    async def _store(self, at: dict[int, int], sequence: int) -> None:
+        async with self._service.transaction() as tx:
+            await self._positions.move(tx, at, sequence)
+        self._positions.moved(at, sequence)
 
     async def _parse(
         self, news: Sequence[Incoming], refused: str | None
@@ -296,6 +310,8 @@ class Loop:
         ):
             return
         self._looked_at = time.monotonic()
+        if self._positions.stored != self._positions.at:
+            await self._store(self._positions.at, self._positions.sequence)
         if self._held.waiting:
             await self._retry_waiting()
         if woken or self._held.parked:
@@ -390,9 +406,7 @@ class Loop:
         """The stream begins after this reader's place: have every slot told again until there."""
         for slot in self.slots:
             await self._catch_up(slot, None)
-        async with self._service.transaction() as tx:
-            await self._positions.move(tx, self._positions.at, first - 1)
-        self._positions.sequence = first - 1
+        await self._store(self._positions.at, first - 1)
 
     async def _catch_up(self, slot: int, until: int | None) -> None:
         """What comes next is gone from the stream: have the owner tell it again from PostgreSQL."""

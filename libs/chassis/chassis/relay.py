@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 FENCED = 10071
 SEEN = 10201
+PACE = 0.005
+"""Seconds between the beginnings of two batches that are not full: each costs the server a sync."""
 FALLBACK_POLL = 0.5
 TRIM_EVERY = 60.0
 IDLE_LOOKS = 4
@@ -104,6 +106,7 @@ class Relay:
             await self._start(conn)
             while True:
                 self._woken.clear()
+                began = time.monotonic()
                 rows = await self._pending(conn)
                 try:
                     if rows:
@@ -115,6 +118,8 @@ class Relay:
                 self.moved_at = time.monotonic()
                 if self.moved_at - self._trimmed_at > TRIM_EVERY:
                     await self.trim(conn)
+                if 0 < len(rows) < BATCH:
+                    await asyncio.sleep(began + PACE - self.moved_at)
                 if len(rows) < BATCH and not await self._rest():
                     await self._start(conn)
 
