@@ -1,4 +1,4 @@
-"""One module per channel, each one pure function: what a platform sent, as the items it is made of."""
+"""One module per channel, each one pure function: what a platform sent, as its items."""
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
@@ -14,7 +14,7 @@ ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
 
 
 def read(raw: Raw) -> Sequence[Item]:
-    """Read a delivery by its channel's rules; raises `Unreadable` when it can never be understood."""
+    """Read a delivery by its channel's rules; `Unreadable` when it can never be understood."""
     adapter = ADAPTERS.get(raw.channel)
     if adapter is None:
         raise Unreadable(f"no adapter for channel {raw.channel}")

@@ -53,11 +53,11 @@ class Item:
 
     kind: Literal["message", "noted"]
     external_id: str | None
-    """The platform's id of it, by which it is one however often it comes; None: it never comes again."""
+    """The platform's id of it: it is one, however often it comes. None: it never comes again."""
     digest: str
     """What it says, in short: the same id with another digest is not the same thing."""
     reused: Literal["rejected", "new"] = "rejected"
-    """What the same id with another digest is: a mistake, or another message (ids that start anew)."""
+    """What the same id with another digest is: a mistake, or another message (ids began anew)."""
     reason: str | None = None
     conversation: str = ""
     person: Person | None = None
