@@ -45,8 +45,8 @@ def histogram(
 http_requests = counter("http_requests_total", "Answered", "route", "method", "status")
 http_seconds = histogram("http_request_seconds", "Until the answer began", "route", "method")
 
-reader_lag = gauge("reader_lag", "Facts of the stream not yet applied", "reader")
-reader_position = gauge("reader_position", "Position reached", "reader", "slot")
+reader_lag = gauge("reader_lag", "Facts of the stream that wait to be pulled", "reader")
+reader_silent = gauge("reader_silent_seconds", "Since the reader went its last round", "reader")
 applied = counter("reader_applied_total", "Facts applied", "reader")
 parked = counter("reader_parked_total", "Facts parked", "reader")
 foreign = counter("reader_foreign_total", "Messages that are no facts of the owner's", "reader")
@@ -54,7 +54,8 @@ waiting = gauge("reader_waiting_late", "Facts that have waited too long", "reade
 behind = gauge("reader_behind", "1 while waiting for a replay from the owner", "reader")
 
 relay_position = gauge("relay_position", "Outbox position published up to")
-relay_lag = gauge("relay_lag", "Outbox rows not yet published")
+relay_lag = gauge("relay_lag", "Positions of the outbox not yet published")
+relay_silent = gauge("relay_silent_seconds", "Since the relay went its last round")
 relay_alarm = gauge("relay_alarm", "1 while stopped for what should not be in the stream")
 
 leader = gauge("leader", "1 while this replica holds the office", "office")

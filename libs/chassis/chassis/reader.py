@@ -99,6 +99,7 @@ class Loop:
         self.slots = slots
         self.progress_at = time.monotonic()
         self.leading = False
+        self.lag = self.late = self.behind = 0
         self._service = service
         self._types = None if reader.hears is None else {fact.name() for fact in reader.hears}
         self._positions = Positions(self.name, slots)
@@ -108,7 +109,7 @@ class Loop:
 
     async def run(self) -> None:
         """Read until deposed; what is transient is tried again with growing patience."""
-        self.leading, pause = True, 0.1
+        self.leading, pause, self.progress_at = True, 0.1, time.monotonic()
         try:
             while True:
                 try:
@@ -121,7 +122,7 @@ class Loop:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 2.0)
         finally:
-            self.leading = False
+            self.leading, self.lag, self.late, self.behind = False, 0, 0, 0
 
     async def _read(self) -> None:
         service, reader = self._service, self.reader
@@ -179,7 +180,7 @@ class Loop:
         if behind is None or news:
             sequence = batch[-1].stream_sequence if behind is None else self._positions.sequence
             await self._apply(news, at, sequence)
-        metrics.reader_lag.labels(self._service.name, self.name).set(batch[-1].pending)
+        self.lag = batch[-1].pending
         return behind
 
     async def _apply(self, news: list[Incoming], at: dict[int, int], sequence: int) -> None:
@@ -328,10 +329,11 @@ class Loop:
             rows = await (await conn.execute(WAITING, (self.name, list(self.slots)))).fetchall()
         if not rows:
             self._held.waiting.clear()
+            self.late = 0
             return
         now = self._service.clock()
         late = sum((now - since).total_seconds() > REPORT_WAITING for *_, since in rows)
-        metrics.waiting.labels(self._service.name, self.name).set(late)
+        self.late = late
         by_key: dict[str, list[Incoming]] = {}
         for position, subject, headers, data, _ in rows:
             item = Incoming(subject, bytes(data), position, 0, 0, headers)
@@ -410,7 +412,7 @@ class Loop:
 
     async def _catch_up(self, slot: int, until: int | None) -> None:
         """What comes next is gone from the stream: have the owner tell it again from PostgreSQL."""
-        metrics.behind.labels(self._service.name, self.name).set(1)
+        self.behind = 1
         after = self._positions.at[slot]
         log.warning("%s is behind: slot %s, after %s until %s", self.office, slot, after, until)
         async with aclosing(self._replay({"slot": slot, "after": after, "until": until})) as replay:
@@ -427,7 +429,7 @@ class Loop:
                 await self._apply([item], at, self._positions.sequence)
                 if item.position == until:
                     break
-        metrics.behind.labels(self._service.name, self.name).set(0)
+        self.behind = 0
 
     async def _tick(self, pull: Pull, tick: Tick) -> None:
         before = self._service.clock()

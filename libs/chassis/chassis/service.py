@@ -23,6 +23,7 @@ from chassis.guards import check_nats, check_postgres
 from chassis.health import Health
 from chassis.leader import Leaders
 from chassis.locks import lock_key
+from chassis.measuring import measure
 from chassis.reader import Loop, Reader, slot_groups
 from chassis.relay import Relay
 from chassis.replay import Replays
@@ -179,6 +180,7 @@ class Service:
                 self._read(Loop(self, reader, slots))
         for task in tasks:
             self.background(partial(task, self), getattr(task, "__name__", "a task"))
+        self.background(lambda: measure(self), "measuring")
         self.health.add("relay", self._relay_health)
         self.health.add("workspace", self._workspace_health)
 

@@ -1,0 +1,51 @@
+"""What a replica shows of the offices it holds."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from chassis.reader import Reader
+from chassis.service import build
+from chassis.settings import Settings
+from chassis.testing import eventually, running
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from world import World
+
+    from chassis.tx import Tx
+    from trunkline_contracts.fact import Fact
+
+
+async def hear(_: Tx, __: Sequence[Fact]) -> None:
+    """Nothing follows."""
+
+
+async def test_an_office_that_is_held_shows_progress_and_what_never_happened_is_nought(
+    world: World,
+) -> None:
+    await world.apply()
+    settings = world.settings("sla", Settings)
+    app = build("sla", settings, readers=lambda _: [Reader("TICKETS", hear)])
+    async with running(app) as client:
+
+        async def shown() -> dict[str, float]:
+            page = (await client.get("/metrics")).text
+            found = {
+                name: float(value)
+                for name, value in re.findall(
+                    r'^(\w+)\{[^}]*service="sla"[^}]*\} (\S+)$', page, re.MULTILINE
+                )
+            }
+            assert found["trunkline_leader"] == 1
+            assert 0 < found["trunkline_relay_silent_seconds"] < 10
+            assert 0 < found["trunkline_reader_silent_seconds"] < 10
+            return found
+
+        found = await eventually(shown)
+    for quiet in ("relay_lag", "relay_alarm", "reader_lag", "reader_behind", "reader_waiting_late"):
+        assert found[f"trunkline_{quiet}"] == 0, quiet
+    for never in ("reader_parked_total", "reader_foreign_total", "nats_errors_total"):
+        assert found[f"trunkline_{never}"] == 0, never
