@@ -6,6 +6,7 @@ Each function takes pytest's monkeypatch or a world and breaks one thing until t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 from typing import TYPE_CHECKING, Any
@@ -114,3 +115,22 @@ def slow(patch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> N
         return result
 
     patch.setattr(module, name, slowly)
+
+
+def together(patch: pytest.MonkeyPatch, module: Any, name: str, within: float = 2.0) -> None:
+    """Whoever found something keeps it open until somebody else has begun to look."""
+    real = getattr(module, name)
+    current = asyncio.Event()
+
+    async def both(*args: Any, **named: Any) -> Any:
+        nonlocal current
+        current.set()
+        current = others = asyncio.Event()
+        result = await real(*args, **named)
+        if result:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(others.wait(), within)
+            await asyncio.sleep(0.1)
+        return result
+
+    patch.setattr(module, name, both)

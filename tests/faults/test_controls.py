@@ -435,7 +435,7 @@ async def send(world: World, base: str, lease: str, crashed: int = 0) -> list[st
             )
             return rows[0] == (6, 0)
 
-        await eventually(done)
+        await eventually(done, within=20)
         await asyncio.sleep(0.3)
         async with httpx.AsyncClient() as http:
             items = (await http.get(f"{base}/sent?channel=telegram")).json()["items"]
@@ -449,7 +449,7 @@ async def test_two_replicas_send(
     world: World, monkeypatch: pytest.MonkeyPatch, *, protected: bool
 ) -> None:
     """Whoever claims a message holds its row; others skip it."""
-    broken.slow(monkeypatch, ledger, "claim", 1.2)
+    broken.together(monkeypatch, ledger, "claim")
     if not protected:
         locked = " FOR UPDATE OF s SKIP LOCKED"
         assert locked in ledger.CLAIM

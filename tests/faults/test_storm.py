@@ -85,8 +85,8 @@ async def taken_over(town: Town) -> None:
 
 
 async def test_killed_services_lose_nothing_and_repeat_nothing(town: Town) -> None:
-    load = Load(town, chats=30)
-    await weather(town, load, lambda: kill_leaders(town, rounds=2, pause=0.3))
+    load = Load(town, chats=24)
+    await weather(town, load, lambda: kill_leaders(town, rounds=1, pause=0.3))
 
 
 async def test_frozen_leaders_come_back_too_late_to_do_harm(town: Town) -> None:

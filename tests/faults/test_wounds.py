@@ -209,7 +209,7 @@ async def test_a_lost_nats_store_is_told_again_from_postgresql(town: Town, clerk
     await asyncio.to_thread(town.desk.run, "down")
     await asyncio.to_thread(wipe, town.desk.data / "nats")
     await asyncio.to_thread(town.desk.up)
-    await asyncio.to_thread(town.add_replicas)
+    town.add_replicas()
     await town.ready()
 
     nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
@@ -218,6 +218,6 @@ async def test_a_lost_nats_store_is_told_again_from_postgresql(town: Town, clerk
     assert f'"version":{workspace[0][0]}' in (last.data or b"").decode().replace(" ", "")
     town.replies.clear()  # the sink forgot what it got; it gets none of it again
     (after,) = clerk.write(73_001, "after it")
-    assert clerk.get("tickets", f"/v1/requests/{after}")["follow_up_of"] == before
     clerk.served(after)
+    assert clerk.get("tickets", f"/v1/requests/{after}")["follow_up_of"] == before
     await all_is_well(town)

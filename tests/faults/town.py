@@ -112,8 +112,9 @@ class Town:
         pid = await self.leader(service)
         self.crashes += 1
         if pid == self.second[service].pid:
+            # in this thread: a child dies with the thread that started it
             self.second[service].kill()
-            await asyncio.to_thread(self.second[service].start)
+            self.second[service].start()
         else:
             os.kill(pid, signal.SIGKILL)
 
