@@ -22,6 +22,10 @@ RESTART: LiteralString = (
     "UPDATE reader_position SET position = 0, stream_created = %s, stream_sequence = 0"
     " WHERE reader = %s AND slot = ANY(%s::int[]) AND stream_created <> %s"
 )
+SET_ASIDE: LiteralString = (
+    "UPDATE parked SET position = -id WHERE reader = %s AND slot = ANY(%s::int[]) AND position > 0"
+)
+"""What was parked of an earlier stream gives up its positions: the new one counts from 1 again."""
 MOVE: LiteralString = (
     "UPDATE reader_position p SET position = v.new, stream_created = %s, stream_sequence = %s"
     " FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) v(slot, old, new)"
@@ -60,7 +64,9 @@ class Positions:
         slots = list(self.slots)
         await conn.execute(ENSURE, (self.reader, slots))
         if own:
-            await conn.execute(RESTART, (created, self.reader, slots, created))
+            restarted = await conn.execute(RESTART, (created, self.reader, slots, created))
+            if restarted.rowcount:
+                await conn.execute(SET_ASIDE, (self.reader, slots))
         rows = await (await conn.execute(LOAD, (self.reader, slots))).fetchall()
         self.at = self.stored = {slot: position for slot, position, _, _ in rows}
         same = all(made == created for _, _, made, _ in rows)
