@@ -133,6 +133,12 @@ def provision(
     data: Data = DATA,
     port_base: PortBase = BASE,
     files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
+    listen: Annotated[
+        str | None, typer.Option(help="With --files: where a NATS server of its own listens.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="With --files: where that server keeps its streams.")
+    ] = None,
 ) -> None:
     """Create or correct what the declarative file names, in the servers or as files."""
     from trunkline import provisioning
@@ -141,7 +147,7 @@ def provision(
     instance = Instance(data.absolute(), read_state(data).get("base", port_base))
     if files:
         declared = asyncio.run(provisioning.in_force(instance))
-        typer.echo(provisioning.write_files(instance, declared))
+        typer.echo(provisioning.write_files(instance, declared, listen=listen, store=store))
         return
     changed = asyncio.run(provisioning.provision_servers(instance))
     typer.echo("\n".join(changed) or "nothing to change")

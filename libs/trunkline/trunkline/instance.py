@@ -40,8 +40,10 @@ class Instance:
 
     @classmethod
     def running(cls, data: Path) -> Self:
-        """The instance that was started with this folder."""
+        """The instance that was started with this folder, or servers the environment names."""
         base = read_state(data).get("base")
+        if os.environ.get("NATS_URL") and os.environ.get("DATABASE_URL"):
+            return cls(data.absolute(), base if isinstance(base, int) else cls.base)
         if not isinstance(base, int):
             raise CannotStart(f"nothing was ever started in {data}: run `trunkline up` first")
         return cls(data.absolute(), base)
@@ -112,7 +114,8 @@ class Instance:
     def environment(self, service: str) -> dict[str, str]:
         """All that a service's process has to know."""
         known = dict(os.environ)
-        known.setdefault("JWKS_URL", self.signer.jwks_file.as_uri())
+        if not known.get("JWKS_URL"):
+            known["JWKS_URL"] = self.signer.jwks_file.as_uri()
         known.setdefault("SINK_URL", self.url("sink"))
         known.setdefault("NATS_CREDS_DIR", str(self.creds))
         known["NATS_URL"] = self.nats_url

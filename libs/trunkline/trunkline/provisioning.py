@@ -29,19 +29,29 @@ RELOAD = "nats-server --signal reload"
 """Twice: what an account that is new imports is joined only when it is known already."""
 
 
-def write_files(instance: Instance, declared: Workspace | None = None) -> Path:
+def write_files(
+    instance: Instance,
+    declared: Workspace | None = None,
+    *,
+    listen: str | None = None,
+    store: Path | None = None,
+) -> Path:
     """Write the servers' configuration and everybody's secrets; what exists is kept.
 
-    Without a workspace it is the one that was known last, or else the example.
+    Without a workspace it is the one that was known last, or else the example. `listen` is for a
+    server of its own: at that address, on NATS' usual ports.
     """
     instance.signer  # noqa: B018  makes the key
+    instance.password  # noqa: B018  the administrator's, likewise
     instance.make_secrets()
     declared = declared or _known(instance)
     config = provision.write_files(
         instance.data,
         provision.plan_for(instance.plan, declared),
-        port=instance.port(NATS),
-        monitor_port=instance.port(NATS_MONITOR),
+        host=listen or "127.0.0.1",
+        port=4222 if listen else instance.port(NATS),
+        monitor_port=8222 if listen else instance.port(NATS_MONITOR),
+        store_dir=store,
     )
     write_private(_remembered(instance), json.dumps(declared.document(), ensure_ascii=False))
     return config
