@@ -220,7 +220,7 @@ class Service:
         await self.db.close()
 
 
-def here(request: Request) -> Service:
+async def here(request: Request) -> Service:
     """Give the service an address belongs to."""
     service: Service = request.app.state.service
     return service

@@ -7,6 +7,7 @@ they write before they acknowledge.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -19,18 +20,28 @@ from chassis.guards import Unsafe, check_nats, check_postgres
 from trunkline.places import CannotStart
 
 if TYPE_CHECKING:
+    import socket
     from types import FrameType
 
     from starlette.types import ASGIApp
 
 SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 PATIENCE = 30.0
+YOUNG = 20_000
+"""Objects made before the collector looks; at Python's 700 it took a twelfth of all time."""
 LAST_ANSWERS = 3
 """Seconds for requests in flight; streams that never end are cut then."""
 
 
 class Server(uvicorn.Server):
     """Told to stop, it ends what was begun, which is no failure; told early, it ends at once."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; what is there then stays, so the collector need not look at it ever again."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG, 20, 50)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop as soon as there is something to stop: until then nothing has been begun."""
