@@ -102,4 +102,3 @@ def test_what_has_not_begun_ends_at_once() -> None:
 
     assert process.returncode == 0
     assert seconds < 5
-
