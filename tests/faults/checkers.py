@@ -80,7 +80,7 @@ def within_limits(
     """In no prefix of the log has an operator more than their limit. `channels` is by request."""
     holds: dict[str, set[str]] = defaultdict(set)
     ended: set[str] = set()
-    wrong = []
+    wrong: list[str] = []
     deeds = sorted(_deeds(routing, tickets), key=lambda d: (d[0], d[1], d[2].position))
     for _, _, row in deeds:
         if row.name == CLOSED:

@@ -113,7 +113,7 @@ async def say_and_judge_hearing(world: World, sayer: Service, rounds: int) -> li
 
     async def all_heard() -> bool:
         rows = await world.sql("tickets", "SELECT count(DISTINCT (key, sequence)) FROM heard")
-        return rows[0][0] == len(said)
+        return bool(rows[0][0] == len(said))
 
     await eventually(all_heard)
     await asyncio.sleep(0.3)  # whoever would apply something again has the time to
@@ -228,7 +228,7 @@ async def doors(world: World) -> AsyncGenerator[Callable[[int, int, str], Awaita
 async def taken_in(world: World, deliveries: int) -> list[checkers.Row]:
     async def done() -> bool:
         rows = await world.sql("ingest", "SELECT count(*) FROM item")
-        return rows[0][0] == deliveries
+        return bool(rows[0][0] == deliveries)
 
     await eventually(done)
     return await records.outbox(world.admin_dsn, "ingest")
@@ -433,7 +433,7 @@ async def send(world: World, base: str, lease: str, crashed: int = 0) -> list[st
                 "notify",
                 "SELECT count(*), count(*) FILTER (WHERE next_at IS NOT NULL) FROM sends",
             )
-            return rows[0] == (6, 0)
+            return bool(rows[0] == (6, 0))
 
         await eventually(done, within=20)
         await asyncio.sleep(0.3)
