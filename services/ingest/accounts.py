@@ -23,6 +23,15 @@ class Accounts:
         """Whether the workspace in force has such an account."""
         return self._workspaces.current.account(channel, account) is not None
 
+    def mailbox(self, address: str) -> str | None:
+        """Give the account whose address this is, with or without a `+tag`."""
+        local, _, domain = address.lower().rpartition("@")
+        wanted = f"{local.partition('+')[0]}@{domain}"
+        for name, account in self._workspaces.current.channels.get("email", {}).items():
+            if account.address is not None and account.address.lower() in {wanted, address.lower()}:
+                return name
+        return None
+
     @property
     def rate(self) -> float:
         """Deliveries a second one account may send."""

@@ -79,6 +79,26 @@ def _header(name: str) -> dict[str, Any]:
 
 
 @door.post(
+    "/channels/email/{account}",
+    status_code=202,
+    responses={202: ACCEPTED, **REFUSALS, 413: {"description": "The mail is larger than 25 MiB."}},
+    openapi_extra={
+        "parameters": [
+            {"name": "account", "in": "path", "required": True, "schema": {"type": "string"}},
+            _header("X-Trunkline-Secret"),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}},
+        },
+    },
+)
+async def email(request: Request) -> Response:
+    """Take a mail as it came, headers and all."""
+    return await at_the_door(request).email(request)
+
+
+@door.post(
     "/channels/custom/{account}",
     status_code=202,
     responses={

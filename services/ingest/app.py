@@ -3,15 +3,18 @@
 from fastapi import FastAPI
 
 from chassis.asyncapi import Answers
+from chassis.http import limit_bodies
 from chassis.reader import Reader
 from chassis.service import Service, build
-from ingest import api
+from ingest import api, smtp
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said
+from ingest.adapters.mime import LARGEST
 from ingest.door import Door
 from ingest.handlers import Intake
 from ingest.ids import Mint
 from ingest.integrators import Integrators
+from ingest.mailroom import Mailroom
 from ingest.settings import Settings
 
 ASKED = Answers(
@@ -30,20 +33,34 @@ def make(settings: Settings) -> FastAPI:
         accounts = Accounts(service.workspaces)
         service.state["door"] = door = Door(service, Mint(settings.mint_key()), accounts)
         service.state["integrators"] = Integrators(service, accounts, door)
-        return Intake(accounts.rules).readers()
+        service.state["mailbox"] = accounts.mailbox
+        service.state["mailroom"] = mailroom = Mailroom()
+        return Intake(accounts.rules, mailroom).readers()
 
     async def listen(service: Service) -> None:
         integrators: Integrators = service.state["integrators"]
         await integrators.listen()
 
-    return build(
+    async def take_apart(service: Service) -> None:
+        mailroom: Mailroom = service.state["mailroom"]
+        await mailroom.open()
+
+    async def receive(service: Service) -> None:
+        peers = settings.mail_servers()
+        handler = smtp.Handler(service.state["door"], service.state["mailbox"], peers)
+        await smtp.listen(handler, settings.host, settings.smtp_port)
+
+    tasks = [listen, take_apart, *([receive] if settings.smtp_port else [])]
+    app = build(
         "ingest",
         settings,
         readers=readers,
         routers=[api.door, api.router],
-        tasks=[listen],
+        tasks=tasks,
         answers=[ASKED],
     )
+    limit_bodies(app, {"/channels/email/": LARGEST})
+    return app
 
 
 app = make(Settings())

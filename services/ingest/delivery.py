@@ -1,18 +1,20 @@
 """A raw delivery's form in INBOUND: what the door writes is what the intake reads."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID, uuid5
 
-from chassis.incoming import Incoming
-from ingest.adapters.item import Raw
+from chassis.incoming import CHUNK, Incoming
+from ingest.adapters.item import Item, Raw, Unreadable
 from ingest.adapters.plain import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
 
+PIECE = 200_000
+"""Bytes of a body that go into one message."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 RECEIVED, ACCOUNT, DIGEST, KEY, BY = (
     "Trunkline-Received",
@@ -31,6 +33,9 @@ class Delivery:
     slot: int
     sequence: int
     traceparent: str | None
+    chunks: int = 1
+    items: Sequence[Item] | Unreadable | None = None
+    """What it is made of, when that was found out already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,22 @@ class Letter:
     subject: str
     headers: dict[str, str]
     body: bytes
+
+    @property
+    def messages(self) -> int:
+        """How many messages it takes."""
+        return max(1, -(-len(self.body) // PIECE))
+
+    def pieces(self) -> Iterator[tuple[dict[str, str], bytes]]:
+        """Give those messages: one, or the chunks of a large body."""
+        of = self.messages
+        if of == 1:
+            yield self.headers, self.body
+            return
+        id = self.headers["Nats-Msg-Id"]
+        for n in range(of):
+            told = {"Nats-Msg-Id": f"{id}.{n + 1}", CHUNK: f"{n + 1}/{of}"}
+            yield {**self.headers, **told}, self.body[n * PIECE : (n + 1) * PIECE]
 
 
 def write(
@@ -81,7 +102,7 @@ def read(item: Incoming) -> Delivery:
         raise ValueError("the body is not the one that was accepted: its digest differs")
     if raw.inbound_id != item.key:
         raise ValueError("its id is not one the door gives")
-    return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"))
+    return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
 
 
 def envelope(item: Incoming, otherwise: datetime) -> Raw:

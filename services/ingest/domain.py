@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from ingest.adapters.item import Asked, Item, Person
 from ingest.rules import Rules
+from ingest.threads import Named, Threads
 from trunkline_contracts import (
     ContactChanged,
     Fact,
@@ -19,6 +20,7 @@ from trunkline_contracts import (
     MessageRejected,
     MessageReturned,
     Opened,
+    ReplySent,
     RequestOpened,
 )
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
@@ -80,6 +82,7 @@ class Arrival:
     slot: int = 0
     sequence: int = 0
     traceparent: str | None = None
+    chunks: int = 1
     message_id: UUID = field(init=False)
     conversation: UUID | None = field(init=False, default=None)
     contact: UUID | None = field(init=False, default=None)
@@ -134,6 +137,7 @@ class Book:
     firsts: dict[UUID, First] = field(default_factory=dict)
     conversations: dict[UUID, Conversation] = field(default_factory=dict)
     contacts: dict[UUID, Card] = field(default_factory=dict)
+    threads: Threads = field(default_factory=Threads)
     outcomes: list[Outcome] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
     requests: dict[UUID, UUID] = field(default_factory=dict)
@@ -184,26 +188,48 @@ class Book:
 
     def _hear(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
         """A new message goes to its conversation's open request, or opens one."""
+        found = self._place(arrival, item, outcome)
+        if found is not None and found.kind == "issued" and item.automatic:
+            talk = self.conversations.get(found.conversation)
+            outcome.request_id = talk.last if talk else None
+            outcome.reason = f"an automatic answer to ours: {item.automatic}"
+            return
         person = item.person or Person(item.conversation)
         card = self._know(arrival, person)
         talk = self._talk(arrival, item, card)
         message = Message(
             id=arrival.message_id,
             text=item.text,
+            html=item.html,
             attachments=item.attachments,
             sent_at=item.sent_at or arrival.received_at,
             external_id=item.platform_id,
         )
         if talk.open is not None:
             outcome.word, outcome.request_id = "appended", talk.open
-            outcome.threaded_by = "conversation"
-            self._append(talk, message, "conversation", None, _trail(arrival))
+            outcome.threaded_by = found.rule if found else "conversation"
+            self._append(talk, message, outcome.threaded_by, None, _trail(arrival))
             return
         outcome.word = "opened"
-        outcome.threaded_by = "new" if talk.last is None else "follow_up"
+        rule = found.rule if found else "follow_up"
+        outcome.threaded_by = "new" if talk.last is None else rule
         asked, flags = self.rules.obeyed(item.asked)
         outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
         outcome.request_id = self._open(talk, card, message, asked, None, _trail(arrival))
+
+    def _place(self, arrival: Arrival, item: Item, outcome: Outcome) -> Named | None:
+        """Where messages are named, what this one answers says where it belongs."""
+        if item.thread is None or arrival.conversation is None:
+            return None
+        found, doubtful = self.threads.find(arrival.account, item.thread, arrival.contact)
+        if found is not None:
+            arrival.conversation = found.conversation
+        if doubtful:
+            flags = (outcome.reason, "it answers messages of several conversations")
+            outcome.reason = "; ".join(filter(None, flags))
+        if found is None or found.kind != "issued" or not item.automatic:
+            self.threads.learn(arrival.account, item.thread, arrival.conversation, arrival.contact)
+        return found
 
     def _talk(self, arrival: Arrival, item: Item, card: Card) -> Conversation:
         key = arrival.conversation or UUID(
@@ -290,6 +316,10 @@ class Book:
             **trail,
         )
         self.facts.append((received, cause))
+
+    def issued(self, talk: Conversation, reply: ReplySent) -> None:
+        """We wrote: what answers it belongs here."""
+        self.threads.issue(talk.account, reply.message.id, talk.key)
 
     def close(self, talk: Conversation, request_id: UUID) -> None:
         """A request has ended; the next message opens a follow-up."""

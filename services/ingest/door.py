@@ -66,6 +66,14 @@ class Door:
         body = await request.body()
         return await self.accept(request, self.raw("telegram", account, body), 200)
 
+    async def email(self, request: Request) -> Response:
+        """Take a mail as it is, from whoever receives it for us."""
+        account = request.path_params["account"]
+        self._check_secret(request, "email", account, b"x-trunkline-secret")
+        self.check_rate("email", account)
+        body = await request.body()
+        return await self.accept(request, self.raw("email", account, body), 202)
+
     async def submit(self, request: Request) -> Response:
         """Take a submission from a program or a mobile client; wrong wishes are told at once."""
         who = await self._who(request)

@@ -1,52 +1,86 @@
 """What the intake does with what it hears: deliveries become facts, requests end."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeGuard
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeGuard, get_args
+from uuid import UUID, uuid5
 
 from chassis.incoming import Incoming
 from chassis.outcomes import Refused
-from chassis.reader import Reader
+from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
-from ingest import adapters, delivery, store
+from ingest import adapters, delivery, names, store
 from ingest.adapters.item import Asked, Item, Unreadable
 from ingest.delivery import Delivery
 from ingest.domain import Arrival, Book, Outcome, conversation_of
+from ingest.mailroom import Mailroom
 from ingest.rules import Rules
-from trunkline_contracts import Closed, MessageReturned, Opened
+from ingest.threads import keys_of
+from trunkline_contracts import Closed, MessageReturned, Opened, ReplySent
+from trunkline_contracts.fact import NAMESPACE
 from trunkline_contracts.ids import conversation_key
 
 log = logging.getLogger(__name__)
 
-Heard = Opened | Closed | MessageReturned
+Heard = Opened | Closed | MessageReturned | ReplySent
 
 
 class Intake:
     """Both of ingest's readers."""
 
-    def __init__(self, rules: Callable[[int], Rules]) -> None:
+    def __init__(self, rules: Callable[[int], Rules], mailroom: Mailroom) -> None:
         self._rules = rules
+        self._mailroom = mailroom
 
     def readers(self) -> list[Reader]:
         """What ingest hears."""
         return [
-            Reader("INBOUND", self.deliveries, parse=delivery.read, on_park=self.park),
-            Reader("TICKETS", self.tickets, hears=frozenset({Opened, Closed, MessageReturned})),
+            Reader("INBOUND", self.deliveries, parse=self.parse, join=True, on_park=self.park),
+            Reader("TICKETS", self.tickets, hears=frozenset(get_args(Heard)), pace=UNHURRIED),
         ]
 
     async def deliveries(self, tx: Tx, batch: Sequence[Delivery]) -> None:
         """Take in a batch: one effect per message, one open request per conversation."""
         arrivals = [arrival for each in batch for arrival in arrivals_of(each)]
         book = Book(self._rules(tx.workspace), tx.now)
-        await store.lock(tx, _keys(arrivals))
+        talks = await self._threads(tx, book, arrivals)
+        await store.lock(tx, [*_keys(arrivals), *talks])
+        if talks:
+            await store.load_talks(tx, book, talks)
         await store.look_up(tx, book, arrivals)
         book.take_in(arrivals)
         await store.save(tx, book)
+        await names.save(tx, book.threads)
         self._say(tx, book)
+
+    async def _threads(self, tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> set[UUID]:
+        """Give the conversations that messages name: they must be known before they can be locked.
+
+        A mailbox is taken in by one replica at a time; its lock is always the first to be held.
+        """
+        named = [(a.account, a.item.thread) for a in arrivals if a.item and a.item.thread]
+        if named:
+            await store.lock(tx, {mailbox(account) for account, _ in named})
+            keys = {key for account, thread in named for key in keys_of(account, thread)}
+            await names.load(tx, book.threads, list(keys))
+        return {each.conversation for each in book.threads.known.values()}
+
+    async def understand(self, item: Incoming) -> Delivery:
+        """Read a delivery and have it taken apart, elsewhere than here."""
+        each = delivery.read(item)
+        try:
+            return replace(each, items=await self._mailroom.read(each.raw))
+        except Unreadable as why:
+            return replace(each, items=why)
+
+    def parse(self, item: Incoming) -> Delivery | Awaitable[Delivery]:
+        """Read a delivery; mails take their time."""
+        return self.understand(item) if is_mail(item) else delivery.read(item)
 
     async def tickets(self, tx: Tx, facts: Sequence[Heard]) -> None:
         """Hear which requests are open no more, which began elsewhere, and what came too late."""
+        facts = [each for each in facts if not isinstance(each, ReplySent) or by_mail(each)]
         keys = await store.conversations_of(tx, {fact.request_id for fact in facts})
         keys |= {fact.request_id: key_of(fact) for fact in facts if began_elsewhere(fact)}
         if not keys:
@@ -63,6 +97,7 @@ class Intake:
         for fact in facts:
             self._hear(book, fact, keys.get(fact.request_id), authors)
         await store.save(tx, book)
+        await names.save(tx, book.threads)
         self._say(tx, book)
 
     def _hear(
@@ -82,6 +117,9 @@ class Intake:
             return
         if isinstance(fact, Closed):
             book.close(talk, fact.request_id)
+            return
+        if isinstance(fact, ReplySent):
+            book.issued(talk, fact)
             return
         contact, asked = authors.get(fact.message.id, (talk.contact, None))
         author = book.contacts.get(contact) if contact else None
@@ -104,6 +142,7 @@ class Intake:
             reason,
             item.slot,
             item.position or 0,
+            chunks=item.chunks,
         )
         book = Book(
             self._rules(tx.workspace), tx.now, outcomes=[Outcome(arrival, "parked", reason=reason)]
@@ -117,7 +156,7 @@ def arrivals_of(each: Delivery) -> Iterable[Arrival]:
     items: Sequence[Item | None] = [None]
     refusal = "there is nothing in it"
     try:
-        items = adapters.read(raw) or items
+        items = _items(each) or items
     except Unreadable as why:
         refusal = str(why)
     except Exception as why:
@@ -134,12 +173,34 @@ def arrivals_of(each: Delivery) -> Iterable[Arrival]:
             each.slot,
             each.sequence,
             each.traceparent,
+            each.chunks,
         )
+
+
+def _items(each: Delivery) -> Sequence[Item]:
+    if isinstance(each.items, Unreadable):
+        raise each.items
+    return adapters.read(each.raw) if each.items is None else each.items
 
 
 def began_elsewhere(fact: Heard) -> TypeGuard[Opened]:
     """Whether a request was opened over tickets, and ingest hears of it for the first time."""
     return isinstance(fact, Opened) and fact.origin == "tickets"
+
+
+def by_mail(reply: ReplySent) -> bool:
+    """Whether the customer's answer will name this message."""
+    return reply.channel == "email"
+
+
+def is_mail(item: Incoming) -> bool:
+    """Whether a delivery is a mail."""
+    return item.subject.startswith("inbound.email.")
+
+
+def mailbox(account: str) -> UUID:
+    """Give the key of a mailbox."""
+    return uuid5(NAMESPACE, f"mailbox\n{account}")
 
 
 def _keys(arrivals: Iterable[Arrival]) -> Iterable[UUID]:

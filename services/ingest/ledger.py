@@ -9,6 +9,7 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from chassis.incoming import CHUNK
 from chassis.service import Service
 from ingest import views
 from ingest.views import Creation, Line
@@ -92,26 +93,31 @@ async def ledger(here: Service) -> Ledger:
             sequences = await views.missing_of(
                 tx.conn,
                 created,
-                present.accepted - max(10 * missing, 10_000),
-                present.accepted,
+                present.last - max(10 * missing, 10_000),
+                present.last,
                 LOOKED_AT,
             )
     found = Ledger(creations, lines)
     await _look(js, found, sequences)
-    found.pending = missing - len(found.gone)
+    found.pending = present.missing - len(found.gone)
     return found
 
 
 async def _look(js: JetStreamContext, found: Ledger, sequences: list[int]) -> None:
     """See whose the missing deliveries are, and whether they are there at all."""
 
-    async def look(sequence: int) -> tuple[int, str | None]:
+    async def look(sequence: int) -> tuple[int, str | None, bool]:
         try:
-            return sequence, (await js.get_msg(STREAM, sequence)).subject
+            there = await js.get_msg(STREAM, sequence)
         except NotFoundError:
-            return sequence, None
+            return sequence, None, True
+        number, _, of = (there.headers or {}).get(CHUNK, "").partition("/")
+        return sequence, there.subject, number == of
 
-    for sequence, subject in await asyncio.gather(*map(look, sequences)):
+    for sequence, subject, last in await asyncio.gather(*map(look, sequences)):
+        if not last:
+            found.creations[-1].accepted -= 1
+            continue
         if subject is None:
             found.gone.append(sequence)
             continue

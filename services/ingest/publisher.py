@@ -24,6 +24,8 @@ PATIENCE = 2.0
 """Seconds a delivery may wait for its acknowledgement, its place in the queue included."""
 FEW, MOST, HEAVIEST, LONGEST = 16, 100, 2_000_000, 5_000
 """Messages from which on they go together; messages and bytes of a wave; deliveries that wait."""
+WAITING = 128 * 1024 * 1024
+"""Bytes of large bodies that may wait."""
 AWAY = (nats.errors.Error, NotReady, OSError, asyncio.TimeoutError)
 
 
@@ -44,7 +46,7 @@ class Publisher:
 
     async def publish(self, letter: Letter) -> None:
         """Store a delivery."""
-        if len(self._queue) >= LONGEST:
+        if len(self._queue) >= LONGEST or (letter.messages > 1 and self._heavy()):
             raise NotReady("too many deliveries are waiting to be stored")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(letter, loop.create_future(), loop.time())
@@ -52,6 +54,9 @@ class Publisher:
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._drain())
         await waiting.stored
+
+    def _heavy(self) -> bool:
+        return sum(len(each.letter.body) for each in self._queue) > WAITING
 
     async def _drain(self) -> None:
         while self._queue:
@@ -95,16 +100,19 @@ class Publisher:
         js = nc.jetstream(timeout=patience)
         async with asyncio.timeout(patience + 0.1):
             if len(wave) < FEW:
-                await self._each(js, wave)
+                await self._each(nc, js, wave)
             else:
                 await self._together(nc, js, [waiting.letter for waiting in wave])
 
-    async def _each(self, js: JetStreamContext, wave: list[_Waiting]) -> None:
+    async def _each(self, nc: Client, js: JetStreamContext, wave: list[_Waiting]) -> None:
         """Store one by one; one that is refused does not take the others along."""
 
         async def one(waiting: _Waiting) -> None:
             letter = waiting.letter
-            await js.publish(letter.subject, letter.body, headers=letter.headers)
+            if letter.messages > 1:
+                await self._together(nc, js, [letter])
+            else:
+                await js.publish(letter.subject, letter.body, headers=letter.headers)
             if not waiting.stored.done():
                 waiting.stored.set_result(None)
 
@@ -115,10 +123,12 @@ class Publisher:
 
     async def _together(self, nc: Client, js: JetStreamContext, letters: list[Letter]) -> None:
         """Store all or none."""
-        *rest, last = letters
+        *rest, (subject, headers, body) = (
+            (letter.subject, *piece) for letter in letters for piece in letter.pieces()
+        )
         group = {"Nats-Batch-Id": uuid4().hex}
-        for number, each in enumerate(rest, 1):
-            staged = {**each.headers, **group, "Nats-Batch-Sequence": str(number)}
-            await nc.publish(each.subject, each.body, headers=staged)
+        for number, (to, told, piece) in enumerate(rest, 1):
+            staged = {**told, **group, "Nats-Batch-Sequence": str(number)}
+            await nc.publish(to, piece, headers=staged)
         closing = {**group, "Nats-Batch-Sequence": str(len(rest) + 1), "Nats-Batch-Commit": "1"}
-        await js.publish(last.subject, last.body, headers={**last.headers, **closing})
+        await js.publish(subject, body, headers={**headers, **closing})

@@ -68,11 +68,12 @@ WITH cards AS (
 INSERT INTO item AS i
 SELECT v.inbound_id, v.n, p.stream_created::timestamptz, v.sequence, v.channel, v.account,
     v.received_at, v.outcome, v.first, v.message_id, v.external_id, v.digest, v.contact_id,
-    v.request_id, v.reason, v.threaded_by, v.asked
+    v.request_id, v.reason, v.threaded_by, v.asked, v.chunks
 FROM json_to_recordset(%s) AS v (
     inbound_id uuid, n smallint, slot smallint, sequence bigint, channel text, account text,
     received_at timestamptz, outcome text, first boolean, message_id uuid, external_id text,
-    digest text, contact_id uuid, request_id uuid, reason text, threaded_by text, asked json)
+    digest text, contact_id uuid, request_id uuid, reason text, threaded_by text, asked json,
+    chunks smallint)
 JOIN reader_position p ON p.reader = 'inbound' AND p.slot = v.slot
 ON CONFLICT (inbound_id, n) DO UPDATE SET
     outcome = EXCLUDED.outcome, first = EXCLUDED.first, message_id = EXCLUDED.message_id,
@@ -217,4 +218,5 @@ def _item_row(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "threaded_by": outcome.threaded_by,
         "asked": asdict(asked) if asked and asked != Asked() else None,
+        "chunks": arrival.chunks,
     }

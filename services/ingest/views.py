@@ -24,13 +24,15 @@ SELECT i.channel, i.account, i.outcome, count(*) AS items,
 FROM item i GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
 CREATIONS: LiteralString = """
-SELECT i.stream_created AS created, count(*) AS taken_in, max(i.sequence) AS last
+SELECT i.stream_created AS created, count(*) AS taken_in, max(i.sequence) AS last,
+    sum(i.chunks) - count(*) AS chunks
 FROM item i WHERE i.n = 0 GROUP BY 1 ORDER BY 1"""
 
 MISSING: LiteralString = """
 SELECT s FROM generate_series(greatest(%s::bigint, 1), %s::bigint) AS s
 WHERE NOT EXISTS (
-    SELECT 1 FROM item i WHERE i.stream_created = %s AND i.sequence = s AND i.n = 0)
+    SELECT 1 FROM item i WHERE i.stream_created = %s AND i.n = 0
+        AND i.sequence BETWEEN s AND s + 150 AND i.sequence - i.chunks < s)
 ORDER BY s LIMIT %s"""
 
 
@@ -67,16 +69,20 @@ class Line:
 
 @dataclass
 class Creation:
-    """INBOUND as it was made once: the sequences it gave, and how many of them were taken in."""
+    """INBOUND as it was made once: the deliveries it took, and how many of them were taken in.
+
+    A delivery of several chunks counts once, at the last of its sequences.
+    """
 
     created: datetime
     accepted: int
     taken_in: int
     current: bool
+    last: int = 0
 
     @property
     def missing(self) -> int:
-        """Sequences not taken in: pending in the stream there is, lost in one that is gone."""
+        """Deliveries not taken in: pending in the stream there is, lost in one that is gone."""
         return self.accepted - self.taken_in
 
 
@@ -94,11 +100,17 @@ async def creations_of(
     conn: AsyncConnection[Any], created: datetime, last_sequence: int
 ) -> list[Creation]:
     """Compare what each creation of INBOUND gave out with what was taken in."""
-    found: Sequence[tuple[datetime, int, int]]
+    found: Sequence[tuple[datetime, int, int, int]]
     found = await (await conn.execute(CREATIONS)).fetchall()
-    past = [Creation(at, last, taken, current=False) for at, taken, last in found if at != created]
-    taken, last = next(((t, seen) for at, t, seen in found if at == created), (0, 0))
-    return [*past, Creation(created, max(last_sequence, last), taken, current=True)]
+    past = [
+        Creation(at, last - int(chunks), taken, current=False, last=last)
+        for at, taken, last, chunks in found
+        if at != created
+    ]
+    now = ((taken, last, int(chunks)) for at, taken, last, chunks in found if at == created)
+    taken, seen, chunks = next(now, (0, 0, 0))
+    last = max(last_sequence, seen)
+    return [*past, Creation(created, last - chunks, taken, current=True, last=last)]
 
 
 async def missing_of(

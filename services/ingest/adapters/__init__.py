@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
-from ingest.adapters import api, custom, telegram
+from ingest.adapters import api, custom, email, telegram
 from ingest.adapters.item import Item, Raw, Unreadable
 
 Adapter = Callable[[Raw], Sequence[Item]]
 
 ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
-    {"api": api.read, "custom": custom.read, "telegram": telegram.read}
+    {"api": api.read, "custom": custom.read, "email": email.read, "telegram": telegram.read}
 )
 
 

@@ -48,6 +48,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """How a message names itself, and those it answers: what it belongs to is found by that."""
+
+    id: str
+    answers: tuple[str, ...] = ()
+    """The nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One thing that happened on a channel."""
 
@@ -66,3 +75,8 @@ class Item:
     platform_id: str | None = None
     asked: Asked | None = None
     attachments: tuple[Attachment, ...] = ()
+    html: str | None = None
+    thread: Thread | None = None
+    """On a channel where messages are named; `conversation` is then that of a new thread."""
+    automatic: str | None = None
+    """By which sign no person wrote it."""

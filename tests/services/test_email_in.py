@@ -1,0 +1,278 @@
+"""E-mail comes in on real servers: over SMTP and HTTP, small and large, and bombs harm nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import aiosmtplib
+import pytest
+from telling import Teller
+
+from chassis.outcomes import Refused
+from chassis.testing import eventually, running
+from ingest.adapters.item import Raw
+from ingest.app import make
+from ingest.mailroom import Mailroom
+from ingest.settings import Settings
+from trunkline_contracts import Message, ReplySent
+from trunkline_contracts.parts import Contact
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import httpx
+    from world import World
+
+SECRET = "mail-secret"
+SUPPORT = "support@example.test"
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+def mail(text: str = "hello", **headers: str) -> bytes:
+    told = {"From": "Iryna <iryna@example.test>", "Subject": "Order", **headers}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in told.items()]
+    return ("\r\n".join(lines) + f"\r\n\r\n{text}\r\n").encode()
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Post:
+    """ingest in a test's own world, and whoever sends mail to it."""
+
+    def __init__(self, world: World, http: httpx.AsyncClient, port: int) -> None:
+        self.world, self.http, self.port = world, http, port
+        self.boss = world.token("supervisor")
+
+    async def post(
+        self, body: bytes, secret: str | None = SECRET, account: str = "main"
+    ) -> httpx.Response:
+        headers = {"Content-Type": "message/rfc822"}
+        if secret is not None:
+            headers["X-Trunkline-Secret"] = secret
+        return await self.http.post(f"/channels/email/{account}", content=body, headers=headers)
+
+    async def smtp(self, body: bytes, *to: str) -> tuple[dict[str, Any], str]:
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=self.port, timeout=10) as client:
+            return await client.sendmail("iryna@example.test", list(to or [SUPPORT]), body)
+
+    async def outcome(self, inbound_id: str) -> dict[str, Any]:
+        async def settled() -> dict[str, Any] | None:
+            answer = await self.http.get(f"/v1/inbound/{inbound_id}", headers=self.boss)
+            told: dict[str, Any] = answer.json()
+            return told if told["outcome"] != "pending" else None
+
+        told = await eventually(settled)
+        assert told is not None
+        return told
+
+    async def ledger(self) -> dict[str, Any]:
+        async def settled() -> dict[str, Any] | None:
+            found: dict[str, Any] = (await self.http.get("/v1/ledger", headers=self.boss)).json()
+            return found if not found["pending"] else None
+
+        found = await eventually(settled)
+        assert found is not None
+        return found
+
+    async def said(self, kind: str) -> list[dict[str, Any]]:
+        query = "SELECT body FROM outbox WHERE type = %s ORDER BY position"
+        rows = await self.world.sql("ingest", query, f"trunkline.ingest.v1.{kind}")
+        return [json.loads(bytes(body))["data"] for (body,) in rows]
+
+
+@pytest.fixture
+async def post(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Post]:
+    monkeypatch.setenv("EMAIL_MAIN_SECRET", SECRET)
+    await world.apply()
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        app = make(world.settings("ingest", Settings, SMTP_PORT=str(port)))
+        http = await stack.enter_async_context(running(app))
+
+        async def ready() -> bool:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return (await http.get("/health/ready")).status_code == 200
+
+        while True:
+            try:
+                await eventually(ready)
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+        yield Post(world, http, port)
+
+
+async def test_a_mail_comes_in_by_either_door(post: Post) -> None:
+    _, answer = await post.smtp(mail(Message_ID="<1@x>"))
+    by_smtp = await post.outcome(answer.split()[-1])
+    accepted = await post.post(mail("more", Message_ID="<2@x>", In_Reply_To="<1@x>"))
+    by_http = await post.outcome(accepted.json()["inbound_id"])
+
+    assert accepted.status_code == 202
+    assert (by_smtp["outcome"], by_smtp["threaded_by"]) == ("opened", "new")
+    assert (by_http["outcome"], by_http["threaded_by"]) == ("appended", "known_message_id")
+    assert by_http["request_id"] == by_smtp["request_id"]
+    [opened] = await post.said("request_opened")
+    assert (opened["title"], opened["message"]["text"]) == ("Order", "hello")
+    assert (opened["channel"], opened["account"]) == ("email", "main")
+    assert opened["contact"]["address"] == "iryna@example.test"
+    assert opened["contact"]["name"] == "Iryna"
+
+    _, again = await post.smtp(mail(Message_ID="<1@x>"))
+    duplicate = await post.outcome(again.split()[-1])
+    assert (duplicate["outcome"], duplicate["request_id"]) == ("duplicate", by_smtp["request_id"])
+    ledger = await post.ledger()
+    assert ledger["balanced"]
+
+
+async def test_the_secret_is_asked_for(post: Post) -> None:
+    before = await post.ledger()
+    for secret, account in ((None, "main"), ("wrong", "main"), ("", "main"), (SECRET, "nobody")):
+        assert (await post.post(mail(), secret, account)).status_code == 401
+    assert await post.ledger() == before
+
+
+async def test_mail_for_nobody_here_is_refused(post: Post) -> None:
+    with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
+        await post.smtp(mail(), "nobody@example.test")
+    assert refused.value.recipients[0].code == 550
+    _, answer = await post.smtp(mail(Message_ID="<t@x>"), "Support+token@Example.test", SUPPORT)
+    assert (await post.outcome(answer.split()[-1]))["outcome"] == "opened"
+
+
+async def test_a_large_mail_is_one_delivery(post: Post) -> None:
+    big = mail("z" * 60 + "\r\n" + ("я" * 40 + "\r\n") * 20_000, Message_ID="<big@x>")
+    assert len(big) > 1_500_000
+    small = [mail(f"{n}", Message_ID=f"<{n}@x>", From=f"c{n}@x.test") for n in range(20)]
+
+    first, *others = await asyncio.gather(post.post(big), *map(post.post, small), post.post(big))
+
+    told = [await post.outcome(each.json()["inbound_id"]) for each in (first, *others)]
+    words = sorted(each["outcome"] for each in told)
+    assert words == ["duplicate"] + ["opened"] * 21
+    ledger = await post.ledger()
+    assert ledger["balanced"], ledger
+    assert ledger["accepted"] == ledger["taken_in"] == 22
+    rows = await post.world.sql("ingest", "SELECT max(chunks), count(*) FROM item")
+    assert rows == [(-(-len(big) // 200_000), 22)]
+
+
+async def test_what_is_too_large_is_refused_at_the_door(post: Post) -> None:
+    assert (await post.post(b"x" * (25 * 1024 * 1024 + 1))).status_code == 413
+    with pytest.raises(aiosmtplib.SMTPException):
+        await post.smtp(mail(("x" * 900 + "\r\n") * 30_000))
+    assert (await post.ledger())["accepted"] == 0
+
+
+async def test_bombs_are_parked_quickly_and_hold_up_nobody(post: Post) -> None:
+    await post.outcome((await post.post(mail(Message_ID="<0@x>"))).json()["inbound_id"])
+    head = b"From: a@x.test\r\n"
+    bombs = [
+        head + b"Subject: " + b" =?utf-8?q?=41?=" * 20_000 + b"\r\n\r\nx",
+        head + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\n" * 300_000,
+        head + b"To: " + b"a@x.test, " * 100_000 + b"\r\n\r\nx",
+        head + b"\r\n" * 12_000_000,
+    ]
+    began = time.monotonic()
+    accepted = [(await post.post(bomb)).json()["inbound_id"] for bomb in bombs]
+    good = await post.post(mail("good", Message_ID="<1@x>"))
+
+    for inbound_id in accepted:
+        told = await post.outcome(inbound_id)
+        assert told["outcome"] == "parked"
+        assert "the mail" in told["reason"]
+    assert time.monotonic() - began < 5 * len(bombs)
+    assert (await post.outcome(good.json()["inbound_id"]))["outcome"] == "opened"
+    assert (await post.ledger())["balanced"]
+    items = (await post.http.get("/v1/parked", headers=post.boss)).json()["items"]
+    assert len(items) == len(bombs)
+
+
+async def test_an_answer_to_our_reply_is_appended(post: Post) -> None:
+    opened = await post.outcome((await post.post(mail(Message_ID="<1@x>"))).json()["inbound_id"])
+    reply = uuid4()
+    contact = Contact(id=uuid4(), address="iryna@example.test")
+    sent = ReplySent(
+        time=NOW,
+        request_id=UUID(opened["request_id"]),
+        message=Message(id=reply, text="On its way", sent_at=NOW),
+        by="anna",
+        channel="email",
+        account="main",
+        contact=contact,
+    )
+    async with Teller(post.world) as teller:
+        await teller.tell(sent)
+
+    async def known() -> list[Any]:
+        return await post.world.sql("ingest", "SELECT 1 FROM named WHERE kind = 'issued'")
+
+    await eventually(known)
+    away = mail("away", In_Reply_To=f"<{reply}@example.test>", Auto_Submitted="auto-replied")
+    thanks = mail("thanks", Message_ID="<2@x>", In_Reply_To=f"<{reply}@example.test>")
+    noted = await post.outcome((await post.post(away)).json()["inbound_id"])
+    appended = await post.outcome((await post.post(thanks)).json()["inbound_id"])
+
+    assert (noted["outcome"], noted["request_id"]) == ("noted", opened["request_id"])
+    assert (appended["outcome"], appended["threaded_by"]) == ("appended", "our_message_id")
+    assert appended["request_id"] == opened["request_id"]
+
+
+# ---------------------------------------------------------------------- the mailroom
+
+
+async def test_the_mailroom_outlives_its_processes() -> None:
+    room = Mailroom()
+    raw = Raw("email", "main", "i", mail(), NOW, "sha")
+    try:
+        [item] = await room.read(raw)
+        assert item.text == "hello"
+        [desk] = room._free
+        os.kill(desk._process.pid, signal.SIGKILL)
+        [item] = await room.read(raw)
+        assert item.text == "hello"
+    finally:
+        await room.close()
+
+
+async def test_a_mail_gets_neither_files_nor_network_nor_our_environment() -> None:
+    room = Mailroom()
+    try:
+        await room.read(Raw("email", "main", "i", mail(), NOW, "sha"))
+        [desk] = room._free
+        pid = desk._process.pid
+        here = Path(f"/proc/{pid}")
+        told = (here / "limits").read_text()
+        assert (here / "environ").read_bytes() == b""
+        assert len([*(here / "fd").iterdir()]) == 3
+        rows = {line[:26].strip(): line[26:].split() for line in told.splitlines()[1:]}
+        assert rows["Max open files"][:2] == ["3", "3"]
+        assert rows["Max address space"][:2] == [str(256 * 1024 * 1024)] * 2
+        assert rows["Max processes"][:2] == ["0", "0"]
+        assert int(rows["Max cpu time"][0]) <= 10
+    finally:
+        await room.close()
+
+
+async def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.mailroom.PATIENCE", 0.0)
+    room = Mailroom()
+    try:
+        with pytest.raises(Refused, match="too long"):
+            await room.read(Raw("email", "main", "i", mail(), NOW, "sha"))
+    finally:
+        await room.close()
