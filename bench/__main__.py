@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import tempfile
@@ -12,10 +13,18 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from desk import Desk, running_desk  # noqa: E402 (the tests' desk is the bench's too)
 
-from bench import door, pipeline  # noqa: E402
+from bench import commands, door, matcher, pipeline, projections, relay  # noqa: E402
+from bench.bed import bed  # noqa: E402
+from trunkline import places  # noqa: E402
 
 OPERATORS = 40
-BENCHES = {"door": door.run, "pipeline": pipeline.run}
+OF_PARTS = {
+    "relay": relay.run,
+    "projections": projections.run,
+    "commands": commands.run,
+    "matcher": matcher.run,
+}
+OF_ALL = {"door": door.run, "pipeline": pipeline.run}
 
 
 def desk_for_load(desk: Desk) -> Desk:
@@ -46,9 +55,15 @@ def main(names: list[str]) -> None:
     """Run, and print."""
     figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or BENCHES:
-            with running_desk(Path(folder) / name, LOG_LEVEL="WARNING") as desk:
-                figures |= BENCHES[name](desk_for_load(desk))
+        for name in names or (*OF_PARTS, *OF_ALL):
+            if name in OF_PARTS:
+                with bed(Path(folder) / name) as world:
+                    figures |= asyncio.run(OF_PARTS[name](world))
+                places.abandon(Path(folder) / name / "nats")
+                places.abandon(Path(folder) / name / "postgres")
+            else:
+                with running_desk(Path(folder) / name, LOG_LEVEL="WARNING") as desk:
+                    figures |= OF_ALL[name](desk_for_load(desk))
     print(json.dumps(figures, indent=2))
 
 
