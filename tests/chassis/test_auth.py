@@ -50,7 +50,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def forged(key: str = PEM, algorithm: str = "EdDSA", **claims: Any) -> str:
-    kept = {"sub": "anna", "roles": ["operator"], "exp": time.time() + 60} | claims
+    kept = {"sub": "anna", "roles": ["operator"], "exp": time.time() + 7200} | claims
     kept = {name: value for name, value in kept.items() if value is not ...}
     return jwt.encode(kept, key, algorithm, headers={"kid": KID})
 
@@ -77,9 +77,9 @@ async def test_without_a_token_the_way_in_is_told(client: httpx.AsyncClient) -> 
 REFUSED = {
     "expired": forged(exp=time.time() - 1),
     "without end": forged(exp=...),
-    "for too long": forged(exp=time.time() + 12 * 3600 + 60),
+    "for too long": forged(exp=time.time() + 24 * 3600),
     "for ever": forged(exp=float("nan")),
-    "not yet": forged(nbf=time.time() + 60),
+    "not yet": forged(nbf=time.time() + 6 * 3600),
     "nobody": forged(sub=...),
     "a sentence for a subject": forged(sub="a b"),
     "an unknown role": forged(roles=["operator", "king"]),
