@@ -279,7 +279,7 @@ async def test_a_reply_reaches_the_customer_and_is_accounted_for(
         return await notify.arrived("77")
 
     [arrived] = await eventually(there)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert arrived["text"] == "your parcel is here"
     delivery = await notify.until_state(reply, "sent")
     assert delivery["platform_id"] is not None
