@@ -15,7 +15,7 @@ from typing import Any
 from chassis.workspace import load
 from trunkline.instance import EXAMPLE
 
-CHANNELS = ("telegram", "custom", "api")
+CHANNELS = ("telegram", "email", "custom", "api")
 NAMES = (
     "Iryna", "Petro", "Oksana", "Taras", "Maria", "Yurii", "Daryna", "Ostap",
     "Sofia", "Roman", "Halyna", "Ivan", "Nadia", "Marko", "Zoya", "Levko",
