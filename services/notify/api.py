@@ -10,6 +10,7 @@ from chassis.auth import Caller, Identity, Role, allow
 from chassis.problems import Problem, invalid, missing
 from chassis.service import Here
 from notify import ledger, store
+from notify.webhooks import deliveries as webhooks
 
 BELLS = (Role.OPERATOR, Role.LIGHT_AGENT, Role.SUPERVISOR, Role.ADMINISTRATOR)
 FIRST = 2**63 - 1
@@ -52,14 +53,18 @@ async def read(operator: str, here: Here, who: Caller, which: Read | None = None
 
 @router.get("/deliveries")
 async def deliveries(request_id: UUID, here: Here, who: Caller) -> dict[str, Any]:
-    """Give the replies to the customer and who was told, with what became of each."""
+    """Give the replies to the customer, who was told, and webhooks, with what became of each."""
     async with here.transaction() as tx:
         request = (await store.load(tx, [request_id])).get(request_id)
         if request is None:
             raise missing("request", request_id)
         if not (_any(who) or who.subject in {request.assignee, *request.watchers}):
             raise Problem(403, "forbidden", "you have nothing to do with this request")
-        items = await ledger.of_request(tx, request_id) + await store.told(tx, request_id)
+        items = [
+            *await ledger.of_request(tx, request_id),
+            *await store.told(tx, request_id),
+            *await webhooks.of_request(tx, request_id),
+        ]
     return {"items": items, "next": None}
 
 

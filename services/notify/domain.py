@@ -4,7 +4,7 @@ Recipients are the union of reasons (assignee, watchers, whom the fact is about)
 and never of their own deed. A bell's text names no customer and repeats nobody's words.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
@@ -24,6 +24,7 @@ from trunkline_contracts import (
     Opened,
     Paused,
     PriorityChanged,
+    Queued,
     Rated,
     RatingDeleted,
     ReplySent,
@@ -75,7 +76,9 @@ EVERYBODY: dict[type[Fact], tuple[str, str]] = {
 }
 """What assignee and watchers are told of: kind and sentence."""
 
-FOLDED: frozenset[type[Fact]] = frozenset({Opened, AssigneeChanged, WatcherAdded, WatcherRemoved})
+FOLDED: frozenset[type[Fact]] = frozenset(
+    {Opened, Queued, AssigneeChanged, WatcherAdded, WatcherRemoved}
+)
 """What moves our picture of a request."""
 
 HEARD: frozenset[type[Fact]] = FOLDED | frozenset(EVERYBODY) | {DeliveryRecorded}
@@ -92,13 +95,17 @@ class Request:
     assignee: str | None = None
     watchers: list[str] = field(default_factory=list)
     closed: bool = False
+    team: str | None = None
+    """The group it waited in last; None while it is the topic's own."""
 
     def fold(self, fact: Fact) -> None:
         """Take in what the fact changes about whom to tell."""
         self.sequence = fact.sequence
         match fact:
             case AssigneeChanged():
-                self.assignee = fact.to
+                self.assignee, self.team = fact.to, fact.group or self.team
+            case Queued():
+                self.team = fact.group
             case WatcherAdded() if fact.watcher not in self.watchers:
                 self.watchers.append(fact.watcher)
             case WatcherRemoved() if fact.watcher in self.watchers:
@@ -128,12 +135,15 @@ def opened(fact: Opened) -> Request:
     return Request(fact.request_id, fact.request_type, fact.topic, fact.sequence)
 
 
-def notices(fact: Fact, before: Request) -> list[Notice]:
-    """Say who is told what of a fact, given the request as it was before it."""
+def notices(fact: Fact, before: Request, team: Sequence[str] = ()) -> list[Notice]:
+    """Say who is told what of a fact, given the request as it was before it.
+
+    `team` is who is told too, because nobody is responsible.
+    """
     actor = _actor(fact)
     seen: set[str] = set()
     told: list[Notice] = []
-    for recipient, kind, sentence in _reasons(fact, before):
+    for recipient, kind, sentence in _reasons(fact, before, team):
         if recipient != actor and recipient not in seen:
             seen.add(recipient)
             text = f"{sentence} ({before.type}, {before.topic})"
@@ -158,7 +168,7 @@ def _actor(fact: Fact) -> str | None:
             return by
 
 
-def _reasons(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
+def _reasons(fact: Fact, request: Request, team: Sequence[str]) -> Iterable[tuple[str, str, str]]:
     """Give every reason to tell somebody, the strongest first."""
     match fact:
         case AssigneeChanged():
@@ -173,7 +183,7 @@ def _reasons(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
             if fact.state == "failed" and request.assignee is not None:
                 yield request.assignee, "delivery_failed", "The customer did not get an answer"
         case _:
-            yield from _everybody(fact, request)
+            yield from _everybody(fact, request, team)
 
 
 def _handover(fact: AssigneeChanged, request: Request) -> Iterable[tuple[str, str, str]]:
@@ -185,7 +195,7 @@ def _handover(fact: AssigneeChanged, request: Request) -> Iterable[tuple[str, st
         yield watcher, "reassigned", f"{fact.to or 'Nobody'} is responsible now"
 
 
-def _everybody(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
+def _everybody(fact: Fact, request: Request, team: Sequence[str]) -> Iterable[tuple[str, str, str]]:
     known = EVERYBODY.get(type(fact))
     if known is None:
         return
@@ -193,7 +203,7 @@ def _everybody(fact: Fact, request: Request) -> Iterable[tuple[str, str, str]]:
     text = sentence.format_map(_Words(fact))
     if request.assignee is not None:
         yield request.assignee, kind, text
-    for watcher in request.watchers:
+    for watcher in (*request.watchers, *team):
         yield watcher, kind, text
 
 

@@ -8,17 +8,18 @@ from uuid import UUID
 from chassis.tx import Tx
 from notify.domain import BELL, Notice, Request
 
-REQUESTS = """SELECT request_id, type, topic, sequence, assignee, watchers, closed FROM requests
-    WHERE request_id = ANY(%s::uuid[])"""
+REQUESTS = """SELECT request_id, type, topic, sequence, assignee, watchers, closed, team
+    FROM requests WHERE request_id = ANY(%s::uuid[])"""
 
 # watchers travel as one text per row: unnest would flatten an array of arrays
 SAVE_REQUESTS = """INSERT INTO requests
-    (request_id, type, topic, sequence, assignee, watchers, closed)
-    SELECT id, type, topic, sequence, assignee, string_to_array(watchers, ' '), closed
+    (request_id, type, topic, sequence, assignee, watchers, closed, team)
+    SELECT id, type, topic, sequence, assignee, string_to_array(watchers, ' '), closed, team
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[],
-        %s::bool[]) AS u (id, type, topic, sequence, assignee, watchers, closed)
+        %s::bool[], %s::text[]) AS u (id, type, topic, sequence, assignee, watchers, closed, team)
     ON CONFLICT (request_id) DO UPDATE SET topic = EXCLUDED.topic, sequence = EXCLUDED.sequence,
-        assignee = EXCLUDED.assignee, watchers = EXCLUDED.watchers, closed = EXCLUDED.closed"""
+        assignee = EXCLUDED.assignee, watchers = EXCLUDED.watchers, closed = EXCLUDED.closed,
+        team = EXCLUDED.team"""
 
 RING = """INSERT INTO notifications (id, recipient, kind, request_id, text, at)
     SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[],
@@ -47,7 +48,7 @@ async def save(tx: Tx, requests: Sequence[Request]) -> None:
     if not requests:
         return
     rows = [
-        (r.id, r.type, r.topic, r.sequence, r.assignee, " ".join(r.watchers), r.closed)
+        (r.id, r.type, r.topic, r.sequence, r.assignee, " ".join(r.watchers), r.closed, r.team)
         for r in sorted(requests, key=lambda r: r.id)
     ]
     await tx.run(SAVE_REQUESTS, *_columns(rows))

@@ -12,7 +12,7 @@ import httptools
 import httpx
 
 T = TypeVar("T")
-Origin = tuple[str, str, int]
+Origin = tuple[str, str, int, str]
 
 EXPIRY = 5.0
 """Seconds an idle connection is kept: less than servers keep theirs."""
@@ -175,7 +175,7 @@ class KeptAlive(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         raw, patience = _raw(request), request.extensions.get("timeout", {})
-        connection = await self._connection(request.url, patience.get("connect"))
+        connection = await self._to(request.url, patience.get("connect"))
         try:
             connection.send(raw)
             await _within(patience.get("read"), connection.head(), httpx.ReadTimeout)
@@ -185,18 +185,28 @@ class KeptAlive(httpx.AsyncBaseTransport):
         body = Body(connection, patience.get("read"))
         return httpx.Response(connection.status, headers=connection.headers, stream=body)
 
-    async def _connection(self, url: httpx.URL, patience: float | None) -> Connection:
+    async def _to(self, url: httpx.URL, patience: float | None) -> Connection:
         if url.scheme not in {"http", "https"} or not url.host:
             raise httpx.UnsupportedProtocol("neither http:// nor https://")
-        host, tls = url.raw_host.decode("ascii"), url.scheme == "https"
-        port = url.port or (443 if tls else 80)
-        kept = self._kept.setdefault((url.scheme, host, port), [])
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return await self.connection(url.scheme, url.raw_host.decode("ascii"), port, patience)
+
+    async def connection(
+        self, scheme: str, host: str, port: int, patience: float | None, *, name: str | None = None
+    ) -> Connection:
+        """Give a connection nobody uses. `name` is who must be there, if that is not the host."""
+        tls, name = scheme == "https", name or host
+        kept = self._kept.setdefault((scheme, host, port, name), [])
         kept[:] = [connection for connection in kept if connection.alive]
         for connection in kept:
             if connection.free:
                 return connection
         opening = asyncio.get_running_loop().create_connection(
-            Connection, host, port, ssl=self._tls if tls else None
+            Connection,
+            host,
+            port,
+            ssl=self._tls if tls else None,
+            server_hostname=name if tls else None,
         )
         try:
             _, connection = await _within(patience, opening, httpx.ConnectTimeout)

@@ -223,6 +223,7 @@ class Loop:
             async with self._service.transaction(slots=self.slots) as tx:
                 await self._positions.move(tx, at, sequence)
                 if ready:
+                    tx.heard = [item for item, thing, _ in parsed if thing is not None]
                     await self.reader.apply(tx, ready)
                 await self._keep(tx, parsed)
         except BaseException:
@@ -381,6 +382,7 @@ class Loop:
                 for _, reason in things:
                     if reason is not None:
                         return reason
+                tx.heard = items
                 await self.reader.apply(tx, [thing for thing, _ in things])
         except (*TRANSIENT, Fenced):
             raise

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from chassis.db import Database
+from chassis.incoming import Incoming
 from chassis.telemetry import traceparent
 from trunkline_contracts.fact import Fact, slot_of
 
@@ -33,6 +34,8 @@ class Tx:
         self.slots = slots
         self.said: list[Fact] = []
         self.waiting: list[Fact] = []
+        self.heard: Sequence[Incoming] = ()
+        """In a reader, the messages that what is being applied came in, one for each."""
         self.appended = False
         self._lock = lock
 

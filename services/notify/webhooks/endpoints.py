@@ -1,0 +1,90 @@
+"""Who wants which facts: the webhooks of the workspace in force, and the secrets they refer to."""
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from uuid import UUID, uuid5
+
+from chassis.incoming import Incoming
+from chassis.settings import resolve_secret
+from chassis.webhooks import key_of
+from chassis.workspace import Workspaces
+from chassis.workspace.document import Webhook
+from trunkline_contracts import NAMESPACE, NoteAdded
+
+SINK = "sink"
+VERSION = re.compile(rb'"workspace":([0-9]{1,18})[,}]')
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Somebody else's address, and what is handed to it."""
+
+    name: str
+    url: str = field(repr=False)
+    trusted: bool
+    """Whether it is the stand-in for the outside world, which stands where it likes."""
+    declared: Webhook = field(repr=False)
+
+    @property
+    def address(self) -> UUID:
+        """Something that changes when the address does, and does not tell it."""
+        return uuid5(NAMESPACE, self.url)
+
+    def secrets(self) -> list[str]:
+        """Give what deliveries are signed with; nothing when any of it is missing or is none."""
+        references = self.declared.secret
+        secrets = resolve_secret(references)
+        try:
+            for secret in secrets:
+                key_of(secret)
+        except ValueError:
+            return []
+        wanted = 1 if isinstance(references, str) else len(references)
+        return secrets if len(secrets) == wanted else []
+
+    def wants(self, type: str) -> bool:
+        """Tell whether facts of this name are handed to it; notes are internal."""
+        if type == NoteAdded.name() and not self.declared.internal:
+            return False
+        return any(fnmatchcase(type, event) for event in self.declared.events)
+
+
+class Endpoints:
+    """The endpoints of the workspace in force."""
+
+    def __init__(self, workspaces: Workspaces, sink_url: str) -> None:
+        self._workspaces = workspaces
+        self._sink = sink_url.rstrip("/")
+        self._version = 0
+        self._all: dict[str, Endpoint] = {}
+        self._by_type: dict[str, tuple[Endpoint, ...]] = {}
+
+    @property
+    def all(self) -> dict[str, Endpoint]:
+        """Every endpoint by its name; none while there is no workspace."""
+        if self._version != self._workspaces.latest:
+            declared = self._workspaces.current.webhooks
+            self._all = {name: self._endpoint(name, hook) for name, hook in declared.items()}
+            self._by_type = {}
+            self._version = self._workspaces.latest
+        return self._all
+
+    def wanting(self, type: str) -> tuple[Endpoint, ...]:
+        """Give those that want facts of this name."""
+        every = self.all
+        if type not in self._by_type:
+            self._by_type[type] = tuple(e for e in every.values() if e.wants(type))
+        return self._by_type[type]
+
+    def may_want(self, item: Incoming) -> bool:
+        """Tell whether somebody wants it, or might by a version that has not come here yet."""
+        if self.wanting(item.type):
+            return True
+        told = VERSION.search(item.data, 0, 1024)
+        return told is not None and int(told[1]) > self._workspaces.latest
+
+    def _endpoint(self, name: str, declared: Webhook) -> Endpoint:
+        trusted = declared.url == SINK
+        url = f"{self._sink}/webhook/{name}" if trusted else declared.url
+        return Endpoint(name, url, trusted, declared)
