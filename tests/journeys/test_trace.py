@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import structlog
+import uvicorn
 from desk import update
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -45,24 +47,35 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 @asynccontextmanager
-async def everything(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[dict[str, httpx.AsyncClient]]:
+async def outside() -> AsyncGenerator[str]:
+    """The outside world on a free port; gives its address."""
+    config = uvicorn.Config(
+        the_sink.build(), port=0, log_config=None, lifespan="off", ws="none",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started
+
+    await eventually(started)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+
+
+@asynccontextmanager
+async def everything(world: World) -> AsyncGenerator[dict[str, httpx.AsyncClient]]:
     """All five services, and the sink where they send to."""
-    sink = httpx.ASGITransport(app=the_sink.build())
-    outside = httpx.AsyncHTTPTransport.handle_async_request
-
-    async def route(self: Any, request: httpx.Request) -> httpx.Response:
-        if request.url.host == "sink.test":
-            return await sink.handle_async_request(request)
-        return await outside(self, request)
-
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", route)
     async with AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(outside())
         clients = {}
         for name in SERVICES:
             kind = importlib.import_module(f"{name}.settings").Settings
-            settings = world.settings(name, kind, SINK_URL="http://sink.test")
+            settings = world.settings(name, kind, SINK_URL=sink)
             app = importlib.import_module(f"{name}.app").make(settings)
             clients[name] = await stack.enter_async_context(running(app))
         yield clients
@@ -74,14 +87,14 @@ def trace_of(span: ReadableSpan) -> str:
 
 
 async def test_one_trace_from_the_door_to_the_last_send(
-    world: World, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    world: World, spans: InMemorySpanExporter
 ) -> None:
     await world.apply()
 
     def named(name: str) -> list[ReadableSpan]:
         return [span for span in spans.get_finished_spans() if span.name == name]
 
-    async with everything(world, monkeypatch) as at:
+    async with everything(world) as at:
         await eventually(lambda: _ready(at))
         anna, boss = world.token("operator", subject="anna"), world.token("supervisor")
         presence = await at["routing"].put(
