@@ -2,6 +2,7 @@
 
 from chassis.settings import resolve_secret
 from chassis.workspace import Workspaces
+from chassis.workspace.channels import Account as Declared
 from notify.posting import Account
 
 SINK = "sink"
@@ -18,9 +19,10 @@ class NoAccount(Exception):
 class Accounts:
     """The accounts of the workspace in force; a token is looked up anew for each message."""
 
-    def __init__(self, workspaces: Workspaces, sink_url: str) -> None:
+    def __init__(self, workspaces: Workspaces, sink_url: str, sink_smtp: str) -> None:
         self._workspaces = workspaces
         self._sink = sink_url.rstrip("/")
+        self._sink_smtp = sink_smtp
 
     def find(self, channel: str, name: str) -> Account:
         """Give an account's address and token."""
@@ -29,11 +31,28 @@ class Accounts:
             raise NoAccount("the workspace has no such account")
         if channel == "custom":
             return self._custom(name, declared.url, resolve_secret(declared.secret))
+        if channel == "email":
+            return self._email(declared)
         token = next(iter(resolve_secret(declared.token)), None)
         if token is None:
             raise NoAccount("the account's token is not set")
         base = declared.api_base or PLATFORMS.get(channel, "")
         return Account(self._sink if base == SINK else base.rstrip("/"), token)
+
+    def _email(self, declared: Declared) -> Account:
+        if declared.smtp is None or declared.address is None:
+            raise NoAccount("the account has no address, or no server to send by")
+        password = next(iter(resolve_secret(declared.password)), "")
+        if declared.user and not password:
+            raise NoAccount("the account's password is not set")
+        place = self._sink_smtp if declared.smtp == SINK else declared.smtp
+        return Account(
+            place,
+            password,
+            address=declared.address,
+            name=declared.from_name,
+            user=declared.user,
+        )
 
     def _custom(self, name: str, url: str | None, secrets: list[str]) -> Account:
         if url is None:

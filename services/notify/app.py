@@ -1,6 +1,7 @@
 """notify, put together."""
 
 import logging
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 
@@ -10,25 +11,46 @@ from notify import api, handlers
 from notify.accounts import Accounts
 from notify.sender import Sender
 from notify.settings import Settings
+from notify.webhooks.api import router as webhooks
+from notify.webhooks.courier import Courier
+from notify.webhooks.endpoints import Endpoints
+from notify.webhooks.intake import Intake
+from notify.webhooks.outward import Outward
 
 
 def make(settings: Settings) -> FastAPI:
     """Put one replica together: its readers intend, its sender sends."""
     # httpx's lines hold addresses, and those hold tokens
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    inside = settings.inside
 
     def readers(service: Service) -> list[Reader]:
-        accounts = Accounts(service.workspaces, settings.sink_url)
+        accounts = Accounts(service.workspaces, settings.sink_url, settings.sink_smtp)
         resend = settings.unknown_outcome == "resend"
         sender = Sender(service, accounts, resend=resend, lease=settings.send_lease)
         service.state["sender"] = sender
-        return handlers.readers(handlers.Desk(sender.expect))
+        endpoints = Endpoints(service.workspaces, settings.sink_url)
+        courier = Courier(service, endpoints, Outward(inside))
+        service.state.update(endpoints=endpoints, courier=courier)
+
+        def group_of(group: str | None, topic: str) -> Sequence[str]:
+            document = service.workspaces.current
+            declared = document.groups.get(group or document.group_of(topic))
+            return () if declared is None else declared.operators
+
+        intake = Intake(endpoints, courier.expect)
+        return handlers.readers(handlers.Desk(sender.expect, intake, group_of))
 
     async def send(service: Service) -> None:
         sender: Sender = service.state["sender"]
         await sender.run()
 
-    return build("notify", settings, readers=readers, routers=[api.router], tasks=[send])
+    async def hand_over(service: Service) -> None:
+        courier: Courier = service.state["courier"]
+        await courier.lead()
+
+    routers = [api.router, webhooks]
+    return build("notify", settings, readers=readers, routers=routers, tasks=[send, hand_over])
 
 
 app = make(Settings())

@@ -14,6 +14,7 @@ import orjson
 from notify.custom import WITHIN, custom
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown, wait_asked
 from notify.ledger import Attempt
+from notify.mail import email
 from notify.posting import WHOLE, Account, Answer, Send, post
 
 
@@ -30,7 +31,7 @@ async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt
     )
 
 
-EXITS: Mapping[str, Send] = {"custom": custom, "telegram": telegram}
+EXITS: Mapping[str, Send] = {"custom": custom, "email": email, "telegram": telegram}
 """How a message leaves, by channel."""
 
 LIMITS: Mapping[str, float] = {"custom": WITHIN}

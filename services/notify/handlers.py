@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from chassis.reader import UNHURRIED, Reader
+from chassis.incoming import Incoming
+from chassis.reader import UNHURRIED, Reader, read_fact
 from chassis.tx import Tx
-from notify import ledger, store
+from notify import ledger, letters, store
 from notify.channels import intent_of
 from notify.domain import BELL, HEARD, Notice, Request, notices, opened
 from notify.ledger import Intent
+from notify.webhooks.intake import Intake
 from trunkline_contracts import (
+    BY_NAME,
     Fact,
     MessageFailed,
     MessageSent,
@@ -22,6 +25,13 @@ from trunkline_contracts import (
     TargetWarned,
 )
 
+RINGING = (RequestOffered, TargetWarned, TargetBreached)
+"""What is told of other streams' facts."""
+NAMES = frozenset({fact.name() for fact in HEARD} | {fact.name() for fact in RINGING})
+
+GroupOf = Callable[[str | None, str], Sequence[str]]
+"""Gives the operators of a group; of the topic's own where no group is known."""
+
 Expect = Callable[[int], None]
 """Told how many messages will be there to send once the transaction is committed."""
 
@@ -29,19 +39,34 @@ Expect = Callable[[int], None]
 class Desk:
     """Who hears of what."""
 
-    def __init__(self, expect: Expect) -> None:
+    def __init__(self, expect: Expect, intake: Intake, group_of: GroupOf) -> None:
         self._expect = expect
+        self._intake = intake
+        self._group_of = group_of
 
-    async def tickets(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
+    def parse(self, item: Incoming) -> Fact | None:
+        """Read what somebody here acts on, or a webhook wants; nothing else is looked at."""
+        ours = item.type in NAMES or (item.type in BY_NAME and self._intake.may_want(item))
+        return read_fact(item) if ours else None
+
+    async def tickets(self, tx: Tx, heard: Sequence[Fact]) -> None:
         """Take in a batch of the requests' history. Hearing a fact twice changes nothing."""
+        await self._tickets(
+            tx, [f for f in heard if isinstance(f, RequestFact) and type(f) in HEARD]
+        )
+        await self._intake.intend(tx, heard)
+
+    async def _tickets(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
         requests = await store.load(tx, (fact.request_id for fact in facts))
         changed: set[UUID] = set()
         told: list[Notice] = []
         replies: list[ReplySent] = []
+        news: list[RequestFact] = []
         for fact in facts:
             if isinstance(fact, Opened) and fact.request_id not in requests:
                 requests[fact.request_id] = opened(fact)
                 changed.add(fact.request_id)
+                news.append(fact)
                 continue
             request = requests.get(fact.request_id)
             if request is None or fact.sequence <= request.sequence:
@@ -49,23 +74,37 @@ class Desk:
             told += notices(fact, request)
             request.fold(fact)
             changed.add(request.id)
+            news.append(fact)
             if isinstance(fact, ReplySent):
                 replies.append(fact)
         await store.save(tx, [requests[id_] for id_ in changed])
+        await letters.hear(tx, news)
         await self._ring(tx, told)
         await self._intend(tx, replies)
 
-    async def others(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
+    async def others(self, tx: Tx, heard: Sequence[Fact]) -> None:
         """Take in offers, warnings and breaches; they may come before the request itself."""
+        facts = [f for f in heard if isinstance(f, RequestFact) and isinstance(f, RINGING)]
         requests = await store.load(tx, (fact.request_id for fact in facts))
         told: list[Notice] = []
+        early: set[UUID] = set()
         for fact in facts:
             request: Request | None = requests.get(fact.request_id)
             if request is None:
-                tx.wait(fact)
+                early.add(fact.request_id)
             elif not request.closed:
-                told += notices(fact, request)
+                told += notices(fact, request, self._team(fact, request))
+        for other in heard:
+            if isinstance(other, RequestFact) and other.request_id in early:
+                tx.wait(other)
         await self._ring(tx, told)
+        await self._intake.intend(tx, heard)
+
+    def _team(self, fact: Fact, request: Request) -> Sequence[str]:
+        """Give whose it is while it is nobody's: who is warned when nobody is responsible."""
+        if request.assignee is not None or isinstance(fact, RequestOffered):
+            return ()
+        return self._group_of(request.team, request.topic)
 
     async def _ring(self, tx: Tx, told: Sequence[Notice]) -> None:
         new = await store.ring(tx, told)
@@ -125,7 +164,7 @@ def _settled(tx: Tx, intent: Intent) -> Fact | None:
 def readers(desk: Desk) -> list[Reader]:
     """What notify hears."""
     return [
-        Reader("TICKETS", desk.tickets, hears=HEARD, pace=UNHURRIED),
-        Reader("ROUTING", desk.others, hears=frozenset({RequestOffered})),
-        Reader("SLA", desk.others, hears=frozenset({TargetWarned, TargetBreached})),
+        Reader("TICKETS", desk.tickets, parse=desk.parse, pace=UNHURRIED),
+        Reader("ROUTING", desk.others, parse=desk.parse),
+        Reader("SLA", desk.others, parse=desk.parse),
     ]

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from chassis.tx import Tx
 from notify.domain import Next
+from notify.letters import Letter, letter_of
 
 INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
         next_at, reason, by_operator, traceparent, settled_at)
@@ -40,7 +41,8 @@ CLAIM = """WITH ready AS (
     FROM ready WHERE s.message_id = ready.message_id
     RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, s.address,
         coalesce(s.text, ''), s.attempts, extract(epoch FROM now() - s.created_at)::float8,
-        ready.state = 'sending', s.traceparent, s.lease"""
+        ready.state = 'sending', s.traceparent, s.lease,
+        (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id)"""
 
 SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
@@ -95,6 +97,8 @@ class Attempt:
     """The attempt before this one was never settled: its outcome is unknown."""
     traceparent: str | None
     lease: UUID
+    letter: Letter | None = None
+    """What it says besides its text, by mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,9 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
 async def claim(tx: Tx, limit: int, lease: float) -> list[Attempt]:
     """Claim what may be sent now; after `lease` seconds somebody else may attempt it again."""
     cursor = await tx.run(CLAIM, limit, uuid4(), lease)
-    return [Attempt(*row) for row in await cursor.fetchall()]
+    rows = await cursor.fetchall()
+    told: list[list[Any]] = [[*row[:-1], letter_of(row[-1])] for row in rows]
+    return [Attempt(*row) for row in told]
 
 
 async def settle(tx: Tx, verdicts: Sequence[Verdict]) -> list[Verdict]:

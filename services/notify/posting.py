@@ -29,6 +29,10 @@ class Account:
     token: str = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """What a delivery is signed with: two while one replaces the other."""
+    address: str = ""
+    """From which address mail is sent, under which name, and who we are to the server."""
+    name: str | None = None
+    user: str | None = None
 
 
 Send = Callable[[httpx.AsyncClient, Account, Attempt], Awaitable[Outcome]]

@@ -20,5 +20,10 @@ def message_id(channel: str, account: str, external_id: str) -> UUID:
     return _derived("message", channel, account, external_id)
 
 
+def mail_id(message_id: UUID, address: str) -> str:
+    """Give the Message-ID under which a message leaves from this address; always the same."""
+    return f"<{message_id}@{address.rpartition('@')[2]}>"
+
+
 def _derived(kind: str, *names: str) -> UUID:
     return uuid5(NAMESPACE, "\n".join((kind, *names)))

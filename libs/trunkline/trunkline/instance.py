@@ -25,6 +25,7 @@ EXAMPLE = HERE / "workspace.example.yaml"
 
 SERVICE_PORTS = {"ingest": 1, "routing": 2, "tickets": 3, "sla": 4, "notify": 5}
 SINK, NATS, NATS_MONITOR, POSTGRES = 9, 22, 23, 32
+SMTP_PORTS = {"ingest": 25, "sink": 26}
 HIGHEST_BASE = 65535 - POSTGRES
 
 DOOR_KEY = "INBOUND_KEY"
@@ -102,6 +103,11 @@ class Instance:
         return f"http://127.0.0.1:{self.port({**SERVICE_PORTS, 'sink': SINK}[service])}"
 
     @property
+    def sink_smtp(self) -> str:
+        """Where the sink takes mail."""
+        return f"smtp://127.0.0.1:{self.port(SMTP_PORTS['sink'])}"
+
+    @property
     def secrets_file(self) -> Path:
         """The secrets a workspace may refer to."""
         return self.data / "secrets.env"
@@ -111,12 +117,16 @@ class Instance:
         example = load(EXAMPLE.read_text(encoding="utf-8")).model_dump(mode="json")
         secret_values.ensure(self.secrets_file, example, (DOOR_KEY,))
 
-    def environment(self, service: str) -> dict[str, str]:
-        """All that a service's process has to know."""
+    def environment(self, service: str, number: int = 1) -> dict[str, str]:
+        """All that a service's process has to know; a port belongs to the first of its replicas."""
         known = dict(os.environ)
+        known.pop("SMTP_PORT", None)
+        if service in SMTP_PORTS and number == 1:
+            known["SMTP_PORT"] = str(self.port(SMTP_PORTS[service]))
         if not known.get("JWKS_URL"):
             known["JWKS_URL"] = self.signer.jwks_file.as_uri()
         known.setdefault("SINK_URL", self.url("sink"))
+        known.setdefault("SINK_SMTP", self.sink_smtp)
         known.setdefault("NATS_CREDS_DIR", str(self.creds))
         known["NATS_URL"] = self.nats_url
         if self.monitor_url is not None:

@@ -20,6 +20,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
+from trunkline.sink_mail import opened
+
 
 class Fault(BaseModel):
     """What the next deliveries get instead of an answer."""
@@ -67,16 +69,20 @@ class Memory:
                 self.faults.remove(fault)
         return fault
 
+    def keep(self, channel: str, to: str, text: str, headers: dict[str, str], body: str) -> None:
+        """Remember a delivery."""
+        at = datetime.now(UTC).isoformat()
+        item = {"channel": channel, "to": to, "text": text}
+        self.sent.append({**item, "headers": headers, "at": at, "body": body})
+
     async def take(
         self, request: Request, channel: str, to: str, text: str, answer: dict[str, Any]
     ) -> Response:
         """Take a delivery in and answer it, or misbehave."""
         fault = self.next_fault(channel, to)
         if fault is None or fault.taken:
-            at = datetime.now(UTC).isoformat()
-            item = {"channel": channel, "to": to, "text": text}
             body = (await request.body()).decode(errors="replace")
-            self.sent.append({**item, "headers": dict(request.headers), "at": at, "body": body})
+            self.keep(channel, to, text, dict(request.headers), body)
         if fault is None:
             return JSONResponse(answer)
         if fault.kind == "hang":
@@ -166,9 +172,9 @@ async def behave(here: Here) -> None:
     here.faults.clear()
 
 
-def build(keep: int = 20_000) -> FastAPI:
-    """A sink that remembers the last `keep` deliveries."""
-    app = FastAPI(title="Trunkline's sink")
+def build(keep: int = 20_000, smtp: tuple[str, int] | None = None) -> FastAPI:
+    """A sink that remembers the last `keep` deliveries, and takes mail where `smtp` says."""
+    app = FastAPI(title="Trunkline's sink", lifespan=opened(*smtp) if smtp else None)
     app.state.memory = Memory(keep)
     app.include_router(router)
     return app
@@ -197,7 +203,9 @@ def main() -> None:
     """Serve the sink where HOST and PORT say."""
     from trunkline.serving import run
 
-    run(build(int(os.environ.get("SINK_KEEP", "20000"))))
+    port = int(os.environ.get("SMTP_PORT") or 0)
+    smtp = (os.environ.get("HOST", "127.0.0.1"), port) if port else None
+    run(build(int(os.environ.get("SINK_KEEP", "20000")), smtp))
 
 
 if __name__ == "__main__":

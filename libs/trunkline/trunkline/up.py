@@ -110,7 +110,7 @@ class Up:
             [sys.executable, "-m", "trunkline.serving", name],
             self.instance.log(name if first else f"{name}-{number}"),
             self.instance.port(offset) if first else 0,
-            self.instance.environment(name),
+            self.instance.environment(name, number),
         )
 
     def _say(self, line: str) -> None:
@@ -133,7 +133,7 @@ class Up:
                 "services": [p for p in programs if p["name"] != "sink"],
                 "nats": {"pid": _pid(self.nats), "url": here.nats_url},
                 "postgres": {"pid": _pid(self.postgres), "url": here.database_url},
-                "sink": {"pid": sink["pid"], "url": here.url("sink"), "smtp": None},
+                "sink": {"pid": sink["pid"], "url": here.url("sink"), "smtp": here.sink_smtp},
             },
         )
 

@@ -1,0 +1,197 @@
+"""Answers leave by mail: threaded, under one id, and never both refused and forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.policy import default
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from telling import Teller
+
+from chassis.testing import eventually, running
+from notify import mail
+from notify.app import make
+from notify.domain import Refused, Retry, Sent, Unknown
+from notify.ledger import Attempt
+from notify.letters import Letter
+from notify.posting import Account
+from notify.settings import Settings
+from trunkline import sink
+from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
+from trunkline_contracts.ids import mail_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from world import World
+
+    from trunkline.sink import Memory
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+SUPPORT = "support@example.test"
+IRYNA = "iryna@example.test"
+IDS = ("<1@mail.example.test>", "<2@mail.example.test>")
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@asynccontextmanager
+async def mailbox() -> AsyncGenerator[tuple[Memory, str]]:
+    """The sink's SMTP side; gives what it remembers and where it is."""
+    port = free_port()
+    app = sink.build(smtp=("127.0.0.1", port))
+    async with app.router.lifespan_context(app):
+        yield app.state.memory, f"smtp://127.0.0.1:{port}"
+
+
+def attempt(text: str = "On its way.", letter: Letter | None = None, to: str = IRYNA) -> Attempt:
+    return Attempt(
+        uuid4(), uuid4(), "email", "main", "c", to, text, 1, 0.0, False, None, uuid4(), letter
+    )
+
+
+async def send(place: str, what: Attempt) -> Any:
+    return await mail.email(None, Account(place, "", address=SUPPORT), what)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- the wire
+
+
+async def test_a_mail_names_itself_and_what_it_answers() -> None:
+    own = uuid4()
+    letter = Letter("Де моє замовлення?", (IDS[0], str(own), IDS[1]), automatic=False)
+    async with mailbox() as (memory, place):
+        what = attempt("Вже їде.\n.\n" + "я" * 2000, letter)
+        outcome = await send(place, what)
+        again = await send(place, what)
+
+    name = f"<{what.message_id}@example.test>"
+    assert outcome == again == Sent(name)
+    first, second = memory.sent
+    headers = first["headers"]
+    assert (first["channel"], first["to"]) == ("email", IRYNA)
+    assert first["text"] == "Вже їде.\n.\n" + "я" * 2000
+    assert headers["Message-ID"] == second["headers"]["Message-ID"] == name
+    assert headers["In-Reply-To"] == IDS[1]
+    assert headers["References"].split() == [IDS[0], f"<{own}@example.test>", IDS[1]]
+    assert headers["Subject"] == "Re: Де моє замовлення?"
+    assert (headers["From"], headers["To"]) == (SUPPORT, IRYNA)
+    assert "Auto-Submitted" not in headers
+
+
+def test_what_strangers_wrote_cannot_write_our_headers() -> None:
+    account = Account("", "", address=SUPPORT, name='Support, "Desk"\r\nBcc: x@evil.test')
+    long = "<" + "a" * 200 + "@x>"
+    letter = Letter(
+        "Hi\r\nBcc: x@evil.test\x00", ("<a b@x>", "<x\r\nBcc: y>", long), automatic=True
+    )
+    raw = mail.compose(account, IRYNA, "<own@x>", letter, "text", NOW)
+    told = message_from_bytes(raw, policy=default)
+
+    assert told["Bcc"] is None
+    assert told["Subject"] == "Re: Hi Bcc: x@evil.test"
+    assert told["In-Reply-To"] == told["References"] == long
+    assert told["Auto-Submitted"] == "auto-replied"
+    assert f"In-Reply-To: {long}\r\n".encode() in raw
+    assert str(told["From"].addresses[0].addr_spec) == SUPPORT
+
+
+@pytest.mark.parametrize(
+    "to", ["", "nobody", "a b@x.test", "a@x.test>\r\nRCPT TO:<b@x.test", "я@x"]
+)
+async def test_no_address_is_made_up(to: str) -> None:
+    assert isinstance(await send("smtp://127.0.0.1:1", attempt(to=to)), Refused)
+
+
+async def test_every_end_an_attempt_can_have() -> None:
+    assert isinstance(await send(f"smtp://127.0.0.1:{free_port()}", attempt()), Retry)
+    async with mailbox() as (memory, place):
+        for fault, outcome in (
+            (sink.Fault(status=550), Refused("refused (550)")),
+            (sink.Fault(status=451), Retry("answered 451")),
+        ):
+            memory.faults.append(fault)
+            assert await send(place, attempt()) == outcome
+        assert not memory.sent
+        memory.faults.append(sink.Fault(kind="drop", taken=True))
+        assert isinstance(await send(place, attempt()), Unknown)
+        assert len(memory.sent) == 1
+
+
+# ---------------------------------------------------------------------- the service
+
+
+def opened(request_id: UUID) -> Opened:
+    return Opened(
+        time=NOW,
+        request_id=request_id,
+        request_type="chat",
+        channel="email",
+        account="main",
+        contact=Contact(id=uuid4(), address=IRYNA),
+        topic="general",
+        priority="medium",
+        status="new",
+        title="Order",
+        message=Message(id=uuid4(), text="Where?", sent_at=NOW, external_id=IDS[0]),
+        conversation="thread-1",
+    )
+
+
+def reply(request_id: UUID, text: str) -> ReplySent:
+    return ReplySent(
+        time=NOW,
+        request_id=request_id,
+        message=Message(id=uuid4(), text=text, sent_at=NOW),
+        by="anna",
+        channel="email",
+        account="main",
+        contact=Contact(id=uuid4(), address=IRYNA),
+        conversation="thread-1",
+    )
+
+
+async def test_replies_go_out_threaded_and_in_order(world: World) -> None:
+    await world.apply()
+    request_id = uuid4()
+    first, second = reply(request_id, "one"), reply(request_id, "two")
+    more = Message(id=uuid4(), text="And?", sent_at=NOW, external_id=IDS[1])
+    async with mailbox() as (memory, place), Teller(world) as teller:
+        memory.faults.append(sink.Fault(status=451))
+        async with running(make(world.settings("notify", Settings, SINK_SMTP=place))):
+            await teller.tell(opened(request_id), first)
+            await teller.tell(MessageAdded(time=NOW, request_id=request_id, message=more), second)
+
+            async def both() -> bool:
+                return len(memory.sent) == 2
+
+            await eventually(both)
+            assert [item["text"] for item in memory.sent] == ["one", "two"]
+            headers = [item["headers"] for item in memory.sent]
+            ids = [mail_id(each.message.id, SUPPORT) for each in (first, second)]
+            assert [each["Message-ID"] for each in headers] == ids
+            assert [each["In-Reply-To"] for each in headers] == [*IDS]
+            assert headers[1]["References"].split() == [IDS[0], ids[0], IDS[1]]
+            assert {each["Subject"] for each in headers} == {"Re: Order"}
+
+            async def told() -> bool:
+                rows = await world.sql(
+                    "notify",
+                    "SELECT body FROM outbox WHERE type = 'trunkline.notify.v1.message_sent'",
+                )
+                return sorted(i for (body,) in rows for i in ids if i.encode() in bytes(body)) == (
+                    sorted(ids)
+                )
+
+            await eventually(told)
+    await asyncio.sleep(0)
