@@ -7,9 +7,9 @@ from typing import Any
 from nats.aio.msg import Msg
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
-    """A message of a stream, with its place in it."""
+    """A message of a stream, with its place in it. Not frozen: that would double its cost."""
 
     subject: str
     data: bytes

@@ -23,7 +23,7 @@ from chassis.db import Database
 from chassis.outcomes import Fenced
 from chassis.telemetry import metrics
 from chassis.trim import SET_FLOOR, Retention, first_floor, trim
-from trunkline_contracts.fact import SLOTS, fact_id, splice
+from trunkline_contracts.fact import SLOTS, splice, written_id
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,13 @@ class Alarm(Exception):
 def message(row: Row, previous: int) -> Message:
     """Make a recorded fact a message; the body is not read: what is unreadable stays so."""
     position, key, slot, sequence, type_, body = row
+    id_ = written_id(type_, key, sequence)
     headers = {
-        "Nats-Msg-Id": str(fact_id(type_, key, sequence)),
+        "Nats-Msg-Id": id_,
         "Trunkline-Position": str(position),
         "Trunkline-Previous": str(previous),
     }
-    return f"{type_}.{slot:02d}.{key}", splice(type_, key, sequence, bytes(body)), headers
+    return f"{type_}.{slot:02d}.{key}", splice(type_, key, sequence, bytes(body), id_), headers
 
 
 class Relay:
@@ -187,7 +188,7 @@ class Relay:
         if position > end:
             raise Alarm(f"the stream is ahead of its outbox: {position} > {end}")
         row = await (await conn.execute(AT, (position,))).fetchone()
-        if row is None or str(fact_id(row[2], row[0], row[1])) != headers.get("Nats-Msg-Id"):
+        if row is None or written_id(row[2], row[0], row[1]) != headers.get("Nats-Msg-Id"):
             raise Alarm(f"message {sequence} is not ours: position {position} holds another fact")
         return position
 
