@@ -89,7 +89,7 @@ async def run(world: World) -> dict[str, Any]:
 async def _projected(service: Service, reader: Any, end: int) -> int:
     loop = Loop(service, reader, tuple(range(SLOTS)))
     running = asyncio.create_task(loop.run())
-    while max(loop._positions.stored.values()) < end:
+    while max(loop._positions.stored.values()) < end:  # noqa: SLF001 (watched)
         await asyncio.sleep(0.002)
         if running.done():
             running.result()

@@ -55,7 +55,7 @@ async def _say(db: Database) -> None:
 async def _relayed(relay: Relay) -> int:
     end = relay.position + FACTS
     running = asyncio.create_task(relay.run())
-    while relay.position < end:
+    while relay.position < end:  # noqa: ASYNC110 (watched)
         await asyncio.sleep(0.002)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

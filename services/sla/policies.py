@@ -1,7 +1,11 @@
 """The workspace's policies and calendars, as the domain knows them. A version never changes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
+
+from holidays import country_holidays
 
 from chassis.workspace import Workspace, Workspaces
 from chassis.workspace.document import Calendar as Declared
@@ -48,6 +52,24 @@ def _match(declared: DeclaredPolicy, document: Workspace) -> dict[str, frozenset
 
 
 def _calendar(name: str, declared: Declared) -> Calendar:
-    week = declared.hours()
-    holidays = frozenset(declared.holidays.dates)
-    return Calendar(name, declared.timezone, week, holidays)
+    dates, country = frozenset(declared.holidays.dates), declared.holidays.country
+    holidays = DaysOff(country, dates) if country else dates
+    return Calendar(name, declared.timezone, declared.hours(), holidays)
+
+
+@dataclass(frozen=True)
+class DaysOff:
+    """A country's public holidays, and further dates."""
+
+    country: str
+    dates: frozenset[date]
+
+    def __contains__(self, day: object) -> bool:
+        return isinstance(day, date) and (
+            day in self.dates or day in _holidays(self.country, day.year)
+        )
+
+
+@lru_cache(maxsize=1024)
+def _holidays(country: str, year: int) -> frozenset[date]:
+    return frozenset(country_holidays(country, years=year))

@@ -14,5 +14,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """All five processes, the sink and both servers."""
-    with running_desk(tmp_path_factory.mktemp("desk") / "data") as desk:
+    data = tmp_path_factory.mktemp("desk") / "data"
+    with running_desk(data, WEBHOOK_NETWORKS="127.0.0.0/8") as desk:
         yield desk

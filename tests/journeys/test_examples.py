@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "libs/contracts/examples"
+EXAMPLE = ROOT / "libs/trunkline/trunkline/workspace.example.yaml"
 LETTER = ROOT / "libs/contracts/letters/trunkline.tickets.v1.closed.json"
 
 
@@ -99,6 +100,22 @@ def test_a_service_hears_what_happens_to_requests(desk: Desk) -> None:
         answer = desk.tell("tickets", f"/v1/requests/{request_id}/close", close, role="supervisor")
         assert answer.status_code == 200, answer.text
         assert "told" in hear(crm, "closed", request_id)
+
+
+def test_a_webhook_brings_what_happens_to_requests(desk: Desk, tmp_path: Path) -> None:
+    port, declared = free_port(), "webhooks:\n"
+    own = (
+        f"  own: {{url: 'http://127.0.0.1:{port}/', secret: env:WEBHOOK_AUDIT_SECRET,"
+        " events: ['trunkline.tickets.v1.*']}"
+    )
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(EXAMPLE.read_text().replace(declared, f"{declared}{own}\n"))
+    desk.run("apply", str(workspace))
+    with listening("receive_webhook.py", desk, PORT=str(port)) as receiver:
+        inbound = desk.telegram(8101, 8802, "Hello").json()["inbound_id"]
+        request_id = desk.settled(inbound)["request_id"]
+        assert "trunkline.tickets.v1.opened" in hear(receiver, request_id)
+    desk.run("apply", str(EXAMPLE))
 
 
 def test_a_webhook_is_believed_when_its_signature_is_right(desk: Desk) -> None:

@@ -8,7 +8,8 @@ positions are fenced.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 import psycopg
 
@@ -22,6 +23,8 @@ TRY = b"SELECT pg_try_advisory_lock(%b)"
 RELEASE = b"SELECT pg_advisory_unlock(%b)"
 HEARTBEAT = 2.0
 STANDBY = 0.25
+LAST_WORDS = 1.0
+"""Seconds after which work that was told to stop is told so again."""
 
 
 class Leaders:
@@ -71,10 +74,9 @@ class Leaders:
             await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
-            task.cancel()
-            (result,) = await asyncio.gather(task, return_exceptions=True)
-        if isinstance(result, Exception):
-            log.warning("%s stopped: %r", office, result, exc_info=result)
+            await _ended({task})
+        if not task.cancelled() and (why := task.exception()) is not None:
+            log.warning("%s stopped: %r", office, why, exc_info=why)
 
     async def _elected(self, office: str) -> None:
         while True:
@@ -124,3 +126,25 @@ class Leaders:
     async def close(self) -> None:
         """Resign from everything."""
         await self._drop()
+
+
+async def side_by_side(*works: Awaitable[None]) -> None:
+    """Do several things until one of them ends; none of them goes on alone after that."""
+    tasks = {asyncio.ensure_future(work) for work in works}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _ended(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None] | asyncio.Future[None]]) -> None:
+    """Stop tasks and wait until they have, even when somebody tells us to stop meanwhile."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(left, timeout=LAST_WORDS)

@@ -127,7 +127,8 @@ class Relay:
     async def _rest(self) -> bool:
         """Wait for something to tell; False when somebody else has touched the stream."""
         try:
-            await asyncio.wait_for(self._woken.wait(), FALLBACK_POLL)
+            async with asyncio.timeout(FALLBACK_POLL):
+                await self._woken.wait()
         except TimeoutError:
             self._idle += 1
             if self._idle % IDLE_LOOKS == 0:

@@ -21,7 +21,7 @@ from chassis.bus import Bus
 from chassis.db import Database
 from chassis.guards import check_nats, check_postgres
 from chassis.health import Health
-from chassis.leader import Leaders
+from chassis.leader import Leaders, side_by_side
 from chassis.locks import lock_key
 from chassis.measuring import measure
 from chassis.reader import Loop, Reader, slot_groups
@@ -155,7 +155,7 @@ class Service:
             await asyncio.sleep(pause)
 
     async def _lead_relay(self) -> None:
-        await asyncio.gather(self.relay.run(), self.replays.run())
+        await side_by_side(self.relay.run(), self.replays.run())
 
     async def start(
         self, readers: Iterable[Reader], tasks: Sequence[Task], *, refill: bool
@@ -275,8 +275,7 @@ def build(
     auth.install(app, settings.jwks_url)
     http.install(app)
     telemetry.install(app, name)
-    app.include_router(service.health.router)
-    for router in (*routers, parked.router):
+    for router in (*routers, service.health.router, parked.router):
         app.include_router(router)
 
     @app.get("/asyncapi", tags=["operations"])

@@ -1,22 +1,29 @@
 """Working time: when seconds that count have passed, and how many did. No I/O.
 
 Windows are half-open spans of a day's local time in minutes, 0 to 1440, so that 24:00 exists and
-adjacent windows leave no gap. They are resolved to instants date by date: arithmetic is always
-between instants, so a change of the clocks neither loses nor doubles time.
+adjacent windows leave no gap. An instant counts when its local time stands in a window of its local
+date: an hour the clocks repeat counts twice, one they skip not at all. Arithmetic is always between
+instants.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
 MINUTES = 24 * 60
 FOREVER = 4000
 """After so many days without enough working time a deadline is not looked for any further."""
 
+KEPT = 4096
+"""Days whose spans are remembered by each calendar."""
+
 Window = tuple[int, int]
+Span = tuple[datetime, datetime]
+NO_HOLIDAYS: frozenset[date] = frozenset()
 
 
 class NeverOpen(ValueError):
@@ -32,12 +39,14 @@ class Calendar:
     week: Mapping[int, tuple[Window, ...]] = field(
         default_factory=lambda: dict.fromkeys(range(7), ((0, MINUTES),))
     )
-    holidays: frozenset[date] = frozenset()
+    holidays: Container[date] = NO_HOLIDAYS
 
     @cached_property
     def always(self) -> bool:
         """Tell whether every second counts; then no date needs to be resolved."""
-        return not self.holidays and all(_whole(self.week.get(day, ())) for day in range(7))
+        return self.holidays == NO_HOLIDAYS and all(
+            _whole(self.week.get(day, ())) for day in range(7)
+        )
 
     def due(self, start: datetime, seconds: float) -> datetime:
         """Give the instant at which so many seconds of working time have passed since the start."""
@@ -64,18 +73,41 @@ class Calendar:
             total += max(min(closes, end) - max(opens, start), timedelta())
         return total.total_seconds()
 
-    def _spans(self, start: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Give the open spans as instants, from the day before the start on."""
-        zone = ZoneInfo(self.zone)
-        first = start.astimezone(zone).date() - DAY
+    def _spans(self, start: datetime) -> Iterator[Span]:
+        """Give the open spans from the day of the start on, in order."""
+        day = datetime.combine(start.astimezone(UTC).date(), time(), UTC)
         for n in range(FOREVER):
-            day = first + n * DAY
-            if day in self.holidays:
-                continue
-            for opens, closes in self.week.get(day.weekday(), ()):
-                begin, end = _instant(day, opens, zone), _instant(day, closes, zone)
-                if begin < end:
-                    yield begin, end
+            yield from self._of_day(day + n * DAY)
+
+    def _of_day(self, day: datetime) -> tuple[Span, ...]:
+        """Give the open spans of a UTC day; few days are asked for again and again."""
+        known = self._days.get(day)
+        if known is None:
+            if len(self._days) > KEPT:
+                self._days.clear()
+            known = self._days[day] = tuple(self._resolve(day))
+        return known
+
+    @cached_property
+    def _days(self) -> dict[datetime, tuple[Span, ...]]:
+        return {}
+
+    def _resolve(self, day: datetime) -> Iterator[Span]:
+        """Cut a day where its clocks change: in between, local time runs as evenly as UTC."""
+        for begin, end, offset in _stretches(day, day + DAY, ZoneInfo(self.zone)):
+            local = (begin + offset).replace(tzinfo=None)
+            until = (end + offset).replace(tzinfo=None)
+            date = local.date()
+            while (midnight := datetime.combine(date, time())) < until:
+                for opens, closes in self._hours(date):
+                    first = max(midnight + timedelta(minutes=opens), local)
+                    last = min(midnight + timedelta(minutes=closes), until)
+                    if first < last:
+                        yield _utc(first, offset), _utc(last, offset)
+                date += DAY
+
+    def _hours(self, day: date) -> Sequence[Window]:
+        return () if day in self.holidays else sorted(self.week.get(day.weekday(), ()))
 
 
 def _whole(windows: tuple[Window, ...]) -> bool:
@@ -87,19 +119,28 @@ def _whole(windows: tuple[Window, ...]) -> bool:
     return reached >= MINUTES
 
 
-def _instant(day: date, minute: int, zone: ZoneInfo) -> datetime:
-    """Resolve a local minute: of a repeated one the first, of a skipped one the change itself."""
-    days, rest = divmod(minute, MINUTES)
-    local = datetime.combine(day + days * DAY, time(rest // 60, rest % 60))
-    late = local.replace(tzinfo=zone).astimezone(UTC)
-    if late.astimezone(zone).replace(tzinfo=None) == local:
-        return late
-    early = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    before = early.astimezone(zone).utcoffset()
-    while late - early > timedelta(seconds=1):
-        middle = early + timedelta(seconds=(late - early) // timedelta(seconds=2))
-        if middle.astimezone(zone).utcoffset() == before:
-            early = middle
+def _stretches(
+    begin: datetime, end: datetime, zone: ZoneInfo
+) -> Iterator[tuple[datetime, datetime, timedelta]]:
+    """Cut a span of a day at most into stretches of one offset each; one change a day at most."""
+    first, last = _offset(begin, zone), _offset(end - SECOND, zone)
+    if first == last:
+        yield begin, end, first
+        return
+    before, after = begin, end - SECOND
+    while after - before > SECOND:
+        middle = before + SECOND * ((after - before) // SECOND // 2)
+        if _offset(middle, zone) == first:
+            before = middle
         else:
-            late = middle
-    return late
+            after = middle
+    yield begin, after, first
+    yield after, end, last
+
+
+def _offset(at: datetime, zone: ZoneInfo) -> timedelta:
+    return at.astimezone(zone).utcoffset() or timedelta()
+
+
+def _utc(local: datetime, offset: timedelta) -> datetime:
+    return (local - offset).replace(tzinfo=UTC)

@@ -5,8 +5,11 @@ Every complaint names path, value and what is allowed. One generator per part of
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, get_args
+
+from holidays import list_supported_countries
 
 from chassis.workspace.channels import complaints as account_complaints
 from chassis.workspace.document import Calendar, FieldType, StreamName, Type, Workspace
@@ -89,6 +92,9 @@ def _fields(w: Workspace) -> Complaints:
         yield from _field(f"fields.{name}", declared)
 
 
+TOLD = ("tickets", "routing", "sla")
+"""Whose facts webhooks are told of."""
+
 KEYS_OF_KIND = {
     "text": {"pattern"},
     "number": {"min", "max"},
@@ -124,6 +130,9 @@ def _topics(w: Workspace) -> Complaints:
 def _calendars(w: Workspace) -> Complaints:
     for name, calendar in w.calendars.items():
         yield from _week(f"calendars.{name}.week", calendar)
+        if (country := calendar.holidays.country) is not None:
+            path = f"calendars.{name}.holidays.country"
+            yield from _known(path, country, "country", list_supported_countries())
 
 
 def _week(path: str, calendar: Calendar) -> Complaints:
@@ -189,6 +198,15 @@ def _channels(w: Workspace) -> Complaints:
     yield from _once("channels.email", addresses)
 
 
+def _webhooks(w: Workspace) -> Complaints:
+    told = [f"trunkline.{service}.v1.*" for service in TOLD]
+    for name, webhook in w.webhooks.items():
+        for event in webhook.events:
+            if not any(fnmatchcase(service, event.split(".")[1]) for service in TOLD):
+                path = f"webhooks.{name}.events"
+                yield complaint(path, "webhooks are not told of these", event, told)
+
+
 def _subscribers(w: Workspace) -> Complaints:
     services = [stream.lower() for stream in get_args(StreamName)]
     taken = {"admin", "sys", "tail", *services, *(f"{service}-relay" for service in services)}
@@ -219,6 +237,7 @@ CHECKS: tuple[Callable[[Workspace], Complaints], ...] = (
     _operators,
     _sla,
     _channels,
+    _webhooks,
     _subscribers,
     _notifications,
 )
