@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from holidays import country_holidays
-
 from chassis.workspace import Workspace, Workspaces
 from chassis.workspace.document import Calendar as Declared
 from chassis.workspace.document import Policy as DeclaredPolicy
@@ -72,4 +70,6 @@ class DaysOff:
 
 @lru_cache(maxsize=1024)
 def _holidays(country: str, year: int) -> frozenset[date]:
+    from holidays import country_holidays  # takes a while, and few need it
+
     return frozenset(country_holidays(country, years=year))

@@ -97,14 +97,14 @@ class Calendar:
         for begin, end, offset in _stretches(day, day + DAY, ZoneInfo(self.zone)):
             local = (begin + offset).replace(tzinfo=None)
             until = (end + offset).replace(tzinfo=None)
-            date = local.date()
-            while (midnight := datetime.combine(date, time())) < until:
-                for opens, closes in self._hours(date):
+            today = local.date()
+            while (midnight := datetime.combine(today, time())) < until:
+                for opens, closes in self._hours(today):
                     first = max(midnight + timedelta(minutes=opens), local)
                     last = min(midnight + timedelta(minutes=closes), until)
                     if first < last:
                         yield _utc(first, offset), _utc(last, offset)
-                date += DAY
+                today += DAY
 
     def _hours(self, day: date) -> Sequence[Window]:
         return () if day in self.holidays else sorted(self.week.get(day.weekday(), ()))

@@ -9,8 +9,6 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, get_args
 
-from holidays import list_supported_countries
-
 from chassis.workspace.channels import complaints as account_complaints
 from chassis.workspace.document import Calendar, FieldType, StreamName, Type, Workspace
 from chassis.workspace.values import days, window
@@ -131,6 +129,8 @@ def _calendars(w: Workspace) -> Complaints:
     for name, calendar in w.calendars.items():
         yield from _week(f"calendars.{name}.week", calendar)
         if (country := calendar.holidays.country) is not None:
+            from holidays import list_supported_countries  # takes a while, and few need it
+
             path = f"calendars.{name}.holidays.country"
             yield from _known(path, country, "country", list_supported_countries())
 
