@@ -10,12 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from chassis.auth import Identity
 from chassis.problems import Problem, invalid, missing
 from chassis.service import Here, Service
-from tickets import commands, views
+from tickets import views
 from tickets.access import Viewer, sight
 from tickets.domain.events import PREFIX
 
-router = APIRouter()
-reading = APIRouter(prefix="/v1/requests", tags=["requests"])
+router = APIRouter(prefix="/v1/requests", tags=["requests"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 
@@ -40,7 +39,7 @@ class Wanted(BaseModel):
     cursor: str | None = None
 
 
-@reading.get("")
+@router.get("")
 async def requests(here: Here, who: Viewer, wanted: Annotated[Wanted, Query()]) -> dict[str, Any]:
     """List requests, the newest first; every filter that is given must fit."""
     filters = wanted.model_dump(exclude_none=True, exclude={"limit", "cursor"})
@@ -66,7 +65,7 @@ async def _seen(here: Service, who: Identity, request_id: UUID) -> dict[str, Any
     return found
 
 
-@reading.get("/{request_id}")
+@router.get("/{request_id}")
 async def request(
     request_id: UUID,
     here: Here,
@@ -91,7 +90,7 @@ async def _as_of(here: Service, request_id: UUID, at: datetime) -> dict[str, Any
     return views.document(stood)
 
 
-@reading.get("/{request_id}/log")
+@router.get("/{request_id}/log")
 async def log(
     request_id: UUID,
     here: Here,
@@ -109,7 +108,7 @@ async def log(
     return {"items": [views.entry(event, sight(here, who)) for event in events], "next": more}
 
 
-@reading.get("/{request_id}/messages")
+@router.get("/{request_id}/messages")
 async def messages(
     request_id: UUID,
     here: Here,
@@ -125,6 +124,3 @@ async def messages(
     more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
     return {"items": after[:limit], "next": more}
 
-
-router.include_router(reading)
-router.include_router(commands.router)

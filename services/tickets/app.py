@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from chassis.reader import Reader
 from chassis.service import Service, build, utc_now
-from tickets import api, handlers
+from tickets import api, commands, handlers
 from tickets.desk import ANSWERED, Desk
 from tickets.rulebook import rules_in_force
 from tickets.settings import Settings
@@ -47,7 +47,7 @@ def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI
         "tickets",
         settings,
         readers=readers,
-        routers=[api.router],
+        routers=[commands.router, api.router],
         tasks=[load, write],
         keeps_workspace=True,
         clock=clock,
