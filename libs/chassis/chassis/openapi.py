@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from chassis.documents import hoist
 from chassis.problems import MEDIA_TYPE
@@ -45,6 +46,11 @@ FORBIDDEN = {"description": "The token's roles do not allow it."}
 INVALID = {"description": "A value cannot be taken; the problem names it and what is allowed."}
 
 
+def name_of(route: APIRoute) -> str:
+    """Name an operation for generated clients: by its room and its function."""
+    return "_".join([*map(str, route.tags[:1]), route.name])
+
+
 def install(app: FastAPI) -> None:
     """Have the app's document completed when it is first asked for."""
     told = app.openapi
@@ -66,6 +72,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     whole: dict[str, Any] = hoist(document, schemas)
     for operation in operations(whole):
         _responses(operation)
+    whole["paths"] = dict(sorted(whole["paths"].items()))
     schemas["Problem"] = PROBLEM
     whole["components"]["schemas"] = dict(sorted(schemas.items()))
     whole["components"]["responses"] = {

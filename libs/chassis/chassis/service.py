@@ -267,7 +267,7 @@ def build(
         lifespan=lifespan,
         version="1",
         openapi_url="/openapi.json",
-        generate_unique_id_function=lambda route: route.name,
+        generate_unique_id_function=openapi.name_of,
     )
     app.state.service = service
     app.state.described = lambda: describe(readers(service))
