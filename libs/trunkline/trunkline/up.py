@@ -189,7 +189,12 @@ def detach(instance: Instance, arguments: list[str]) -> None:
             start_new_session=True,
         )
     os.close(writing)
-    told = _listen(reading, DETACHED_WITHIN)
+    try:
+        told = _listen(reading, DETACHED_WITHIN)
+    except BaseException:  # somebody gave up waiting: nothing stays behind in the background
+        child.send_signal(signal.SIGTERM)
+        child.wait(DOWN_WITHIN)
+        raise
     if told == "ready":
         return
     if told is None:

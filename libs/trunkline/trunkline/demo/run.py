@@ -40,6 +40,8 @@ ELSEWHERE = (
 """What may point at somebody's real servers: a demo has nothing to do there."""
 OVERTIME = 90.0
 """Seconds the desk may take to finish after the last customer has written."""
+FATES = 10.0
+"""Seconds the last answers may take on their way."""
 LOOKS = 0.25
 
 
@@ -150,13 +152,15 @@ async def _broken(scene: Scene, day: Day) -> None:
 
 
 async def _all_done(desk: Desk, scene: Scene) -> None:
-    """Wait until everything that was written is closed and answered, or it takes too long."""
-    until = asyncio.get_running_loop().time() + OVERTIME
-    while asyncio.get_running_loop().time() < until:
+    """Wait until all that was written is closed, and it is known what became of each answer."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + OVERTIME
+    while loop.time() < until:
         ledger = await desk.ask("ingest", "/v1/ledger")
-        everything = len(scene.opened) == ledger["outcomes"].get("opened", 0)
-        if everything and not ledger["pending"] and scene.settled:
-            return
+        if not ledger["pending"] and scene.closed == ledger["outcomes"].get("opened", 0):
+            if scene.answers_known:
+                return
+            until = min(until, loop.time() + FATES)
         await asyncio.sleep(LOOKS)
 
 

@@ -97,10 +97,15 @@ class Scene:
         return sum(ticket.open and ticket.assignee == operator for ticket in self.opened)
 
     @property
-    def settled(self) -> bool:
-        """Whether everything is closed, and it is known of every answer what became of it."""
+    def closed(self) -> int:
+        """How many requests are closed."""
+        return sum(ticket.closed is not None for ticket in self.opened)
+
+    @property
+    def answers_known(self) -> bool:
+        """Whether it is known of every answer what became of it."""
         known = self.counts["message_sent"] + self.counts["message_failed"]
-        return not any(t.open for t in self.opened) and known >= self.counts["reply_sent"]
+        return known >= self.counts["reply_sent"]
 
 
 def _see(ticket: Ticket, seen: Seen) -> None:
