@@ -123,4 +123,3 @@ async def messages(
     after = [message for message in views.messages(events) if message["sequence"] > cursor]
     more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
     return {"items": after[:limit], "next": more}
-
