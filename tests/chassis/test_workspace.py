@@ -160,6 +160,16 @@ WRONG: list[tuple[str, str, str]] = [
         "webhooks.audit.events",
         "everything",
     ),
+    (
+        changed("webhooks", "audit", "events", to=["trunkline.ingest.v1.*"]),
+        "webhooks.audit.events",
+        "trunkline.tickets.v1.*",
+    ),
+    (
+        changed("calendars", "office", "holidays", "country", to="XX"),
+        "calendars.office.holidays.country",
+        "UA",
+    ),
     (changed("webhooks", "audit", "events", to=[]), "webhooks.audit.events", "at least 1"),
     (changed("webhooks", "audit", "ordered", to="perhaps"), "webhooks.audit.ordered", "perhaps"),
     (

@@ -19,6 +19,7 @@ KEEP = 10.0
 """Seconds for which a name keeps the meaning it had."""
 KNOWN_NAMES = 1000
 LOOK_UP = 5.0
+NOT_SO = "only https on port 443 or 8443 leaves for outside"
 
 PLATFORM = frozenset({IPv4Address("168.63.129.16")})
 """Reachable only from inside a cloud, though it looks like anybody's: the platform itself."""
@@ -66,13 +67,16 @@ class Outward:
         return Place(at.scheme, host, port, name, head)
 
     async def _judged(self, name: str, port: int, *, secure: bool) -> str:
+        outside = secure and port in PORTS
+        if not outside and not self._inside:
+            raise Forbidden(NOT_SO)
         found = [ip_address(each.partition("%")[0]) for each in await self._look_up(name, port)]
         if not found:
             raise Forbidden("the name means no address")
         if all(self._ours(each) for each in found):
             return str(found[0])
-        if not secure or port not in PORTS:
-            raise Forbidden("only https on port 443 or 8443 leaves for outside")
+        if not outside:
+            raise Forbidden(NOT_SO)
         if not all(public(each) for each in found):
             raise Forbidden("the name means an address that is not public")
         return str(found[0])

@@ -1,0 +1,153 @@
+"""Webhooks: when to try again, and where nothing is ever sent."""
+
+import socket
+from ipaddress import ip_address, ip_network
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from notify.webhooks import outward
+from notify.webhooks.outward import Forbidden, Outward, public
+from notify.webhooks.rules import DELAYS, Outcome, after, delivery_id
+
+ID = UUID("0b7a3a0c-1111-5e0b-8d0f-5b7a3a0c7e21")
+HOUR = 3600.0
+
+
+def test_it_is_tried_ten_times_over_three_days() -> None:
+    steps = [after(Outcome(500), ID, n) for n in range(10)]
+    delays = [step.delay for step in steps]
+
+    assert delays[-1] is None
+    assert steps[-1].state == "failed"
+    assert steps[-1].reason == "given up: answered 500"
+    waits = [delay for delay in delays if delay is not None]
+    assert len(waits) == 9
+    for wait, least in zip(waits, DELAYS, strict=True):
+        assert least <= wait <= least * 1.1
+    assert 75 * HOUR < sum(DELAYS) < 76 * HOUR
+
+
+def test_what_failed_together_comes_apart() -> None:
+    waits = {after(Outcome(500), delivery_id(ID, str(n)), 2).delay for n in range(50)}
+    assert len(waits) > 40
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_any_two_hundred_is_taken(status: int) -> None:
+    assert after(Outcome(status), ID, 3).state == "sent"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 422, 500, 503, None])
+def test_anything_else_is_tried_again(status: int | None) -> None:
+    step = after(Outcome(status, reason=None if status else "not reached"), ID, 0)
+    assert step.state == "pending"
+    assert step.delay is not None
+
+
+def test_one_that_is_gone_is_left_alone() -> None:
+    step = after(Outcome(410), ID, 0)
+    assert (step.state, step.gone, step.delay) == ("failed", True, None)
+
+
+def test_a_wish_to_wait_holds_for_the_endpoint_and_never_shortens() -> None:
+    step = after(Outcome(429, 600.0), ID, 0)
+    assert (step.pause, step.delay) == (600.0, 600.0)
+    assert (after(Outcome(503, 1.0), ID, 2).delay or 0) >= 30 * 60
+    assert after(Outcome(500, 600.0), ID, 0).pause is None
+
+
+INSIDE = [
+    "127.0.0.1", "10.0.0.1", "172.16.5.4", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "100.100.100.200", "0.0.0.0", "255.255.255.255", "224.0.0.1", "240.0.0.1", "192.0.2.1",
+    "198.18.0.1", "198.51.100.1", "203.0.113.1", "168.63.129.16", "::1", "::", "fe80::1", "fc00::1",
+    "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:8.8.8.8",
+    "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::808:808", "2002:7f00:1::", "2002:a00:1::1",
+    "2001:0:5ef5:79fb::1", "2001:db8::1", "100::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_what_is_not_everybodys_is_inside(address: str) -> None:
+    assert not public(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111"])
+def test_what_is_everybodys_is_not(address: str) -> None:
+    assert public(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.test/", "https://example.test:8080/", "https://example.test:22/",
+        "https://127.0.0.1/", "https://127.1/", "https://2130706433/", "https://0x7f000001/",
+        "https://0x7f.0.0.1/", "https://0177.0.0.1/", "https://localhost/", "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/", "https://[fe80::1]/",
+        "https://169.254.169.254/latest/meta-data/", "https://[fd00:ec2::254]/",
+        "https://user:pass@example.test/", "https://example.test@127.0.0.1/", "ftp://example.test/",
+        "file:///etc/passwd", "gopher://example.test/", "https:///nothing", "https://", "nonsense",
+        "https://10.0.0.1:8443/", "https://0/", "https://0.0.0.0/", "https://[::]/",
+        "https://[2002:7f00:1::]/", "https://[64:ff9b::7f00:1]/", "https://192.168.1.1:443/",
+        "https://127.0.0.1.:443/",
+    ],
+)  # fmt: skip
+async def test_nothing_is_sent_inside(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outward, "LOOK_UP", 1.0)
+    with pytest.raises(Forbidden):
+        await Outward().place(url)
+
+
+class Names:
+    """A resolver whose answers change."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+
+    async def __call__(self, name: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
+        found = self.answers.pop(0)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def use(*answers: list[str]) -> None:
+        import asyncio
+
+        monkeypatch.setattr(
+            asyncio.get_running_loop(), "getaddrinfo", Names(*answers), raising=False
+        )
+        monkeypatch.setattr(outward, "KEEP", 0.0)
+
+    return use
+
+
+async def test_the_connection_goes_to_the_address_that_was_judged(names: Any) -> None:
+    names(["1.1.1.1"], ["127.0.0.1"])
+    guard = Outward()
+    place = await guard.place("https://Example.test/a?b=c")
+
+    assert (place.host, place.name, place.port) == ("1.1.1.1", "example.test", 443)
+    assert place.head == b"POST /a?b=c HTTP/1.1\r\nHost: example.test\r\n"
+    with pytest.raises(Forbidden, match="not public"):
+        await guard.place("https://example.test/")
+
+
+async def test_one_private_address_among_several_is_enough(names: Any) -> None:
+    names(["1.1.1.1", "10.0.0.1"])
+    with pytest.raises(Forbidden, match="not public"):
+        await Outward().place("https://example.test/")
+
+
+async def test_networks_of_ones_own_are_named() -> None:
+    guard = Outward([ip_network("127.0.0.0/8")])
+    place = await guard.place("http://127.0.0.1:9000/x")
+    assert (place.host, place.port) == ("127.0.0.1", 9000)
+    with pytest.raises(Forbidden):
+        await guard.place("http://10.0.0.1:9000/x")
+
+
+async def test_the_stand_in_for_the_outside_world_stands_where_it_likes() -> None:
+    place = await Outward().place("http://sink:8009/webhook/audit", trusted=True)
+    assert (place.host, place.port, place.scheme) == ("sink", 8009, "http")
