@@ -31,6 +31,7 @@ from chassis.settings import Settings
 from chassis.testing import eventually, running
 from chassis.tx import Tx
 from ingest import store as ingest_store
+from ingest.domain import Book
 from ingest.settings import Settings as IngestSettings
 from notify import ledger
 from notify.sender import Sender
@@ -170,7 +171,13 @@ async def test_writers_side_by_side(
 ) -> None:
     """Positions become visible in order, because they are given under the service's lock."""
     await world.apply()
-    broken.slow(monkeypatch, Tx, "finish", 0.01)
+    finish, pauses = Tx.finish, iter([0.8])
+
+    async def the_first_is_slow(self: Tx) -> None:
+        await finish(self)
+        await asyncio.sleep(next(pauses, 0))
+
+    monkeypatch.setattr(Tx, "finish", the_first_is_slow)
     if not protected:
         lock = r"PERFORM pg_advisory_xact_lock\(lock\);"
         await broken.rewrite(world, "ingest", "outbox_append", lock, "")
@@ -240,11 +247,13 @@ async def test_a_message_delivered_five_times(
 ) -> None:
     """The first of a message's deliveries is unique for ever."""
     if not protected:
+        look_up = ingest_store.look_up
 
-        async def nothing(*_: object) -> None:
-            return
+        async def forget(tx: Tx, book: Book, arrivals: Any) -> None:
+            await look_up(tx, book, arrivals)
+            book.firsts.clear()
 
-        monkeypatch.setattr(ingest_store, "load_firsts", nothing)
+        monkeypatch.setattr(ingest_store, "look_up", forget)
         await world.sql("ingest", "DROP INDEX item_first")
     async with doors(world) as deliver:
         await asyncio.gather(*[deliver(n, n, "hello") for n in range(8) for _ in range(5)])
