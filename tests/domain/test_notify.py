@@ -91,6 +91,15 @@ def test_assignee_and_watchers_hear_of_every_change(what: Fact, kind: str) -> No
     assert told(what, request("anna", ("bohdan",))) == [("anna", kind), ("bohdan", kind)]
 
 
+def test_while_nobody_is_responsible_the_group_is_told_of_promises() -> None:
+    breached = fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0)
+    group = ("anna", "bohdan")
+
+    assert [n.recipient for n in notices(breached, request(None, ("bohdan", "olena")), group)] == [
+        "bohdan", "olena", "anna",
+    ]  # fmt: skip
+
+
 def test_an_assignee_who_watches_too_is_told_once() -> None:
     assert told(fact(MessageAdded, message=message()), request("anna", ("anna",))) == [
         ("anna", "message_added")

@@ -28,8 +28,10 @@ from trunkline_contracts import (
     Message,
     NoteAdded,
     Opened,
+    Queued,
     ReplySent,
     TargetBreached,
+    TargetWarned,
     WatcherAdded,
 )
 
@@ -259,8 +261,45 @@ async def test_a_breach_told_before_its_request_waits_for_it(notify: Notify) -> 
     async def rung() -> bool:
         return [n["kind"] for n in await notify.bell("anna")] in (
             ["breached", "assigned"],
-            ["assigned"],
+            ["assigned", "breached"],  # as one of the group, while it was nobody's
         ) and not await notify.world.sql("notify", "SELECT 1 FROM waiting")
+
+    await eventually(rung)
+
+
+async def test_a_broken_promise_is_told_to_the_group_while_nobody_is_responsible(
+    notify: Notify,
+) -> None:
+    await notify.start()
+    first, moved, taken = uuid4(), uuid4(), uuid4()
+    now = datetime.now(UTC)
+    await notify.tell(
+        opened(first), opened(moved), opened(taken), assigned(taken, "bohdan"),
+        Queued(time=now, request_id=moved, group="finance"),
+    )  # fmt: skip
+
+    async def heard() -> bool:
+        return bool(await notify.bell("bohdan"))
+
+    await eventually(heard)
+    await notify.tell(
+        TargetWarned(time=now, request_id=first, clock="FRT", fraction=0.8, due_at=now),
+        TargetBreached(time=now, request_id=moved, clock="FRT", due_at=now, noticed_at=now),
+        TargetBreached(time=now, request_id=taken, clock="FRT", due_at=now, noticed_at=now),
+    )
+
+    async def rung() -> bool:
+        told = {
+            (who, n["kind"], n["request_id"])
+            for who in ("anna", "bohdan", "olena")
+            for n in await notify.bell(who)
+        }
+        return told == {
+            *((who, "warned", str(first)) for who in ("anna", "bohdan", "olena")),
+            ("olena", "breached", str(moved)),
+            ("bohdan", "assigned", str(taken)),
+            ("bohdan", "breached", str(taken)),
+        }
 
     await eventually(rung)
 
