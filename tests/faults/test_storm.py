@@ -35,6 +35,7 @@ Nemesis = Callable[[], Coroutine[Any, Any, None]]
 
 async def weather(town: Town, load: Load, nemesis: Nemesis) -> None:
     """Run a load to its end while a nemesis is at work, and judge what they left."""
+    town.heal()
     await town.online()
     began, crashes = time.monotonic(), town.crashes
     await load.run(nemesis())

@@ -108,8 +108,9 @@ class Clerk:
 
 @pytest.fixture
 async def clerk(town: Town) -> Clerk:
-    await town.online()
+    town.heal()
     await town.ready()
+    await town.online()
     return Clerk(town)
 
 

@@ -81,6 +81,14 @@ class Town:
         for program in self.second.values():
             program.wait(60)
 
+    def heal(self) -> None:
+        """Start again what an unlucky test has left dead or frozen."""
+        for program in self.second.values():
+            if program.alive:
+                os.kill(program.pid, signal.SIGCONT)
+            else:
+                program.start()
+
     def stop_replicas(self) -> None:
         for program in self.second.values():
             with contextlib.suppress(ProcessLookupError):
