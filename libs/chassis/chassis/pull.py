@@ -43,6 +43,8 @@ class Pull:
         self._returns = line.returns
         self._heard_at = 0.0
         self._seen = 0
+        self.taken = 0
+        """How many messages have been taken from here."""
         self._name = ""
         self._sub: Subscription | None = None
 
@@ -128,6 +130,8 @@ class Pull:
             if len(batch) == 1:
                 self._check()
             batch.pop()
+        if batch:
+            self.taken = batch[-1].consumer_sequence
         return batch
 
     def _check(self) -> None:
@@ -141,11 +145,13 @@ class Pull:
 
     async def caught_up(self) -> bool:
         """Whether everything published until now has been taken from here."""
-        if not self._queue.empty():
-            return False
+        return self._queue.empty() and await self.published() <= self.taken
+
+    async def published(self) -> int:
+        """How many messages had been published for this pull, at some instant since the call."""
         info = await self._line.js.consumer_info(self._stream, self._name)
         delivered = info.delivered.consumer_seq if info.delivered else 0
-        return info.num_pending == 0 and delivered == self._seen and self._queue.empty()
+        return delivered + (info.num_pending or 0)
 
 
 END = Incoming("", b"", None, 0, 0)

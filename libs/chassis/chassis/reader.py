@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 BATCH = 256
 TICK = 0.25
 LOOK = 1.0
+RENEW = 5.0
+"""Seconds after which a tick that was waited for begins anew."""
 REPORT_WAITING = 30.0
 PACE = 0.01
 UNHURRIED = 0.05
@@ -64,7 +66,8 @@ class Reader:
     hears: frozenset[type[Fact]] | None = None
     """The facts it acts on; None for everything. Others only move the position."""
     tick: Tick | None = None
-    """Called at most 250 ms apart while caught up, with the instant that proves."""
+    """Called with an instant until which everything published has been applied: every 250 ms, or
+    as soon as that much is."""
     parse: Callable[[Incoming], Any] = read_fact
     """Makes a message what `apply` takes; raising parks it. What takes long may be awaited: it is
     done before the transaction begins, for all messages of a batch at once."""
@@ -106,6 +109,7 @@ class Loop:
         self._held = Held(self.name, reader.stream, slots)
         self._looked_at = 0.0
         self._ticked_at = 0.0
+        self._certain: tuple[datetime, int] | None = None
 
     async def run(self) -> None:
         """Read until deposed; what is transient is tried again with growing patience."""
@@ -140,6 +144,7 @@ class Loop:
         start = self._positions.sequence + 1
         own = reader.own_positions
         self._looked_at = 0.0
+        self._certain = None
         async with Pull(service.bus.own, reader.stream, filters, start, own_positions=own) as pull:
             joiner = Joiner()
             while True:
@@ -434,13 +439,20 @@ class Loop:
         self.behind = 0
 
     async def _tick(self, pull: Pull, tick: Tick) -> None:
-        before = self._service.clock()
-        if not await pull.caught_up():
+        """Ask how far the stream has come; once that is applied, that instant is certain.
+
+        So time is noticed however busy the stream is: all must be applied that had been published
+        then, not all there is. What was trimmed meanwhile is never taken, so a promise is renewed.
+        """
+        certain, upto = self._certain or (self._service.clock(), await pull.published())
+        if pull.taken < upto:
+            stale = (self._service.clock() - certain).total_seconds() > RENEW
+            self._certain = None if stale else (certain, upto)
             return
-        self._ticked_at = time.monotonic()
+        self._certain, self._ticked_at = None, time.monotonic()
         await self._service.workspaces.wait(0)
         async with self._service.transaction(slots=self.slots) as tx:
-            await tick(tx, before)
+            await tick(tx, certain)
             if tx.said:
                 await self._positions.still(tx)
 

@@ -1,0 +1,110 @@
+"""Deadlines are noticed within a second of being certain, however many there are."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg import AsyncConnection
+from world import EXAMPLE
+
+from chassis.provision import connect_as
+from chassis.testing import eventually, running
+from sla.app import make
+from sla.settings import Settings
+from trunkline_contracts import Contact, Message, Opened
+from trunkline_contracts.fact import slot_of
+
+if TYPE_CHECKING:
+    from world import World
+
+GRACE, WITHIN = 0.5, 1.0
+TARGETS = "targets: {FRT: PT15M, NRT: PT30M, TTR: PT8H, ACCEPT: PT5M}, warn: [0.5, 0.8]"
+
+
+def opened(request_id: UUID, at: datetime) -> Opened:
+    return Opened(
+        time=at, workspace=1, request_id=request_id, request_type="chat", channel="telegram",
+        account="main", contact=Contact(id=uuid4(), address="77"), topic="general",
+        priority="medium", status="new", message=Message(id=uuid4(), text="hi", sent_at=at),
+    )  # fmt: skip
+
+
+async def tell(world: World, facts: list[Opened]) -> None:
+    """Publish many facts as tickets' relay would, without waiting for each."""
+    nc = await connect_as("tickets-relay", world.nats.url, world.creds)
+    last = dict.fromkeys(range(16), 0)
+    for position, fact in enumerate(facts, 1):
+        numbered, slot = fact.numbered(1), slot_of(fact.subject)
+        headers = {"Trunkline-Position": str(position), "Trunkline-Previous": str(last[slot])}
+        last[slot] = position
+        await nc.publish(numbered.nats_subject, numbered.wire(), headers=headers)
+        if position % 500 == 0:
+            await nc.flush()
+    await nc.flush()
+    await nc.close()
+
+
+async def lateness(
+    world: World, many: int, seconds: float, replicas: int = 1
+) -> tuple[list[float], float]:
+    """Have so many deadlines come within so many seconds; gives how late each was noticed."""
+    text = EXAMPLE.read_text()
+    assert TARGETS in text
+    await world.apply(text.replace(TARGETS, "targets: {FRT: PT1H}"))
+    apps = [make(world.settings("sla", Settings)) for _ in range(replicas)]
+    async with AsyncExitStack() as stack:
+        for app in apps:
+            await stack.enter_async_context(running(app))
+        first = datetime.now(UTC) + timedelta(seconds=4 + many / 400)
+        dues = [first + timedelta(seconds=seconds * n / many) for n in range(many)]
+        await tell(world, [opened(uuid4(), due - timedelta(hours=1)) for due in dues])
+        before = time.process_time()
+
+        async def noticed() -> int:
+            [(count,)] = await world.sql(
+                "sla", "SELECT count(*) FROM outbox WHERE type LIKE '%%.target_breached'"
+            )
+            return int(count >= many)
+
+        await eventually(noticed, seconds + 40)
+        cost = (time.process_time() - before) / many
+    conn = await AsyncConnection.connect(world.admin_dsn)
+    async with conn:
+        cursor = await conn.execute(
+            "SELECT body FROM sla.outbox WHERE type LIKE '%.target_breached'"
+        )
+        told: list[dict[str, Any]] = [json.loads(r[0])["data"] for r in await cursor.fetchall()]
+    assert len({breach["request_id"] for breach in told}) == len(told) == many
+    late = []
+    for breach in told:
+        noticed_at = datetime.fromisoformat(breach["noticed_at"])
+        late.append((noticed_at - datetime.fromisoformat(breach["due_at"])).total_seconds())
+    return sorted(late), cost
+
+
+def told(late: list[float], cost: float) -> str:
+    p99 = late[int(len(late) * 0.99)]
+    return f"p50 {median(late):.2f} p99 {p99:.2f} max {late[-1]:.2f} s, {1000 * cost:.2f} ms each"
+
+
+async def test_many_deadlines_at_once_are_noticed_in_time_and_never_early(world: World) -> None:
+    late, cost = await lateness(world, 600, 2)
+    print(told(late, cost))
+    assert late[0] >= GRACE
+    assert median(late) <= GRACE + WITHIN
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(180)
+async def test_five_thousand_in_a_minute_are_each_noticed_within_a_second(world: World) -> None:
+    late, cost = await lateness(world, 5000, 60, replicas=2)
+    print(told(late, cost))
+    assert late[0] >= GRACE
+    assert late[-1] <= GRACE + WITHIN, told(late, cost)
