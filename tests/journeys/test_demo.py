@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import pytest
 
 from chassis.workspace import load
 from trunkline.demo.day import CHANNELS, plan, workspace
+from trunkline.instance import NATS, POSTGRES, SERVICE_PORTS, read_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +39,29 @@ def test_a_short_day_ends_closed_and_balanced_and_leaves_nothing(tmp_path: Path)
     assert all(int(number) > 0 for number in requests.values())
     assert len(re.findall(r" target_breached ", day.stdout)) == 1
     assert "1 promise broken" in day.stdout
+    assert "delivered, 0 not" in day.stdout
     assert re.search(r" operator_presence_changed +olena +online → away ", day.stdout)
     assert "\x1b" not in day.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_told_to_stop_it_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trunkline", "demo", "--seconds", "60"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as day:
+        assert day.stdout is not None
+        assert any(" opened " in line for line in day.stdout)
+        (folder,) = tmp_path.iterdir()
+        base = read_state(folder)["base"]
+        day.terminate()
+        day.stdout.read()
+
+    assert day.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+    for offset in (SERVICE_PORTS["ingest"], NATS, POSTGRES):
+        with socket.socket() as nobody:
+            assert nobody.connect_ex(("127.0.0.1", base + offset)) == errno.ECONNREFUSED
 
 
 def test_a_seed_is_a_day() -> None:

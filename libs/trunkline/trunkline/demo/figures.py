@@ -36,6 +36,10 @@ class Ending:
             faults.append(f"{opened} requests were opened, {len(self.scene.opened)} are known")
         if (accepted := self.balance.ledger["accepted"]) != self.delivered:
             faults.append(f"{self.delivered} deliveries were made, {accepted} are in the ledger")
+        counts = self.scene.counts
+        if counts["message_sent"] != counts["reply_sent"]:
+            told = f"{counts['reply_sent']} answers, {counts['message_sent']} of them sent"
+            faults.append(told)
         if parked := sum(self.balance.parked.values()):
             faults.append(f"{parked} facts are parked")
         return faults
