@@ -8,12 +8,12 @@ from chassis.tx import Tx
 from ingest.threads import Named, Threads
 
 LOAD: LiteralString = """
-SELECT n.* FROM unnest(%s::uuid[]) AS g (key) CROSS JOIN LATERAL (
+SELECT n.* FROM unnest(%b::uuid[]) AS g (key) CROSS JOIN LATERAL (
     SELECT key, conversation, kind, contact_id FROM named n WHERE n.key = g.key LIMIT 1) n"""
 
 SAVE: LiteralString = """
 INSERT INTO named AS n
-SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[]) ORDER BY 1
+SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::uuid[]) ORDER BY 1
 ON CONFLICT (key) DO UPDATE SET conversation = EXCLUDED.conversation, kind = EXCLUDED.kind,
     contact_id = EXCLUDED.contact_id
 WHERE n.kind = 'mentioned' AND EXCLUDED.kind <> 'mentioned'"""

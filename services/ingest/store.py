@@ -12,7 +12,7 @@ from chassis.tx import Tx
 from ingest.adapters.item import Asked
 from ingest.domain import Arrival, Book, Card, Conversation, First, Outcome
 
-LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%s::bigint[]) AS k"
+LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
 
 # The LIMITs keep the planner on the indexes, however small the tables were when it looked.
 FIRST: LiteralString = """
@@ -25,21 +25,21 @@ CONTACT: LiteralString = """
     SELECT contact_id, channel, account, address, name, language, email, phone
     FROM contact c WHERE c.contact_id = g.contact LIMIT 1"""
 KNOWN: LiteralString = (
-    "SELECT f.*, c.*, p.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[])"  # noqa: S608 (literals)
+    "SELECT f.*, c.*, p.* FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[])"  # noqa: S608 (literals)
     " AS g (message, conversation, contact)"
     " LEFT JOIN LATERAL (" + FIRST + ") f ON true"
     " LEFT JOIN LATERAL (" + CONVERSATION + ") c ON true"
     " LEFT JOIN LATERAL (" + CONTACT + ") p ON true"
 )
-EACH: LiteralString = "SELECT x.* FROM unnest(%s::uuid[]) AS g "
+EACH: LiteralString = "SELECT x.* FROM unnest(%b::uuid[]) AS g "
 FIRSTS: LiteralString = EACH + "(message) CROSS JOIN LATERAL (" + FIRST + ") x"
 CONVERSATIONS: LiteralString = EACH + "(conversation) CROSS JOIN LATERAL (" + CONVERSATION + ") x"
 CONTACTS: LiteralString = EACH + "(contact) CROSS JOIN LATERAL (" + CONTACT + ") x"
 REQUESTS: LiteralString = """
-SELECT r.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
+SELECT r.* FROM unnest(%b::uuid[]) AS g (id) CROSS JOIN LATERAL (
     SELECT request_id, conversation FROM request r WHERE r.request_id = g.id LIMIT 1) r"""
 AUTHORS: LiteralString = """
-SELECT i.* FROM unnest(%s::uuid[]) AS g (id) CROSS JOIN LATERAL (
+SELECT i.* FROM unnest(%b::uuid[]) AS g (id) CROSS JOIN LATERAL (
     SELECT message_id, contact_id, asked FROM item i
     WHERE i.message_id = g.id AND i.first LIMIT 1) i"""
 

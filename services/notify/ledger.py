@@ -20,8 +20,8 @@ INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, a
     SELECT id, request_id, channel, account, chat, address, text, state,
         CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent,
         CASE WHEN state <> 'intended' THEN now() END
-    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS u (id,
+    FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+            %b::text[], %b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS u (id,
             request_id, channel, account, chat, address, text, state, reason, by_operator,
             traceparent, n)
     ORDER BY n
@@ -49,8 +49,8 @@ SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         platform_id = coalesce(o.platform_id, s.platform_id), chat = coalesce(o.chat, s.chat),
         text = CASE WHEN o.state = 'sent' THEN NULL ELSE s.text END,
         settled_at = CASE WHEN o.delay IS NULL THEN now() END
-    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::float8[], %s::text[], %s::text[],
-        %s::text[]) AS o (id, lease, state, delay, platform_id, reason, chat)
+    FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::float8[], %b::text[], %b::text[],
+        %b::text[]) AS o (id, lease, state, delay, platform_id, reason, chat)
     WHERE s.message_id = o.id AND s.lease = o.lease RETURNING s.message_id"""
 
 SHUT = """INSERT INTO exits AS x (channel, account, shut_until, reason)

@@ -14,7 +14,7 @@ AUTOMATIC = frozenset({"rule", "timer"})
 """Who answers without a person."""
 
 THREADS = (
-    "SELECT request_id, title, ids FROM mail_threads WHERE request_id = ANY(%s::uuid[]) FOR UPDATE"
+    "SELECT request_id, title, ids FROM mail_threads WHERE request_id = ANY(%b::uuid[]) FOR UPDATE"
 )
 SAVE_THREAD = """INSERT INTO mail_threads (request_id, title, ids) VALUES (%s, %s, %s)
     ON CONFLICT (request_id) DO UPDATE SET title = EXCLUDED.title, ids = EXCLUDED.ids"""

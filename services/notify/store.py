@@ -9,21 +9,21 @@ from chassis.tx import Tx
 from notify.domain import BELL, Notice, Request
 
 REQUESTS = """SELECT request_id, type, topic, sequence, assignee, watchers, closed, team
-    FROM requests WHERE request_id = ANY(%s::uuid[])"""
+    FROM requests WHERE request_id = ANY(%b::uuid[])"""
 
 # watchers travel as one text per row: unnest would flatten an array of arrays
 SAVE_REQUESTS = """INSERT INTO requests
     (request_id, type, topic, sequence, assignee, watchers, closed, team)
     SELECT id, type, topic, sequence, assignee, string_to_array(watchers, ' '), closed, team
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[],
-        %s::bool[], %s::text[]) AS u (id, type, topic, sequence, assignee, watchers, closed, team)
+    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::bigint[], %b::text[], %b::text[],
+        %b::bool[], %b::text[]) AS u (id, type, topic, sequence, assignee, watchers, closed, team)
     ON CONFLICT (request_id) DO UPDATE SET topic = EXCLUDED.topic, sequence = EXCLUDED.sequence,
         assignee = EXCLUDED.assignee, watchers = EXCLUDED.watchers, closed = EXCLUDED.closed,
         team = EXCLUDED.team"""
 
 RING = """INSERT INTO notifications (id, recipient, kind, request_id, text, at)
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[],
-        %s::timestamptz[])
+    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::uuid[], %b::text[],
+        %b::timestamptz[])
     ON CONFLICT (id) DO NOTHING RETURNING id"""
 
 PAGE = """SELECT position, id, kind, request_id, text, at, read_at IS NOT NULL FROM notifications
@@ -31,7 +31,7 @@ PAGE = """SELECT position, id, kind, request_id, text, at, read_at IS NOT NULL F
     ORDER BY position DESC LIMIT %s"""
 
 READ = """UPDATE notifications SET read_at = %s
-    WHERE recipient = %s AND read_at IS NULL AND (%s::uuid[] IS NULL OR id = ANY(%s::uuid[]))"""
+    WHERE recipient = %s AND read_at IS NULL AND (%b::uuid[] IS NULL OR id = ANY(%b::uuid[]))"""
 
 TOLD = """SELECT id, recipient, kind, at FROM notifications
     WHERE request_id = %s ORDER BY position LIMIT 500"""

@@ -28,25 +28,25 @@ WHERE o.limit_now <> EXCLUDED.limit_now
 TOUCHED: LiteralString = """
 SELECT 'waiting', request_id, request_group, topic, channel, weight, created_at, epoch,
        avoid, trace, NULL::text, NULL::timestamptz, NULL::text
-FROM queue WHERE request_id = ANY(%(ids)s)
+FROM queue WHERE request_id = ANY(%(ids)b)
 UNION ALL
 SELECT 'held', request_id, request_group, topic, channel, weight, created_at, epoch, '', trace,
        operator, since, mode
-FROM capacity WHERE request_id = ANY(%(ids)s)
+FROM capacity WHERE request_id = ANY(%(ids)b)
 UNION ALL
 SELECT 'gone', request_id, '', '', '', 0, at, 0, '', NULL, NULL, NULL, NULL
-FROM tombstones WHERE request_id = ANY(%(ids)s)
+FROM tombstones WHERE request_id = ANY(%(ids)b)
 """
 OPERATORS: LiteralString = (
-    "SELECT id, status, load, last_assigned_at, last_closed_at FROM operators WHERE id = ANY(%s)"
+    "SELECT id, status, load, last_assigned_at, last_closed_at FROM operators WHERE id = ANY(%b)"
 )
 CHANNEL_LOADS: LiteralString = (
-    "SELECT operator, channel, sum(units)::int FROM capacity WHERE operator = ANY(%s)"
+    "SELECT operator, channel, sum(units)::int FROM capacity WHERE operator = ANY(%b)"
     " GROUP BY operator, channel"
 )
 LINES: LiteralString = (
     "SELECT request_group, topic, channel, avoid, weight, count(*)::int FROM queue"
-    " WHERE request_group = ANY(%s) GROUP BY request_group, topic, channel, avoid, weight"
+    " WHERE request_group = ANY(%b) GROUP BY request_group, topic, channel, avoid, weight"
 )
 FRONT: LiteralString = """
 SELECT q.request_id, q.request_group, q.topic, q.channel, q.weight, q.created_at, q.epoch,
@@ -68,7 +68,7 @@ SELECT *, %s FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int
 ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group,
     topic = EXCLUDED.topic, weight = EXCLUDED.weight, epoch = EXCLUDED.epoch, avoid = EXCLUDED.avoid
 """
-UNQUEUE: LiteralString = "DELETE FROM queue WHERE request_id = ANY(%s)"
+UNQUEUE: LiteralString = "DELETE FROM queue WHERE request_id = ANY(%b)"
 HOLD: LiteralString = """
 INSERT INTO capacity (request_id, request_group, topic, channel, weight, created_at, epoch, trace,
                       operator, mode, since)
@@ -78,7 +78,7 @@ ON CONFLICT (request_id) DO UPDATE SET request_group = EXCLUDED.request_group,
     topic = EXCLUDED.topic, weight = EXCLUDED.weight, epoch = EXCLUDED.epoch,
     operator = EXCLUDED.operator, mode = EXCLUDED.mode, since = EXCLUDED.since
 """
-LET_GO: LiteralString = "DELETE FROM capacity WHERE request_id = ANY(%s)"
+LET_GO: LiteralString = "DELETE FROM capacity WHERE request_id = ANY(%b)"
 BURY: LiteralString = (
     "INSERT INTO tombstones (request_id, at) SELECT id, %s FROM unnest(%b::uuid[]) id"
     " ON CONFLICT DO NOTHING"

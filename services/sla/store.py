@@ -17,7 +17,7 @@ from trunkline_contracts.fact import slot_of
 
 REQUESTS = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team,
         trace
-    FROM requests WHERE request_id = ANY(%s::uuid[]) ORDER BY request_id FOR UPDATE"""
+    FROM requests WHERE request_id = ANY(%b::uuid[]) ORDER BY request_id FOR UPDATE"""
 
 REQUEST = """SELECT request_id, policy, workspace, sequence, answered, paused, assignee, team,
         trace
@@ -25,15 +25,15 @@ REQUEST = """SELECT request_id, policy, workspace, sequence, answered, paused, a
 
 CLOCKS = """SELECT request_id, clock, target, started_at, since, due_at, spent, stopped_at,
         breached, cancelled, warned, wake_at
-    FROM clocks WHERE request_id = ANY(%s::uuid[]) ORDER BY started_at, clock"""
+    FROM clocks WHERE request_id = ANY(%b::uuid[]) ORDER BY started_at, clock"""
 
-WAKING = """SELECT request_id FROM clocks WHERE wake_at <= %s AND slot = ANY(%s::smallint[])
+WAKING = """SELECT request_id FROM clocks WHERE wake_at <= %s AND slot = ANY(%b::smallint[])
     ORDER BY wake_at LIMIT %s"""
 
 SAVE_REQUESTS = """INSERT INTO requests
     (request_id, slot, policy, workspace, sequence, answered, paused, assignee, team, trace)
-    SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::bigint[], %s::bigint[],
-        %s::bool[], %s::bool[], %s::text[], %s::text[], %s::text[])
+    SELECT * FROM unnest(%b::uuid[], %b::smallint[], %b::text[], %b::bigint[], %b::bigint[],
+        %b::bool[], %b::bool[], %b::text[], %b::text[], %b::text[])
     ON CONFLICT (request_id) DO UPDATE SET sequence = EXCLUDED.sequence,
         answered = EXCLUDED.answered, paused = EXCLUDED.paused, assignee = EXCLUDED.assignee,
         team = EXCLUDED.team"""
@@ -41,9 +41,9 @@ SAVE_REQUESTS = """INSERT INTO requests
 SAVE_CLOCKS = """INSERT INTO clocks
     (request_id, slot, policy, clock, target, started_at, since, due_at, spent,
         stopped_at, breached, cancelled, warned, wake_at)
-    SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::float8[],
-        %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::float8[], %s::timestamptz[],
-        %s::bool[], %s::bool[], %s::smallint[], %s::timestamptz[])
+    SELECT * FROM unnest(%b::uuid[], %b::smallint[], %b::text[], %b::text[], %b::float8[],
+        %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::float8[], %b::timestamptz[],
+        %b::bool[], %b::bool[], %b::smallint[], %b::timestamptz[])
     ON CONFLICT (request_id, clock) DO UPDATE SET target = EXCLUDED.target,
         started_at = EXCLUDED.started_at, since = EXCLUDED.since, due_at = EXCLUDED.due_at,
         spent = EXCLUDED.spent, stopped_at = EXCLUDED.stopped_at, breached = EXCLUDED.breached,
@@ -53,7 +53,7 @@ OVERDUE = """SELECT c.request_id, c.clock, c.target, c.started_at, c.since, c.du
         c.stopped_at, c.breached, c.cancelled, c.warned, c.wake_at, c.policy, r.workspace
     FROM clocks c JOIN requests r USING (request_id)
     WHERE c.breached AND c.stopped_at IS NULL AND (c.due_at, c.request_id, c.clock) > (%s, %s, %s)
-        AND (%s OR r.assignee = %s OR r.team = ANY(%s::text[]))
+        AND (%s OR r.assignee = %s OR r.team = ANY(%b::text[]))
     ORDER BY c.due_at, c.request_id, c.clock LIMIT %s"""
 
 

@@ -32,7 +32,7 @@ from trunkline_contracts import (
 
 BREACHED: Final[LiteralString] = (
     "INSERT INTO breaches (request_id, clock, due_at)"
-    " SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) ON CONFLICT DO NOTHING"
+    " SELECT * FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[]) ON CONFLICT DO NOTHING"
 )
 SAY: Final = lock_key("say", "tickets")
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 
+from chassis.columns import COLUMNS
 from tickets.domain.request import Request
 from tickets.store import Change, Verdicts, append, load
 
@@ -37,7 +38,7 @@ class Line:
         async with self._opening:
             if self._conn is None or self._conn.closed:
                 self._conn = await psycopg.AsyncConnection.connect(
-                    self._dsn, autocommit=True, connect_timeout=5
+                    self._dsn, autocommit=True, connect_timeout=5, context=COLUMNS
                 )
             return self._conn
 

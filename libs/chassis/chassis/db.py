@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from chassis.columns import COLUMNS
+
 LIVELY = (
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET idle_session_timeout = '10s'"
@@ -19,7 +21,12 @@ class Database:
     def __init__(self, dsn: str, size: int = 8) -> None:
         self.dsn = dsn
         self.pool: AsyncConnectionPool[psycopg.AsyncConnection] = AsyncConnectionPool(
-            dsn, min_size=2, max_size=size, timeout=5, open=False, kwargs={"autocommit": True}
+            dsn,
+            min_size=2,
+            max_size=size,
+            timeout=5,
+            open=False,
+            kwargs={"autocommit": True, "context": COLUMNS},
         )
 
     async def open(self) -> None:

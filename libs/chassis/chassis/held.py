@@ -21,14 +21,14 @@ PARK: LiteralString = (
 )
 OPEN_KEYS: LiteralString = (
     "SELECT key, bool_or(head AND state = 'parked') FROM parked"
-    " WHERE reader = %s AND slot = ANY(%s::int[]) AND state IN ('parked', 'redrive') GROUP BY key"
+    " WHERE reader = %s AND slot = ANY(%b::int[]) AND state IN ('parked', 'redrive') GROUP BY key"
 )
 OPEN_OF_KEY: LiteralString = (
     "SELECT id, position, subject, headers, data, head FROM parked"
     " WHERE reader = %s AND key = %s AND state IN ('parked', 'redrive') ORDER BY position LIMIT 200"
 )
 SETTLE: LiteralString = (
-    "UPDATE parked SET state = 'done', settled_at = %s WHERE id = ANY(%s::bigint[])"
+    "UPDATE parked SET state = 'done', settled_at = %s WHERE id = ANY(%b::bigint[])"
 )
 WAIT: LiteralString = (
     "INSERT INTO waiting (reader, position, slot, key, subject, headers, data, since)"
@@ -36,9 +36,9 @@ WAIT: LiteralString = (
 )
 WAITING: LiteralString = (
     "SELECT position, subject, headers, data, since FROM waiting"
-    " WHERE reader = %s AND slot = ANY(%s::int[]) ORDER BY position LIMIT 1000"
+    " WHERE reader = %s AND slot = ANY(%b::int[]) ORDER BY position LIMIT 1000"
 )
-WAITED: LiteralString = "DELETE FROM waiting WHERE reader = %s AND position = ANY(%s::bigint[])"
+WAITED: LiteralString = "DELETE FROM waiting WHERE reader = %s AND position = ANY(%b::bigint[])"
 
 
 class Held:

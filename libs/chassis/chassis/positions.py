@@ -12,31 +12,31 @@ from chassis.tx import Tx
 
 ENSURE: LiteralString = (
     "INSERT INTO reader_position (reader, slot, position, stream_created, stream_sequence)"
-    " SELECT %s, s, 0, '', 0 FROM unnest(%s::int[]) s ON CONFLICT DO NOTHING"
+    " SELECT %s, s, 0, '', 0 FROM unnest(%b::int[]) s ON CONFLICT DO NOTHING"
 )
 LOAD: LiteralString = (
     "SELECT slot, position, stream_created, stream_sequence FROM reader_position"
-    " WHERE reader = %s AND slot = ANY(%s::int[])"
+    " WHERE reader = %s AND slot = ANY(%b::int[])"
 )
 RESTART: LiteralString = (
     "UPDATE reader_position SET position = 0, stream_created = %s, stream_sequence = 0"
-    " WHERE reader = %s AND slot = ANY(%s::int[]) AND stream_created <> %s"
+    " WHERE reader = %s AND slot = ANY(%b::int[]) AND stream_created <> %s"
 )
 SET_ASIDE: LiteralString = (
-    "UPDATE parked SET position = -id WHERE reader = %s AND slot = ANY(%s::int[]) AND position > 0"
+    "UPDATE parked SET position = -id WHERE reader = %s AND slot = ANY(%b::int[]) AND position > 0"
 )
 """What was parked of an earlier stream gives up its positions: the new one counts from 1 again."""
 MOVE: LiteralString = (
     "UPDATE reader_position p SET position = v.new, stream_created = %s, stream_sequence = %s"
-    " FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) v(slot, old, new)"
+    " FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) v(slot, old, new)"
     " WHERE p.reader = %s AND p.slot = v.slot AND p.position = v.old"
 )
 STILL: LiteralString = (
-    "SELECT count(*) FROM reader_position p JOIN unnest(%s::int[], %s::bigint[]) v(slot, old)"
+    "SELECT count(*) FROM reader_position p JOIN unnest(%b::int[], %b::bigint[]) v(slot, old)"
     " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s"
 )
 HOLD: LiteralString = (
-    "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%s::int[])"
+    "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%b::int[])"
     " ORDER BY slot FOR UPDATE"
 )
 

@@ -36,7 +36,7 @@ RANGE: LiteralString = (
 )
 EXACT: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox"
-    " WHERE position = ANY(%s::bigint[]) ORDER BY position"
+    " WHERE position = ANY(%b::bigint[]) ORDER BY position"
 )
 
 

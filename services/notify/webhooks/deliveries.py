@@ -21,17 +21,17 @@ INTEND = """INSERT INTO deliveries
         CASE WHEN ordered THEN greatest(now(), (SELECT max(b.next_at) FROM deliveries b
             WHERE b.endpoint = u.endpoint AND b.key = u.key AND b.next_at IS NOT NULL))
         ELSE now() END
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::uuid[],
-            %b::bytea[], %s::text[], %s::bool[]) WITH ORDINALITY AS u (id, endpoint, type, key,
+    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %s::int8[], %b::uuid[],
+            %b::bytea[], %b::text[], %b::bool[]) WITH ORDINALITY AS u (id, endpoint, type, key,
             sequence, request_id, body, traceparent, ordered, n)
     ORDER BY n
     ON CONFLICT (id) DO NOTHING"""
 
 PICK = """SELECT d.id, d.endpoint, d.key, d.request_id, d.type, d.body, d.traceparent, d.attempts
-    FROM unnest(%s::text[], %s::uuid[], %s::bool[], %s::int4[]) AS e (name, address, ordered, room)
+    FROM unnest(%b::text[], %b::uuid[], %b::bool[], %s::int4[]) AS e (name, address, ordered, room)
     CROSS JOIN LATERAL (
         SELECT d.* FROM deliveries d
-        WHERE d.endpoint = e.name AND d.next_at <= now() AND d.id <> ALL(%s::uuid[])
+        WHERE d.endpoint = e.name AND d.next_at <= now() AND d.id <> ALL(%b::uuid[])
             AND (NOT e.ordered OR NOT EXISTS (SELECT 1 FROM deliveries b
                 WHERE b.endpoint = d.endpoint AND b.key = d.key AND b.turn < d.turn
                     AND b.next_at IS NOT NULL))
@@ -42,12 +42,12 @@ PICK = """SELECT d.id, d.endpoint, d.key, d.request_id, d.type, d.body, d.tracep
 SETTLE = """UPDATE deliveries d SET state = o.state, attempts = d.attempts + 1, status = o.status,
         reason = o.reason, next_at = now() + o.delay * interval '1 second',
         settled_at = CASE WHEN o.delay IS NULL THEN now() END
-    FROM unnest(%s::uuid[], %s::int4[], %s::text[], %s::float8[], %s::int4[], %s::text[])
+    FROM unnest(%b::uuid[], %s::int4[], %b::text[], %b::float8[], %s::int4[], %b::text[])
         AS o (id, attempts, state, delay, status, reason)
     WHERE d.id = o.id AND d.attempts = o.attempts AND d.next_at IS NOT NULL RETURNING d.id"""
 
 PUT_OFF = """UPDATE deliveries f SET next_at = h.next_at FROM deliveries h
-    WHERE h.id = ANY(%s::uuid[]) AND f.endpoint = h.endpoint AND f.key = h.key
+    WHERE h.id = ANY(%b::uuid[]) AND f.endpoint = h.endpoint AND f.key = h.key
         AND f.turn > h.turn AND f.next_at IS NOT NULL AND f.next_at < h.next_at"""
 
 SHUT = """INSERT INTO endpoints AS w (endpoint, paused_until, disabled_at, address, reason)
@@ -70,7 +70,7 @@ STANDS = """SELECT e.name, w.paused_until, w.disabled_at, w.reason,
         (SELECT count(*) FROM deliveries d WHERE d.endpoint = e.name AND d.state = 'failed'),
         (SELECT min(d.created_at) FROM deliveries d
             WHERE d.endpoint = e.name AND d.next_at IS NOT NULL)
-    FROM unnest(%s::text[], %s::uuid[]) AS e (name, address)
+    FROM unnest(%b::text[], %b::uuid[]) AS e (name, address)
     LEFT JOIN endpoints w ON w.endpoint = e.name AND (w.paused_until > now()
         OR (w.disabled_at IS NOT NULL AND w.address = e.address))"""
 
@@ -79,7 +79,7 @@ OF_REQUEST = """SELECT id, endpoint, type, sequence, turn, state, attempts, stat
     FROM deliveries WHERE request_id = %s ORDER BY turn LIMIT 500"""
 
 FORGET = """DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries
-    WHERE created_at < %s AND (next_at IS NULL OR endpoint <> ALL(%s::text[])
+    WHERE created_at < %s AND (next_at IS NULL OR endpoint <> ALL(%b::text[])
         OR endpoint IN (SELECT endpoint FROM endpoints WHERE disabled_at < %s)) LIMIT 1000)"""
 
 
