@@ -1,18 +1,21 @@
 """A reader's projection, from stream to commit, against one row per transaction: ≥ 5.
 
 The reader is notify's of TICKETS, with everything the inner loop does: pulled, understood, the
-position moved, requests and bells written, and told. The yardstick upserts one row and moves one
-position per transaction, facts ready in memory.
+position moved, requests and bells written, and told; no webhook wants to know. The yardstick
+upserts one row and moves one position per transaction, facts ready in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psycopg
+from ruamel.yaml import YAML
+from world import EXAMPLE
 
 from bench.bed import compared, figures, timed
 from bench.matcher import _opened, now
@@ -22,6 +25,8 @@ from chassis.relay import message
 from chassis.service import Service
 from notify.handlers import Desk, readers
 from notify.settings import Settings
+from notify.webhooks.endpoints import Endpoints
+from notify.webhooks.intake import Intake
 from trunkline_contracts import AssigneeChanged, Fact
 from trunkline_contracts.fact import SLOTS, slot_of
 
@@ -69,13 +74,15 @@ class Stream:
 
 async def run(world: World) -> dict[str, Any]:
     """Measure both in turn."""
-    await world.apply()
+    document = YAML(typ="safe", pure=True).load(EXAMPLE.read_text())
+    await world.apply(json.dumps(document | {"webhooks": {}}))
     service = Service("notify", world.settings("notify", Settings))
     await service.db.open()
     await service.bus.open()
     service.background(lambda: service.workspaces.follow(service.bus.own), "the workspace")
     await service.workspaces.wait(1)
-    reader, stream = readers(Desk(lambda _: None))[0], Stream()
+    intake = Intake(Endpoints(service.workspaces, ""), lambda *_: None)
+    reader, stream = readers(Desk(lambda _: None, intake, lambda *_: ()))[0], Stream()
 
     async def ours() -> float:
         end = await stream.tell(world)
