@@ -98,10 +98,10 @@ async def test_frozen_leaders_come_back_too_late_to_do_harm(town: Town) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1700, func_only=True)
 async def test_two_thousand_requests_in_a_long_storm(town: Town) -> None:
-    """Everybody is killed in turn, then frozen in turn, while two thousand chats are served."""
+    """A thousand customers write twice; everybody is killed in turn, then frozen in turn."""
 
     async def nemesis() -> None:
         await kill_leaders(town, rounds=6, pause=3)
         await freeze_leaders(town, [[service] for service in SERVICES])
 
-    await weather(town, Load(town, chats=2000, messages=2, chat_from=200_000), nemesis)
+    await weather(town, Load(town, chats=1000, messages=2, chat_from=200_000), nemesis)

@@ -36,8 +36,10 @@ WHERE l.locktype = 'advisory' AND l.granted AND a.usename = %s
 GROUP BY a.client_port ORDER BY count(*) DESC"""
 """The connections that hold a service's offices."""
 
-ENVIRONMENT = {"READERS": "2", "SEND_LEASE": "4"}
-"""Readers in two groups; a message a dead replica was sending is tried again after 4 s."""
+ENVIRONMENT = {"READERS": "2", "SEND_LEASE": "4", "SINK_KEEP": "1000000"}
+"""Readers in two groups; a message a dead replica was sending is tried again after 4 s.
+
+The sink forgets nothing: webhooks arrive there too."""
 
 
 @dataclass
