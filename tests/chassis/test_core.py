@@ -13,9 +13,10 @@ from saying import opened, received, say
 from world import the_plan
 
 from chassis.locks import lock_key
-from chassis.outcomes import Refused
+from chassis.outcomes import Fenced, Refused
 from chassis.provision import provision_streams
 from chassis.reader import Reader
+from chassis.relay import Relay
 from chassis.service import Service, build
 from chassis.settings import Settings
 from chassis.testing import eventually, running
@@ -213,6 +214,29 @@ async def test_a_foreign_message_stops_the_relay_and_harms_nobody(pair: Pair) ->
         await nc.close()
         assert [n for _, n in await pair.hears(2)] == [1, 2]
         assert sayer.relay.alarm is None
+
+
+@pytest.mark.parametrize("n", [1, 3, 12], ids=["one", "a chain", "a batch"])
+async def test_a_late_relay_adds_nothing(pair: Pair, n: int) -> None:
+    async with pair.sayer() as sayer:
+        await say(sayer, opened(uuid4()))
+
+        async def end() -> int:
+            return int((await sayer.bus.relay.js.stream_info("INGEST")).state.last_seq)
+
+        await eventually(end)
+        late = Relay("ingest", sayer.db, sayer.bus, sayer.clock)
+        rows: list[Any] = [
+            (1000 + i, str(uuid4()), i, 1, "trunkline.ingest.v1.request_opened", b"{}")
+            for i in range(n)
+        ]
+        with pytest.raises(Fenced):
+            await late._tell(rows)
+        assert await end() == 1
+
+        late._last_seq = 1
+        await late._tell(rows)
+        assert await end() == 1 + n
 
 
 async def test_a_reader_whose_facts_were_trimmed_is_told_them_again(pair: Pair) -> None:

@@ -82,6 +82,7 @@ def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
         return int(headers["Trunkline-Position"])
 
     patch.setattr(relay.Relay, "_ours", believed)
+    patch.setattr(relay, "FEW", 0)
     patch.setattr(relay, "publish_batch", unfenced)
     patch.setattr(relay, "message", nameless)
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from desk import soon
+import pytest
+from desk import Desk, running_desk, soon
 
 if TYPE_CHECKING:
-    from desk import Desk
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk of its own: who is there decides who is given what."""
+    with running_desk(tmp_path_factory.mktemp("story") / "data") as desk:
+        yield desk
 
 
 def test_one_message_from_the_door_to_the_last_notification(desk: Desk) -> None:
