@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from trunkline_contracts.parts import Attachment
+from trunkline_contracts.parts import Attachment, DeliveryState
 
 
 class Unreadable(Exception):
@@ -57,10 +57,24 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A place somebody sent."""
+
+    latitude: float
+    longitude: float
+    name: str | None = None
+    address: str | None = None
+
+
+Kind = Literal["message", "edited", "deleted", "reacted", "receipt", "noted"]
+"""A message; what is done to one (`about` names it); or what is only remembered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One thing that happened on a channel."""
 
-    kind: Literal["message", "noted"]
+    kind: Kind
     external_id: str | None
     """The platform's id of it: it is one, however often it comes. None: it never comes again."""
     digest: str
@@ -80,3 +94,20 @@ class Item:
     """On a channel where messages are named; `conversation` is then that of a new thread."""
     automatic: str | None = None
     """By which sign no person wrote it."""
+    about: str | None = None
+    """The platform's id of the message that was edited, deleted, reacted to or received."""
+    until: datetime | None = None
+    """Of a receipt that names no message: everything sent until then."""
+    reference: str | None = None
+    """Of a receipt or an echo: the id we gave the message, when the platform tells it back."""
+    state: DeliveryState | None = None
+    """Of a receipt: how far the message has come."""
+    reaction: str | None = None
+    """The emoji; None takes an earlier one back."""
+    reply_to: str | None = None
+    """The platform's id of the message this one answers."""
+    button: str | None = None
+    """What a pressed button stands for."""
+    place: Place | None = None
+    cards: tuple[Person, ...] = ()
+    """Contacts somebody sent."""
