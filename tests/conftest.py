@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,9 +18,26 @@ from trunkline.servers import Nats, Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TEMPLATE = "provisioned"
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+TOGETHER = {"journeys", "faults"}
+"""Folders whose tests share a running instance, so one worker runs them all."""
+
+
+def pytest_configure() -> None:
+    """Keep the servers' files in memory where there is room: they sync for every test."""
+    if MEMORY.is_mount() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share its servers: side by side run files, not tests."""
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder in TOGETHER else f"{folder}/{item.path.name}"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

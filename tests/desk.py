@@ -23,19 +23,27 @@ from trunkline.tokens import Signer
 T = TypeVar("T")
 TRUNKLINE = (sys.executable, "-m", "trunkline")
 OFFSETS = (1, 2, 3, 4, 5, 9, 22, 23, 25, 26, 32)
+CLAIM = 99
+"""No instance listens there: tests that run side by side see by it whose a base is."""
+
+_claims: list[socket.socket] = []
 
 
 def free_base() -> int:
-    """Give a port base none of whose ports is taken."""
+    """Give a port base none of whose ports is taken; it is this process' until it ends."""
     while True:
         base = random.randrange(20000, 30000, 100)
         with contextlib.ExitStack() as stack:
+            claim = socket.socket()
             try:
                 for offset in OFFSETS:
                     taken = stack.enter_context(socket.socket())
                     taken.bind(("127.0.0.1", base + offset))
+                claim.bind(("127.0.0.1", base + CLAIM))
             except OSError:
+                claim.close()
                 continue
+        _claims.append(claim)
         return base
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,23 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from chassis.provision import Plan
+    from chassis.workspace import Workspace
     from trunkline.servers import Nats, Postgres
 
 TRUNKLINE = Path(str(files("trunkline")))
 EXAMPLE = TRUNKLINE / "workspace.example.yaml"
 
 
+@cache
+def the_example() -> Workspace:
+    """The workspace an instance begins with."""
+    return load(EXAMPLE.read_text())
+
+
+@cache
 def the_plan() -> Plan:
     """What the application ships, for the example workspace."""
-    return plan_for(read_plan(TRUNKLINE / "provision.yaml"), load(EXAMPLE.read_text()))
+    return plan_for(read_plan(TRUNKLINE / "provision.yaml"), the_example())
 
 
 @dataclass
@@ -101,7 +110,7 @@ class World:
         """Apply a workspace (the example unless given); gives its version."""
         nc = await self.as_admin()
         try:
-            return await apply(nc.jetstream(), load(text or EXAMPLE.read_text()))
+            return await apply(nc.jetstream(), load(text) if text else the_example())
         finally:
             await nc.close()
 

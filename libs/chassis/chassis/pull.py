@@ -75,7 +75,7 @@ class Pull:
         if self._sub is not None and not self._line.nc.is_closed:
             await self._sub.unsubscribe()
             try:
-                await self._line.js.delete_consumer(self._stream, self._name)
+                await self._line.nc.jetstream(timeout=1).delete_consumer(self._stream, self._name)
             except (NotFoundError, APIError, OSError, TimeoutError):
                 return  # it ends by itself when inactive
 

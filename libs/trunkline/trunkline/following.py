@@ -95,8 +95,7 @@ async def following(instance: Instance, wanted: Wanted) -> AsyncGenerator[AsyncG
         except (OSError, TimeoutError, nats.errors.Error, JetStreamError) as why:
             raise CannotStart(f"NATS does not answer at {instance.nats_url}: {why!r}") from None
         tasks = [asyncio.create_task(source.run()) for source in sources]
-        for task in tasks:
-            stack.push_async_callback(_ended, task)
+        stack.push_async_callback(_ended, tasks)
         yield await stack.enter_async_context(aclosing(_merged(sources)))
 
 
@@ -134,6 +133,10 @@ async def _as_they_come(queues: Sequence[asyncio.Queue[Seen | None]]) -> AsyncGe
             wait.cancel()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End them all; a cancellation that was lost to an answer just come is said again."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
