@@ -26,7 +26,7 @@ down: .venv  ## stop what `trunkline up --detach` left running
 	$(BIN)/trunkline down
 
 test: .venv  ## all tests, against real NATS and PostgreSQL; make test ARGS="-k door"
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 soak: .venv  ## the tests that take minutes
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)

@@ -6,11 +6,12 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from world import World, clone, provision_nats, the_plan
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from chassis.provision import provision_postgres, write_files
 from trunkline import places
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 TEMPLATE = "provisioned"
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 TOGETHER = {"journeys", "faults"}
-"""Folders whose tests share a running instance, so one worker runs them all."""
+"""Folders whose tests share a running instance."""
 
 
 def pytest_configure() -> None:
@@ -31,13 +32,17 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests share its servers: side by side run files, not tests."""
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder in TOGETHER else f"{folder}/{item.path.name}"
-        item.add_marker(pytest.mark.xdist_group(group))
+class Together(LoadScopeScheduling):
+    """A file's tests share its servers, some folders' a running instance: one worker runs them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if f"/{folder}/" in file), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Say which tests may run side by side."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
