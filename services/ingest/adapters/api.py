@@ -55,6 +55,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
             "message",
             raw.idempotency_key,
             raw.sha256,
+            "rejected",
             conversation=conversation,
             person=Person(address, *map(_clean, (who.name, who.language, who.email, who.phone))),
             text=clean(said.text),

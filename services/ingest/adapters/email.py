@@ -28,7 +28,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     external_id = own or f"sha256:{raw.sha256}"
     report = _report(mail)
     if report is not None:
-        return (Item("noted", external_id, raw.sha256, "new", reason=report),)
+        return (Item("noted", external_id, raw.sha256, reason=report),)
     answers = _answers(mail, own)
     texts, html, files = _bodies(mail)
     text = mime.page("\n\n".join(texts), TEXT) or mime.page(mime.plain_of(html), TEXT)
@@ -37,7 +37,6 @@ def read(raw: Raw) -> tuple[Item, ...]:
             "message",
             external_id,
             raw.sha256,
-            "new",
             conversation=raw.sha256,
             person=_sender(mail),
             text=text or _nothing(files),

@@ -79,8 +79,9 @@ class Item:
     """The platform's id of it: it is one, however often it comes. None: it never comes again."""
     digest: str
     """What it says, in short: the same id with another digest is not the same thing."""
-    reused: Literal["rejected", "new"] = "rejected"
-    """What the same id with another digest is: a mistake, or another message (ids began anew)."""
+    reused: Literal["rejected", "new"] = "new"
+    """What the same id with another digest is: another message, flagged, for platforms may begin
+    their ids anew; or, where the sender chose the id so as to be taken once, a mistake."""
     reason: str | None = None
     conversation: str = ""
     person: Person | None = None

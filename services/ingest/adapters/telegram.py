@@ -74,7 +74,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     external_id, told = str(number), digest(update)
     kind = next((key for key in update if key != "update_id"), None)
     if kind is None or kind in NOTES or kind.startswith("edited_"):
-        return (Item("noted", external_id, told, "new", reason=_short(kind or "empty update")),)
+        return (Item("noted", external_id, told, reason=_short(kind or "empty update")),)
     return (_message(kind, update[kind], external_id, told),)
 
 
@@ -85,14 +85,13 @@ def _message(kind: str, body: Any, external_id: str, told: str) -> Item:
     chat_id = whole(_part(said, "chat").get("id"))
     if chat_id is None:
         if kind == "callback_query":
-            return Item("noted", external_id, told, "new", reason="callback_query without a chat")
+            return Item("noted", external_id, told, reason="callback_query without a chat")
         raise Unreadable(f"{_short(kind)}.chat.id is missing or not a whole number")
     message_id = whole(said.get("message_id"))
     return Item(
         "message",
         external_id,
         told,
-        "new",
         conversation=str(chat_id),
         person=_person(body, chat_id),
         text=_button(body) if kind == "callback_query" else _text(body, kind),

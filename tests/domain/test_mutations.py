@@ -1,0 +1,91 @@
+"""Whatever a platform sends instead: items that can be kept, or refused with a reason.
+
+Each body of the corpus with each of its fields removed, retyped and over-long; each broken off,
+padded and in other encodings. `python tests/corpus.py` says how many that are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from corpus import INBOUND_ID, NOW, Case, broken, cases, mutants
+
+from ingest import adapters, store
+from ingest.adapters.item import Item, Unreadable
+from ingest.adapters.mime import Excessive
+from ingest.domain import Arrival, Book
+from ingest.rules import Rules
+from trunkline_contracts import read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": frozenset()})
+CASES = cases()
+NAMED = 1_000
+"""The longest id or name that is kept."""
+
+
+def taken_in(case: Case, body: bytes) -> str:
+    """Take a delivery in, as far as that goes without a database; gives what became of it."""
+    raw = case.raw(body)
+    try:
+        items: Sequence[Item] = adapters.read(raw)
+    except (Unreadable, Excessive) as why:
+        reason = str(why)
+        assert reason.strip()
+        keepable(reason)
+        return "refused"
+    book = Book(RULES, NOW)
+    book.take_in(
+        Arrival(INBOUND_ID, n, raw.channel, raw.account, NOW, item) for n, item in enumerate(items)
+    )
+    for item in items:
+        for name in (item.external_id, item.platform_id, item.conversation, item.about):
+            assert len(name or "") <= NAMED
+    for fact, _ in book.facts:
+        wire = fact.numbered(1).wire()
+        keepable(wire.decode())
+        read(wire)
+    for outcome in book.outcomes:
+        keepable(orjson.dumps(store._item_row(outcome)).decode())
+    assert len(book.outcomes) == len(items)
+    return "taken in"
+
+
+def keepable(text: str) -> None:
+    """Fail unless a database keeps this as text."""
+    text.encode()
+    assert "\x00" not in text
+    assert "\\u0000" not in text.replace("\\\\", "")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_any_field_may_be_gone_or_of_another_type_or_over_long(case: Case) -> None:
+    fates: dict[str, int] = {}
+
+    for name, body in mutants(case):
+        try:
+            fate = taken_in(case, body)
+        except Exception as why:
+            raise AssertionError(f"{case.name}: {name}") from why
+        fates[fate] = fates.get(fate, 0) + 1
+
+    assert sum(fates.values()) > 10
+    if "items" in case.told:
+        assert fates.get("taken in")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_any_bytes_may_come(case: Case) -> None:
+    fates = set()
+
+    for name, body in broken(case):
+        try:
+            fates.add(taken_in(case, body))
+        except Exception as why:
+            raise AssertionError(f"{case.name}: {name}") from why
+
+    assert "refused" in fates
