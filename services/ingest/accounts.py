@@ -2,8 +2,10 @@
 
 from chassis.settings import resolve_secret
 from chassis.workspace import Workspace, Workspaces
+from chassis.workspace.document import Topic
 from chassis.workspace.values import per_second
-from ingest.rules import FieldRule, Rules
+from ingest.fields import FieldRule
+from ingest.rules import Rules
 
 
 class Accounts:
@@ -53,10 +55,10 @@ def rules_of(workspace: Workspace) -> Rules:
     return Rules(
         type=workspace.defaults.type,
         topic=workspace.defaults.topic,
-        types=frozenset(workspace.types),
+        types=frozenset(name for name, each in workspace.types.items() if not each.retired),
         priorities=frozenset(workspace.priorities),
         topics={
-            name: frozenset(each.removesuffix("?") for each in topic.fields.create)
+            name: _asked_at_creation(workspace, topic)
             for name, topic in workspace.topics.items()
             if not topic.retired
         },
@@ -65,3 +67,9 @@ def rules_of(workspace: Workspace) -> Rules:
             for name, rule in workspace.fields.items()
         },
     )
+
+
+def _asked_at_creation(workspace: Workspace, topic: Topic) -> dict[str, bool]:
+    """Give a topic's fields of the create phase, and whether each must be given."""
+    named = ((each.removesuffix("?"), not each.endswith("?")) for each in topic.fields.create)
+    return {name: must for name, must in named if not workspace.fields[name].retired}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from ingest.adapters.item import Asked, Item, Person
-from ingest.rules import Rules
+from ingest.rules import Rules, known
 from ingest.threads import Named, Threads
 from trunkline_contracts import (
     ContactChanged,
@@ -116,6 +116,8 @@ class Outcome:
     request_id: UUID | None = None
     reason: str | None = None
     threaded_by: str | None = None
+    asked: Asked | None = None
+    """What was asked for and can be had, should a request have to be opened later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class Book:
             outcome.request_id = talk.last if talk else None
             outcome.reason = f"an automatic answer to ours: {item.automatic}"
             return
-        person = item.person or Person(item.conversation)
+        person, doubts = known(item.person or Person(item.conversation))
         card = self._know(arrival, person)
         talk = self._talk(arrival, item, card)
         message = Message(
@@ -205,6 +207,9 @@ class Book:
             sent_at=item.sent_at or arrival.received_at,
             external_id=item.platform_id,
         )
+        outcome.asked, flags = self.rules.obeyed(item.asked)
+        flags = [*doubts, *(flags if talk.open is None else ())]
+        outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
         if talk.open is not None:
             outcome.word, outcome.request_id = "appended", talk.open
             outcome.threaded_by = found.rule if found else "conversation"
@@ -213,9 +218,8 @@ class Book:
         outcome.word = "opened"
         rule = found.rule if found else "follow_up"
         outcome.threaded_by = "new" if talk.last is None else rule
-        asked, flags = self.rules.obeyed(item.asked)
-        outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
-        outcome.request_id = self._open(talk, card, message, asked, None, _trail(arrival))
+        trail = _trail(arrival)
+        outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
 
     def _place(self, arrival: Arrival, item: Item, outcome: Outcome) -> Named | None:
         """Where messages are named, what this one answers says where it belongs."""

@@ -143,7 +143,8 @@ class Door:
             said = Submission.model_validate_json(body)
         except ValidationError as bad:
             raise of_validation(bad.errors(include_url=False)) from None
-        for where, value, wrong in self._accounts.rules().complaints(said.asked()):
+        whole = said.conversation is None  # else it may be a further message, which asks nothing
+        for where, value, wrong in self._accounts.rules().complaints(said.asked(), whole=whole):
             raise invalid(f"{where} {wrong}", at=where, value=value)
 
 

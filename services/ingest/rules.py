@@ -1,62 +1,19 @@
 """What the workspace lets a client ask of a request. A wrong wish never loses the message."""
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.adapters.item import Asked
+from ingest.adapters.item import Asked, Person
 from ingest.adapters.plain import clean
+from ingest.fields import FieldRule, blank
+from ingest.languages import language_of
 
+Wrong = tuple[str, Any, str]
+"""What cannot be obeyed: where it stood, the offending value, what is wrong."""
 
-@dataclass(frozen=True, slots=True)
-class FieldRule:
-    """One of the workspace's own fields."""
-
-    kind: str
-    pattern: str | None = None
-    min: float | None = None
-    max: float | None = None
-    options: tuple[str, ...] = ()
-
-    def complaint(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
-        match self.kind:
-            case "number":
-                return self._number(value)
-            case "list":
-                good = isinstance(value, str) and value in self.options
-                return None if good else f"must be one of {', '.join(self.options)}"
-            case "date":
-                return None if _is_date(value) else "must be a date, such as 2026-11-25"
-            case "boolean":
-                return None if isinstance(value, bool) else "must be true or false"
-            case _:
-                return self._text(value)
-
-    def _number(self, value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return "must be a number"
-        if self.min is not None and value < self.min:
-            return f"must be at least {self.min:g}"
-        if self.max is not None and value > self.max:
-            return f"must be at most {self.max:g}"
-        return None
-
-    def _text(self, value: Any) -> str | None:
-        if not isinstance(value, str):
-            return "must be a text"
-        if self.pattern is not None and not re.search(self.pattern, value):
-            return f"must match {self.pattern}"
-        return None
-
-
-def _is_date(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and bool(date.fromisoformat(value))
-    except ValueError:
-        return False
+TITLE, FLAG, MOST = 255, 200, 20
+"""Characters of a title and of a flag; flags one message may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,48 +24,87 @@ class Rules:
     topic: str
     types: frozenset[str]
     priorities: frozenset[str]
-    topics: Mapping[str, frozenset[str]]
-    """Each topic's fields that may be given when a request is created."""
+    topics: Mapping[str, Mapping[str, bool]]
+    """Each topic's fields that may be given when a request is created, and which must be."""
     fields: Mapping[str, FieldRule] = field(default_factory=dict)
 
-    def complaints(self, asked: Asked) -> list[tuple[str, Any, str]]:
-        """Give what cannot be obeyed: where, the offending value, what is wrong."""
+    def topic_of(self, asked: Asked) -> str:
+        """Give the topic a request will have; what nobody knows is treated as the default one."""
+        return asked.topic if asked.topic and _is_one_of(asked.topic, self.topics) else self.topic
+
+    def complaints(self, asked: Asked, *, whole: bool = True) -> list[Wrong]:
+        """Give what cannot be obeyed, and, of a `whole` request, what is missing."""
+        named: tuple[tuple[str, Any, Mapping[str, Any] | frozenset[str]], ...] = (
+            ("type", asked.type, self.types),
+            ("topic", asked.topic, self.topics),
+            ("priority", asked.priority, self.priorities),
+        )
         wrong = [
             (name, value, f"must be one of {', '.join(sorted(allowed))}")
-            for name, value, allowed in (
-                ("type", asked.type, self.types),
-                ("topic", asked.topic, self.topics),
-                ("priority", asked.priority, self.priorities),
-            )
-            if value is not None and value not in allowed
+            for name, value, allowed in named
+            if value is not None and not _is_one_of(value, allowed)
         ]
-        return [*wrong, *self._wrong_fields(asked)]
+        given, bad = self._read(asked)
+        return [*wrong, *bad, *(self._missing(asked, given) if whole else ())]
 
-    def _wrong_fields(self, asked: Asked) -> Iterable[tuple[str, Any, str]]:
-        allowed = self.topics.get(asked.topic or self.topic, frozenset())
+    def _read(self, asked: Asked) -> tuple[dict[str, Any], list[Wrong]]:
+        """Give the fields that can be kept, as they are kept, and what is wrong with the others."""
+        allowed = self.topics.get(self.topic_of(asked), {})
+        kept: dict[str, Any] = {}
+        wrong: list[Wrong] = []
         for name, value in asked.fields.items():
-            rule = self.fields.get(name)
-            if rule is None or name not in allowed:
+            if blank(value):
+                continue
+            rule = self.fields.get(name) if name in allowed else None
+            if rule is None:
                 known = f"must be one of {', '.join(sorted(allowed))}" if allowed else "has none"
-                yield f"fields.{name}", value, f"not a field of this topic: {known}"
-            elif (complaint := rule.complaint(value)) is not None:
-                yield f"fields.{name}", value, complaint
+                wrong.append((f"fields.{name}", value, f"not a field of this topic: {known}"))
+                continue
+            read = rule.as_written(value) if asked.typed else value
+            complaint = rule.complaint(read)
+            if complaint is None:
+                kept[name] = clean(read) if isinstance(read, str) else read
+            else:
+                wrong.append((f"fields.{name}", value, complaint))
+        return kept, wrong
+
+    def _missing(self, asked: Asked, kept: Mapping[str, Any]) -> Iterator[Wrong]:
+        topic = self.topic_of(asked)
+        for name, required in self.topics.get(topic, {}).items():
+            if required and name not in kept and blank(asked.fields.get(name)):
+                yield f"fields.{name}", None, f"is missing: topic {topic} requires it"
 
     def obeyed(self, asked: Asked | None) -> tuple[Asked, list[str]]:
         """Give what can be obeyed, and why the rest is not."""
-        if asked is None:
-            return Asked(), []
+        asked = asked or Asked()
         wrong = self.complaints(asked)
         bad = {where for where, _, _ in wrong}
+        title = clean((asked.title or "")[:TITLE]).strip() or None
         kept = Asked(
             None if "topic" in bad else asked.topic,
-            asked.title,
+            title,
             None if "type" in bad else asked.type,
             None if "priority" in bad else asked.priority,
-            {
-                name: clean(value) if isinstance(value, str) else value
-                for name, value in asked.fields.items()
-                if f"fields.{name}" not in bad
-            },
+            self._read(asked)[0],
         )
-        return kept, [clean(f"{where} {why}")[:200] for where, _, why in wrong]
+        return kept, flags_of(wrong)
+
+
+def flags_of(wrong: list[Wrong]) -> list[str]:
+    """Write what is wrong for people: short, without the values, and not for ever."""
+    flags = [clean(f"{where[:70]} {why}")[:FLAG] for where, _, why in wrong[:MOST]]
+    more = len(wrong) - MOST
+    return [*flags, f"and {more} more"] if more > 0 else flags
+
+
+def known(person: Person) -> tuple[Person, list[str]]:
+    """Give a person whose language is one there is, and why it is not the one that was told."""
+    if not person.language:
+        return person, []
+    language = language_of(person.language)
+    flags = [] if language else ["language is none that is known: a code such as uk or pt-BR"]
+    return replace(person, language=language), flags
+
+
+def _is_one_of(value: Any, allowed: Mapping[str, Any] | frozenset[str]) -> bool:
+    return isinstance(value, str) and value in allowed

@@ -199,7 +199,7 @@ def _talk_row(talk: Conversation) -> dict[str, Any]:
 def _item_row(outcome: Outcome) -> dict[str, Any]:
     arrival = outcome.arrival
     item = arrival.item
-    asked = item.asked if item and outcome.first else None
+    asked = outcome.asked if outcome.first else None
     return {
         "inbound_id": arrival.inbound_id,
         "n": arrival.n,

@@ -101,6 +101,7 @@ WRONG: list[tuple[str, str, str]] = [
     (changed("fields", "due", "min", to=1), "fields.due.min", "kind date"),
     (changed("fields", "cause", "options", to=[]), "fields.cause.options", "needs options"),
     (changed("fields", "order_no", "pattern", to="["), "fields.order_no.pattern", "regular"),
+    (changed("fields", "order_no", "pattern", to="(?=a)"), "fields.order_no.pattern", "look-ar"),
     (changed("fields", "amount", "kind", to="money"), "fields.amount.kind", "'text'"),
     (
         changed("fields", "amount", to={"kind": "number", "min": 2, "max": 1}),

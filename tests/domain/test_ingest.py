@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from ingest import adapters
 from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
 from ingest.domain import Arrival, Book, Card, First
+from ingest.fields import FieldRule
 from ingest.ids import Mint
 from ingest.limits import Limits
-from ingest.rules import FieldRule, Rules
+from ingest.rules import Rules
 from trunkline_contracts import (
     ContactChanged,
     MessageReceived,
@@ -42,7 +43,7 @@ RULES = Rules(
     "general",
     frozenset({"chat", "ticket"}),
     frozenset({"low", "high"}),
-    {"general": frozenset(), "billing": frozenset({"order_no", "amount", "due", "cause"})},
+    {"general": {}, "billing": dict.fromkeys(("order_no", "amount", "due", "cause"), False)},
     {
         "order_no": FieldRule("text", pattern="^[0-9]{6}$"),
         "amount": FieldRule("number", min=0),

@@ -45,6 +45,8 @@ class Asked:
     type: str | None = None
     priority: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    typed: bool = False
+    """Whether a person typed the fields' values, so that numbers are written out."""
 
 
 @dataclass(frozen=True, slots=True)

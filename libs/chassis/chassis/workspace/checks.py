@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from chassis.workspace.channels import complaints as account_complaints
 from chassis.workspace.document import Calendar, FieldType, StreamName, Type, Workspace
-from chassis.workspace.values import days, window
+from chassis.workspace.values import days, takes_no_time, window
 
 Complaints = Iterator[str]
 
@@ -106,6 +106,9 @@ def _field(path: str, declared: FieldType) -> Complaints:
     for key in sorted(declared.model_fields_set - {"kind", "retired"} - allowed):
         what = f"is not for fields of kind {declared.kind}"
         yield complaint(f"{path}.{key}", what, allowed=sorted(allowed))
+    if declared.pattern is not None and not takes_no_time(declared.pattern):
+        what = "no look-around and no references back: what strangers write is matched by it"
+        yield complaint(f"{path}.pattern", what, declared.pattern)
     if declared.kind == "list" and not declared.options:
         yield complaint(f"{path}.options", "a list needs options")
     yield from _once(f"{path}.options", declared.options)

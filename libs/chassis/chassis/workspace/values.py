@@ -5,6 +5,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 """A name facts refer to: one token of a subject, never with a dot or a space."""
@@ -50,6 +51,19 @@ def _pattern(value: str) -> str:
     except re.error as why:
         raise ValueError(f"not a regular expression: {why}") from None
     return value
+
+
+def takes_no_time(pattern: str) -> bool:
+    """Whether a pattern can be matched in time proportional to the text, whatever the text.
+
+    >>> takes_no_time("^[0-9]{6}$"), takes_no_time("(?=a)a")
+    (True, False)
+    """
+    try:
+        SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
+    except SchemaError:
+        return False
+    return True
 
 
 def _rate(value: str) -> str:
