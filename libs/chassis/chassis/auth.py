@@ -7,14 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-import jwt
 from fastapi import Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from chassis.jwks import ALGORITHM, Keys, KeysAway
-from chassis.problems import Problem, unavailable
+from chassis.jwks import Keys
 from chassis.roles import Identity, Role, forbidden
-from chassis.signing import LONGEST, SUBJECT, jwks, new_key, sign
+from chassis.signing import jwks, new_key, sign
+from chassis.tokens import PEOPLE, Purpose, claims_of, subject_of, unauthorized
 
 __all__ = [
     "Auth",
@@ -30,16 +29,7 @@ __all__ = [
     "unauthorized",
 ]
 
-AUDIENCE = "trunkline"
-"""A token meant for somebody in particular must be meant for us."""
-
 REMEMBERED = 1024
-
-
-def unauthorized(why: str, *, error: str | None = "invalid_token") -> Problem:
-    """Say that nobody has shown who they are, and why their token does not do."""
-    challenge = 'Bearer realm="trunkline"' + (f', error="{error}"' if error else "")
-    return Problem(401, "unauthorized", why, headers={"WWW-Authenticate": challenge})
 
 
 class Auth:
@@ -60,66 +50,23 @@ class Auth:
             self._edition = self.keys.edition
         if (known := self._known.get(token)) is not None and known[1] > self._clock():
             return known[0]
-        claims = await self._claims(token)
+        claims = await self.claims(token, PEOPLE)
+        if "cnf" in claims:
+            raise unauthorized("the token is bound to a key: it does not do on its own")
         who = Identity(_subject(claims), _roles(claims))
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[token] = (who, float(claims["exp"]))
         return who
 
-    async def _claims(self, token: str) -> dict[str, Any]:
-        try:
-            kid = jwt.get_unverified_header(token).get("kid")
-            key = await self.keys.find(kid)
-            if key is None:
-                raise unauthorized("the token is signed with a key that is not known")
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key=key.key,
-                algorithms=[ALGORITHM],
-                options={
-                    "require": ["exp", "sub"],
-                    "verify_exp": False,  # by our clock, below
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                    "verify_aud": False,
-                },
-            )
-        except KeysAway as error:
-            raise unavailable(str(error), retry_after=5) from error
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise unauthorized("the token is malformed or its signature does not hold") from error
-        _check_times(claims, self._clock())
-        _check_audience(claims)
-        return claims
-
-
-def _check_times(claims: dict[str, Any], now: float) -> None:
-    expires, begins = claims["exp"], claims.get("nbf", 0)
-    if not _is_number(expires) or not _is_number(begins):
-        raise unauthorized("`exp` and `nbf` must be numbers")
-    left = expires - now
-    if not left > 0:
-        raise unauthorized("the token has expired")
-    if not left <= LONGEST.total_seconds():
-        raise unauthorized("the token expires more than 12 hours ahead")
-    if not begins <= now:
-        raise unauthorized("the token is not valid yet")
-
-
-def _check_audience(claims: dict[str, Any]) -> None:
-    meant = claims.get("aud", AUDIENCE)
-    if AUDIENCE not in (meant if isinstance(meant, list) else [meant]):
-        raise unauthorized("the token is meant for somebody else")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    async def claims(self, token: str, purpose: Purpose) -> dict[str, Any]:
+        """Give what a token for this purpose says, or refuse it."""
+        return await claims_of(token, self.keys, purpose, self._clock())
 
 
 def _subject(claims: dict[str, Any]) -> str:
-    subject = claims["sub"]
-    if not isinstance(subject, str) or not SUBJECT.fullmatch(subject):
+    subject = subject_of(claims)
+    if subject is None:
         raise unauthorized("`sub` must be 1 to 200 printable characters without spaces")
     return subject
 

@@ -4,9 +4,10 @@ import json
 import re
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,7 +24,12 @@ from chassis.roles import Role
 
 LONGEST = timedelta(hours=12)
 """How far ahead a token may expire."""
+DEVICE_LONGEST = timedelta(minutes=15)
+"""How far ahead a customer's device's token may expire."""
 
+THUMBED = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y")}
+"""By kind of key, the members its thumbprint is made of."""
+DEVICE_AUDIENCE = "trunkline-sdk"
 SUBJECT = re.compile(r"[!-~]{1,200}")
 """A subject stands in logs, facts and addresses: printable, without spaces, not too long."""
 
@@ -58,6 +64,26 @@ def sign(
     return jwt.encode(claims, key, ALGORITHM, headers={"kid": _public(key)["kid"]})
 
 
+def sign_for_device(
+    key_pem: str, account: str, contact: str, thumbprint: str, ttl: timedelta = DEVICE_LONGEST
+) -> str:
+    """Make a token by which a device writes as one contact, if it holds the key so named."""
+    if not timedelta(0) < ttl <= DEVICE_LONGEST:
+        raise ValueError("a device's token lives for at most 15 minutes")
+    if not SUBJECT.fullmatch(contact) or not SUBJECT.fullmatch(account):
+        raise ValueError("account and contact are 1 to 200 printable characters without spaces")
+    key, now = _load(key_pem), int(time.time())
+    claims = {
+        "aud": DEVICE_AUDIENCE,
+        "sub": contact,
+        "client_id": account,
+        "cnf": {"jkt": thumbprint},
+        "iat": now,
+        "exp": now + int(ttl.total_seconds()),
+    }
+    return jwt.encode(claims, key, ALGORITHM, headers={"kid": _public(key)["kid"]})
+
+
 def _load(pem: str) -> Ed25519PrivateKey:
     key = load_pem_private_key(pem.encode(), password=None)
     if not isinstance(key, Ed25519PrivateKey):
@@ -68,7 +94,12 @@ def _load(pem: str) -> Ed25519PrivateKey:
 def _public(key: Ed25519PrivateKey) -> dict[str, str]:
     """Write the public half, named by its thumbprint (RFC 7638)."""
     public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    named = {name: str(public[name]) for name in ("crv", "kty", "x")}
+    named = {name: str(public[name]) for name in THUMBED["OKP"]}
+    return {**named, "kid": thumbprint(named), "use": "sig", "alg": ALGORITHM}
+
+
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Name a public key by what makes it that key (RFC 7638); raises KeyError when that lacks."""
+    named = {name: jwk[name] for name in THUMBED[jwk["kty"]]}
     digest = sha256(json.dumps(named, separators=(",", ":"), sort_keys=True).encode()).digest()
-    kid = urlsafe_b64encode(digest).rstrip(b"=").decode()
-    return {**named, "kid": kid, "use": "sig", "alg": ALGORITHM}
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()

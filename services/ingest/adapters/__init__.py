@@ -3,13 +3,26 @@
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
-from ingest.adapters import api, custom, email, telegram
+from ingest.adapters import api, connectiveone, custom, email, telegram, telephony, viber
 from ingest.adapters.item import Item, Raw, Unreadable
 
 Adapter = Callable[[Raw], Sequence[Item]]
 
+
+def _custom(raw: Raw) -> Sequence[Item]:
+    """A custom channel speaks our own form, or ConnectiveOne's."""
+    return connectiveone.read(raw) if connectiveone.is_update(raw.body) else custom.read(raw)
+
+
 ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
-    {"api": api.read, "custom": custom.read, "email": email.read, "telegram": telegram.read}
+    {
+        "api": api.read,
+        "custom": _custom,
+        "email": email.read,
+        "telegram": telegram.read,
+        "telephony": telephony.read,
+        "viber": viber.read,
+    }
 )
 
 

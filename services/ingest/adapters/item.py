@@ -13,6 +13,17 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Who wrote, as far as the platform tells."""
+
+    address: str
+    name: str | None = None
+    language: str | None = None
+    email: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """A delivery as the door accepted it."""
 
@@ -23,17 +34,10 @@ class Raw:
     received_at: datetime
     sha256: str = ""
     idempotency_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who wrote, as far as the platform tells."""
-
-    address: str
-    name: str | None = None
-    language: str | None = None
-    email: str | None = None
-    phone: str | None = None
+    sender: Person | None = None
+    """Who sends, where the door knows: what the body says of that counts for nothing."""
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    """What the account calls the fields: the sender's name of each, and ours."""
 
 
 @dataclass(frozen=True, slots=True)

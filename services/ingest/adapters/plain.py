@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ingest.adapters.item import Unreadable
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
 SHORT = 255
 
 
@@ -66,6 +67,78 @@ def instant(value: Any) -> datetime | None:
     if seconds is None or not 0 < seconds < 2**33:
         return None
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def instant_of_millis(value: Any) -> datetime | None:
+    """Give the instant of a unix time in milliseconds, or None when it is none of this era."""
+    millis = whole(value)
+    if millis is None or not 0 < millis < 2**33 * 1000:
+        return None
+    return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def instant_of(value: Any) -> datetime | None:
+    """Give the instant a program wrote down: unix seconds or milliseconds, or RFC 3339.
+
+    A time without a zone is None: it may be hours away from what it seems.
+    """
+    if isinstance(value, str):
+        told = value.strip()
+        if not (told.isascii() and told.replace(".", "", 1).isdigit()):
+            return _written(told)
+        value = float(told[:32])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value < 2**63:
+        return None
+    seconds = float(value) if value < 2**33 else value / 1000
+    if not 0 < seconds < 2**33:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _written(told: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(told[:40])
+        return at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def part(body: dict[str, Any], key: str) -> dict[str, Any]:
+    """Give an object inside another; an empty one where there is none."""
+    value = body.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def named(value: Any) -> str | None:
+    """Give an id, which some write as a number and some as a text; None when it is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    if isinstance(value, int):
+        return str(value) if abs(value) < 2**64 else None
+    told = clean(value.strip())
+    return told if 0 < len(told) <= SHORT else None
+
+
+def size(value: Any) -> int | None:
+    """Give a number of bytes, or None."""
+    told = whole(value)
+    return told if told is not None and 0 <= told < 2**53 else None
+
+
+def link(value: Any) -> str | None:
+    """Give an address on the web that can be followed, or None."""
+    told = words(value)
+    return told if told is not None and _LINK.fullmatch(told) else None
+
+
+def degrees(latitude: Any, longitude: Any) -> tuple[float, float] | None:
+    """Give a place on the globe, or None."""
+    found = []
+    for value, most in ((latitude, 90), (longitude, 180)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+            return None
+        found.append(float(value))
+    return found[0], found[1]
 
 
 def digest(value: Any) -> str:

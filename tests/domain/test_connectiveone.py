@@ -1,0 +1,84 @@
+"""ConnectiveOne's payload on a custom channel, beside our own form."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ingest import adapters
+from ingest.adapters.item import Item, Person, Raw, Unreadable
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+def update(text: str = "Де моє замовлення?", **more: Any) -> dict[str, Any]:
+    sender = {
+        "id": "u-7", "first_name": "", "last_name": "", "username": "iryna", "phone": "+380501",
+        "language_code": "uk", "is_bot": False, "channel": "viber", "dialog_name": "Ірина",
+    }  # fmt: skip
+    message = {"from": sender, "chat": {"id": "u-7_viber"}, "date": 1772441000500, "text": text}
+    return {"update_id": 123456789, "message": {**message, "type": "text", **more}}
+
+
+def read(body: Any) -> Item:
+    (item,) = adapters.read(Raw("custom", "acme", "0", json.dumps(body).encode(), NOW))
+    return item
+
+
+def test_a_message() -> None:
+    item = read(update())
+
+    assert item == Item(
+        "message", "update:123456789", item.digest, "new", conversation="u-7_viber",
+        person=Person("u-7", "Ірина", "uk", phone="+380501"), text="Де моє замовлення?",
+        sent_at=datetime(2026, 3, 2, 8, 43, 20, 500000, tzinfo=UTC), platform_id="123456789",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("/start", "noted"),
+        (" /start ", "noted"),
+        ("/start order-17", "noted"),
+        ("/started?", "message"),
+        ("Hello /start", "message"),
+    ],
+)
+def test_start_asks_nothing(text: str, kind: str) -> None:
+    assert read(update(text)).kind == kind
+
+
+def test_ids_may_be_numbers() -> None:
+    body = update(**{"from": {"id": 7, "first_name": "A", "last_name": "B"}, "chat": {}})
+
+    item = read(body)
+
+    assert (item.conversation, item.person) == ("7", Person("7", "A B"))
+
+
+def test_what_is_no_text_is_kept_with_a_placeholder() -> None:
+    assert read(update("", type="photo")).text == "[photo]"
+    assert read({"update_id": 5, "event": {}}).kind == "noted"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"update_id": None, "message": {}},
+        {"update_id": 1, "message": {}},
+        {"update_id": 1, "message": {"from": {"id": {}}}},
+    ],
+)
+def test_what_cannot_be_answered_says_why(body: Any) -> None:
+    with pytest.raises(Unreadable, match="missing"):
+        read(body)
+
+
+def test_our_own_form_is_read_as_before() -> None:
+    item = read({"id": "m-1", "text": "hello", "contact": {"id": "u-7"}, "update_id": 1})
+
+    assert item.external_id == "m-1"
