@@ -32,7 +32,7 @@ def test_a_message() -> None:
     item = read(update())
 
     assert item == Item(
-        "message", "update:123456789", item.digest, "new", conversation="u-7_viber",
+        "message", "update:123456789", item.digest, conversation="u-7_viber",
         person=Person("u-7", "Ірина", "uk", phone="+380501"), text="Де моє замовлення?",
         sent_at=datetime(2026, 3, 2, 8, 43, 20, 500000, tzinfo=UTC), platform_id="123456789",
     )  # fmt: skip

@@ -36,7 +36,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     if not isinstance(said, dict):
         kind = next((key for key in update if key != "update_id"), "empty update")
         reason = words(kind, 64) or "empty update"
-        return (Item("noted", external_id, told, "new", reason=reason),)
+        return (Item("noted", external_id, told, reason=reason),)
     sender = part(said, "from")
     user = named(sender.get("id"))
     chat = named(part(said, "chat").get("id")) or user
@@ -50,7 +50,6 @@ def read(raw: Raw) -> tuple[Item, ...]:
             "noted" if begins else "message",
             external_id,
             told,
-            "new",
             reason="/start begins the dialog; nothing was asked yet" if begins else None,
             conversation=chat,
             person=_person(sender, user or chat),

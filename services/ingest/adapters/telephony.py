@@ -32,19 +32,20 @@ FIELDS = (
 """What is known of a call: the words `field_mapping` maps to."""
 
 _SAME = {
-    "ringing": "ring start started incoming initiated new call_start",
-    "answered": "answer connected in-progress call_answered up",
-    "ended": "end hangup completed finished call_end disconnected released",
-    "missed": "no-answer noanswer busy cancelled canceled failed rejected abandoned unanswered",
-    "recording": "record recorded recording_ready recording_completed call_record",
+    "ringing": "ring start started incoming initiated new",
+    "answered": "answer connected in_progress up",
+    "ended": "end hangup completed finished disconnected released",
+    "missed": "no_answer noanswer busy cancelled canceled failed rejected abandoned unanswered",
+    "recording": "record recorded recording_ready recording_completed",
     "transcript": "transcription transcribed transcript_ready transcription_completed",
 }
 KINDS = MappingProxyType({name: kind for kind, more in _SAME.items() for name in more.split()})
-"""What providers call the kinds of events, and what they are called here."""
+"""What providers call the kinds of events, `call.` before it or not, and what they are here."""
 KNOWN = frozenset(_SAME)
 
 OUT = frozenset({"out", "outbound", "outgoing", "outbound-api", "outbound-dial"})
 
+_SIGNS = re.compile(r"[^a-z0-9]+")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _DECORATION = re.compile(r"[\s().-]+")
 _NUMBER = re.compile(r"\+?[0-9]{3,20}")
@@ -71,7 +72,6 @@ def read(raw: Raw) -> tuple[Item, ...]:
             "message",
             f"{call[:100]}:{kind}:{told[:32]}",
             told,
-            "new",
             conversation=call,
             person=None if address is None else Person(address, name, phone=_phone(address)),
             text="\n".join(filter(None, (_headline(kind, said, address, line), *_lines(said)))),
@@ -124,8 +124,8 @@ def _kind(said: Mapping[str, Any]) -> str:
     if told is None:
         found = [each for each in ("transcript", "recording") if each in said]
         return found[0] if found else "event"
-    kind = told.strip().lower().replace(" ", "_")
-    return kind if kind in KNOWN else KINDS.get(kind, told.strip())
+    bare = _SIGNS.sub("_", told.strip().lower()).removeprefix("call_")
+    return bare if bare in KNOWN else KINDS.get(bare, told.strip())
 
 
 def _settled(said: Mapping[str, Any]) -> dict[str, Any]:

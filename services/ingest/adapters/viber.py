@@ -20,6 +20,8 @@ from trunkline_contracts.parts import Attachment, DeliveryState
 STATES: dict[str, DeliveryState] = {"delivered": "delivered", "seen": "read", "failed": "failed"}
 """What became of a message of ours."""
 
+VARYING = frozenset({"chat_hostname", "sender", "user"})
+"""What may differ when the same event is delivered again: the server, and a picture's address."""
 NO_FILES = frozenset({"text", "url", "location", "contact"})
 """Messages whose `media`, if they have one, is no file."""
 
@@ -30,7 +32,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     event = words(body.get("event"), 64)
     if event is None:
         raise Unreadable("event is missing or not a text")
-    told = digest(body)
+    told = digest({key: value for key, value in body.items() if key not in VARYING})
     token = named(body.get("message_token"))
     if event == "message":
         return (_message(body, token, told),)
@@ -43,7 +45,6 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 "receipt",
                 external_id,
                 told,
-                "new",
                 reason=words(body.get("desc"), SHORT),
                 conversation=user or "",
                 sent_at=sent_at,
@@ -51,7 +52,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 state=STATES[event],
             ),
         )
-    return (Item("noted", external_id, told, "new", reason=event, sent_at=sent_at),)
+    return (Item("noted", external_id, told, reason=event, sent_at=sent_at),)
 
 
 def _message(body: dict[str, Any], token: str | None, told: str) -> Item:
@@ -65,7 +66,6 @@ def _message(body: dict[str, Any], token: str | None, told: str) -> Item:
         "message",
         token or f"sha256:{told}",
         told,
-        "new",
         conversation=user,
         person=Person(user, words(sender.get("name"), SHORT), language),
         text=_text(said, kind),
