@@ -22,7 +22,7 @@ from trunkline_contracts import read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": frozenset()})
+RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
 CASES = cases()
 NAMED = 1_000
 """The longest id or name that is kept."""
