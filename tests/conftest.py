@@ -30,6 +30,7 @@ def pytest_configure() -> None:
     """Keep the servers' files in memory where there is room: they sync for every test."""
     if MEMORY.is_mount() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+        os.environ.setdefault("TRUNKLINE_GROUND", str(MEMORY))
 
 
 class Together(LoadScopeScheduling):

@@ -54,21 +54,22 @@ def _enters(folder: Path) -> bool:
     return asked.returncode == 0
 
 
-def _open_ground() -> Path:
+def _open_ground(named: str | None = None) -> Path:
     """A folder for everybody, where a private one can be made for the servers."""
-    for ground in (Path("/var/tmp"), Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108
+    usual = ("/var/tmp", tempfile.gettempdir(), "/tmp")  # noqa: S108
+    for ground in map(Path, [named] if named else usual):
         if ground.is_dir() and _enters(ground):
             return ground
-    raise CannotStart(
-        "user `nobody` can enter none of /var/tmp, /tmp and TMPDIR; run as another user"
-    )
+    tried = f"{named}, which TRUNKLINE_GROUND names" if named else "TMPDIR and the usual ones"
+    raise CannotStart(f"user `nobody` can enter none of {tried}; run as another user")
 
 
 def place(home: Path) -> Path:
     """Make the folder `home` for the servers' user and answer where it really is.
 
-    Where that user cannot go, `home` becomes a link to a private folder. Removing `home` means an
-    empty place next time.
+    Where that user cannot go, `home` becomes a link to a private folder, in the one that
+    `TRUNKLINE_GROUND` names or else in one that outlives a restart of the machine. Removing `home`
+    means an empty place next time.
     """
     home = home.absolute()
     if not home.is_dir():
