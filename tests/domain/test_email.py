@@ -24,7 +24,7 @@ from trunkline_contracts import MessageReceived, RequestOpened
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "mails"
-RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": frozenset()})
+RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
 
 
 def raw(body: bytes, inbound_id: str = "i-1") -> Raw:
