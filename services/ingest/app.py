@@ -10,6 +10,7 @@ from ingest import api, smtp
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said
 from ingest.adapters.mime import LARGEST
+from ingest.banlist import Banlist
 from ingest.door import Door
 from ingest.handlers import Intake
 from ingest.ids import Mint
@@ -35,7 +36,8 @@ def make(settings: Settings) -> FastAPI:
         service.state["integrators"] = Integrators(service, accounts, door)
         service.state["mailbox"] = accounts.mailbox
         service.state["mailroom"] = mailroom = Mailroom()
-        return Intake(accounts.rules, mailroom).readers()
+        service.state["bans"] = bans = Banlist()
+        return Intake(accounts.rules, mailroom, bans).readers()
 
     async def listen(service: Service) -> None:
         integrators: Integrators = service.state["integrators"]

@@ -7,10 +7,14 @@ because every path by which a message reaches a request is here, side by side.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid5
 
+from ingest.about import REMARKS
 from ingest.adapters.item import Asked, Item, Person
+from ingest.arrivals import Arrival, First, Outcome, Word, message_of, moment, trail_of
+from ingest.bans import Bans
+from ingest.remarks import Remarks
 from ingest.rules import Rules, known
 from ingest.threads import Named, Threads
 from trunkline_contracts import (
@@ -23,10 +27,8 @@ from trunkline_contracts import (
     ReplySent,
     RequestOpened,
 )
-from trunkline_contracts.ids import contact_id, conversation_key, message_id
+from trunkline_contracts.ids import contact_id, conversation_key
 from trunkline_contracts.parts import Contact, Message
-
-Word = Literal["opened", "appended", "noted", "duplicate", "rejected", "parked"]
 
 
 @dataclass(slots=True)
@@ -61,66 +63,6 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class First:
-    """The first time a message came: what it said and where it went."""
-
-    digest: str
-    request_id: UUID | None
-
-
-@dataclass(slots=True)
-class Arrival:
-    """One item of a delivery, on its way to its outcome."""
-
-    inbound_id: str
-    n: int
-    channel: str
-    account: str
-    received_at: datetime
-    item: Item | None
-    refusal: str | None = None
-    slot: int = 0
-    sequence: int = 0
-    traceparent: str | None = None
-    chunks: int = 1
-    message_id: UUID = field(init=False)
-    conversation: UUID | None = field(init=False, default=None)
-    contact: UUID | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        external_id = self.item.external_id if self.item else None
-        self.message_id = self._named(external_id or f"{self.inbound_id}:{self.n}")
-        if self.item is not None and self.item.person is not None:
-            where = (self.channel, self.account)
-            self.conversation = UUID(conversation_key(*where, self.item.conversation))
-            self.contact = contact_id(*where, self.item.person.address)
-
-    def _named(self, external_id: str) -> UUID:
-        return message_id(self.channel, self.account, external_id)
-
-    @property
-    def again(self) -> UUID | None:
-        """The id it has when the platform's id is an old one that started anew."""
-        if self.item is None or self.item.reused != "new":
-            return None
-        return self._named(f"{self.item.external_id}#{self.item.digest}")
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of an item."""
-
-    arrival: Arrival
-    word: Word
-    first: bool = False
-    request_id: UUID | None = None
-    reason: str | None = None
-    threaded_by: str | None = None
-    asked: Asked | None = None
-    """What was asked for and can be had, should a request have to be opened later."""
-
-
-@dataclass(frozen=True, slots=True)
 class Correction:
     """A message's outcome is another one than was told."""
 
@@ -140,6 +82,7 @@ class Book:
     conversations: dict[UUID, Conversation] = field(default_factory=dict)
     contacts: dict[UUID, Card] = field(default_factory=dict)
     threads: Threads = field(default_factory=Threads)
+    bans: Bans = field(default_factory=Bans)
     outcomes: list[Outcome] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
     requests: dict[UUID, UUID] = field(default_factory=dict)
@@ -148,10 +91,14 @@ class Book:
     """Conversations and contacts that are not as they were."""
     facts: list[tuple[Fact, Fact | None]] = field(default_factory=list)
     """What is to be said, each with the fact that caused it, if one did."""
+    remarks: Remarks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.remarks = Remarks(self.now, self.facts)
 
     def take_in(self, arrivals: Iterable[Arrival]) -> None:
         """Give every arrival its outcome, in the order in which things were said."""
-        for arrival in sorted(arrivals, key=_moment):
+        for arrival in sorted(arrivals, key=moment):
             self.outcomes.append(self._settle(arrival))
 
     def _settle(self, arrival: Arrival) -> Outcome:
@@ -169,24 +116,32 @@ class Book:
         if first is not None:
             return Outcome(arrival, "duplicate", request_id=first.request_id)
         outcome = Outcome(arrival, "noted", first=True, reason=item.reason or flag)
-        if item.kind == "message":
+        if item.person is not None and self.bans.hit(arrival.contact, arrival.channel, item.person):
+            outcome.word, outcome.reason = "rejected", "banned"
+            self._tell_rejected(arrival, "banned")
+        elif item.kind == "message":
             self._hear(arrival, item, outcome)
+        elif item.kind in REMARKS:
+            self.remarks.take(arrival, item, outcome)
         self.firsts[arrival.message_id] = First(item.digest, outcome.request_id)
         return outcome
 
     def _reject(self, arrival: Arrival, reason: str, first: First | None = None) -> Outcome:
+        self._tell_rejected(arrival, reason)
+        return Outcome(
+            arrival, "rejected", request_id=first.request_id if first else None, reason=reason
+        )
+
+    def _tell_rejected(self, arrival: Arrival, reason: str) -> None:
         rejected = MessageRejected(
             time=self.now,
             inbound_id=arrival.inbound_id,
             reason=reason,
             channel=arrival.channel,
             account=arrival.account,
-            **_trail(arrival),
+            **trail_of(arrival),
         )
         self.facts.append((rejected, None))
-        return Outcome(
-            arrival, "rejected", request_id=first.request_id if first else None, reason=reason
-        )
 
     def _hear(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
         """A new message goes to its conversation's open request, or opens one."""
@@ -199,27 +154,21 @@ class Book:
         person, doubts = known(item.person or Person(item.conversation))
         card = self._know(arrival, person)
         talk = self._talk(arrival, item, card)
-        message = Message(
-            id=arrival.message_id,
-            text=item.text,
-            html=item.html,
-            attachments=item.attachments,
-            sent_at=item.sent_at or arrival.received_at,
-            external_id=item.platform_id,
-        )
+        message = message_of(arrival, item, arrival.message_id)
         outcome.asked, flags = self.rules.obeyed(item.asked)
         flags = [*doubts, *(flags if talk.open is None else ())]
         outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
         if talk.open is not None:
             outcome.word, outcome.request_id = "appended", talk.open
             outcome.threaded_by = found.rule if found else "conversation"
-            self._append(talk, message, outcome.threaded_by, None, _trail(arrival))
-            return
-        outcome.word = "opened"
-        rule = found.rule if found else "follow_up"
-        outcome.threaded_by = "new" if talk.last is None else rule
-        trail = _trail(arrival)
-        outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
+            self._append(talk, message, outcome.threaded_by, None, trail_of(arrival))
+        else:
+            outcome.word = "opened"
+            rule = found.rule if found else "follow_up"
+            outcome.threaded_by = "new" if talk.last is None else rule
+            trail = trail_of(arrival)
+            outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
+        self.remarks.heard(arrival.name, message.id, outcome.request_id)
 
     def _place(self, arrival: Arrival, item: Item, outcome: Outcome) -> Named | None:
         """Where messages are named, what this one answers says where it belongs."""
@@ -265,7 +214,7 @@ class Book:
             self.changed.add(key)
             if old is not None:
                 told = ContactChanged(
-                    time=self.now, contact_id=key, contact=card.part(), **_trail(arrival)
+                    time=self.now, contact_id=key, contact=card.part(), **trail_of(arrival)
                 )
                 self.facts.append((told, None))
         return card
@@ -379,19 +328,6 @@ class Book:
         self.changed.add(key)
 
 
-def _moment(arrival: Arrival) -> tuple[datetime, int, int]:
-    """Order what was said by when it was said, then by the platform's number, then as it came."""
-    item = arrival.item
-    said = item.sent_at if item and item.sent_at else arrival.received_at
-    told = (item.external_id if item else None) or ""
-    number = int(told) if told.isascii() and told.isdigit() else 0
-    return (said, number, arrival.sequence)
-
-
 def conversation_of(opened: Opened) -> str:
     """Name the conversation of a request that tickets opened: its own, or else its contact's."""
     return opened.conversation or opened.contact.address or str(opened.contact.id)
-
-
-def _trail(arrival: Arrival) -> dict[str, Any]:
-    return {"correlationid": arrival.inbound_id, "traceparent": arrival.traceparent}

@@ -1,7 +1,7 @@
 """What the intake does with what it hears: deliveries become facts, requests end."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard, get_args
 from uuid import UUID, uuid5
@@ -10,28 +10,31 @@ from chassis.incoming import Incoming
 from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
-from ingest import adapters, delivery, names, store
+from ingest import adapters, delivery, names, store, waiting
 from ingest.adapters.item import Asked, Item, Unreadable
+from ingest.arrivals import Arrival, Outcome
+from ingest.banlist import Banlist
 from ingest.delivery import Delivery
-from ingest.domain import Arrival, Book, Outcome, conversation_of
+from ingest.domain import Book, conversation_of
 from ingest.mailroom import Mailroom
 from ingest.rules import Rules
 from ingest.threads import keys_of
-from trunkline_contracts import Closed, MessageReturned, Opened, ReplySent
+from trunkline_contracts import Closed, DeliveryRecorded, MessageReturned, Opened, ReplySent
 from trunkline_contracts.fact import NAMESPACE
 from trunkline_contracts.ids import conversation_key
 
 log = logging.getLogger(__name__)
 
-Heard = Opened | Closed | MessageReturned | ReplySent
+Heard = Opened | Closed | MessageReturned | ReplySent | DeliveryRecorded
 
 
 class Intake:
     """Both of ingest's readers."""
 
-    def __init__(self, rules: Callable[[int], Rules], mailroom: Mailroom) -> None:
+    def __init__(self, rules: Callable[[int], Rules], mailroom: Mailroom, bans: Banlist) -> None:
         self._rules = rules
         self._mailroom = mailroom
+        self._bans = bans
 
     def readers(self) -> list[Reader]:
         """What ingest hears."""
@@ -48,9 +51,13 @@ class Intake:
         await store.lock(tx, [*_keys(arrivals), *talks])
         if talks:
             await store.load_talks(tx, book, talks)
-        await store.look_up(tx, book, arrivals)
+        look = await store.look_up(tx, book, arrivals)
+        book.bans = await self._bans.at(tx.conn, look.bans)
+        await waiting.look_up(tx, book.remarks, arrivals, waits=look.waits)
         book.take_in(arrivals)
+        await waiting.make_room(tx, book.remarks)
         await store.save(tx, book)
+        await waiting.save(tx, book.remarks)
         await names.save(tx, book.threads)
         self._say(tx, book)
 
@@ -80,14 +87,26 @@ class Intake:
 
     async def tickets(self, tx: Tx, facts: Sequence[Heard]) -> None:
         """Hear which requests are open no more, which began elsewhere, and what came too late."""
-        facts = [each for each in facts if not isinstance(each, ReplySent) or by_mail(each)]
-        keys = await store.conversations_of(tx, {fact.request_id for fact in facts})
+        ours = [fact for fact in facts if of_ours(fact)]
+        facts = [fact for fact in facts if of_requests(fact)]
+        keys = await store.conversations_of(tx, {fact.request_id for fact in (*facts, *ours)})
         keys |= {fact.request_id: key_of(fact) for fact in facts if began_elsewhere(fact)}
         if not keys:
             return
         book = Book(self._rules(tx.workspace), tx.now)
-        await store.lock(tx, keys.values())
-        await store.load_talks(tx, book, set(keys.values()))
+        await store.lock(tx, [*keys.values(), *(message_of(fact) for fact in ours)])
+        if facts:
+            await self._requests(tx, book, facts, keys)
+        if ours:
+            await waiting.follow(tx, book.remarks, ours, keys)
+        self._say(tx, book)
+
+    async def _requests(
+        self, tx: Tx, book: Book, facts: Sequence[Heard], keys: Mapping[UUID, UUID]
+    ) -> None:
+        await store.load_talks(
+            tx, book, {keys[f.request_id] for f in facts if f.request_id in keys}
+        )
         returned = [fact.message.id for fact in facts if isinstance(fact, MessageReturned)]
         authors = await store.authors_of(tx, returned) if returned else {}
         people = {c for c, _ in authors.values() if c}
@@ -98,7 +117,6 @@ class Intake:
             self._hear(book, fact, keys.get(fact.request_id), authors)
         await store.save(tx, book)
         await names.save(tx, book.threads)
-        self._say(tx, book)
 
     def _hear(
         self,
@@ -120,6 +138,8 @@ class Intake:
             return
         if isinstance(fact, ReplySent):
             book.issued(talk, fact)
+            return
+        if isinstance(fact, DeliveryRecorded):
             return
         contact, asked = authors.get(fact.message.id, (talk.contact, None))
         author = book.contacts.get(contact) if contact else None
@@ -188,9 +208,23 @@ def began_elsewhere(fact: Heard) -> TypeGuard[Opened]:
     return isinstance(fact, Opened) and fact.origin == "tickets"
 
 
-def by_mail(reply: ReplySent) -> bool:
-    """Whether the customer's answer will name this message."""
-    return reply.channel == "email"
+def of_requests(fact: Heard) -> bool:
+    """Whether a conversation may be another afterwards; an answer to a mail will name the mail."""
+    if isinstance(fact, ReplySent):
+        return fact.channel == "email"
+    return not isinstance(fact, DeliveryRecorded)
+
+
+def of_ours(fact: Heard) -> TypeGuard[ReplySent | DeliveryRecorded]:
+    """Whether it says that we wrote, or that what we wrote is on its way."""
+    return isinstance(fact, ReplySent) or (
+        isinstance(fact, DeliveryRecorded) and fact.state == "sent"
+    )
+
+
+def message_of(fact: ReplySent | DeliveryRecorded) -> UUID:
+    """Give the message of ours it is about."""
+    return fact.message.id if isinstance(fact, ReplySent) else fact.message_id
 
 
 def is_mail(item: Incoming) -> bool:
@@ -204,11 +238,13 @@ def mailbox(account: str) -> UUID:
 
 
 def _keys(arrivals: Iterable[Arrival]) -> Iterable[UUID]:
+    """Name what must be locked: the message itself, where it was written, and what it is about."""
     for arrival in arrivals:
         if arrival.item is not None:
             yield arrival.message_id
         if arrival.conversation is not None:
             yield arrival.conversation
+        yield from arrival.about
 
 
 def key_of(opened: Opened) -> UUID:

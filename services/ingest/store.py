@@ -1,7 +1,7 @@
 """What ingest remembers: read and written for a whole batch at once, under its locks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -10,7 +10,8 @@ import orjson
 from chassis.locks import lock_key
 from chassis.tx import Tx
 from ingest.adapters.item import Asked
-from ingest.domain import Arrival, Book, Card, Conversation, First, Outcome
+from ingest.arrivals import Arrival, First, Outcome
+from ingest.domain import Book, Card, Conversation
 
 LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
 
@@ -24,12 +25,17 @@ CONVERSATION: LiteralString = """
 CONTACT: LiteralString = """
     SELECT contact_id, channel, account, address, name, language, email, phone
     FROM contact c WHERE c.contact_id = g.contact LIMIT 1"""
+WAITED: LiteralString = """
+    SELECT true FROM early e WHERE e.key = ANY (ARRAY[g.message, g.conversation]) LIMIT 1"""
+BANS: LiteralString = "SELECT version FROM ban_version WHERE only LIMIT 1"
 KNOWN: LiteralString = (
-    "SELECT f.*, c.*, p.* FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[])"  # noqa: S608 (literals)
+    "SELECT f.*, c.*, p.*, w.*, (" + BANS + ")"  # noqa: S608 (literals)
+    " FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[])"
     " AS g (message, conversation, contact)"
     " LEFT JOIN LATERAL (" + FIRST + ") f ON true"
     " LEFT JOIN LATERAL (" + CONVERSATION + ") c ON true"
     " LEFT JOIN LATERAL (" + CONTACT + ") p ON true"
+    " LEFT JOIN LATERAL (" + WAITED + ") w ON true"
 )
 EACH: LiteralString = "SELECT x.* FROM unnest(%b::uuid[]) AS g "
 FIRSTS: LiteralString = EACH + "(message) CROSS JOIN LATERAL (" + FIRST + ") x"
@@ -68,18 +74,18 @@ WITH cards AS (
 INSERT INTO item AS i
 SELECT v.inbound_id, v.n, p.stream_created::timestamptz, v.sequence, v.channel, v.account,
     v.received_at, v.outcome, v.first, v.message_id, v.external_id, v.digest, v.contact_id,
-    v.request_id, v.reason, v.threaded_by, v.asked, v.chunks
+    v.request_id, v.reason, v.threaded_by, v.asked, v.chunks, v.platform
 FROM json_to_recordset(%s) AS v (
     inbound_id uuid, n smallint, slot smallint, sequence bigint, channel text, account text,
     received_at timestamptz, outcome text, first boolean, message_id uuid, external_id text,
     digest text, contact_id uuid, request_id uuid, reason text, threaded_by text, asked json,
-    chunks smallint)
+    chunks smallint, platform uuid)
 JOIN reader_position p ON p.reader = 'inbound' AND p.slot = v.slot
 ON CONFLICT (inbound_id, n) DO UPDATE SET
     outcome = EXCLUDED.outcome, first = EXCLUDED.first, message_id = EXCLUDED.message_id,
     external_id = EXCLUDED.external_id, digest = EXCLUDED.digest, contact_id = EXCLUDED.contact_id,
     request_id = EXCLUDED.request_id, reason = EXCLUDED.reason, threaded_by = EXCLUDED.threaded_by,
-    asked = EXCLUDED.asked
+    asked = EXCLUDED.asked, platform = EXCLUDED.platform
 WHERE i.outcome = 'parked'"""
 
 
@@ -92,8 +98,17 @@ async def lock(tx: Tx, keys: Iterable[UUID]) -> None:
     await tx.run(LOCK, numbers)
 
 
-async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
+@dataclass(slots=True)
+class Look:
+    """What else was seen: the version of the bans, and whether anything waits for these."""
+
+    bans: int = 0
+    waits: bool = False
+
+
+async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> Look:
     """Put what is known of these arrivals into the book, in one round trip."""
+    look = Look()
     read = [arrival for arrival in arrivals if arrival.item is not None]
     wanted = (
         [a.message_id for a in read],
@@ -101,7 +116,8 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
         [a.contact for a in read],
     )
     for row in await (await tx.run(KNOWN, *wanted)).fetchall():
-        message_id, digest, request_id, *rest = row
+        message_id, digest, request_id, *rest, waits, look.bans = row
+        look.waits = look.waits or bool(waits)
         if message_id is not None:
             book.firsts[message_id] = First(digest, request_id)
         if rest[0] is not None:
@@ -111,6 +127,7 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
     again = {arrival.again for arrival in read if _differs(book, arrival) and arrival.again}
     if again:
         await load_firsts(tx, book, again)
+    return look
 
 
 def _differs(book: Book, arrival: Arrival) -> bool:
@@ -219,4 +236,5 @@ def _item_row(outcome: Outcome) -> dict[str, Any]:
         "threaded_by": outcome.threaded_by,
         "asked": asdict(asked) if asked and asked != Asked() else None,
         "chunks": arrival.chunks,
+        "platform": arrival.platform if outcome.first else None,
     }

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from chassis.auth import Identity
 from chassis.problems import Problem, invalid, missing
 from chassis.service import Here, Service
-from tickets import views
+from tickets import talk, views
 from tickets.access import Viewer, sight
 from tickets.domain.events import PREFIX
 
@@ -116,10 +116,10 @@ async def messages(
     limit: Limit = 200,
     cursor: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, Any]:
-    """Give what was written in both directions, in order."""
+    """Give what was written in both directions, in order; with edits, reactions and receipts."""
     await _seen(here, who, request_id)
     async with here.db.connection() as conn:
         events = await views.history(conn, request_id)
-    after = [message for message in views.messages(events) if message["sequence"] > cursor]
+    after = talk.after(talk.messages(events), cursor)
     more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
     return {"items": after[:limit], "next": more}

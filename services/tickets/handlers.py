@@ -19,6 +19,7 @@ from trunkline_contracts import (
     Message,
     MessageEdited,
     MessageFailed,
+    MessageReacted,
     MessageReceived,
     MessageSent,
     RatingReceived,
@@ -123,16 +124,21 @@ def _of_messages(request: Request, fact: RequestFact) -> Events:
         case MessageReceived():
             return deciding.hear_message(request, _message(fact.message), fact.threaded_by)
         case MessageEdited():
-            return deciding.hear_edit(request, _message(fact.message))
+            return deciding.hear_edit(request, _message(fact.message), deleted=fact.deleted)
+        case MessageReacted():
+            change = e.ReactionChanged(
+                fact.message_id, fact.reaction, fact.reacted_at, fact.contact_id
+            )
+            return deciding.hear_reaction(request, change)
         case MessageSent():
             sent = e.DeliveryRecorded(fact.message_id, "sent", fact.platform_id)
             return deciding.hear_delivery(request, sent)
         case MessageFailed():
             failed = e.DeliveryRecorded(fact.message_id, "failed", None, fact.reason)
             return deciding.hear_delivery(request, failed)
-        case DeliveryReported(message_id=UUID() as message_id):
-            state = e.DeliveryRecorded(message_id, fact.state, fact.platform_id, fact.reason)
-            return deciding.hear_delivery(request, state)
+        case DeliveryReported():
+            named = fact.message_id or fact.platform_id
+            return deciding.hear_report(request, named, fact.state, fact.platform_id, fact.reason)
         case RatingReceived():
             return deciding.hear_rating(request, fact.score, fact.comment)
         case _:
@@ -161,8 +167,18 @@ def _contact(told: Contact) -> e.Contact:
 
 
 def _message(told: Message) -> e.Message:
-    attachments = tuple(attachment.model_dump(mode="json") for attachment in told.attachments)
-    return e.Message(told.id, told.text, told.sent_at, told.html, attachments, told.external_id)
+    return e.Message(
+        told.id,
+        told.text,
+        told.sent_at,
+        told.html,
+        tuple(each.model_dump(mode="json") for each in told.attachments),
+        told.external_id,
+        told.reply_to,
+        told.location.model_dump(mode="json") if told.location else None,
+        tuple(each.model_dump(mode="json") for each in told.contacts),
+        told.button,
+    )
 
 
 def readers(rules: Callable[[], Rules]) -> list[Reader]:
@@ -172,7 +188,10 @@ def readers(rules: Callable[[], Rules]) -> list[Reader]:
     def of(*facts: type[RequestFact]) -> frozenset[type[RequestFact]]:
         return frozenset(facts)
 
-    messages = of(RequestOpened, MessageReceived, MessageEdited, RatingReceived, DeliveryReported)
+    messages = of(
+        RequestOpened, MessageReceived, MessageEdited, MessageReacted, RatingReceived,
+        DeliveryReported,
+    )  # fmt: skip
     queue = of(RequestQueued, RequestAssigned, RequestUnassigned)
     return [
         Reader("INGEST", historian.hear, hears=messages),

@@ -49,6 +49,10 @@ LOG: Final[LiteralString] = (
     " ORDER BY originator_version LIMIT %s"
 )
 ALL: Final = 1 << 40
+INNER: Final = (
+    "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated"
+)  # fmt: skip
+"""What a folded request knows for its decisions alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def stood(events: Sequence[e.Recorded], at: datetime) -> Request | None:
 def document(request: Request) -> dict[str, Any]:
     """Show a folded request like one of the list."""
     told: dict[str, Any] = msgspec.to_builtins(request)
-    for inner in ("messages", "deliveries", "epoch", "rated"):
+    for inner in INNER:
         del told[inner]
     return told
 
@@ -156,36 +160,4 @@ def entry(recorded: e.Recorded, sight: Sight) -> dict[str, Any]:
         "type": recorded.data.TOPIC,
         "by": data.get("operator") or data.get("by"),
         "data": data,
-    }
-
-
-def messages(events: Sequence[e.Recorded]) -> list[dict[str, Any]]:
-    """Show what was written in both directions, and what became of the answers."""
-    shown: dict[UUID, dict[str, Any]] = {}
-    for recorded in events:
-        match recorded.data:
-            case e.Opened(message=message, by=by):
-                shown[message.id] = _shown(recorded, message, "in", by)
-            case e.MessageAdded(message) | e.MessageReturned(message):
-                shown[message.id] = _shown(recorded, message, "in", None)
-            case e.ReplySent(message, by):
-                shown[message.id] = {**_shown(recorded, message, "out", by), "state": "pending"}
-            case e.MessageChanged(message) if message.id in shown:
-                told = msgspec.to_builtins(message)
-                told["sent_at"] = shown[message.id]["sent_at"]
-                shown[message.id] |= {**told, "edited": True}
-            case e.DeliveryRecorded(message_id, state) if message_id in shown:
-                shown[message_id]["state"] = state
-    return list(shown.values())
-
-
-def _shown(
-    recorded: e.Recorded, message: e.Message, direction: str, author: str | None
-) -> dict[str, Any]:
-    return {
-        **msgspec.to_builtins(message),
-        "direction": direction,
-        "author": author,
-        "sequence": recorded.originator_version,
-        "at": recorded.time,
     }

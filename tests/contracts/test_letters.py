@@ -68,7 +68,7 @@ def test_the_cloudevents_sdk_reads_what_we_write(letter: Path) -> None:
     assert event.get_subject() == fact.subject
     assert event.get_time() == fact.time
     assert event.get_extension("sequence") == fact.sequence
-    assert event.get_data() == json.loads(letter.read_text("utf-8"))["data"]
+    assert still_said(json.loads(letter.read_text("utf-8"))["data"], event.get_data())
 
 
 def test_every_kind_of_fact_has_a_letter() -> None:

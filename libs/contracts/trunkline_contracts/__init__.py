@@ -24,6 +24,7 @@ from trunkline_contracts.ingest import (
     ContactChanged,
     DeliveryReported,
     MessageEdited,
+    MessageReacted,
     MessageReceived,
     MessageRejected,
     RatingReceived,
@@ -40,8 +41,10 @@ from trunkline_contracts.parts import (
     Attachment,
     Clock,
     Contact,
+    ContactCard,
     DeliveryState,
     Fields,
+    Location,
     Message,
     Mode,
     Presence,
@@ -89,6 +92,7 @@ from trunkline_contracts.tickets import (
     Rated,
     RatingDeleted,
     RatingRequested,
+    ReactionChanged,
     ReplySent,
     Resumed,
     StatusChanged,
@@ -109,6 +113,7 @@ AnyFact = Annotated[
     RequestOpened
     | MessageReceived
     | MessageEdited
+    | MessageReacted
     | RatingReceived
     | DeliveryReported
     | MessageRejected
@@ -124,6 +129,7 @@ AnyFact = Annotated[
     | Opened
     | MessageAdded
     | MessageChanged
+    | ReactionChanged
     | MessageReturned
     | TitleChanged
     | TopicChanged
@@ -210,6 +216,7 @@ __all__ = [
     "Clock",
     "Closed",
     "Contact",
+    "ContactCard",
     "ContactChanged",
     "ContactErased",
     "DeliveryRecorded",
@@ -220,12 +227,14 @@ __all__ = [
     "Fields",
     "FieldsChanged",
     "Linked",
+    "Location",
     "Merged",
     "Message",
     "MessageAdded",
     "MessageChanged",
     "MessageEdited",
     "MessageFailed",
+    "MessageReacted",
     "MessageReceived",
     "MessageRejected",
     "MessageReturned",
@@ -249,6 +258,7 @@ __all__ = [
     "RatingDeleted",
     "RatingReceived",
     "RatingRequested",
+    "ReactionChanged",
     "ReplySent",
     "RequestAssigned",
     "RequestFact",

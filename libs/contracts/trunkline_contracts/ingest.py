@@ -3,7 +3,7 @@
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from trunkline_contracts.fact import Fact, of_key
+from trunkline_contracts.fact import Fact, Time, of_key
 from trunkline_contracts.parts import (
     Contact,
     DeliveryState,
@@ -46,10 +46,23 @@ class MessageReceived(RequestFact):
 
 
 class MessageEdited(RequestFact):
-    """A customer changed a message; it keeps its id."""
+    """A customer changed a message, or took it back; it keeps its id. `sent_at` says when."""
 
     type: Literal["trunkline.ingest.v1.message_edited"] = "trunkline.ingest.v1.message_edited"
     message: Message
+    # Taken back: there is no text any more.
+    deleted: bool = False
+
+
+class MessageReacted(RequestFact):
+    """Somebody put a reaction on a message, a customer's or ours, or took it off again."""
+
+    type: Literal["trunkline.ingest.v1.message_reacted"] = "trunkline.ingest.v1.message_reacted"
+    message_id: UUID
+    # Null takes it off.
+    reaction: str | None
+    reacted_at: Time
+    contact_id: UUID | None = None
 
 
 class RatingReceived(RequestFact):
@@ -61,7 +74,7 @@ class RatingReceived(RequestFact):
 
 
 class DeliveryReported(RequestFact):
-    """A platform says what became of a message to the customer."""
+    """A platform says what became of a message to the customer; it is named by either id."""
 
     type: Literal["trunkline.ingest.v1.delivery_reported"] = "trunkline.ingest.v1.delivery_reported"
     state: DeliveryState

@@ -48,6 +48,25 @@ class Attachment(Part):
     external_id: str | None = None
 
 
+class Location(Part):
+    """A place somebody sent, in degrees (WGS 84)."""
+
+    latitude: float
+    longitude: float
+    name: str | None = None
+    address: str | None = None
+
+
+class ContactCard(Part):
+    """A contact somebody sent in a message; not the one who wrote it."""
+
+    name: str | None = None
+    phone: str | None = None
+    email: str | None = None
+    # The platform's id of that person, if it knows them.
+    address: str | None = None
+
+
 class Message(Part):
     """What a customer or an operator wrote."""
 
@@ -56,7 +75,14 @@ class Message(Part):
     html: str | None = None
     attachments: tuple[Attachment, ...] = ()
     sent_at: Time
+    # What the platform calls it.
     external_id: str | None = None
+    # What the platform calls the message this one answers.
+    reply_to: str | None = None
+    location: Location | None = None
+    contacts: tuple[ContactCard, ...] = ()
+    # What the pressed button stands for, when it was one.
+    button: str | None = None
 
 
 class RequestFact(Fact):

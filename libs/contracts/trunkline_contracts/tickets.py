@@ -46,10 +46,23 @@ class MessageAdded(TicketsFact):
 
 
 class MessageChanged(TicketsFact):
-    """The customer changed a message; it keeps its id."""
+    """The customer changed a message, or took it back; it keeps its id. `sent_at` says when."""
 
     type: Literal["trunkline.tickets.v1.message_changed"] = "trunkline.tickets.v1.message_changed"
     message: Message
+    # Taken back: there is no text any more.
+    deleted: bool = False
+
+
+class ReactionChanged(TicketsFact):
+    """Somebody put a reaction on a message, a customer's or ours, or took it off again."""
+
+    type: Literal["trunkline.tickets.v1.reaction_changed"] = "trunkline.tickets.v1.reaction_changed"
+    message_id: UUID
+    # Null takes it off.
+    reaction: str | None
+    reacted_at: Time
+    contact_id: UUID | None = None
 
 
 class MessageReturned(TicketsFact):

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from tickets.domain import events as e
-from tickets.domain.request import Request
+from tickets.domain.request import Request, reaction_key
 from tickets.domain.rules import Invalid, Refused, Rules, missing, one_of
 
 Events = tuple[e.Event, ...]
@@ -62,9 +62,23 @@ def hear_message(request: Request, message: e.Message, threaded_by: str | None) 
     return (e.MessageAdded(message, threaded_by),)
 
 
-def hear_edit(request: Request, message: e.Message) -> Events:
-    """A message this request has was corrected."""
-    return (e.MessageChanged(message),) if message.id in request.messages else NOTHING
+def hear_edit(request: Request, message: e.Message, *, deleted: bool = False) -> Events:
+    """A message this request has was corrected, or taken back; what was said later stands."""
+    if message.id not in request.messages or message.id in request.deleted:
+        return NOTHING
+    last = request.changed.get(message.id)
+    if not deleted and last is not None and last > message.sent_at:
+        return NOTHING
+    return (e.MessageChanged(message, deleted),)
+
+
+def hear_reaction(request: Request, change: e.ReactionChanged) -> Events:
+    """Somebody reacted to a message this request has; what they said later stands."""
+    if change.message_id not in request.messages:
+        return NOTHING
+    key = reaction_key(change.message_id, change.contact_id)
+    at, last = request.reactions.get(key, (change.reacted_at, None))
+    return NOTHING if at > change.reacted_at or last == change.reaction else (change,)
 
 
 def hear_rating(request: Request, score: int, comment: str | None) -> Events:
@@ -101,9 +115,24 @@ def _from(request: Request, change: e.AssigneeChanged) -> e.AssigneeChanged:
 
 def hear_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
     """What became of an answer is part of its request's history, also after closing."""
-    if (delivery.message_id, delivery.state) in request.deliveries:
+    known = {state for id, state in request.deliveries if id == delivery.message_id}
+    if delivery.state in known or (delivery.state == "delivered" and "read" in known):
         return NOTHING
     return (delivery,)
+
+
+def hear_report(
+    request: Request,
+    named: UUID | str | None,
+    state: str,
+    platform_id: str | None,
+    reason: str | None,
+) -> Events:
+    """A platform reported on a message of ours, by our name for it or by its own."""
+    message_id = named if isinstance(named, UUID) else request.sent.get(named or "")
+    if message_id is None:
+        return NOTHING
+    return hear_delivery(request, e.DeliveryRecorded(message_id, state, platform_id, reason))
 
 
 # --- commands ---

@@ -31,6 +31,10 @@ class Message(Struct, frozen=True):
     html: str | None = None
     attachments: tuple[dict[str, Any], ...] = ()
     external_id: str | None = None
+    reply_to: str | None = None
+    location: dict[str, Any] | None = None
+    contacts: tuple[dict[str, Any], ...] = ()
+    button: str | None = None
 
 
 class Event(Struct, frozen=True):
@@ -68,10 +72,21 @@ class MessageAdded(Event, frozen=True):
 
 
 class MessageChanged(Event, frozen=True):
-    """The customer corrected a message."""
+    """The customer corrected a message, or took it back; its `sent_at` says when."""
 
     TOPIC = PREFIX + "message_changed"
     message: Message
+    deleted: bool = False
+
+
+class ReactionChanged(Event, frozen=True):
+    """Somebody put a reaction on a message, or took it off."""
+
+    TOPIC = PREFIX + "reaction_changed"
+    message_id: UUID
+    reaction: str | None
+    reacted_at: datetime
+    contact_id: UUID | None = None
 
 
 class MessageReturned(Event, frozen=True):

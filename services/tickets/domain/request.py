@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tickets.domain import events as e
 
-FOLD = 1
+FOLD = 2
 """Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
 
 
@@ -42,6 +42,13 @@ class Request(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     watchers: tuple[str, ...] = ()
     deliveries: frozenset[tuple[UUID, str]] = frozenset()
+    sent: dict[str, UUID] = {}
+    """Our messages by what the platform calls them."""
+    changed: dict[UUID, datetime] = {}
+    """When messages were last corrected."""
+    deleted: frozenset[UUID] = frozenset()
+    reactions: dict[str, tuple[datetime, str | None]] = {}
+    """The last of each person on each message; see `reaction_key`."""
     resolution: str | None = None
     rated: bool = False
     closed_at: datetime | None = None
@@ -118,8 +125,21 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
                 "queued": False,
                 "paused": False,
             }
-        case e.DeliveryRecorded(message_id, state):
-            return {"deliveries": request.deliveries | {(message_id, state)}}
+        case e.DeliveryRecorded(message_id, state, platform_id):
+            named = {platform_id: message_id} if platform_id else {}
+            return {
+                "deliveries": request.deliveries | {(message_id, state)},
+                "sent": {**request.sent, **named},
+            }
+        case e.MessageChanged(message, deleted):
+            gone = {message.id} if deleted else set()
+            return {
+                "changed": {**request.changed, message.id: message.sent_at},
+                "deleted": request.deleted | gone,
+            }
+        case e.ReactionChanged(message_id, reaction, at, contact_id):
+            key = reaction_key(message_id, contact_id)
+            return {"reactions": {**request.reactions, key: (at, reaction)}}
         case e.TitleChanged(to=to):
             return {"title": to}
         case e.TopicChanged(to=to):
@@ -145,6 +165,11 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
             return {"rated": True}
         case _:
             return {}
+
+
+def reaction_key(message_id: UUID, contact_id: UUID | None) -> str:
+    """Name what one person may have one reaction on."""
+    return f"{message_id}/{contact_id or ''}"
 
 
 def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -1,0 +1,82 @@
+"""What is said about messages: edits, deletions, reactions and receipts, and how they find them.
+
+A platform names a message by an id of its own. Where deliveries of it are known by the same id,
+that is enough; elsewhere (Telegram counts per chat) it is a name within a conversation only.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID, uuid5
+
+from ingest.adapters.item import Item, Kind
+from trunkline_contracts.ids import message_id
+from trunkline_contracts.parts import DeliveryState
+
+REMARKS: Final[frozenset[Kind]] = frozenset({"edited", "deleted", "reacted", "receipt"})
+PATIENCE: Final = timedelta(hours=24)
+"""How long a remark waits for the message it is about."""
+ROOM: Final = 10_000
+"""How many remarks of one account may wait."""
+LAG: Final = timedelta(seconds=5)
+"""How long after a message was on its way it may be known here that it was."""
+
+WAITS: Final = "waits for the message it is about"
+TOO_LATE: Final = "the message it is about did not come within 24 hours"
+TOO_MANY: Final = "the message it is about is not known, and too many others wait"
+
+_RANK: Final[dict[DeliveryState, int]] = {"sent": 0, "delivered": 1, "read": 2}
+
+
+@dataclass(slots=True)
+class Known:
+    """A message remarks may be about: a customer's, or ours."""
+
+    id: UUID
+    request_id: UUID
+    ours: bool = False
+    conversation: UUID | None = None
+    platform: UUID | None = None
+    """Of ours: its name on the platform, within its conversation."""
+    written_at: datetime | None = None
+    sent_at: datetime | None = None
+    state: DeliveryState | None = None
+
+    def advances(self, state: DeliveryState) -> bool:
+        """Whether this is news of ours: it has come further than was known, or failed."""
+        if self.state is None or "failed" in (state, self.state):
+            return state != self.state
+        return _RANK[state] > _RANK[self.state]
+
+    def covered(self, until: datetime) -> bool:
+        """Whether a receipt of everything until then may be about it, once it is on its way."""
+        return self.ours and self.written_at is not None and self.written_at <= until
+
+    def was_out(self, until: datetime) -> bool:
+        """Whether it was on its way then."""
+        return self.sent_at is not None and self.sent_at - LAG <= until
+
+
+def name_in(conversation: UUID, platform_id: str) -> UUID:
+    """Give the key of a message by its name within a conversation."""
+    return uuid5(conversation, platform_id)
+
+
+def names_about(
+    channel: str, account: str, conversation: UUID | None, item: Item
+) -> tuple[UUID, ...]:
+    """Give the keys under which the message a remark is about may be known, the surest first."""
+    if item.kind not in REMARKS:
+        return ()
+    names = [_uuid(item.reference)] if item.reference else []
+    if item.about:
+        names.append(message_id(channel, account, item.about))
+        names.append(name_in(conversation, item.about) if conversation else None)
+    return tuple(name for name in names if name is not None)
+
+
+def _uuid(told: str) -> UUID | None:
+    try:
+        return UUID(told)
+    except ValueError:
+        return None

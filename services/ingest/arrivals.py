@@ -1,0 +1,138 @@
+"""One item of a delivery on its way to its outcome, by the names under which it may be known."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from ingest.about import name_in, names_about
+from ingest.adapters.item import Asked, Item
+from trunkline_contracts.ids import contact_id, conversation_key, message_id
+from trunkline_contracts.parts import ContactCard, Location, Message
+
+Word = Literal["opened", "appended", "noted", "duplicate", "rejected", "parked"]
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first time a message came: what it said and where it went."""
+
+    digest: str
+    request_id: UUID | None
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One item of a delivery, on its way to its outcome."""
+
+    inbound_id: str
+    n: int
+    channel: str
+    account: str
+    received_at: datetime
+    item: Item | None
+    refusal: str | None = None
+    slot: int = 0
+    sequence: int = 0
+    traceparent: str | None = None
+    chunks: int = 1
+    message_id: UUID = field(init=False)
+    conversation: UUID | None = field(init=False, default=None)
+    contact: UUID | None = field(init=False, default=None)
+    platform: UUID | None = field(init=False, default=None)
+    """Its name within its conversation, where the platform's id alone does not name it."""
+
+    def __post_init__(self) -> None:
+        external_id = self.item.external_id if self.item else None
+        self.message_id = self._named(external_id or f"{self.inbound_id}:{self.n}")
+        if self.item is None:
+            return
+        where = (self.channel, self.account)
+        if self.item.person is not None or self.item.conversation:
+            self.conversation = UUID(conversation_key(*where, self.item.conversation))
+            platform_id = self.item.platform_id
+            if platform_id is not None and platform_id != external_id:
+                self.platform = name_in(self.conversation, platform_id)
+        if self.item.person is not None:
+            self.contact = contact_id(*where, self.item.person.address)
+
+    @property
+    def name(self) -> UUID:
+        """The key under which remarks find it."""
+        return self.platform or self.message_id
+
+    @property
+    def about(self) -> tuple[UUID, ...]:
+        """The keys of the message this is a remark about."""
+        if self.item is None:
+            return ()
+        return names_about(self.channel, self.account, self.conversation, self.item)
+
+    @property
+    def waits_under(self) -> UUID | None:
+        """The key under which a remark waits for its message."""
+        return self.conversation or next(iter(self.about), None)
+
+    def _named(self, external_id: str) -> UUID:
+        return message_id(self.channel, self.account, external_id)
+
+    @property
+    def again(self) -> UUID | None:
+        """The id it has when the platform's id is an old one that started anew."""
+        if self.item is None or self.item.reused != "new":
+            return None
+        return self._named(f"{self.item.external_id}#{self.item.digest}")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an item."""
+
+    arrival: Arrival
+    word: Word
+    first: bool = False
+    request_id: UUID | None = None
+    reason: str | None = None
+    threaded_by: str | None = None
+    asked: Asked | None = None
+    """What was asked for and can be had, should a request have to be opened later."""
+
+
+def moment(arrival: Arrival) -> tuple[datetime, int, int]:
+    """Order what was said by when it was said, then by the platform's number, then as it came."""
+    item = arrival.item
+    said = item.sent_at if item and item.sent_at else arrival.received_at
+    told = (item.external_id if item else None) or ""
+    number = int(told) if told.isascii() and told.isdigit() else 0
+    return (said, number, arrival.sequence)
+
+
+def message_of(arrival: Arrival, item: Item, id: UUID) -> Message:
+    """Give an item's content as facts carry it."""
+    place = item.place
+    return Message(
+        id=id,
+        text=item.text,
+        html=item.html,
+        attachments=item.attachments,
+        sent_at=item.sent_at or arrival.received_at,
+        external_id=item.platform_id or (item.about if item.kind == "edited" else None),
+        reply_to=item.reply_to,
+        location=place
+        and Location(
+            latitude=place.latitude,
+            longitude=place.longitude,
+            name=place.name,
+            address=place.address,
+        ),
+        contacts=tuple(
+            ContactCard(name=card.name, phone=card.phone, email=card.email, address=card.address)
+            for card in item.cards
+        ),
+        button=item.button,
+    )
+
+
+def trail_of(arrival: Arrival) -> dict[str, Any]:
+    """Give what links a fact to the delivery it came of."""
+    return {"correlationid": arrival.inbound_id, "traceparent": arrival.traceparent}

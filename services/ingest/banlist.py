@@ -1,0 +1,71 @@
+"""Who is banned: kept in a table, and at hand in every replica."""
+
+from typing import Any, LiteralString
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from chassis.tx import Tx
+from ingest.bans import Banned, Bans
+
+VERSION: LiteralString = "SELECT version FROM ban_version WHERE only LIMIT 1"
+ALL: LiteralString = "SELECT what, name FROM ban"
+PUT: LiteralString = """
+INSERT INTO ban (what, name, reason, by, at) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name, what) DO UPDATE SET reason = EXCLUDED.reason, by = EXCLUDED.by, at = EXCLUDED.at
+RETURNING (xmax = 0)"""
+LIFT: LiteralString = "DELETE FROM ban WHERE name = %s AND what = %s"
+COUNT: LiteralString = "UPDATE ban_version SET version = version + 1 WHERE only"
+LIST: LiteralString = """
+SELECT name AS contact, what, reason, by, at FROM ban
+WHERE (name, what) > (%s, %s) ORDER BY name, what LIMIT %s"""
+ONE: LiteralString = """
+SELECT name AS contact, what, reason, by, at FROM ban WHERE name = %s AND what = %s"""
+
+
+class Banlist:
+    """The bans, read anew when their version is another than the one known."""
+
+    def __init__(self) -> None:
+        self.known = Bans()
+
+    async def at(self, conn: AsyncConnection[Any], version: int) -> Bans:
+        """Give the bans in force for whoever has seen that version."""
+        if version > self.known.version:
+            rows = await (await conn.execute(ALL)).fetchall()
+            self.known = Bans.of((Banned(what, name) for what, name in rows), version)
+        return self.known
+
+    async def refresh(self, conn: AsyncConnection[Any]) -> None:
+        """Look whether there is another version."""
+        row = await (await conn.execute(VERSION)).fetchone()
+        if row is not None:
+            await self.at(conn, row[0])
+
+
+async def put(tx: Tx, banned: Banned, reason: str | None, by: str) -> bool:
+    """Ban somebody; gives whether nobody had."""
+    row = await (await tx.run(PUT, banned.what, banned.name, reason, by, tx.now)).fetchone()
+    await tx.run(COUNT)
+    return bool(row and row[0])
+
+
+async def lift(tx: Tx, banned: Banned) -> bool:
+    """Lift a ban; gives whether there was one."""
+    gone = (await tx.run(LIFT, banned.name, banned.what)).rowcount
+    await tx.run(COUNT)
+    return bool(gone)
+
+
+async def one(conn: AsyncConnection[Any], banned: Banned) -> dict[str, Any] | None:
+    """Give a ban: since when, by whom, and why."""
+    cursor = conn.cursor(row_factory=dict_row)
+    return await (await cursor.execute(ONE, (banned.name, banned.what))).fetchone()
+
+
+async def some(
+    conn: AsyncConnection[Any], after: tuple[str, str], limit: int
+) -> list[dict[str, Any]]:
+    """List bans by name."""
+    cursor = conn.cursor(row_factory=dict_row)
+    return await (await cursor.execute(LIST, (*after, limit))).fetchall()

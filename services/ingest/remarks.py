@@ -1,0 +1,166 @@
+"""What follows from edits, deletions, reactions and receipts: a fact about their message's request.
+
+One that comes before its message waits for it. Pure: what is known is given, what follows is left.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ingest.about import TOO_MANY, WAITS, Known, name_in
+from ingest.adapters.item import Item
+from ingest.arrivals import Arrival, Outcome, message_of, moment, trail_of
+from trunkline_contracts import (
+    DeliveryRecorded,
+    DeliveryReported,
+    Fact,
+    MessageEdited,
+    MessageReacted,
+    ReplySent,
+)
+from trunkline_contracts.parts import Message
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A remark whose message has not come yet; `stored`: since before this batch."""
+
+    arrival: Arrival
+    outcome: Outcome
+    stored: bool = False
+
+
+@dataclass(slots=True)
+class Remarks:
+    """The messages remarks may be about, and the remarks that wait."""
+
+    now: datetime
+    facts: list[tuple[Fact, Fact | None]]
+    known: dict[UUID, Known] = field(default_factory=dict)
+    """Messages by the names under which remarks find them."""
+    ours: dict[UUID, Known] = field(default_factory=dict)
+    """Messages of ours by their ids; those that are `reported` are not as they were."""
+    reported: set[UUID] = field(default_factory=set)
+    early: dict[tuple[str, int], Waiting] = field(default_factory=dict)
+    caught_up: list[Outcome] = field(default_factory=list)
+    """Of remarks that waited since before, and do so no more."""
+
+    def heard(self, name: UUID, message_id: UUID, request_id: UUID) -> None:
+        """A message has come: what waited for it goes where it went."""
+        self.known[name] = Known(message_id, request_id)
+        if self.early:
+            self.catch_up()
+
+    def take(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
+        """What is said about a message goes where the message went, or waits for it."""
+        if not self._pass_on(arrival, item, outcome):
+            outcome.reason = WAITS
+            self.early[arrival.inbound_id, arrival.n] = Waiting(arrival, outcome)
+
+    def catch_up(self) -> None:
+        """Pass on what waited for messages that are known now, in the order it was said."""
+        for waiting in sorted(self.early.values(), key=lambda each: moment(each.arrival)):
+            arrival, outcome = waiting.arrival, waiting.outcome
+            if arrival.item is not None and self._pass_on(arrival, arrival.item, outcome):
+                del self.early[arrival.inbound_id, arrival.n]
+                if waiting.stored:
+                    self.caught_up.append(outcome)
+
+    def no_room(self, room: Mapping[tuple[str, str], int]) -> None:
+        """Let no more wait than there is room for, by account; what has none is noted, and why."""
+        left = dict(room)
+        for key, waiting in list(self.early.items()):
+            account = (waiting.arrival.channel, waiting.arrival.account)
+            if waiting.stored:
+                continue
+            left[account] = left.get(account, 0) - 1
+            if left[account] < 0:
+                waiting.outcome.reason = TOO_MANY
+                del self.early[key]
+
+    def _pass_on(self, arrival: Arrival, item: Item, outcome: Outcome) -> bool:
+        """Tell what is said about a message that is known; whether that is all there is to it."""
+        if item.until is not None and not arrival.about:
+            return self._received_until(arrival, item, outcome, item.until)
+        known = next((self.known[key] for key in arrival.about if key in self.known), None)
+        if known is None or (item.kind == "receipt" and not known.ours):
+            return False
+        outcome.request_id, outcome.reason = known.request_id, item.reason or item.kind
+        at, trail = item.sent_at or arrival.received_at, trail_of(arrival)
+        about: dict[str, Any] = {"time": self.now, "request_id": known.request_id, **trail}
+        match item.kind:
+            case "edited":
+                message = message_of(arrival, item, known.id)
+                self.facts.append((MessageEdited(message=message, **about), None))
+            case "deleted":
+                gone = Message(id=known.id, text="", sent_at=at, external_id=item.about)
+                self.facts.append((MessageEdited(message=gone, deleted=True, **about), None))
+            case "reacted":
+                reacted = MessageReacted(
+                    message_id=known.id,
+                    reaction=item.reaction,
+                    reacted_at=at,
+                    contact_id=arrival.contact,
+                    **about,
+                )
+                self.facts.append((reacted, None))
+            case _:
+                self._report(known, arrival, item)
+        return True
+
+    def _received_until(
+        self, arrival: Arrival, item: Item, outcome: Outcome, until: datetime
+    ) -> bool:
+        """A receipt of everything until then; it waits while some of that is not out yet."""
+        ours = [
+            each
+            for each in self.ours.values()
+            if each.conversation == arrival.conversation and each.covered(until)
+        ]
+        for known in (each for each in ours if each.was_out(until)):
+            outcome.request_id, outcome.reason = known.request_id, item.reason or item.kind
+            self._report(known, arrival, item)
+        return bool(ours) and all(each.sent_at is not None for each in ours)
+
+    def _report(self, known: Known, arrival: Arrival, item: Item) -> None:
+        """Tell how far a message of ours has come, unless it was known to be there."""
+        state = item.state or "delivered"
+        if not known.advances(state):
+            return
+        known.state = state
+        self.reported.add(known.id)
+        reported = DeliveryReported(
+            time=self.now,
+            request_id=known.request_id,
+            state=state,
+            message_id=known.id,
+            platform_id=item.about,
+            reason=item.reason if state == "failed" else None,
+            **trail_of(arrival),
+        )
+        self.facts.append((reported, None))
+
+    def wrote(self, conversation: UUID, reply: ReplySent) -> None:
+        """We wrote: receipts and reactions will be about it."""
+        known = self._ours(conversation, reply.request_id, reply.message.id)
+        known.written_at = known.written_at or reply.message.sent_at
+
+    def sent(self, conversation: UUID, recorded: DeliveryRecorded) -> None:
+        """What we wrote is on its way, and has a name on the platform."""
+        known = self._ours(conversation, recorded.request_id, recorded.message_id)
+        known.sent_at = known.sent_at or recorded.time
+        if known.advances("sent"):
+            known.state = "sent"
+        if recorded.platform_id is not None:
+            known.platform = name_in(conversation, recorded.platform_id)
+            self.known[known.platform] = known
+
+    def _ours(self, conversation: UUID, request_id: UUID, id: UUID) -> Known:
+        known = self.ours.setdefault(
+            id, Known(id, request_id, ours=True, conversation=conversation)
+        )
+        self.known[id] = known
+        self.reported.add(id)
+        return known
