@@ -8,14 +8,14 @@ from psycopg.rows import dict_row
 from chassis.tx import Tx
 from ingest.bans import Banned, Bans
 
-VERSION: LiteralString = "SELECT version FROM ban_version WHERE only LIMIT 1"
+VERSION: LiteralString = "SELECT version FROM ban_version WHERE id = 1 LIMIT 1"
 ALL: LiteralString = "SELECT what, name FROM ban"
 PUT: LiteralString = """
 INSERT INTO ban (what, name, reason, by, at) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (name, what) DO UPDATE SET reason = EXCLUDED.reason, by = EXCLUDED.by, at = EXCLUDED.at
 RETURNING (xmax = 0)"""
 LIFT: LiteralString = "DELETE FROM ban WHERE name = %s AND what = %s"
-COUNT: LiteralString = "UPDATE ban_version SET version = version + 1 WHERE only"
+COUNT: LiteralString = "UPDATE ban_version SET version = version + 1 WHERE id = 1"
 LIST: LiteralString = """
 SELECT name AS contact, what, reason, by, at FROM ban
 WHERE (name, what) > (%s, %s) ORDER BY name, what LIMIT %s"""

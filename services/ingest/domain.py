@@ -83,6 +83,10 @@ class Book:
     contacts: dict[UUID, Card] = field(default_factory=dict)
     threads: Threads = field(default_factory=Threads)
     bans: Bans = field(default_factory=Bans)
+    bans_seen: int = 0
+    """The version of the bans that was in force when all this was looked up."""
+    waited_for: bool = False
+    """Whether remarks that came before wait for these messages, or for others of their talks."""
     outcomes: list[Outcome] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
     requests: dict[UUID, UUID] = field(default_factory=dict)

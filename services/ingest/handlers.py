@@ -51,9 +51,9 @@ class Intake:
         await store.lock(tx, [*_keys(arrivals), *talks])
         if talks:
             await store.load_talks(tx, book, talks)
-        look = await store.look_up(tx, book, arrivals)
-        book.bans = await self._bans.at(tx.conn, look.bans)
-        await waiting.look_up(tx, book.remarks, arrivals, waits=look.waits)
+        await store.look_up(tx, book, arrivals)
+        book.bans = await self._bans.at(tx.conn, book.bans_seen)
+        await waiting.look_up(tx, book.remarks, arrivals, waits=book.waited_for)
         book.take_in(arrivals)
         await waiting.make_room(tx, book.remarks)
         await store.save(tx, book)

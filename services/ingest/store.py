@@ -1,7 +1,7 @@
 """What ingest remembers: read and written for a whole batch at once, under its locks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -27,7 +27,7 @@ CONTACT: LiteralString = """
     FROM contact c WHERE c.contact_id = g.contact LIMIT 1"""
 WAITED: LiteralString = """
     SELECT true FROM early e WHERE e.key = ANY (ARRAY[g.message, g.conversation]) LIMIT 1"""
-BANS: LiteralString = "SELECT version FROM ban_version WHERE only LIMIT 1"
+BANS: LiteralString = "SELECT version FROM ban_version WHERE id = 1 LIMIT 1"
 KNOWN: LiteralString = (
     "SELECT f.*, c.*, p.*, w.*, (" + BANS + ")"  # noqa: S608 (literals)
     " FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[])"
@@ -98,17 +98,8 @@ async def lock(tx: Tx, keys: Iterable[UUID]) -> None:
     await tx.run(LOCK, numbers)
 
 
-@dataclass(slots=True)
-class Look:
-    """What else was seen: the version of the bans, and whether anything waits for these."""
-
-    bans: int = 0
-    waits: bool = False
-
-
-async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> Look:
+async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
     """Put what is known of these arrivals into the book, in one round trip."""
-    look = Look()
     read = [arrival for arrival in arrivals if arrival.item is not None]
     wanted = (
         [a.message_id for a in read],
@@ -116,8 +107,8 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> Look:
         [a.contact for a in read],
     )
     for row in await (await tx.run(KNOWN, *wanted)).fetchall():
-        message_id, digest, request_id, *rest, waits, look.bans = row
-        look.waits = look.waits or bool(waits)
+        message_id, digest, request_id, *rest, waits, book.bans_seen = row
+        book.waited_for = book.waited_for or bool(waits)
         if message_id is not None:
             book.firsts[message_id] = First(digest, request_id)
         if rest[0] is not None:
@@ -127,7 +118,6 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> Look:
     again = {arrival.again for arrival in read if _differs(book, arrival) and arrival.again}
     if again:
         await load_firsts(tx, book, again)
-    return look
 
 
 def _differs(book: Book, arrival: Arrival) -> bool:

@@ -44,7 +44,7 @@ CREATE TABLE ban (
 );
 -- Whoever changes a ban counts it here, so that others see at a glance whether they know all of them.
 CREATE TABLE ban_version (
-    only    boolean PRIMARY KEY CHECK (only),
-    version bigint NOT NULL
+    id      smallint PRIMARY KEY CHECK (id = 1),
+    version bigint   NOT NULL
 );
-INSERT INTO ban_version VALUES (true, 1);
+INSERT INTO ban_version VALUES (1, 1);
