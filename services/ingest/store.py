@@ -26,16 +26,16 @@ CONTACT: LiteralString = """
     SELECT contact_id, channel, account, address, name, language, email, phone
     FROM contact c WHERE c.contact_id = g.contact LIMIT 1"""
 WAITED: LiteralString = """
-    SELECT true FROM early e WHERE e.key = ANY (ARRAY[g.message, g.conversation]) LIMIT 1"""
+    (SELECT true FROM early e WHERE e.key = g.message LIMIT 1),
+    (SELECT true FROM early e WHERE e.key = g.conversation LIMIT 1)"""
 BANS: LiteralString = "SELECT version FROM ban_version WHERE id = 1 LIMIT 1"
 KNOWN: LiteralString = (
-    "SELECT f.*, c.*, p.*, w.*, (" + BANS + ")"  # noqa: S608 (literals)
+    "SELECT f.*, c.*, p.*," + WAITED + ", (" + BANS + ")"  # noqa: S608 (literals)
     " FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[])"
     " AS g (message, conversation, contact)"
     " LEFT JOIN LATERAL (" + FIRST + ") f ON true"
     " LEFT JOIN LATERAL (" + CONVERSATION + ") c ON true"
     " LEFT JOIN LATERAL (" + CONTACT + ") p ON true"
-    " LEFT JOIN LATERAL (" + WAITED + ") w ON true"
 )
 EACH: LiteralString = "SELECT x.* FROM unnest(%b::uuid[]) AS g "
 FIRSTS: LiteralString = EACH + "(message) CROSS JOIN LATERAL (" + FIRST + ") x"
@@ -107,8 +107,8 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
         [a.contact for a in read],
     )
     for row in await (await tx.run(KNOWN, *wanted)).fetchall():
-        message_id, digest, request_id, *rest, waits, book.bans_seen = row
-        book.waited_for = book.waited_for or bool(waits)
+        message_id, digest, request_id, *rest, early, earlier, book.bans_seen = row
+        book.waited_for = bool(book.waited_for or early or earlier)
         if message_id is not None:
             book.firsts[message_id] = First(digest, request_id)
         if rest[0] is not None:

@@ -181,7 +181,8 @@ async def save(tx: Tx, remarks: Remarks) -> None:
 
 async def expire(tx: Tx) -> None:
     """Note, with the reason, what has waited too long."""
-    await tx.run(EXPIRE, tx.now - PATIENCE, TOO_LATE)
+    # Planned each time: what was right for a small table is not for a large one.
+    await tx.conn.execute(EXPIRE, (tx.now - PATIENCE, TOO_LATE), prepare=False)
 
 
 def _json(rows: Iterable[Mapping[str, Any]]) -> str:
