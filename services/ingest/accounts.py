@@ -16,10 +16,10 @@ class Accounts:
         self._rules: dict[int, Rules] = {}
         self._rate = (0, 0.0)
 
-    def secrets(self, channel: str, account: str) -> list[str]:
+    def secrets(self, channel: str, account: str, key: str = "secret") -> list[str]:
         """Give the live secrets of an account: none when it is not declared or has none."""
         declared = self._workspaces.current.account(channel, account)
-        return resolve_secret(declared.secret) if declared else []
+        return resolve_secret(getattr(declared, key)) if declared else []
 
     def declared(self, channel: str, account: str) -> bool:
         """Whether the workspace in force has such an account."""

@@ -5,17 +5,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from chassis.auth import Identity, Role, allow
 from chassis.problems import missing
 from chassis.service import Here
 from ingest import views
 from ingest.adapters.api import Submission
-from ingest.adapters.custom import Said
 from ingest.door import Direct, Door
-from ingest.integrators import Integrators
 from ingest.ledger import ledger, summed
+from ingest.schemes import SCHEMES, Scheme
 
 LOOKS = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.INTEGRATOR)
 SEES_ALL = (Role.SUPERVISOR, Role.ADMINISTRATOR)
@@ -40,6 +39,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"description": "It could not be stored; send it again, see Retry-After."},
 }
 
+WRONG = {"description": "A value cannot be taken; the problem names it and what is allowed."}
+HANDSHAKE = ("hub.mode", "hub.verify_token", "hub.challenge")
+
 door = APIRouter(route_class=Direct, tags=["door"])
 router = APIRouter(prefix="/v1", tags=["inbound"])
 
@@ -50,79 +52,73 @@ def at_the_door(request: Request) -> Door:
     return found
 
 
-@door.post(
-    "/channels/telegram/{account}",
-    responses={200: ACCEPTED, **REFUSALS},
-    openapi_extra={
-        "parameters": [
-            {"name": "account", "in": "path", "required": True, "schema": {"type": "string"}},
-            {
-                "name": "X-Telegram-Bot-Api-Secret-Token",
-                "in": "header",
+def _parameter(name: str, place: str = "header") -> dict[str, Any]:
+    return {"name": name, "in": place, "required": True, "schema": {"type": "string"}}
+
+
+def _size(limit: int) -> str:
+    mebibytes, rest = divmod(limit, 2**20)
+    return f"{limit // 1024} KiB" if rest else f"{mebibytes} MiB"
+
+
+def add(scheme: Scheme) -> None:
+    """Open the door of one channel, and describe it."""
+
+    async def take(request: Request) -> Response:
+        return await at_the_door(request).take(scheme, request)
+
+    answers: dict[int | str, dict[str, Any]] = {scheme.status: ACCEPTED, **REFUSALS}
+    answers[413] = {"description": f"The body is larger than {_size(scheme.limit)}."}
+    if scheme.check:
+        answers[422] = WRONG
+    door.add_api_route(
+        scheme.address,
+        take,
+        methods=["POST"],
+        name=scheme.channel,
+        description=scheme.about,
+        status_code=scheme.status,
+        responses=answers,
+        openapi_extra={
+            "parameters": [_parameter("account", "path"), *map(_parameter, scheme.shows)],
+            "requestBody": {
                 "required": True,
-                "schema": {"type": "string"},
+                "content": {media: {"schema": scheme.body} for media in scheme.media},
             },
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"type": "object"}}},
         },
-    },
-)
-async def telegram(request: Request) -> Response:
-    """Take an update of a Telegram bot, as its webhook sends it."""
-    return await at_the_door(request).telegram(request)
+    )
 
 
-def _header(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
+def add_handshake(scheme: Scheme) -> None:
+    """Let Meta ask whether an address is ours."""
 
+    async def shake(request: Request) -> Response:
+        return await at_the_door(request).shake(scheme, request)
 
-@door.post(
-    "/channels/email/{account}",
-    status_code=202,
-    responses={202: ACCEPTED, **REFUSALS, 413: {"description": "The mail is larger than 25 MiB."}},
-    openapi_extra={
-        "parameters": [
-            {"name": "account", "in": "path", "required": True, "schema": {"type": "string"}},
-            _header("X-Trunkline-Secret"),
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}},
+    door.add_api_route(
+        scheme.address,
+        shake,
+        methods=["GET"],
+        name=f"{scheme.channel} handshake",
+        description="Answer the handshake by which Meta makes sure that an address is ours.",
+        response_class=PlainTextResponse,
+        responses={
+            200: {"description": "The challenge, as it was asked."},
+            403: {"description": "The verify token is not this account's."},
         },
-    },
-)
-async def email(request: Request) -> Response:
-    """Take a mail as it came, headers and all."""
-    return await at_the_door(request).email(request)
-
-
-@door.post(
-    "/channels/custom/{account}",
-    status_code=202,
-    responses={
-        202: ACCEPTED,
-        **REFUSALS,
-        422: {"description": "A value cannot be taken; the problem names it and what is allowed."},
-    },
-    openapi_extra={
-        "parameters": [
-            {"name": "account", "in": "path", "required": True, "schema": {"type": "string"}},
-            _header("webhook-id"),
-            _header("webhook-timestamp"),
-            _header("webhook-signature"),
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": Said.model_json_schema()}},
+        openapi_extra={
+            "parameters": [
+                _parameter("account", "path"),
+                *(_parameter(name, "query") for name in HANDSHAKE),
+            ]
         },
-    },
-)
-async def custom(request: Request) -> Response:
-    """Take a message of an integrator's own channel, signed as Standard Webhooks 1.0 says."""
-    integrators: Integrators = request.app.state.service.state["integrators"]
-    return await integrators.post(request)
+    )
+
+
+for each in SCHEMES:
+    add(each)
+    if each.handshake:
+        add_handshake(each)
 
 
 @door.post(
@@ -132,7 +128,7 @@ async def custom(request: Request) -> Response:
         202: ACCEPTED,
         **REFUSALS,
         403: {"description": "The token's roles may not open requests."},
-        422: {"description": "A value cannot be taken; the problem names it and what is allowed."},
+        422: WRONG,
     },
     openapi_extra={
         "security": [{"HTTPBearer": []}],

@@ -3,19 +3,19 @@
 from fastapi import FastAPI
 
 from chassis.asyncapi import Answers
-from chassis.http import limit_bodies
+from chassis.http import BODY, limit_bodies
 from chassis.reader import Reader
 from chassis.service import Service, build
 from ingest import api, smtp
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said
-from ingest.adapters.mime import LARGEST
 from ingest.banlist import Banlist
 from ingest.door import Door
 from ingest.handlers import Intake
 from ingest.ids import Mint
 from ingest.integrators import Integrators
 from ingest.mailroom import Mailroom
+from ingest.schemes import SCHEMES
 from ingest.settings import Settings
 
 ASKED = Answers(
@@ -61,7 +61,10 @@ def make(settings: Settings) -> FastAPI:
         tasks=tasks,
         answers=[ASKED],
     )
-    limit_bodies(app, {"/channels/email/": LARGEST})
+    large = {
+        scheme.address.partition("{")[0]: scheme.limit for scheme in SCHEMES if scheme.limit != BODY
+    }
+    limit_bodies(app, large)
     return app
 
 

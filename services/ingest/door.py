@@ -13,14 +13,16 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from chassis import telemetry
 from chassis.auth import Auth, Identity, Role, unauthorized
 from chassis.outcomes import NotReady
 from chassis.problems import Problem, invalid, of_validation, unavailable
 from chassis.service import Service
+from chassis.webhooks import Unverified
 from ingest import delivery
 from ingest.accounts import Accounts
 from ingest.adapters.api import Submission
@@ -29,6 +31,7 @@ from ingest.adapters.plain import clean
 from ingest.ids import Mint
 from ingest.limits import Limits
 from ingest.publisher import Publisher
+from ingest.schemes import Scheme, Shown
 
 MAY_OPEN = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
 
@@ -58,21 +61,36 @@ class Door:
         self._publisher = Publisher(lambda: service.bus.nc)
         self._limits = Limits(loop.time)
 
-    async def telegram(self, request: Request) -> Response:
-        """Take an update from Telegram, which shows the secret its webhook was set with."""
+    async def take(self, scheme: Scheme, request: Request) -> Response:
+        """Take what a platform or a program delivers, by the rules of its channel."""
         account = request.path_params["account"]
-        self._check_secret(request, "telegram", account, b"x-telegram-bot-api-secret-token")
-        self.check_rate("telegram", account)
-        body = await request.body()
-        return await self.accept(request, self.raw("telegram", account, body), 200)
+        secrets = self._accounts.secrets(scheme.channel, account, scheme.key)
+        if not secrets:
+            raise unauthorized("there is no such account, or it has no secret", error=None)
+        body = await request.body() if scheme.signed else b""
+        now: datetime = self._service.clock()
+        try:
+            scheme.verify(Shown(request.scope["headers"], body, now.timestamp()), secrets)
+        except Unverified as why:
+            raise unauthorized(str(why), error=None) from None
+        self.check_rate(scheme.channel, account)
+        body = body if scheme.signed else await request.body()
+        if scheme.check is not None:
+            scheme.check(body)
+        return await self.accept(request, self.raw(scheme.channel, account, body), scheme.status)
 
-    async def email(self, request: Request) -> Response:
-        """Take a mail as it is, from whoever receives it for us."""
-        account = request.path_params["account"]
-        self._check_secret(request, "email", account, b"x-trunkline-secret")
-        self.check_rate("email", account)
-        body = await request.body()
-        return await self.accept(request, self.raw("email", account, body), 202)
+    async def shake(self, scheme: Scheme, request: Request) -> Response:
+        """Answer Meta's question whether an address is ours: only to whom knows our token."""
+        asked = request.query_params
+        tokens = self._accounts.secrets(
+            scheme.channel, request.path_params["account"], "verify_token"
+        )
+        offered = one(asked, "hub.verify_token").encode()
+        same = [hmac.compare_digest(offered, token.encode()) for token in tokens]
+        challenge = one(asked, "hub.challenge")
+        if not any(same) or one(asked, "hub.mode") != "subscribe" or not challenge:
+            raise Problem(403, "forbidden", "hub.mode, hub.verify_token or hub.challenge is wrong")
+        return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
 
     async def submit(self, request: Request) -> Response:
         """Take a submission from a program or a mobile client; wrong wishes are told at once."""
@@ -112,15 +130,6 @@ class Door:
             raise unavailable(f"{why}; send it again") from None
         return b'{"inbound_id":"%b"}' % raw.inbound_id.encode()
 
-    def _check_secret(self, request: Request, channel: str, account: str, header: bytes) -> None:
-        """Compare in constant time with every live secret; an account without one has no door."""
-        shown = [value for name, value in request.scope["headers"] if name == header]
-        secrets = self._accounts.secrets(channel, account)
-        offered = shown[0] if len(shown) == 1 else b""
-        same = [hmac.compare_digest(offered, secret.encode()) for secret in secrets]
-        if not offered or not any(same):
-            raise unauthorized("the secret is missing, or it is not this account's", error=None)
-
     def check_rate(self, channel: str, account: str) -> None:
         """Refuse more than the workspace allows one account."""
         wait = self._limits.wait((channel, account), self._accounts.rate)
@@ -146,6 +155,12 @@ class Door:
         whole = said.conversation is None  # else it may be a further message, which asks nothing
         for where, value, wrong in self._accounts.rules().complaints(said.asked(), whole=whole):
             raise invalid(f"{where} {wrong}", at=where, value=value)
+
+
+def one(asked: QueryParams, name: str) -> str:
+    """Give a parameter that is there exactly once, else nothing."""
+    found = asked.getlist(name)
+    return found[0] if len(found) == 1 else ""
 
 
 def idempotency_key(request: Request) -> str | None:

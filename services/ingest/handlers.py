@@ -11,7 +11,7 @@ from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from ingest import adapters, delivery, names, store, waiting
-from ingest.adapters.item import Asked, Item, Unreadable
+from ingest.adapters.item import Asked, Unreadable
 from ingest.arrivals import Arrival, Outcome
 from ingest.banlist import Banlist
 from ingest.delivery import Delivery
@@ -173,15 +173,15 @@ class Intake:
 def arrivals_of(each: Delivery) -> Iterable[Arrival]:
     """Read a delivery; what can never be understood is an item too, and will be rejected."""
     raw = each.raw
-    items: Sequence[Item | None] = [None]
-    refusal = "there is nothing in it"
+    items: Sequence[adapters.Read] = [Unreadable("there is nothing in it")]
     try:
         items = _items(each) or items
     except Unreadable as why:
-        refusal = str(why)
+        items = [why]
     except Exception as why:
         raise Refused(f"the adapter of {raw.channel} failed: {type(why).__name__}") from why
-    for n, item in enumerate(items):
+    for n, read in enumerate(items):
+        item, refusal = (None, str(read)) if isinstance(read, Unreadable) else (read, None)
         yield Arrival(
             raw.inbound_id,
             n,
@@ -197,7 +197,7 @@ def arrivals_of(each: Delivery) -> Iterable[Arrival]:
         )
 
 
-def _items(each: Delivery) -> Sequence[Item]:
+def _items(each: Delivery) -> Sequence[adapters.Read]:
     if isinstance(each.items, Unreadable):
         raise each.items
     return adapters.read(each.raw) if each.items is None else each.items

@@ -1,7 +1,7 @@
-"""The door for integrators' own channels: one body, signed over HTTP, or asked over NATS.
+"""The door for integrators' own channels over NATS: the body is the one they may sign over HTTP.
 
-Over HTTP the signature shows who sends. Over NATS the subject does: only the integrator's own
-account imports it. Nothing else of what they send along is believed; headers are written anew.
+The subject shows who sends: only the integrator's own account imports it. Nothing else of what they
+send along is believed; headers are written anew.
 """
 
 import asyncio
@@ -11,21 +11,17 @@ from contextlib import suppress
 import nats.errors
 from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
-from pydantic import ValidationError
-from starlette.requests import Request
 from starlette.responses import Response
 
-from chassis.auth import unauthorized
 from chassis.http import BODY
 from chassis.metrics import counter
 from chassis.outcomes import NotReady
-from chassis.problems import Problem, of_validation, unavailable
+from chassis.problems import Problem, unavailable
 from chassis.service import Service
 from chassis.telemetry import continued
-from chassis.webhooks import Unverified, verify
 from ingest.accounts import Accounts
-from ingest.adapters.custom import Said
 from ingest.door import Door
+from ingest.schemes import check_said
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +33,7 @@ asked = counter("channel_asked_total", "Deliveries over NATS, by the status answ
 
 
 class Integrators:
-    """Lets in what integrators send."""
+    """Lets in what integrators ask."""
 
     def __init__(self, service: Service, accounts: Accounts, door: Door) -> None:
         self._service = service
@@ -45,23 +41,9 @@ class Integrators:
         self._door = door
         self._busy: set[asyncio.Task[None]] = set()
 
-    async def post(self, request: Request) -> Response:
-        """Take a delivery that is signed as Standard Webhooks says."""
-        account = request.path_params["account"]
-        body = await request.body()
-        now = self._service.clock().timestamp()
-        try:
-            verify(self._accounts.secrets(CHANNEL, account), request.headers, body, now)
-        except Unverified as why:
-            raise unauthorized(str(why), error=None) from None
-        return Response(await self._take(account, body), 202, media_type="application/json")
-
     async def _take(self, account: str, body: bytes) -> bytes:
         self._door.check_rate(CHANNEL, account)
-        try:
-            Said.model_validate_json(body)
-        except ValidationError as bad:
-            raise of_validation(bad.errors(include_url=False)) from None
+        check_said(body)
         raw = self._door.raw(CHANNEL, account, body)
         return await self._door.store(raw, content_type="application/json")
 

@@ -6,7 +6,9 @@ from types import MappingProxyType
 from ingest.adapters import api, connectiveone, custom, email, telegram, telephony, viber
 from ingest.adapters.item import Item, Raw, Unreadable
 
-Adapter = Callable[[Raw], Sequence[Item]]
+Read = Item | Unreadable
+"""An item, or why this one of several cannot be understood; the others are not lost with it."""
+Adapter = Callable[[Raw], Sequence[Read]]
 
 
 def _custom(raw: Raw) -> Sequence[Item]:
@@ -26,7 +28,7 @@ ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
 )
 
 
-def read(raw: Raw) -> Sequence[Item]:
+def read(raw: Raw) -> Sequence[Read]:
     """Read a delivery by its channel's rules; `Unreadable` when it can never be understood."""
     adapter = ADAPTERS.get(raw.channel)
     if adapter is None:
