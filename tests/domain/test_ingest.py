@@ -355,7 +355,7 @@ class TestTelegram:
         assert (item.text, item.conversation, item.sent_at) == ("[button] yes", "7", None)
 
     @pytest.mark.parametrize(
-        "kind", ["edited_message", "my_chat_member", "message_reaction", "poll"]
+        "kind", ["message_reaction_count", "my_chat_member", "inline_query", "poll"]
     )
     def test_what_is_no_message_is_noted(self, kind: str) -> None:
         item = self.read(update(kind=kind))
