@@ -168,13 +168,24 @@ async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
 
 
 @router.get("/ledger")
-async def balance(here: Here, who: Looking) -> dict[str, Any]:
-    """Say what was accepted, what became of it, and whether that adds up; or one's own part."""
+async def balance(
+    here: Here, who: Looking, channel: str | None = None, account: str | None = None
+) -> dict[str, Any]:
+    """Say what was accepted, what became of it, and whether that adds up.
+
+    Of one `channel` or `account` when asked for; an integrator is told its own part.
+    """
     found = await ledger(here)
-    if who.has(*SEES_ALL):
+    if who.has(*SEES_ALL) and channel is None and account is None:
         return found.as_json()
-    own = [line for (channel, account), line in found.lines.items() if _own(who, channel, account)]
-    return {**summed(own), "accounts": [line.as_json() for line in own]}
+    lines = [
+        line
+        for (of, name), line in sorted(found.lines.items())
+        if channel in (None, of)
+        and account in (None, name)
+        and (who.has(*SEES_ALL) or _own(who, of, name))
+    ]
+    return {**summed(lines), "accounts": [line.as_json() for line in lines]}
 
 
 def _own(who: Identity, channel: str, account: str) -> bool:

@@ -4,12 +4,14 @@ from fastapi import FastAPI
 
 from chassis.asyncapi import Answers
 from chassis.http import BODY, limit_bodies
+from chassis.parked import Token
 from chassis.reader import Reader
 from chassis.service import Service, build
-from ingest import api, smtp
+from ingest import api, banlist, banning, smtp, waiting
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said
 from ingest.banlist import Banlist
+from ingest.delivery import token_of
 from ingest.door import Door
 from ingest.handlers import Intake
 from ingest.ids import Mint
@@ -37,6 +39,7 @@ def make(settings: Settings) -> FastAPI:
         service.state["mailbox"] = accounts.mailbox
         service.state["mailroom"] = mailroom = Mailroom()
         service.state["bans"] = bans = Banlist()
+        service.health.add("bans", lambda: None if bans.known.version else "not known yet")
         return Intake(accounts.rules, mailroom, bans).readers()
 
     async def listen(service: Service) -> None:
@@ -52,12 +55,14 @@ def make(settings: Settings) -> FastAPI:
         handler = smtp.Handler(service.state["door"], service.state["mailbox"], peers)
         await smtp.listen(handler, settings.host, settings.smtp_port)
 
-    tasks = [listen, take_apart, *([receive] if settings.smtp_port else [])]
+    tasks = [listen, take_apart, banlist.follow, waiting.wait_no_longer]
+    tasks += [receive] if settings.smtp_port else []
     app = build(
         "ingest",
         settings,
         readers=readers,
-        routers=[api.door, api.router],
+        routers=[api.door, api.router, banning.router],
+        subjects={"channel": Token(2), "account": Token(3, token_of)},
         tasks=tasks,
         answers=[ASKED],
     )

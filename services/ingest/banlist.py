@@ -1,26 +1,26 @@
 """Who is banned: kept in a table, and at hand in every replica."""
 
+import asyncio
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from chassis.service import Service
 from chassis.tx import Tx
 from ingest.bans import Banned, Bans
 
 VERSION: LiteralString = "SELECT version FROM ban_version WHERE id = 1 LIMIT 1"
 ALL: LiteralString = "SELECT what, name FROM ban"
 PUT: LiteralString = """
-INSERT INTO ban (what, name, reason, by, at) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (name, what) DO UPDATE SET reason = EXCLUDED.reason, by = EXCLUDED.by, at = EXCLUDED.at
+INSERT INTO ban (name, what, reason, by, at) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET reason = EXCLUDED.reason, by = EXCLUDED.by, at = EXCLUDED.at
 RETURNING (xmax = 0)"""
-LIFT: LiteralString = "DELETE FROM ban WHERE name = %s AND what = %s"
+LIFT: LiteralString = "DELETE FROM ban WHERE name = %s"
 COUNT: LiteralString = "UPDATE ban_version SET version = version + 1 WHERE id = 1"
 LIST: LiteralString = """
-SELECT name AS contact, what, reason, by, at FROM ban
-WHERE (name, what) > (%s, %s) ORDER BY name, what LIMIT %s"""
-ONE: LiteralString = """
-SELECT name AS contact, what, reason, by, at FROM ban WHERE name = %s AND what = %s"""
+SELECT name AS contact, what, reason, by, at FROM ban WHERE name > %s ORDER BY name LIMIT %s"""
+ONE: LiteralString = "SELECT name AS contact, what, reason, by, at FROM ban WHERE name = %s"
 
 
 class Banlist:
@@ -43,16 +43,25 @@ class Banlist:
             await self.at(conn, row[0])
 
 
+async def follow(service: Service) -> None:
+    """Have the door know, within a second, what others have changed; never looked up there."""
+    bans: Banlist = service.state["bans"]
+    while True:
+        async with service.db.connection() as conn:
+            await bans.refresh(conn)
+        await asyncio.sleep(1)
+
+
 async def put(tx: Tx, banned: Banned, reason: str | None, by: str) -> bool:
-    """Ban somebody; gives whether nobody had."""
-    row = await (await tx.run(PUT, banned.what, banned.name, reason, by, tx.now)).fetchone()
+    """Ban somebody, for everybody at once; gives whether nobody had."""
+    row = await (await tx.run(PUT, banned.name, banned.what, reason, by, tx.now)).fetchone()
     await tx.run(COUNT)
     return bool(row and row[0])
 
 
 async def lift(tx: Tx, banned: Banned) -> bool:
     """Lift a ban; gives whether there was one."""
-    gone = (await tx.run(LIFT, banned.name, banned.what)).rowcount
+    gone = (await tx.run(LIFT, banned.name)).rowcount
     await tx.run(COUNT)
     return bool(gone)
 
@@ -60,12 +69,10 @@ async def lift(tx: Tx, banned: Banned) -> bool:
 async def one(conn: AsyncConnection[Any], banned: Banned) -> dict[str, Any] | None:
     """Give a ban: since when, by whom, and why."""
     cursor = conn.cursor(row_factory=dict_row)
-    return await (await cursor.execute(ONE, (banned.name, banned.what))).fetchone()
+    return await (await cursor.execute(ONE, (banned.name,))).fetchone()
 
 
-async def some(
-    conn: AsyncConnection[Any], after: tuple[str, str], limit: int
-) -> list[dict[str, Any]]:
+async def some(conn: AsyncConnection[Any], after: str, limit: int) -> list[dict[str, Any]]:
     """List bans by name."""
     cursor = conn.cursor(row_factory=dict_row)
-    return await (await cursor.execute(LIST, (*after, limit))).fetchall()
+    return await (await cursor.execute(LIST, (after, limit))).fetchall()

@@ -28,6 +28,7 @@ from ingest.accounts import Accounts
 from ingest.adapters.api import Submission
 from ingest.adapters.item import Raw
 from ingest.adapters.plain import clean
+from ingest.banlist import Banlist
 from ingest.ids import Mint
 from ingest.limits import Limits
 from ingest.publisher import Publisher
@@ -44,10 +45,18 @@ class Direct(APIRoute):
         endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
+            shut_out(request)
             response: Response = await endpoint(request)
             return response
 
         return handle
+
+
+def shut_out(request: Request) -> None:
+    """Refuse whatever comes from a banned network, before anything of it is looked at."""
+    known: Banlist = request.app.state.service.state["bans"]
+    if known.known.networks and known.known.shut_out(request.client and request.client.host):
+        raise Problem(403, "banned", "nothing is taken from this address")
 
 
 class Door:

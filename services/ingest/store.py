@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, LiteralString
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import orjson
 
@@ -87,6 +87,11 @@ ON CONFLICT (inbound_id, n) DO UPDATE SET
     request_id = EXCLUDED.request_id, reason = EXCLUDED.reason, threaded_by = EXCLUDED.threaded_by,
     asked = EXCLUDED.asked, platform = EXCLUDED.platform
 WHERE i.outcome = 'parked'"""
+
+
+REPEATED: LiteralString = """
+SELECT v.sequence, v.n FROM json_populate_recordset(NULL::item, %s) v
+JOIN item i ON i.inbound_id = v.inbound_id AND i.n = v.n AND i.sequence <> v.sequence"""
 
 
 async def lock(tx: Tx, keys: Iterable[UUID]) -> None:
@@ -173,14 +178,30 @@ async def save(tx: Tx, book: Book) -> None:
         }
         for each in book.corrections
     )
-    await tx.run(
+    rows = map(_item_row, reversed(book.outcomes))  # of two of one id the first stays
+    items = {(row["inbound_id"], row["n"]): row for row in rows}
+    written = await tx.run(
         SAVE,
         _json({"contact_id": card.id, **_without_id(card)} for card in cards),
         _json(_talk_row(talk) for talk in talks),
         _json({"request_id": id, "conversation": key} for id, key in book.requests.items()),
         _json(corrections),
-        _json(_item_row(outcome) for outcome in book.outcomes),
+        _json(items.values()),
     )
+    if written.rowcount < len(book.outcomes):
+        await _save_repeated(tx, book)
+
+
+async def _save_repeated(tx: Tx, book: Book) -> None:
+    """What the broker took a second time is a delivery of its own: in the books, under a new id."""
+    rows = [_item_row(outcome) for outcome in book.outcomes]
+    found = await tx.run(REPEATED, _json(rows))
+    again = set(await found.fetchall())
+    for row in rows:
+        row["inbound_id"] = uuid5(UUID(row["inbound_id"]), f"again at {row['sequence']}")
+        row["first"] = False
+    repeated = [row for row in rows if (row["sequence"], row["n"]) in again]
+    await tx.run(SAVE, "[]", "[]", "[]", "[]", _json(repeated))
 
 
 def _json(rows: Iterable[Mapping[str, Any]]) -> str:

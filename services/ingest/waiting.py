@@ -1,5 +1,6 @@
 """What remarks are about, and those that wait for it: read and written for a batch at once."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString
@@ -8,6 +9,7 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter
 
+from chassis.service import Service
 from chassis.tx import Tx
 from ingest.about import PATIENCE, REMARKS, ROOM, TOO_LATE, WAITS, Known
 from ingest.adapters.item import Item
@@ -177,6 +179,14 @@ async def save(tx: Tx, remarks: Remarks) -> None:
     found = _json(_found_row(each) for each in remarks.caught_up)
     if ours or new or remarks.caught_up:
         await tx.run(SAVE, _json(ours), _json(new), found, found)
+
+
+async def wait_no_longer(service: Service) -> None:
+    """Look every minute for what has waited too long."""
+    while True:
+        async with service.transaction() as tx:
+            await expire(tx)
+        await asyncio.sleep(60)
 
 
 async def expire(tx: Tx) -> None:

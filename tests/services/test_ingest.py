@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import re
 from collections import Counter
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from taking_in import NOW, SECRET, Ingest, update
 from telling import Teller
 
-from chassis.testing import eventually, running
+from chassis.testing import eventually
 from ingest import adapters
 from ingest.app import make
 from ingest.settings import Settings
@@ -24,142 +22,10 @@ from trunkline_contracts import Closed, Contact, Message, MessageReturned, Opene
 from trunkline_contracts.ids import contact_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     import httpx
     from world import World
 
     from ingest.adapters.item import Raw
-
-SECRET = "X-Telegram-Bot-Api-Secret-Token"
-NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-
-
-def update(number: int, chat: int = 7, text: str = "hello") -> dict[str, Any]:
-    message = {
-        "message_id": number,
-        "date": 1772442000 + number,
-        "text": text,
-        "chat": {"id": chat, "type": "private"},
-        "from": {"id": chat, "first_name": f"Customer {chat}"},
-    }
-    return {"update_id": number, "message": message}
-
-
-class Ingest:
-    """Replicas of ingest in a test's own world."""
-
-    def __init__(self, world: World, teller: Teller) -> None:
-        self.world = world
-        self.tell = teller.tell
-        self._stack = AsyncExitStack()
-        self.replicas: list[httpx.AsyncClient] = []
-        self.boss = world.token("supervisor")
-
-    async def start(self, **more: str) -> None:
-        """Run one replica more."""
-        app = make(self.world.settings("ingest", Settings, **more))
-        replica = await self._stack.enter_async_context(running(app))
-        self.replicas.append(replica)
-
-        async def ready() -> bool:
-            return (await replica.get("/health/ready")).status_code == 200
-
-        await eventually(ready)
-
-    async def stop(self) -> None:
-        await self._stack.aclose()
-        self.replicas.clear()
-
-    @property
-    def http(self) -> httpx.AsyncClient:
-        return self.replicas[0]
-
-    async def post(
-        self, body: Any, secret: str | None = "telegram-secret", replica: int = 0
-    ) -> httpx.Response:
-        headers = {} if secret is None else {SECRET: secret}
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await self.replicas[replica].post(
-            "/channels/telegram/main", content=data, headers=headers
-        )
-
-    async def submit(
-        self, body: Any, key: str | None = None, subject: str = "shop", role: str = "integrator"
-    ) -> httpx.Response:
-        headers = self.world.token(role, subject=subject)
-        if key is not None:
-            headers["Idempotency-Key"] = key
-        return await self.http.post("/v1/requests", json=body, headers=headers)
-
-    async def outcome(self, accepted: httpx.Response, *, corrected: bool = False) -> dict[str, Any]:
-        """Wait for what became of a delivery."""
-        id = accepted.json()["inbound_id"]
-
-        async def settled() -> dict[str, Any] | None:
-            answer = await self.http.get(f"/v1/inbound/{id}", headers=self.boss)
-            assert answer.status_code == 200
-            told: dict[str, Any] = answer.json()
-            if told["outcome"] == "pending" or (corrected and told["threaded_by"] != "returned"):
-                return None
-            return told
-
-        told = await eventually(settled)
-        assert told is not None
-        return told
-
-    async def ledger(self) -> dict[str, Any]:
-        """Wait until nothing is pending."""
-
-        async def settled() -> dict[str, Any] | None:
-            found: dict[str, Any] = (await self.http.get("/v1/ledger", headers=self.boss)).json()
-            return found if not found["pending"] else None
-
-        found = await eventually(settled)
-        assert found is not None
-        return found
-
-    async def said(self, kind: str) -> list[dict[str, Any]]:
-        rows = await self.world.sql(
-            "ingest",
-            "SELECT body FROM outbox WHERE type = %s ORDER BY position",
-            f"trunkline.ingest.v1.{kind}",
-        )
-        return [json.loads(bytes(body))["data"] for (body,) in rows]
-
-    async def stored(self) -> int:
-        """How many deliveries INBOUND has had."""
-        nc = await self.world.as_admin()
-        try:
-            return (await nc.jetstream().stream_info("INBOUND")).state.last_seq
-        finally:
-            await nc.close()
-
-    async def close(self, request_id: str) -> None:
-        """Have tickets say that a request is closed, and wait until it is known."""
-        id = UUID(request_id)
-        closed = Closed(time=NOW, request_id=id, resolution="done", by="operator", status="closed")
-        await self.tell(closed)
-
-        async def known() -> bool:
-            rows = await self.world.sql(
-                "ingest", "SELECT 1 FROM conversation WHERE open_request = %s", id
-            )
-            return not rows
-
-        await eventually(known)
-
-
-@pytest.fixture
-async def ingest(world: World) -> AsyncGenerator[Ingest]:
-    await world.apply()
-    async with Teller(world) as teller:
-        it = Ingest(world, teller)
-        await it.start()
-        try:
-            yield it
-        finally:
-            await it.stop()
 
 
 async def test_a_message_opens_and_the_next_is_appended(ingest: Ingest) -> None:
@@ -244,13 +110,6 @@ async def test_what_is_no_update_is_rejected_with_a_reason_and_lost_to_nobody(
     ledger = await ingest.ledger()
     assert (ledger["outcomes"]["rejected"], ledger["balanced"]) == (len(bodies), True)
     assert len(await ingest.said("message_rejected")) == len(bodies)
-
-
-async def test_an_edit_is_noted(ingest: Ingest) -> None:
-    edit = {"update_id": 5, "edited_message": update(1)["message"]}
-    told = await ingest.outcome(await ingest.post(edit))
-
-    assert (told["outcome"], told["reason"]) == ("noted", "edited_message")
 
 
 async def test_a_body_may_not_be_too_large(ingest: Ingest) -> None:

@@ -7,11 +7,11 @@ relay and the readers wherever this replica is their leader, and serves the serv
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
@@ -30,6 +30,9 @@ from chassis.replay import Replays
 from chassis.settings import Settings
 from chassis.tx import Tx, transaction
 from chassis.workspace import Workspaces
+
+if TYPE_CHECKING:
+    from chassis.parked import Token
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +232,7 @@ async def here(request: Request) -> Service:
 Here = Annotated[Service, Depends(here)]
 
 
-def build(
+def build(  # noqa: PLR0913 (here a service says all that it is)
     name: str,
     settings: Settings,
     *,
@@ -238,12 +241,14 @@ def build(
     tasks: Sequence[Task] = (),
     answers: Sequence[Answers] = (),
     keeps_workspace: bool = False,
+    subjects: "Mapping[str, Token] | None" = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Put a service together.
 
     `answers` are for its document. `keeps_workspace`: this schema is the workspace's record, so
-    it refills the stream.
+    it refills the stream. `subjects`: by which tokens of its messages' subjects what is parked
+    can be asked for.
     """
     telemetry.configure(name, settings)
     service = Service(name, settings, clock=clock)
@@ -275,7 +280,7 @@ def build(
     auth.install(app, settings.jwks_url)
     http.install(app)
     telemetry.install(app, name)
-    for router in (*routers, service.health.router, parked.router):
+    for router in (*routers, service.health.router, parked.addresses(subjects or {})):
         app.include_router(router)
 
     @app.get("/asyncapi", tags=["operations"])

@@ -35,12 +35,11 @@ CREATE INDEX early_account ON early (channel, account);
 CREATE INDEX early_received ON early (received_at);
 
 CREATE TABLE ban (
+    name   text        PRIMARY KEY,
     what   text        NOT NULL CHECK (what IN ('contact', 'address', 'network')),
-    name   text        NOT NULL,
     reason text,
     by     text        NOT NULL,
-    at     timestamptz NOT NULL,
-    PRIMARY KEY (name, what)
+    at     timestamptz NOT NULL
 );
 -- Whoever changes a ban counts it here, so that others see at a glance whether they know all of them.
 CREATE TABLE ban_version (

@@ -1,0 +1,254 @@
+"""Edits, deletions, reactions and receipts on real servers: whichever comes first, none is lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from taking_in import NOW, Ingest, update
+
+from chassis.testing import eventually
+from ingest import about, adapters, waiting
+from ingest.adapters.item import Item, Person, Raw
+from trunkline_contracts import Contact, DeliveryRecorded, Message, ReplySent
+
+if TYPE_CHECKING:
+    import httpx
+
+ANN = {"id": 7, "first_name": "Customer 7"}
+CHAT = {"id": 7, "type": "private"}
+
+
+def edit(number: int, of: int, text: str, seconds: int = 60) -> dict[str, Any]:
+    body = {**update(of, text=text)["message"], "edit_date": 1772442000 + seconds}
+    return {"update_id": number, "edited_message": body}
+
+
+def reaction(number: int, of: int, emoji: str) -> dict[str, Any]:
+    new = [{"type": "emoji", "emoji": emoji}]
+    body = {
+        "chat": CHAT, "message_id": of, "user": ANN, "date": 1772442090, "old_reaction": [],
+        "new_reaction": new,
+    }  # fmt: skip
+    return {"update_id": number, "message_reaction": body}
+
+
+def deletion(number: int, *of: int) -> dict[str, Any]:
+    body = {"business_connection_id": "b", "chat": CHAT, "message_ids": list(of)}
+    return {"update_id": number, "deleted_business_messages": body}
+
+
+async def reason(ingest: Ingest, accepted: httpx.Response, not_: str) -> dict[str, Any]:
+    """Wait until an outcome's reason is another one."""
+
+    async def other() -> dict[str, Any] | None:
+        told = await ingest.outcome(accepted)
+        return told if told["reason"] != not_ else None
+
+    told = await eventually(other)
+    assert told is not None
+    return told
+
+
+REMARKS = [edit(20, 1, "Hello!"), reaction(21, 1, "👍"), deletion(22, 1)]
+
+
+async def test_they_reach_the_request_of_their_message(ingest: Ingest) -> None:
+    first = await ingest.outcome(await ingest.post(update(1)))
+    told = [await ingest.outcome(await ingest.post(body)) for body in REMARKS]
+    again = await ingest.outcome(await ingest.post(REMARKS[0]))
+
+    assert {each["request_id"] for each in told} == {first["request_id"]}
+    assert [(each["outcome"], each["reason"]) for each in told] == [
+        ("noted", "edited"), ("noted", "reacted"), ("noted", "deleted"),
+    ]  # fmt: skip
+    assert (again["outcome"], again["request_id"]) == ("duplicate", first["request_id"])
+    (opened,) = await ingest.said("request_opened")
+    edited, deleted = await ingest.said("message_edited")
+    (reacted,) = await ingest.said("message_reacted")
+    ids = {edited["message"]["id"], deleted["message"]["id"], reacted["message_id"]}
+    assert ids == {opened["message"]["id"]}
+    assert (edited["message"]["text"], deleted["deleted"]) == ("Hello!", True)
+    assert (await ingest.ledger())["balanced"]
+
+
+async def test_those_that_overtook_wait_for_their_message(ingest: Ingest) -> None:
+    waits = [await ingest.post(body) for body in reversed(REMARKS)]
+    told = [await ingest.outcome(each) for each in waits]
+    assert {(each["outcome"], each["reason"]) for each in told} == {("noted", about.WAITS)}
+    assert await ingest.said("message_edited") == []
+
+    first = await ingest.outcome(await ingest.post(update(1)))
+
+    told = [await reason(ingest, each, about.WAITS) for each in waits]
+    assert [each["reason"] for each in told] == ["deleted", "reacted", "edited"]
+    assert {each["request_id"] for each in told} == {first["request_id"]}
+    edited, deleted = await ingest.said("message_edited")
+    assert (edited["message"]["text"], deleted["deleted"]) == ("Hello!", True)
+    assert len(await ingest.said("message_reacted")) == 1
+    assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
+    assert (await ingest.ledger())["balanced"]
+
+
+async def test_two_replicas_wait_for_each_other(ingest: Ingest) -> None:
+    """Edits and their messages at once, in slots that different leaders read."""
+    await ingest.stop()
+    await ingest.start(READERS="2")
+    await ingest.start(READERS="2")
+    bodies = [update(n, n) for n in range(1, 21)]
+    edits = [
+        {"edited_message": {**each["message"], "edit_date": 1772443000}, "update_id": 100 + n}
+        for n, each in enumerate(bodies)
+    ]
+    for message, change in zip(bodies, edits, strict=True):
+        await ingest.post(change, replica=0)
+        await ingest.post(message, replica=1)
+
+    async def all_told() -> bool:
+        return len(await ingest.said("message_edited")) == 20
+
+    await eventually(all_told)
+    opened = {fact["message"]["id"] for fact in await ingest.said("request_opened")}
+    assert {fact["message"]["id"] for fact in await ingest.said("message_edited")} == opened
+
+
+async def test_what_waits_too_long_is_noted_with_the_reason(ingest: Ingest) -> None:
+    accepted = await ingest.post(edit(20, 1, "Hello!"))
+    await ingest.outcome(accepted)
+    late = about.PATIENCE + timedelta(minutes=1)
+    await ingest.world.sql("ingest", "UPDATE early SET received_at = received_at - %s", late)
+
+    async with ingest.apps[0].state.service.transaction() as tx:
+        await waiting.expire(tx)
+
+    assert (await ingest.outcome(accepted))["reason"] == about.TOO_LATE
+    await ingest.outcome(await ingest.post(update(1)))
+    assert await ingest.said("message_edited") == []
+    assert (await ingest.ledger())["balanced"]
+
+
+async def test_no_account_fills_the_table(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ROOM", 2)
+    answers = [await ingest.post(edit(20 + n, n, "x")) for n in range(4)]
+    told = [(await ingest.outcome(each))["reason"] for each in answers]
+
+    assert sorted(told) == sorted([about.WAITS] * 2 + [about.TOO_MANY] * 2)
+    assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(2,)]
+
+
+class Receipts:
+    """A channel that tells what became of our messages, by a plain adapter."""
+
+    def __init__(self, ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ingest = ingest
+        monkeypatch.setattr(adapters, "ADAPTERS", {**adapters.ADAPTERS, "widget": self.read})
+
+    def read(self, raw: Raw) -> tuple[Item, ...]:
+        told = json.loads(raw.body)
+        until = told.pop("until", None)
+        more = {"until": NOW + timedelta(seconds=until)} if until is not None else {}
+        kind = told.pop("kind", "receipt")
+        id = str(uuid4())
+        person = Person("7", "Ann") if kind == "message" else None
+        return (Item(kind, id, id, conversation="7", person=person, sent_at=NOW, **told, **more),)
+
+    async def deliver(self, **told: Any) -> dict[str, Any]:
+        door = self.ingest.apps[0].state.service.state["door"]
+        body = json.dumps(told).encode()
+        said = await door.store(door.raw("widget", "main", body))
+        id = json.loads(said)["inbound_id"]
+
+        async def settled() -> dict[str, Any] | None:
+            answer = await self.ingest.http.get(f"/v1/inbound/{id}", headers=self.ingest.boss)
+            found: dict[str, Any] = answer.json()
+            return found if found["outcome"] != "pending" else None
+
+        found = await eventually(settled)
+        assert found is not None
+        return found
+
+    async def write(self, request_id: str) -> UUID:
+        """Have tickets say that we answered."""
+        message = Message(id=uuid4(), text="hi", sent_at=NOW)
+        reply = ReplySent(
+            time=NOW, request_id=UUID(request_id), message=message, by="anna", channel="widget",
+            account="main", contact=Contact(id=uuid4()), conversation="7",
+        )  # fmt: skip
+        await self.ingest.tell(reply)
+        await self.known("written_at", message.id)
+        return message.id
+
+    async def send(self, request_id: str, id: UUID, name: str) -> None:
+        """Have tickets say that it is on its way, under a name on the platform."""
+        await self.ingest.tell(
+            DeliveryRecorded(
+                time=NOW, request_id=UUID(request_id), message_id=id, state="sent",
+                platform_id=name,
+            )
+        )  # fmt: skip
+        await self.known("sent_at", id)
+
+    async def known(self, column: str, id: UUID) -> None:
+        async def there() -> bool:
+            query = f"SELECT {column} FROM outgoing WHERE message_id = %s"
+            rows = await self.ingest.world.sql("ingest", query, id)
+            return bool(rows and rows[0][0])
+
+        await eventually(there)
+
+
+@pytest.fixture
+def receipts(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> Receipts:
+    return Receipts(ingest, monkeypatch)
+
+
+@pytest.mark.parametrize("by", ["about", "reference", "until"])
+async def test_a_receipt_finds_our_message_by_any_name(receipts: Receipts, by: str) -> None:
+    request_id = (await receipts.deliver(kind="message", text="hello"))["request_id"]
+    id = await receipts.write(request_id)
+    await receipts.send(request_id, id, "m-90")
+    named = {"about": "m-90", "reference": str(id), "until": 1}
+
+    told = await receipts.deliver(state="delivered", **{by: named[by]})
+    for state in ("read", "delivered"):
+        await receipts.deliver(state=state, **{by: named[by]})
+
+    assert (told["outcome"], told["request_id"]) == ("noted", request_id)
+    reported = await receipts.ingest.said("delivery_reported")
+    assert [(each["message_id"], each["state"]) for each in reported] == [
+        (str(id), "delivered"), (str(id), "read"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["about", "until"])
+async def test_a_receipt_that_overtook_waits_for_what_it_is_about(
+    receipts: Receipts, by: str
+) -> None:
+    request_id = (await receipts.deliver(kind="message", text="hello"))["request_id"]
+    id = await receipts.write(request_id)
+    named: dict[str, Any] = {"about": "m-90", "until": 1}
+    early = await receipts.deliver(state="read", **{by: named[by]})
+    assert (early["outcome"], early["reason"]) == ("noted", about.WAITS)
+
+    await receipts.send(request_id, id, "m-90")
+
+    async def reported() -> list[dict[str, Any]]:
+        return await receipts.ingest.said("delivery_reported")
+
+    (told,) = await eventually(reported) or []
+    assert (told["message_id"], told["state"], told["request_id"]) == (str(id), "read", request_id)
+    assert await receipts.ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
+
+
+async def test_a_reaction_to_our_message(receipts: Receipts) -> None:
+    request_id = (await receipts.deliver(kind="message", text="hello"))["request_id"]
+    id = await receipts.write(request_id)
+    await receipts.send(request_id, id, "m-90")
+
+    told = await receipts.deliver(kind="reacted", about="m-90", reaction="👍")
+
+    (reacted,) = await receipts.ingest.said("message_reacted")
+    assert (told["request_id"], reacted["message_id"]) == (request_id, str(id))
