@@ -55,6 +55,7 @@ class Sender:
         self._done: list[Verdict] = []
         self._settle = asyncio.Event()
         self._looked_at = time.monotonic()
+        self._claimer: asyncio.Task[None] | None = None
         service.on_commit(self._committed)
         service.health.add("sender", self._health)
 
@@ -67,11 +68,13 @@ class Sender:
         self._expected += messages
 
     def _committed(self) -> None:
-        if self._expected:
+        # a claim is a commit too, but it brings nothing to claim
+        if self._expected and asyncio.current_task() is not self._claimer:
             self._woken.set()
 
     async def run(self) -> None:
         """Send for ever; when told to stop, end what was begun."""
+        self._claimer = asyncio.current_task()
         wire = KeptAlive()
         async with httpx.AsyncClient(timeout=PATIENCE, transport=wire, trust_env=False) as client:
             recorder = asyncio.create_task(self._record())

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from chassis.columns import COLUMNS
+from chassis.db import connected
 from tickets.domain.request import Request
 from tickets.store import Change, Verdicts, append, load
 
@@ -36,7 +37,9 @@ class Line:
     async def get(self) -> psycopg.AsyncConnection[Any]:
         """Connect, or give what is connected."""
         async with self._opening:
-            if self._conn is None or self._conn.closed:
+            if self._conn is not None and not connected(self._conn):
+                await self.drop()
+            if self._conn is None:
                 self._conn = await psycopg.AsyncConnection.connect(
                     self._dsn, autocommit=True, connect_timeout=5, context=COLUMNS
                 )

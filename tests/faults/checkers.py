@@ -48,12 +48,25 @@ def gap_free(rows: Iterable[Row]) -> list[str]:
     return wrong
 
 
-def told_once(rows: Sequence[Row], stream: Sequence[str]) -> list[str]:
-    """The stream holds the outbox: everything, once, in its order."""
+def kept(accepted: Iterable[str], stored: Iterable[str]) -> list[str]:
+    """Every delivery that was answered with a 2xx is there."""
+    return [f"accepted and lost: {id_}" for id_ in set(accepted) - set(stored)]
+
+
+def told_once(rows: Sequence[Row], stream: Sequence[str], ever: int | None = None) -> list[str]:
+    """The stream holds the outbox: everything, once, in its order; a trimmed one its end.
+
+    `ever` is how many messages the stream has had, those that were taken away included.
+    """
     recorded = [row.id for row in rows]
+    wrong = []
+    if ever is not None:
+        if ever != len(recorded):
+            wrong.append(f"told {ever} times, and {len(recorded)} are recorded")
+        recorded = recorded[max(len(recorded) - len(stream), 0) :]
     if recorded == list(stream):
-        return []
-    wrong = [f"never told: {id_}" for id_ in recorded if id_ not in set(stream)]
+        return wrong
+    wrong += [f"never told: {id_}" for id_ in recorded if id_ not in set(stream)]
     wrong += [f"told {n} times: {id_}" for id_, n in Counter(stream).items() if n > 1]
     wrong += [f"nobody recorded: {id_}" for id_ in stream if id_ not in set(recorded)]
     return wrong or ["told in another order"]

@@ -25,6 +25,8 @@ ONCE = {
 }
 """What is said once: by these parts of the data, for one request."""
 
+TAKEN_IN = "SELECT inbound_id::text FROM ingest.item WHERE n = 0"
+
 
 async def judge(town: Town) -> dict[str, list[str]]:
     """Everything that is wrong, by promise; nothing else is left out."""
@@ -32,6 +34,7 @@ async def judge(town: Town) -> dict[str, list[str]]:
     routing, tickets, ingest = said["routing"], said["tickets"], said["ingest"]
     channels = {row.key: row.data["channel"] for row in tickets if row.name == "opened"}
     wrong = {
+        "2xx means kept": checkers.kept(town.accepted, await _taken_in(town)),
         "within limits": checkers.within_limits(routing, tickets, LIMITS, channels),
         "one owner": checkers.one_owner(routing),
         "one effect": checkers.one_effect(town.texts, tickets),
@@ -47,7 +50,8 @@ async def judge(town: Town) -> dict[str, list[str]]:
     try:
         for name, stream in zip(SERVICES, STREAMS, strict=True):
             told = await records.stream(nc, stream)
-            wrong[f"{name}: told once"] = checkers.told_once(said[name], told)
+            ever = (await nc.jetstream().stream_info(stream)).state.last_seq
+            wrong[f"{name}: told once"] = checkers.told_once(said[name], told, ever)
     finally:
         await nc.close()
     wrong["bells"] = _bells(said["notify"], tickets)
@@ -75,6 +79,10 @@ def _clocks(sla: list[checkers.Row], tickets: list[checkers.Row]) -> list[str]:
     return [
         f"{c} of {key} is not met" for key in ended for c in ("FRT", "TTR") if (key, c) not in met
     ]
+
+
+async def _taken_in(town: Town) -> list[str]:
+    return [id_ for (id_,) in await records.query(town.dsn, TAKEN_IN)]
 
 
 async def arrived(town: Town) -> list[tuple[str, str]]:

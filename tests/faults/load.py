@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psycopg
 from desk import update
 from faults.records import query
 
@@ -58,6 +59,10 @@ class Load:
     chat_from: int = 1000
     at_once: int = 12
     seed: int = 1
+    endless: bool = False
+    """Whether more chats come, as many again and again, for as long as the nemesis is at work."""
+    patience: float = 60.0
+    """Seconds for which somebody who is refused asks again."""
     deliveries: int = 0
     refused: int = 0
 
@@ -68,9 +73,10 @@ class Load:
             httpx.AsyncClient(timeout=15, limits=limits) as http,
             asyncio.TaskGroup() as group,
         ):
-            tasks = [group.create_task(self._deliver(http))]
-            if nemesis is not None:
-                tasks.append(group.create_task(nemesis))
+            bad = group.create_task(nemesis) if nemesis is not None else None
+            tasks = [group.create_task(self._deliver(http, bad if self.endless else None))]
+            if bad is not None:
+                tasks.append(bad)
             while not all_done(tasks):
                 await self._work(http)
                 await asyncio.sleep(0.05)
@@ -91,7 +97,7 @@ class Load:
             pending = answer.json()["pending"] if answer.status_code == 200 else 1
         except httpx.TransportError:
             pending = 1
-        ((open_, undone),) = await query(self.town.dsn, f"SELECT ({OPEN}), ({UNDONE})")
+        ((open_, undone),) = await self._look(f"SELECT ({OPEN}), ({UNDONE})")
         left = {"pending": pending, "open": open_, "undone": undone}
         return str(left) if any(left.values()) else ""
 
@@ -111,7 +117,14 @@ class Load:
         for _, number, chat, text in sorted(window):
             yield number, chat, text
 
-    async def _deliver(self, http: httpx.AsyncClient) -> None:
+    async def _deliver(self, http: httpx.AsyncClient, bad: asyncio.Task[None] | None) -> None:
+        """Deliver everything, and all of it by other customers again while the bad is at work."""
+        await self._deliver_all(http)
+        while bad is not None and not bad.done():
+            self.chat_from += self.chats
+            await self._deliver_all(http)
+
+    async def _deliver_all(self, http: httpx.AsyncClient) -> None:
         turns = asyncio.Semaphore(self.at_once)
         secret = self.town.desk.secrets["TELEGRAM_MAIN_SECRET"]
         head = {"X-Telegram-Bot-Api-Secret-Token": secret}
@@ -120,7 +133,8 @@ class Load:
             async with turns:
                 body = update(number, chat, text)
                 path = "/channels/telegram/main"
-                await self._until_taken(http, "ingest", path, body, head, turn)
+                taken = await self._until_taken(http, "ingest", path, body, head, turn)
+                self.town.accepted.add(taken.json()["inbound_id"])
                 self.deliveries += 1
 
         async with asyncio.TaskGroup() as group:
@@ -137,7 +151,8 @@ class Load:
         turn: int,
     ) -> httpx.Response:
         """Ask one replica, and the other when it is gone, until there is an answer that lasts."""
-        for attempt in range(400):
+        attempt, until = 0, time.monotonic() + self.patience
+        while time.monotonic() < until:
             doors = self.town.doors(service)
             try:
                 url = doors[(turn + attempt) % len(doors)] + path
@@ -146,12 +161,24 @@ class Load:
                     return answer
             except httpx.TransportError:
                 pass
+            attempt += 1
             self.refused += 1
             await asyncio.sleep(0.1)
         raise AssertionError(f"nobody took {path}")
 
+    async def _look(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask PostgreSQL, which may be away for a while."""
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                return await query(self.town.dsn, sql)
+            except psycopg.OperationalError:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.2)
+
     async def _work(self, http: httpx.AsyncClient) -> None:
-        mine = await query(self.town.dsn, MINE)
+        mine = await self._look(MINE)
         async with asyncio.TaskGroup() as group:
             for request_id, who in mine:
                 group.create_task(self._serve(http, request_id, who))

@@ -51,6 +51,8 @@ class Town:
     crashes: int = 0
     texts: set[str] = field(default_factory=set)
     """Everything customers have written here."""
+    accepted: set[str] = field(default_factory=set)
+    """The number of every delivery that got a 2xx."""
     replies: dict[str, str] = field(default_factory=dict)
     """Everything operators have answered, by message id."""
 
@@ -127,6 +129,36 @@ class Town:
             self.second[service].start()
         else:
             os.kill(pid, signal.SIGKILL)
+
+    def server(self, name: str) -> psutil.Process:
+        """`nats` or `postgres`: the server's own process."""
+        return psutil.Process(read_state(self.desk.data)[name]["pid"])
+
+    def kill_server(self, name: str) -> None:
+        """Kill -9 of a server and all its children; `up` starts it again at once."""
+        server = self.server(name)
+        for process in (server, *server.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    @contextlib.contextmanager
+    def frozen(self, *processes: psutil.Process) -> Iterator[None]:
+        """Stopped where they are; they go on when this is over."""
+        try:
+            for process in processes:
+                process.suspend()
+            yield
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    @contextlib.contextmanager
+    def gone(self, server: str) -> Iterator[None]:
+        """Kill -9 of a server, which nobody starts again before this is over."""
+        with self.frozen(psutil.Process(read_state(self.desk.data)["supervisor"])):
+            self.kill_server(server)
+            yield
 
     async def ready(self, within: float = 60.0) -> None:
         """Wait until both replicas of everything are."""

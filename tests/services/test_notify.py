@@ -18,6 +18,7 @@ import uvicorn
 from telling import Teller
 
 from chassis.testing import eventually, running
+from notify import ledger
 from notify.app import make
 from notify.settings import Settings
 from trunkline import sink as the_sink
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
     from world import World
 
+    from chassis.service import Service
     from trunkline_contracts import Fact
 
 
@@ -472,3 +474,31 @@ async def test_channels_whose_customers_come_and_read_and_channels_without_a_way
         "channel telepathy has no way out"
     ]
     assert await notify.arrived() == []
+
+
+async def test_a_sender_rests_when_another_replica_sends_what_it_expected(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own claims are commits too, and must not wake it."""
+    claim, claims = ledger.claim, 0
+
+    async def counted(*args: Any) -> Any:
+        nonlocal claims
+        claims += 1
+        return await claim(*args)
+
+    monkeypatch.setattr(ledger, "claim", counted)
+    await world.apply()
+    app = make(world.settings("notify", Settings))
+    async with running(app):
+        service: Service = app.state.service
+        service.state["sender"].expect(3)
+        async with service.transaction():
+            before = claims
+
+        async def claimed() -> bool:
+            return claims > before
+
+        await eventually(claimed)
+        await asyncio.sleep(0.4)
+    assert claims <= before + 3

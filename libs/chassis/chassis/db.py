@@ -1,5 +1,6 @@
 """The service's PostgreSQL: a pool for work, lone connections for offices that die alone."""
 
+import select
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -14,17 +15,46 @@ LIVELY = (
 )
 """Keepalives notice a vanished client, its silence a frozen one; its locks are free then."""
 
+RECONNECT = 2.0
+"""Seconds for which the pool tries to replace a lost connection, ever more rarely. After that the
+next who needs one tries anew: services are back as soon as the server is, however long it was away.
+"""
+
+
+def connected(conn: psycopg.AsyncConnection) -> bool:
+    """Whether an idle connection is still one, as far as is known here; nobody is asked.
+
+    An idle server says nothing: what can be read is its goodbye.
+    """
+    if conn.closed:
+        return False
+    reading = select.poll()
+    reading.register(conn.fileno(), select.POLLIN)
+    return not reading.poll(0)
+
+
+class Pool(AsyncConnectionPool[psycopg.AsyncConnection]):
+    """Gives no connection that the server has ended: after its restart not one command fails."""
+
+    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
+        """Give one that lives; the others are replaced."""
+        while not connected(conn := await super().getconn(timeout)):
+            await conn.close()
+            await self.putconn(conn)
+        return conn
+
 
 class Database:
     """One service's schema, reached as the service's own role."""
 
     def __init__(self, dsn: str, size: int = 8) -> None:
         self.dsn = dsn
-        self.pool: AsyncConnectionPool[psycopg.AsyncConnection] = AsyncConnectionPool(
+        self.pool = Pool(
             dsn,
             min_size=2,
             max_size=size,
             timeout=5,
+            reconnect_timeout=RECONNECT,
             open=False,
             kwargs={"autocommit": True, "context": COLUMNS},
         )

@@ -56,7 +56,7 @@ behind = gauge("reader_behind", "1 while waiting for a replay from the owner", "
 relay_position = gauge("relay_position", "Outbox position published up to")
 relay_lag = gauge("relay_lag", "Positions of the outbox not yet published")
 relay_silent = gauge("relay_silent_seconds", "Since the relay went its last round")
-relay_alarm = gauge("relay_alarm", "1 while stopped for what should not be in the stream")
+relay_alarm = gauge("relay_alarm", "1 while stopped for what is, or does not fit, in the stream")
 
 leader = gauge("leader", "1 while this replica holds the office", "office")
 nats_errors = counter("nats_errors_total", "Errors of the connection to NATS")

@@ -422,21 +422,24 @@ class Loop:
         self.behind = 1
         after = self._positions.at[slot]
         log.warning("%s is behind: slot %s, after %s until %s", self.office, slot, after, until)
-        async with aclosing(self._replay({"slot": slot, "after": after, "until": until})) as replay:
-            async for item in replay:
-                self.progress_at = time.monotonic()
-                here = self._positions.at[slot]
-                if (
-                    item.slot != slot
-                    or item.position is None
-                    or not item.previous <= here < item.position
-                ):
-                    continue
-                at = {**self._positions.at, slot: item.position}
-                await self._apply([item], at, self._positions.sequence)
-                if item.position == until:
-                    break
-        self.behind = 0
+        want = {"slot": slot, "after": after, "until": until}
+        try:
+            async with aclosing(self._replay(want)) as replay:
+                async for item in replay:
+                    self.progress_at = time.monotonic()
+                    await self._told_again(slot, item)
+                    if item.position == until:
+                        break
+        finally:
+            self.behind = 0
+
+    async def _told_again(self, slot: int, item: Incoming) -> None:
+        """Apply one fact of a replay, if it is the next."""
+        here = self._positions.at[slot]
+        if item.slot != slot or item.position is None or not item.previous <= here < item.position:
+            return
+        at = {**self._positions.at, slot: item.position}
+        await self._apply([item], at, self._positions.sequence)
 
     async def _tick(self, pull: Pull, tick: Tick) -> None:
         """Ask how far the stream has come; once that is applied, that instant is certain.

@@ -34,6 +34,9 @@ FEW = 8
 """How many messages are fewer than a batch is worth."""
 FENCED = 10071
 SEEN = 10201
+FULL = 10077
+PATIENCE = 3
+"""After so many refusals in a row a person is told."""
 PACE = 0.005
 """Seconds between the beginnings of two batches that are not full: each costs the server a sync."""
 FALLBACK_POLL = 0.5
@@ -101,6 +104,8 @@ class Relay:
         self._created = ""
         self._idle = 0
         self._doubted = False
+        self._most = BATCH
+        self._refusals = 0
 
     def wake(self) -> None:
         """Say that there is something to tell."""
@@ -108,25 +113,29 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until this replica is deposed. An alarm stops the telling, not the watching."""
+        self._most, self._refusals = BATCH, 0
         async with self._db.pool.connection() as conn:
             await self._start(conn)
             while True:
                 self._woken.clear()
                 began = time.monotonic()
-                rows = await self._pending(conn)
+                most, rows = self._most, await self._pending(conn)
                 try:
                     if rows:
                         await self._tell(rows)
                 except (Fenced, APIError, TimeoutError) as why:
-                    log.warning("%s: reading the position back: %r", self.stream, why)
+                    log.warning("%s: reading the position back: %s", self.stream, why)
                     await self._start(conn)
+                    if isinstance(why, APIError):
+                        await self._refused(conn, why)
                     continue
+                self._accepted()
                 self.moved_at = time.monotonic()
                 if self.moved_at - self._trimmed_at > TRIM_EVERY:
                     await self.trim(conn)
-                if 0 < len(rows) < BATCH:
+                if 0 < len(rows) < most:
                     await asyncio.sleep(began + PACE - self.moved_at)
-                if len(rows) < BATCH and not await self._rest():
+                if len(rows) < most and not await self._rest():
                     await self._start(conn)
 
     async def _rest(self) -> bool:
@@ -141,23 +150,42 @@ class Relay:
                 return info.state.last_seq == self._last_seq and str(info.created) == self._created
         return True
 
+    async def _refused(self, conn: psycopg.AsyncConnection, why: APIError) -> None:
+        """Make room in a stream that is full, and ask for less; when that does not help, wait."""
+        if why.err_code == FULL and (await self.trim(conn, full=True) or self._most > 1):
+            self._most = max(self._most // 2, 1)
+            return
+        self._refusals += 1
+        if self._refusals >= PATIENCE:
+            self._alarm(f"{self.stream} refuses what comes next: {why.description}")
+        await asyncio.sleep(min(0.1 * 2**self._refusals, 1))
+
+    def _accepted(self) -> None:
+        self._most = min(self._most * 2, BATCH)
+        if self._refusals:
+            self._refusals = 0
+            self._alarm(None)
+
+    def _alarm(self, why: str | None) -> None:
+        if why is not None and why != self.alarm:
+            log.error("%s: relay stopped: %s", self.stream, why)
+        elif why is None and self.alarm:
+            log.info("%s: the alarm is over", self.stream)
+        self.alarm = why
+        metrics.relay_alarm.labels(self.service).set(why is not None)
+
     async def _start(self, conn: psycopg.AsyncConnection) -> None:
         while True:
             try:
                 info = await self._bus.relay.js.stream_info(self.stream)
                 position = await self._verified(conn, info)
             except Alarm as why:
-                if self.alarm != str(why):
-                    log.error("%s: relay stopped: %s", self.stream, why)  # noqa: TRY400 (no stack)
-                self.alarm = str(why)
-                metrics.relay_alarm.labels(self.service).set(1)
+                self._alarm(str(why))
                 await asyncio.sleep(1)
                 continue
-            if self.alarm:
-                log.info("%s: the alarm is over", self.stream)
-            self.alarm = None
-            metrics.relay_alarm.labels(self.service).set(0)
             break
+        if not self._refusals:
+            self._alarm(None)
         self.position = position
         self._last_seq = info.state.last_seq
         self._created = str(info.created)
@@ -210,13 +238,14 @@ class Relay:
         retention = self._retention()
         return None if retention is None else self._clock() - retention
 
-    async def trim(self, conn: psycopg.AsyncConnection) -> int:
+    async def trim(self, conn: psycopg.AsyncConnection, *, full: bool = False) -> int:
         """Take away what the stream no longer has to keep; gives how many messages."""
         self._trimmed_at = time.monotonic()
-        return await trim(conn, self._bus.relay.js, self.stream, self.position, self._oldest())
+        js, oldest = self._bus.relay.js, self._oldest()
+        return await trim(conn, js, self.stream, self.position, oldest, full=full)
 
     async def _pending(self, conn: psycopg.AsyncConnection) -> list[Row]:
-        cursor = await conn.execute(ROWS, (self.position, BATCH), prepare=True, binary=True)
+        cursor = await conn.execute(ROWS, (self.position, self._most), prepare=True, binary=True)
         rows: list[Any] = await cursor.fetchall()
         return rows
 

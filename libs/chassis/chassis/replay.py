@@ -43,18 +43,19 @@ EXACT: LiteralString = (
 async def ask(bus: Bus, stream: str, reader: str, want: dict[str, Any]) -> AsyncGenerator[Incoming]:
     """Yield what the stream's owner tells again, to the end of its answer."""
     info = await bus.js.stream_info(STREAM)
-    id_ = uuid4().hex
-    question = json.dumps({"id": id_, "service": bus.service, "reader": reader, **want}).encode()
+    question = {"id": uuid4().hex, "service": bus.service, "reader": reader, **want}
     filters = [f"redrive.{bus.service}.{reader}"]
     async with Pull(bus.own, STREAM, filters, info.state.last_seq + 1, own_positions=False) as pull:
         while True:
-            await bus.nc.publish(f"replay.{stream.lower()}", question)
+            await bus.nc.publish(f"replay.{stream.lower()}", json.dumps(question).encode())
             while batch := await pull.take(BATCH, PATIENCE):
                 for item in batch:
-                    if item.headers.get(QUESTION) != id_:
+                    if item.headers.get(QUESTION) != question["id"]:
                         continue
                     if END in item.headers:
                         return
+                    if "after" in question:  # an answer that broke off is not begun again
+                        question["after"] = max(question["after"], item.position or 0)
                     yield item
 
 
@@ -84,9 +85,16 @@ class Replays:
         sub = await self._bus.relay.nc.subscribe(f"replay.{self._service}", cb=heard)
         try:
             while True:
-                await self._answer(json.loads(await questions.get()))
+                await self._try(await questions.get())
         finally:
             await sub.unsubscribe()
+
+    async def _try(self, question: bytes) -> None:
+        """Answer, or leave it to the reader to ask again: telling goes on in any case."""
+        try:
+            await self._answer(json.loads(question))
+        except Exception as why:  # noqa: BLE001 (REDRIVE may be full, the question malformed)
+            log.warning("a question for a replay is not answered: %r", why)
 
     async def _answer(self, want: dict[str, Any]) -> None:
         to = Address(f"redrive.{want['service']}.{want['reader']}", want["id"])

@@ -61,12 +61,14 @@ def _told_at(body: bytes, otherwise: datetime) -> datetime:
         return otherwise  # unreadable: it is told, so that it is seen
 
 
-async def first_to_keep(js: JetStreamContext, info: StreamInfo, after: datetime | None) -> int:
+async def first_to_keep(
+    js: JetStreamContext, info: StreamInfo, after: datetime | None, *, full: bool = False
+) -> int:
     """Give the first sequence to keep, by age and by size; the last message always stays."""
     state, stream = info.state, info.config.name or ""
     low, high = state.first_seq, state.last_seq
-    if info.config.max_bytes and state.bytes > FULL * info.config.max_bytes:
-        return high - int(state.messages * KEPT)
+    if full or (info.config.max_bytes and state.bytes > FULL * info.config.max_bytes):
+        return min(high, high + 1 - int(state.messages * KEPT))
     if after is None or not state.messages:
         return low
     while low < high:
@@ -88,10 +90,15 @@ async def trim(
     stream: str,
     position: int,
     after: datetime | None,
+    *,
+    full: bool = False,
 ) -> int:
-    """Take away what is too old or too much, the floor first; gives how many messages."""
+    """Take away what is too old or too much, the floor first; gives how many messages.
+
+    `full`: the stream has refused what came next, so there is too much in it.
+    """
     info = await js.stream_info(stream)
-    keep = await first_to_keep(js, info, after)
+    keep = await first_to_keep(js, info, after, full=full)
     if keep <= info.state.first_seq:
         return 0
     await conn.execute(SET_FLOOR, (stream, str(info.created), position))

@@ -70,6 +70,7 @@ class Courier:
         self._woken = asyncio.Event()
         self._expected = False
         self._leads = False
+        self._at_work: asyncio.Task[None] | None = None
         self._looked_at = 0.0
         self._tidied_at = 0.0
         self._begin()
@@ -90,7 +91,8 @@ class Courier:
         self._expected = True
 
     def _committed(self) -> None:
-        if self._expected:
+        # a turn is a commit too, but it writes no deliveries down
+        if self._expected and asyncio.current_task() is not self._at_work:
             self._woken.set()
 
     async def lead(self) -> None:
@@ -99,6 +101,7 @@ class Courier:
 
     async def _run(self) -> None:
         self._begin()
+        self._at_work = asyncio.current_task()
         self._leads, self._looked_at = True, time.monotonic()
         wire = KeptAlive()
         try:
