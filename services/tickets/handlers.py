@@ -178,6 +178,8 @@ def _message(told: Message) -> e.Message:
         told.location.model_dump(mode="json") if told.location else None,
         tuple(each.model_dump(mode="json") for each in told.contacts),
         told.button,
+        told.quoted,
+        told.flags,
     )
 
 

@@ -83,6 +83,10 @@ class Message(Part):
     contacts: tuple[ContactCard, ...] = ()
     # What the pressed button stands for, when it was one.
     button: str | None = None
+    # What was quoted below the text, as far as it could be told apart.
+    quoted: str | None = None
+    # What is doubtful about it, in words: who wrote it, or where it belongs.
+    flags: tuple[str, ...] = ()
 
 
 class RequestFact(Fact):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
-from ingest.adapters import mime
+from ingest.adapters import markup, mime, quoted
 from ingest.adapters.item import Asked, Item, Person, Raw, Thread, Unreadable
 from ingest.adapters.mime import Excessive, Part
 from ingest.adapters.plain import SHORT, clean
@@ -32,6 +32,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     answers = _answers(mail, own)
     texts, html, files = _bodies(mail)
     text = mime.page("\n\n".join(texts), TEXT) or mime.page(mime.plain_of(html), TEXT)
+    written, below = quoted.split(text)
     return (
         Item(
             "message",
@@ -39,8 +40,9 @@ def read(raw: Raw) -> tuple[Item, ...]:
             raw.sha256,
             conversation=raw.sha256,
             person=_sender(mail),
-            text=text or _nothing(files),
-            html=mime.page(html, HTML) if 0 < len(html.encode(errors="ignore")) <= HTML else None,
+            text=written or _nothing(files),
+            quoted=below,
+            html=markup.safe(mime.page(html, HTML + 1), HTML),
             sent_at=_date(mail, raw.received_at),
             platform_id=own,
             asked=Asked(title=mime.line(_header(mail, "subject"), SHORT) or None),

@@ -97,6 +97,8 @@ class Item:
     asked: Asked | None = None
     attachments: tuple[Attachment, ...] = ()
     html: str | None = None
+    quoted: str | None = None
+    """What was quoted below the text."""
     thread: Thread | None = None
     """On a channel where messages are named; `conversation` is then that of a new thread."""
     automatic: str | None = None

@@ -35,6 +35,8 @@ class Message(Struct, frozen=True):
     location: dict[str, Any] | None = None
     contacts: tuple[dict[str, Any], ...] = ()
     button: str | None = None
+    quoted: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Event(Struct, frozen=True):
