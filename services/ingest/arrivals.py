@@ -130,6 +130,7 @@ def message_of(arrival: Arrival, item: Item, id: UUID) -> Message:
             for card in item.cards
         ),
         button=item.button,
+        quoted=item.quoted,
     )
 
 

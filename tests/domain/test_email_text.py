@@ -18,9 +18,9 @@ PLAIN = "Де моє замовлення?\n17"
 
 CLIENTS = {
     "gmail en": f"On Mon, Mar 2, 2026 at 9:00 AM Support <support@desk.test> wrote:\n\n{BODY}",
-    "gmail en, wrapped": f"On Mon, Mar 2, 2026 at 9:00 AM Support\n<support@desk.test> wrote:\n{BODY}",
+    "gmail en, wrapped": f"On Mon, Mar 2, 2026 at 9:00 AM Desk\n<support@desk.test> wrote:\n{BODY}",
     "gmail uk": f"пн, 2 бер. 2026 р. о 09:00 Support <support@desk.test> пише:\n\n{BODY}",
-    "gmail uk, wrapped": f"пн, 2 бер. 2026 р. о 09:00 Support Desk\n<support@desk.test> пише:\n{BODY}",
+    "gmail uk, wrapped": f"пн, 2 бер. 2026 р. о 09:00 Desk\n<support@desk.test> пише:\n{BODY}",
     "gmail ru": f"пн, 2 мар. 2026 г. в 09:00, Support <support@desk.test>:\n\n{BODY}",
     "gmail de": f"Am Mo., 2. März 2026 um 09:00 Uhr schrieb Support <support@desk.test>:\n\n{BODY}",
     "gmail fr": f"Le lun. 2 mars 2026 à 09:00, Support <support@desk.test> a écrit :\n\n{BODY}",

@@ -12,7 +12,24 @@ DEPTH = 200
 """Elements within elements; the cost of sanitising grows with its square."""
 SCHEMES = {"http", "https", "mailto", "tel", "cid"}
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_VOID = frozenset(
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+    ]
+)
 
 
 def safe(markup: str, limit: int) -> str | None:
