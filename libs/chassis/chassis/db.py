@@ -22,12 +22,12 @@ next who needs one tries anew: services are back as soon as the server is, howev
 
 
 def connected(conn: psycopg.AsyncConnection) -> bool:
-    """Whether an idle connection is still one, as far as is known here; nobody is asked.
+    """Whether a connection is still one, as far as is known here; nobody is asked.
 
-    An idle server says nothing: what can be read is its goodbye.
+    To a connection nobody uses the server says nothing: what can be read is its goodbye.
     """
-    if conn.closed:
-        return False
+    if conn.closed or conn.lock.locked():
+        return not conn.closed
     reading = select.poll()
     reading.register(conn.fileno(), select.POLLIN)
     return not reading.poll(0)
