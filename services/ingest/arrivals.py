@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ingest.about import name_in, names_about
-from ingest.adapters.item import Asked, Item
+from ingest.adapters.item import Asked, Item, Person
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
 from trunkline_contracts.parts import ContactCard, Location, Message
 
@@ -109,7 +109,7 @@ def moment(arrival: Arrival) -> tuple[datetime, int, int]:
 
 def message_of(arrival: Arrival, item: Item, id: UUID) -> Message:
     """Give an item's content as facts carry it."""
-    place = item.place
+    place, cards = item.place, item.cards
     return Message(
         id=id,
         text=item.text,
@@ -125,13 +125,14 @@ def message_of(arrival: Arrival, item: Item, id: UUID) -> Message:
             name=place.name,
             address=place.address,
         ),
-        contacts=tuple(
-            ContactCard(name=card.name, phone=card.phone, email=card.email, address=card.address)
-            for card in item.cards
-        ),
+        contacts=tuple(map(_card, cards)) if cards else (),
         button=item.button,
         quoted=item.quoted,
     )
+
+
+def _card(card: Person) -> ContactCard:
+    return ContactCard(name=card.name, phone=card.phone, email=card.email, address=card.address)
 
 
 def trail_of(arrival: Arrival) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Book:
     facts: list[tuple[Fact, Fact | None]] = field(default_factory=list)
     """What is to be said, each with the fact that caused it, if one did."""
     remarks: Remarks = field(init=False)
+    _unasked: tuple[Asked, list[str]] | None = None
 
     def __post_init__(self) -> None:
         self.remarks = Remarks(self.now, self.facts)
@@ -159,7 +160,7 @@ class Book:
         card = self._know(arrival, person)
         talk = self._talk(arrival, item, card)
         message = message_of(arrival, item, arrival.message_id)
-        outcome.asked, flags = self.rules.obeyed(item.asked)
+        outcome.asked, flags = self._obeyed(item.asked)
         flags = [*doubts, *(flags if talk.open is None else ())]
         outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
         if talk.open is not None:
@@ -173,6 +174,14 @@ class Book:
             trail = trail_of(arrival)
             outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
         self.remarks.heard(arrival.name, message.id, outcome.request_id)
+
+    def _obeyed(self, asked: Asked | None) -> tuple[Asked, list[str]]:
+        """Give what can be obeyed; of the many messages that ask for nothing, looked at once."""
+        if asked is not None:
+            return self.rules.obeyed(asked)
+        if self._unasked is None:
+            self._unasked = self.rules.obeyed(None)
+        return self._unasked
 
     def _place(self, arrival: Arrival, item: Item, outcome: Outcome) -> Named | None:
         """Where messages are named, what this one answers says where it belongs."""
@@ -201,7 +210,7 @@ class Book:
 
     def _know(self, arrival: Arrival, person: Person) -> Card:
         """Remember who wrote; what the platform leaves out stays as it was."""
-        key = contact_id(arrival.channel, arrival.account, person.address)
+        key = arrival.contact or contact_id(arrival.channel, arrival.account, person.address)
         old = self.contacts.get(key)
         card = Card(
             key,

@@ -1,6 +1,7 @@
 """Languages as platforms and pages tell them, in the one way they are written here."""
 
 import re
+from functools import lru_cache
 
 _TAG = re.compile(r"([A-Za-z]{2,3})((?:[-_][A-Za-z0-9]{1,8}){0,5})", re.ASCII)
 
@@ -38,6 +39,7 @@ _OLD = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
 """What older systems still write."""
 
 
+@lru_cache(maxsize=1024)
 def language_of(told: str) -> str | None:
     """Give a language tag in its canonical case (RFC 5646, 2.1.1); None when it names none.
 

@@ -102,6 +102,8 @@ def known(person: Person) -> tuple[Person, list[str]]:
     if not person.language:
         return person, []
     language = language_of(person.language)
+    if language == person.language:
+        return person, []
     flags = [] if language else ["language is none that is known: a code such as uk or pt-BR"]
     return replace(person, language=language), flags
 

@@ -4,7 +4,7 @@ A message's id counts within its chat, an update's within the bot: what an edit 
 about is found by the former, what came before is recognised by the latter.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from ingest.adapters import telegram_content as content
@@ -48,30 +48,43 @@ MESSAGES = frozenset(
 """Updates that must have a chat; of those not known here, whichever has one is a message."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What every item of an update has."""
+
+    number: str
+    digest: str
+
+    def noted(self, reason: str, chat_id: int | None = None) -> Item:
+        """Something that is only remembered."""
+        where = "" if chat_id is None else str(chat_id)
+        return Item("noted", self.number, self.digest, reason=reason, conversation=where)
+
+
 def read(raw: Raw) -> tuple[Item, ...]:
     """Read one update; what is of an unknown kind is kept with a placeholder for its text."""
     update = parse(raw.body)
     number = whole(update.get("update_id"))
     if number is None:
         raise Unreadable("update_id is missing or not a whole number")
-    noted = Item("noted", str(number), digest(update))
+    told = _Told(str(number), digest(update))
     kind = next((key for key in update if key != "update_id"), None)
     if kind is None or kind in NOTES:
-        return (replace(noted, reason=_short(kind or "empty update")),)
+        return (told.noted(_short(kind or "empty update")),)
     body = update[kind]
     if kind not in MESSAGES and (not isinstance(body, dict) or not _answerable(body)):
-        return (replace(noted, reason=_short(kind)),)
+        return (told.noted(_short(kind)),)
     if not isinstance(body, dict):
         raise Unreadable(f"{_short(kind)} is not an object")
     match kind:
         case "callback_query":
-            return (_pressed(body, noted),)
+            return (_pressed(body, told),)
         case "message_reaction":
-            return (_reaction(body, noted),)
+            return (_reaction(body, told),)
         case "deleted_business_messages":
-            return _deleted(body, noted)
+            return _deleted(body, told)
         case _:
-            return (_message(kind, body, noted),)
+            return (_message(kind, body, told),)
 
 
 def _answerable(body: dict[str, Any]) -> bool:
@@ -79,36 +92,35 @@ def _answerable(body: dict[str, Any]) -> bool:
     return any(whole(part(each, "chat").get("id")) for each in (body, part(body, "message")))
 
 
-def _message(kind: str, body: dict[str, Any], noted: Item) -> Item:
+def _message(kind: str, body: dict[str, Any], told: _Told) -> Item:
     chat_id = whole(part(body, "chat").get("id"))
     if chat_id is None:
         raise Unreadable(f"{_short(kind)}.chat.id is missing or not a whole number")
+    if _ours(kind, body, chat_id):
+        return told.noted("our own message", chat_id)
+    inside = content.type_of(body)
+    text = content.words_of(body)
+    if text is None and inside in content.NOTICES:
+        return told.noted(inside, chat_id)
     message_id = named(body.get("message_id"))
-    notice = content.notice(body)
     edited = kind.startswith("edited_")
-    if notice is not None or _ours(kind, body, chat_id) or (edited and message_id is None):
-        reason = notice or ("our own message" if _ours(kind, body, chat_id) else _short(kind))
-        return replace(
-            noted, reason=reason, conversation=str(chat_id), sent_at=instant(body.get("date"))
-        )
-    said = replace(
-        noted,
-        kind="message",
+    if edited and message_id is None:
+        return told.noted(_short(kind), chat_id)
+    at = instant(body.get("date"))
+    more = {} if inside is None else content.inside(body, inside)
+    return Item(
+        "edited" if edited else "message",
+        told.number,
+        told.digest,
         conversation=str(chat_id),
         person=_person(body, chat_id),
-        text=content.text_of(body),
-        sent_at=instant(body.get("date")),
-        platform_id=message_id,
-        attachments=content.attachments_of(body),
-        place=content.place_of(body),
-        cards=content.cards_of(body),
-        reply_to=content.reply_to(body),
-        button=content.button_of(body),
+        text=content.placeholder(body, inside) if text is None else text,
+        sent_at=(instant(body.get("edit_date")) or at) if edited else at,
+        platform_id=None if edited else message_id,
+        about=message_id if edited else None,
+        reply_to=content.reply_to(body) if "reply_to_message" in body else None,
+        **more,
     )
-    if not edited:
-        return said
-    at = instant(body.get("edit_date")) or said.sent_at
-    return replace(said, kind="edited", about=message_id, platform_id=None, sent_at=at)
 
 
 def _ours(kind: str, body: dict[str, Any], chat_id: int) -> bool:
@@ -120,37 +132,32 @@ def _ours(kind: str, body: dict[str, Any], chat_id: int) -> bool:
     return "sender_business_bot" in body or (chat.get("type") == "private" and elsewhere)
 
 
-def _deleted(body: dict[str, Any], noted: Item) -> tuple[Item, ...]:
+def _deleted(body: dict[str, Any], told: _Told) -> tuple[Item, ...]:
     """Who deleted them, and when, is not said."""
     chat_id = whole(part(body, "chat").get("id"))
-    told = body.get("message_ids")
-    ids = [named(each) for each in told[:MOST]] if isinstance(told, list) else []
+    listed = body.get("message_ids")
+    ids = [named(each) for each in listed[:MOST]] if isinstance(listed, list) else []
     gone = [id for id in dict.fromkeys(ids) if id is not None]
     if chat_id is None or not gone:
-        return (replace(noted, reason="deleted_business_messages of no message"),)
+        return (told.noted("deleted_business_messages of no message"),)
     return tuple(
-        replace(
-            noted,
-            kind="deleted",
-            external_id=f"{noted.external_id}:{id}",
-            conversation=str(chat_id),
-            about=id,
-        )
+        Item("deleted", f"{told.number}:{id}", told.digest, conversation=str(chat_id), about=id)
         for id in gone
     )
 
 
-def _reaction(body: dict[str, Any], noted: Item) -> Item:
+def _reaction(body: dict[str, Any], told: _Told) -> Item:
     chat_id = whole(part(body, "chat").get("id"))
     about = named(body.get("message_id"))
     if chat_id is None or about is None:
-        return replace(noted, reason="message_reaction to no message")
-    told = body.get("new_reaction")
-    now = told if isinstance(told, list) else []
+        return told.noted("message_reaction to no message")
+    new = body.get("new_reaction")
+    now = new if isinstance(new, list) else []
     shown = [_emoji(each) for each in now if isinstance(each, dict)]
-    return replace(
-        noted,
-        kind="reacted",
+    return Item(
+        "reacted",
+        told.number,
+        told.digest,
         conversation=str(chat_id),
         person=_person(body, chat_id, ("user", "actor_chat")),
         sent_at=instant(body.get("date")),
@@ -167,17 +174,18 @@ def _emoji(reaction: dict[str, Any]) -> str:
     return f"custom:{custom}" if custom else f"[{words(reaction.get('type'), 32) or '?'}]"
 
 
-def _pressed(body: dict[str, Any], noted: Item) -> Item:
+def _pressed(body: dict[str, Any], told: _Told) -> Item:
     """A button under a message of ours was pressed: that is what the customer says."""
     on = part(body, "message")
     chat_id = whole(part(on, "chat").get("id"))
     if chat_id is None:
-        return replace(noted, reason="callback_query without a chat")
+        return told.noted("callback_query without a chat")
     pressed = words(body.get("data"), 4096) or words(body.get("game_short_name"), SHORT)
     label = _label(on, pressed)
-    return replace(
-        noted,
-        kind="message",
+    return Item(
+        "message",
+        told.number,
+        told.digest,
         conversation=str(chat_id),
         person=_person({**body, "chat": on.get("chat")}, chat_id),
         text=label or (f"[button] {pressed}" if pressed else "[button]"),

@@ -66,21 +66,26 @@ def type_of(body: Part) -> str | None:
     return next((words(key, 64) or "?" for key in body if key not in BESIDE), None)
 
 
-def notice(body: Part) -> str | None:
-    """Name the notice the platform wrote itself, if it is one."""
-    kind = type_of(body)
-    spoken = words(body.get("text")) or words(body.get("caption"))
-    return kind if kind in NOTICES and spoken is None else None
+def words_of(body: Part) -> str | None:
+    """Give what was written, if something was."""
+    return words(body.get("text")) or words(body.get("caption"))
 
 
-def text_of(body: Part) -> str:
-    """Give the words of a message, or words for what is in it."""
-    text = words(body.get("text")) or words(body.get("caption"))
-    if text is not None:
-        return text
-    kind = type_of(body) or "message"
+def placeholder(body: Part, kind: str | None) -> str:
+    """Give words for what is in a message without any."""
+    kind = kind or "message"
     told = _DESCRIBED.get(kind, _emoji)(part(body, kind))
     return f"[{kind} {told}]" if told else f"[{kind}]"
+
+
+def inside(body: Part, kind: str) -> dict[str, Any]:
+    """Give what is in a message beside its words."""
+    return {
+        "attachments": tuple(_files(body, kind))[:50],
+        "place": _place(body),
+        "cards": _cards(body),
+        "button": words(part(body, "web_app_data").get("data"), 4096),
+    }
 
 
 def _emoji(value: Part) -> str | None:
@@ -152,12 +157,8 @@ _DESCRIBED: dict[str, Callable[[Part], str | None]] = {
 }
 
 
-def attachments_of(body: Part) -> tuple[Attachment, ...]:
+def _files(body: Part, unknown: str) -> Iterator[Attachment]:
     """Name the files of a message; the platform gives them to whoever shows the bot's token."""
-    return tuple(_files(body))[:50]
-
-
-def _files(body: Part) -> Iterator[Attachment]:
     photo = _photo(body.get("photo"))
     if photo is not None:
         yield photo
@@ -170,12 +171,11 @@ def _files(body: Part) -> Iterator[Attachment]:
     sticker = _file(part(body, "sticker"), _sticker_type(part(body, "sticker")))
     if sticker is not None:
         yield sticker
-    unknown = type_of(body) or ""
     new = None if unknown in {*FILES, "sticker"} else _file(part(body, unknown), None)
     if new is not None:
         yield new
     for paid in _parts(part(body, "paid_media").get("paid_media")):
-        yield from _files(paid)
+        yield from _files(paid, "")
 
 
 def _photo(sizes: Any) -> Attachment | None:
@@ -203,7 +203,7 @@ def _sticker_type(sticker: Part) -> str:
     return "video/webm" if sticker.get("is_video") is True else "image/webp"
 
 
-def place_of(body: Part) -> Place | None:
+def _place(body: Part) -> Place | None:
     """Give the place a message shows."""
     venue = part(body, "venue")
     where = part(venue, "location") or part(body, "location")
@@ -213,7 +213,7 @@ def place_of(body: Part) -> Place | None:
     return Place(*found, words(venue.get("title"), SHORT), words(venue.get("address"), SHORT))
 
 
-def cards_of(body: Part) -> tuple[Person, ...]:
+def _cards(body: Part) -> tuple[Person, ...]:
     """Give the contacts in a message."""
     shared = _parts(part(body, "users_shared").get("users"))
     cards = [part(body, "contact"), *({**user, "user_id": user.get("user_id")} for user in shared)]
@@ -231,11 +231,6 @@ def reply_to(body: Part) -> str | None:
     answered = named(part(body, "reply_to_message").get("message_id"))
     topic = named(body.get("message_thread_id")) if body.get("is_topic_message") is True else None
     return None if answered == topic else answered
-
-
-def button_of(body: Part) -> str | None:
-    """Give what a program behind a button sent."""
-    return words(part(body, "web_app_data").get("data"), 4096)
 
 
 def _parts(value: Any) -> list[Part]:
