@@ -66,6 +66,12 @@ def rules_of(workspace: Workspace) -> Rules:
             name: FieldRule(rule.kind, rule.pattern, rule.min, rule.max, tuple(rule.options))
             for name, rule in workspace.fields.items()
         },
+        mappings={
+            (channel, name): dict(account.field_mapping)
+            for channel, accounts in workspace.channels.items()
+            for name, account in accounts.items()
+            if account.field_mapping
+        },
     )
 
 

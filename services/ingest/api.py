@@ -52,8 +52,8 @@ def at_the_door(request: Request) -> Door:
     return found
 
 
-def _parameter(name: str, place: str = "header") -> dict[str, Any]:
-    return {"name": name, "in": place, "required": True, "schema": {"type": "string"}}
+def _parameter(name: str, place: str = "header", *, required: bool = True) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": {"type": "string"}}
 
 
 def _size(limit: int) -> str:
@@ -75,12 +75,16 @@ def add(scheme: Scheme) -> None:
         scheme.address,
         take,
         methods=["POST"],
-        name=scheme.channel,
+        name=scheme.operation or scheme.channel,
         description=scheme.about,
         status_code=scheme.status,
         responses=answers,
         openapi_extra={
-            "parameters": [_parameter("account", "path"), *map(_parameter, scheme.shows)],
+            "parameters": [
+                _parameter(scheme.parameter, "path"),
+                *(_parameter(name, required=not scheme.query) for name in scheme.shows),
+                *(_parameter(name, "query", required=False) for name in scheme.query),
+            ],
             "requestBody": {
                 "required": True,
                 "content": {media: {"schema": scheme.body} for media in scheme.media},
@@ -131,14 +135,20 @@ for each in SCHEMES:
         422: WRONG,
     },
     openapi_extra={
-        "security": [{"HTTPBearer": []}],
+        "security": [{"HTTPBearer": []}, {"DPoP": []}],
         "parameters": [
+            {
+                "name": "DPoP",
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "A device's proof (RFC 9449), with `Authorization: DPoP <token>`.",
+            },
             {
                 "name": "Idempotency-Key",
                 "in": "header",
                 "schema": {"type": "string", "maxLength": 255},
                 "description": "Repeating a key repeats nothing; with another body it is rejected.",
-            }
+            },
         ],
         "requestBody": {
             "required": True,

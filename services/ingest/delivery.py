@@ -1,28 +1,31 @@
 """A raw delivery's form in INBOUND: what the door writes is what the intake reads."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID, uuid5
 
 from chassis.incoming import CHUNK, Incoming
-from ingest.adapters.item import Item, Raw, Unreadable
+from ingest.adapters.item import Item, Person, Raw, Unreadable
 from ingest.adapters.plain import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
 
 PIECE = 200_000
 """Bytes of a body that go into one message."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-RECEIVED, ACCOUNT, DIGEST, KEY, BY = (
+RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER = (
     "Trunkline-Received",
     "Trunkline-Account",
     "Trunkline-Sha256",
     "Trunkline-Idempotency-Key",
     "Trunkline-Principal",
+    "Trunkline-Sender",
 )
+PERSON = [field.name for field in fields(Person)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,9 @@ def write(
     ):
         if value:
             headers[name] = quote(value, safe="/;= ")
+    if raw.sender is not None:
+        told = {name: value for name, value in asdict(raw.sender).items() if value is not None}
+        headers[SENDER] = quote(json.dumps(told), safe="")
     if traceparent:
         headers["traceparent"] = traceparent
     slot = f"{slot_of(raw.inbound_id):02d}"
@@ -100,6 +106,8 @@ def read(item: Incoming) -> Delivery:
     raw = envelope(item, datetime.fromtimestamp(0, UTC))
     if headers.get(DIGEST, raw.sha256) != raw.sha256:
         raise ValueError("the body is not the one that was accepted: its digest differs")
+    if SENDER in headers and raw.sender is None:
+        raise ValueError("it cannot be read who sent it")
     if raw.inbound_id != item.key:
         raise ValueError("its id is not one the door gives")
     return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
@@ -118,7 +126,17 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
         _when(headers.get(RECEIVED), otherwise),
         sha256(item.data).hexdigest(),
         clean(unquote(key)) if key else None,
+        _sender(headers.get(SENDER)),
     )
+
+
+def _sender(told: str | None) -> Person | None:
+    """Read who sends, as the door wrote it; None when that makes no sense."""
+    try:
+        said = json.loads(unquote(told or ""))
+        return Person(**{name: clean(str(said[name])) for name in PERSON if name in said})
+    except (ValueError, TypeError):
+        return None
 
 
 def _id_of(item: Incoming) -> str:

@@ -6,6 +6,7 @@ contact the app writes. What the app says of the contact's id and addresses coun
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from starlette.requests import Request
@@ -30,6 +31,11 @@ class Device:
     person: Person
     proof: str
     """The id of the proof: shown again, it is the same submission."""
+
+    def key(self, idempotency_key: str | None) -> str:
+        """Give the key under which a submission of this contact may be repeated."""
+        own = f"key {idempotency_key}" if idempotency_key is not None else f"proof {self.proof}"
+        return "sdk:" + sha256(f"{self.person.address}\n{own}".encode()).hexdigest()
 
 
 async def device_of(request: Request, token: str, now: float) -> Device:

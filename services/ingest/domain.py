@@ -156,8 +156,7 @@ class Book:
             outcome.request_id = talk.last if talk else None
             outcome.reason = f"an automatic answer to ours: {item.automatic}"
             return
-        person, doubts = known(item.person or Person(item.conversation))
-        card = self._know(arrival, person)
+        card, doubts = self._author(arrival, item)
         talk = self._talk(arrival, item, card)
         message = message_of(arrival, item, arrival.message_id)
         outcome.asked, flags = self._obeyed(item.asked)
@@ -207,6 +206,15 @@ class Book:
             self.conversations[key] = talk
         talk.contact = talk.contact or card.id
         return talk
+
+    def _author(self, arrival: Arrival, item: Item) -> tuple[Card, list[str]]:
+        """Give who wrote; where that is not told, whoever the conversation is with."""
+        talk = self.conversations.get(arrival.conversation) if arrival.conversation else None
+        if item.person is None and talk is not None:
+            found = self.contacts.get(talk.contact) if talk.contact else None
+            return found or self._nobody(talk), []
+        person, doubts = known(item.person or Person(item.conversation))
+        return self._know(arrival, person), doubts
 
     def _know(self, arrival: Arrival, person: Person) -> Card:
         """Remember who wrote; what the platform leaves out stays as it was."""

@@ -8,6 +8,7 @@ import asyncio
 import hmac
 import math
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,17 +23,20 @@ from chassis.auth import Auth, Identity, Role, unauthorized
 from chassis.outcomes import NotReady
 from chassis.problems import Problem, invalid, of_validation, unavailable
 from chassis.service import Service
+from chassis.tokens import DEVICES
 from chassis.webhooks import Unverified
 from ingest import delivery
 from ingest.accounts import Accounts
-from ingest.adapters.api import Submission
+from ingest.adapters.api import FromDevice, Submission
 from ingest.adapters.item import Raw
 from ingest.adapters.plain import clean
 from ingest.banlist import Banlist
+from ingest.devices import PACE, check_contact, device_of
 from ingest.ids import Mint
 from ingest.limits import Limits
 from ingest.publisher import Publisher
-from ingest.schemes import Scheme, Shown
+from ingest.schemes import Scheme
+from ingest.shown import Shown
 
 MAY_OPEN = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
 
@@ -72,14 +76,16 @@ class Door:
 
     async def take(self, scheme: Scheme, request: Request) -> Response:
         """Take what a platform or a program delivers, by the rules of its channel."""
-        account = request.path_params["account"]
+        account = request.path_params[scheme.parameter]
         secrets = self._accounts.secrets(scheme.channel, account, scheme.key)
         if not secrets:
             raise unauthorized("there is no such account, or it has no secret", error=None)
         body = await request.body() if scheme.signed else b""
         now: datetime = self._service.clock()
+        asked = request.scope["query_string"]
+        shown = Shown(request.scope["headers"], body, now.timestamp(), asked)
         try:
-            scheme.verify(Shown(request.scope["headers"], body, now.timestamp()), secrets)
+            scheme.verify(shown, secrets)
         except Unverified as why:
             raise unauthorized(str(why), error=None) from None
         self.check_rate(scheme.channel, account)
@@ -102,15 +108,30 @@ class Door:
         return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
 
     async def submit(self, request: Request) -> Response:
-        """Take a submission from a program or a mobile client; wrong wishes are told at once."""
+        """Take a submission from a program or a device; wrong wishes are told at once."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == DEVICES.scheme.lower():
+            return await self._submit_from_device(request, token.strip())
         who = await self._who(request)
         account = clean(who.subject)
         self.check_rate("api", account)
         key = idempotency_key(request)
         body = await request.body()
-        self._check_submission(body)
+        self._check_submission(Submission, body)
         raw = self.raw("api", account, body, key)
         return await self.accept(request, raw, 202, principal=account)
+
+    async def _submit_from_device(self, request: Request, token: str) -> Response:
+        """Take what a customer writes in the company's own app."""
+        device = await device_of(request, token, self._service.clock().timestamp())
+        self.check_rate("api", device.account, device.person.address)
+        self.check_rate("api", device.account)
+        key = device.key(idempotency_key(request))
+        body = await request.body()
+        check_contact(self._check_submission(FromDevice, body).contact, device.person)
+        raw = self.raw("api", device.account, body, key)
+        raw = replace(raw, sender=device.person)
+        return await self.accept(request, raw, 202, principal=device.account)
 
     def raw(self, channel: str, account: str, body: bytes, key: str | None = None) -> Raw:
         """Give a delivery its number and its time."""
@@ -139,12 +160,15 @@ class Door:
             raise unavailable(f"{why}; send it again") from None
         return b'{"inbound_id":"%b"}' % raw.inbound_id.encode()
 
-    def check_rate(self, channel: str, account: str) -> None:
-        """Refuse more than the workspace allows one account."""
-        wait = self._limits.wait((channel, account), self._accounts.rate)
+    def check_rate(self, channel: str, account: str, contact: str | None = None) -> None:
+        """Refuse more than the workspace allows one account, or than one contact can mean."""
+        whose, most = (channel, account), self._accounts.rate
+        if contact is not None:
+            whose, most = (channel, f"{account} {contact}"), min(most, PACE)
+        wait = self._limits.wait(whose, most)
         if wait:
             headers = {"Retry-After": str(math.ceil(wait))}
-            detail = f"this account may send {self._accounts.rate:g} deliveries a second"
+            detail = f"this {'contact' if contact else 'account'} may send {most:g} a second"
             raise Problem(429, "too_many_requests", detail, headers=headers)
 
     async def _who(self, request: Request) -> Identity:
@@ -156,14 +180,15 @@ class Door:
         who.require(*MAY_OPEN)
         return who
 
-    def _check_submission(self, body: bytes) -> None:
+    def _check_submission(self, form: type[Submission], body: bytes) -> Submission:
         try:
-            said = Submission.model_validate_json(body)
+            said = form.model_validate_json(body)
         except ValidationError as bad:
             raise of_validation(bad.errors(include_url=False)) from None
         whole = said.conversation is None  # else it may be a further message, which asks nothing
         for where, value, wrong in self._accounts.rules().complaints(said.asked(), whole=whole):
             raise invalid(f"{where} {wrong}", at=where, value=value)
+        return said
 
 
 def one(asked: QueryParams, name: str) -> str:

@@ -45,8 +45,9 @@ class Intake:
 
     async def deliveries(self, tx: Tx, batch: Sequence[Delivery]) -> None:
         """Take in a batch: one effect per message, one open request per conversation."""
-        arrivals = [arrival for each in batch for arrival in arrivals_of(each)]
-        book = Book(self._rules(tx.workspace), tx.now)
+        rules = self._rules(tx.workspace)
+        arrivals = [arrival for each in batch for arrival in arrivals_of(mapped(each, rules))]
+        book = Book(rules, tx.now)
         talks = await self._threads(tx, book, arrivals)
         await store.lock(tx, [*_keys(arrivals), *talks])
         if talks:
@@ -168,6 +169,12 @@ class Intake:
             self._rules(tx.workspace), tx.now, outcomes=[Outcome(arrival, "parked", reason=reason)]
         )
         await store.save(tx, book)
+
+
+def mapped(each: Delivery, rules: Rules) -> Delivery:
+    """Have a delivery read by what its account calls things."""
+    mapping = rules.mappings.get((each.raw.channel, each.raw.account))
+    return replace(each, raw=replace(each.raw, mapping=mapping)) if mapping else each
 
 
 def arrivals_of(each: Delivery) -> Iterable[Arrival]:

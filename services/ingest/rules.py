@@ -27,6 +27,8 @@ class Rules:
     topics: Mapping[str, Mapping[str, bool]]
     """Each topic's fields that may be given when a request is created, and which must be."""
     fields: Mapping[str, FieldRule] = field(default_factory=dict)
+    mappings: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    """By channel and account: where what its deliveries tell is found in them."""
 
     def topic_of(self, asked: Asked) -> str:
         """Give the topic a request will have; what nobody knows is treated as the default one."""

@@ -4,41 +4,31 @@ Whatever is shown is looked at on the raw bytes, in constant time, and against e
 the account; an account without one has no door.
 """
 
-import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from chassis import webhooks
 from chassis.http import BODY
-from chassis.problems import of_validation
-from chassis.webhooks import Unverified
+from chassis.problems import invalid, of_validation
+from ingest.adapters import connectiveone
 from ingest.adapters.custom import Said
+from ingest.adapters.item import Raw, Unreadable
 from ingest.adapters.mime import LARGEST
+from ingest.shown import (
+    STANDARD,
+    Verify,
+    hub_signature,
+    secret_in,
+    secret_in_either,
+    standard_webhook,
+    viber_signature,
+)
 
 LARGE = 3 * 1024 * 1024
 """Bytes WhatsApp's deliveries may have, and what Meta's other batches are given too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What somebody who delivers shows."""
-
-    headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
-    now: float
-
-    def only(self, name: bytes) -> bytes:
-        """Give a header that is there exactly once, else nothing."""
-        found = [value for key, value in self.headers if key == name]
-        return found[0] if len(found) == 1 else b""
-
-
-Verify = Callable[[Shown, Sequence[str]], None]
-"""Returns when what is shown fits one of the secrets; raises `Unverified`, told to whoever asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,44 +57,22 @@ class Scheme:
     check: Callable[[bytes], None] | None = None
     """Raises a `Problem` for what its sender should mend; platforms' deliveries are never asked."""
 
+    query: tuple[str, ...] = ()
+    """The query parameters that may be shown in place of the headers."""
+    operation: str = ""
+    """What its address is called in documents, when not as the channel."""
+    path: str = ""
+    """Where it comes in, when that is not where all channels do; the account is its parameter."""
+
     @property
     def address(self) -> str:
         """Where it comes in."""
-        return f"/channels/{self.channel}/{{account}}"
+        return self.path or f"/channels/{self.channel}/{{account}}"
 
-
-def secret_in(header: str) -> Verify:
-    """Expect the secret itself in a header."""
-    name = header.lower().encode()
-
-    def verify(shown: Shown, secrets: Sequence[str]) -> None:
-        offered = shown.only(name)
-        same = [hmac.compare_digest(offered, secret.encode()) for secret in secrets]
-        if not offered or not any(same):
-            raise Unverified("the secret is missing, or it is not this account's")
-
-    return verify
-
-
-def hub_signature(shown: Shown, secrets: Sequence[str]) -> None:
-    """Meta: `X-Hub-Signature-256: sha256=<lowercase hex>`, an HMAC of the body by the app secret.
-
-    https://developers.facebook.com/docs/graph-api/webhooks/getting-started#validate-payloads
-    """
-    offered = shown.only(b"x-hub-signature-256")
-    good = [hmac.digest(secret.encode(), shown.body, sha256).hex() for secret in secrets]
-    same = [hmac.compare_digest(offered, f"sha256={each}".encode()) for each in good]
-    if not any(same):
-        raise Unverified("X-Hub-Signature-256 is missing, or no app secret of the account made it")
-
-
-STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
-
-
-def standard_webhook(shown: Shown, secrets: Sequence[str]) -> None:
-    """Standard Webhooks 1.0; each of its headers once."""
-    headers = {name: shown.only(name.encode()).decode("latin-1") for name in STANDARD}
-    webhooks.verify(secrets, headers, shown.body, shown.now)
+    @property
+    def parameter(self) -> str:
+        """What the account is called in the address."""
+        return self.address.partition("{")[2].partition("}")[0]
 
 
 def check_said(body: bytes) -> None:
@@ -115,8 +83,17 @@ def check_said(body: bytes) -> None:
         raise of_validation(bad.errors(include_url=False)) from None
 
 
+def check_update(body: bytes) -> None:
+    """Refuse an update that could not be understood, while its sender can still mend it."""
+    try:
+        connectiveone.read(Raw("custom", "", "", body, datetime.fromtimestamp(0, UTC)))
+    except Unreadable as why:
+        raise invalid(str(why)) from None
+
+
 TELEGRAM = "X-Telegram-Bot-Api-Secret-Token"
 MAIL = "X-Trunkline-Secret"
+CALLS = "X-Trunkline-Secret"
 HUB = ("X-Hub-Signature-256",)
 
 SCHEMES = (
@@ -145,6 +122,32 @@ SCHEMES = (
         status=202,
         body=Said.model_json_schema(),
         check=check_said,
+    ),
+    Scheme(
+        "custom",
+        secret_in("x-access-token"),
+        "Take an update in ConnectiveOne's form; the bot's id is the name of a custom account.",
+        ("x-access-token",),
+        key="token",
+        check=check_update,
+        operation="connectiveone",
+        path="/messengers_host/{bot_id}/custom_channel/hooks",
+    ),
+    Scheme(
+        "viber",
+        viber_signature,
+        "Take an event of a Viber bot, as its webhook sends it.",
+        ("X-Viber-Content-Signature",),
+        signed=True,
+        key="token",
+    ),
+    Scheme(
+        "telephony",
+        secret_in_either(CALLS, "token"),
+        "Take an event of a call, in the provider's own words: as JSON, or as a form.",
+        (CALLS,),
+        query=("token",),
+        media=("application/json", "application/x-www-form-urlencoded"),
     ),
     *(
         Scheme(

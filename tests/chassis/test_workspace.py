@@ -155,6 +155,16 @@ WRONG: list[tuple[str, str, str]] = [
     ),
     (changed("channels", "form", "main", "smtp", to="sink"), "channels.form.main.smtp", "origins"),
     (changed("channels", "telegram", "main", "api_base", to="ftp://x"), "main.api_base", "ftp://x"),
+    (
+        changed("channels", "telephony", "main", "field_mapping", to={"uuid": "callid"}),
+        "channels.telephony.main.field_mapping.uuid",
+        "'call_id'",
+    ),
+    (
+        changed("channels", "telephony", "main", "field_mapping", to={"a b": "call_id"}),
+        "channels.telephony.main.field_mapping.a b",
+        "right form",
+    ),
     (changed("channels", "telegram", "a b", to={}), "channels.telegram.a b", "right form"),
     (
         changed("webhooks", "audit", "events", to=["everything"]),

@@ -77,6 +77,22 @@ def said(of: Book, kind: type) -> list[Any]:
 
 
 class TestMessages:
+    def test_who_is_not_named_is_whom_the_conversation_is_with(self) -> None:
+        desk = book()
+        desk.take_in([arrival("1"), arrival("2", person=None), arrival("3", person=None)])
+
+        assert words(desk) == ["opened", "appended", "appended"]
+        assert [card.address for card in desk.contacts.values()] == ["7"]
+
+        lost = book(conversations=desk.conversations)
+        for talk in lost.conversations.values():
+            talk.open = None
+        lost.take_in([arrival("4", person=None)])
+
+        (opened,) = said(lost, RequestOpened)
+        assert opened.contact.id == contact_id("telegram", "main", "7")
+        assert not lost.contacts
+
     def test_the_first_opens_the_second_is_appended(self) -> None:
         desk = book()
 

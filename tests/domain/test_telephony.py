@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import pytest
 
+from chassis.workspace.channels import CallField
 from ingest import adapters
 from ingest.adapters.item import Item, Raw, Unreadable
+from ingest.adapters.telephony import FIELDS
 from trunkline_contracts.parts import Attachment
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -23,6 +25,10 @@ def read(body: Any, mapping: dict[str, str] | None = None, *, form: bool = False
         data = urlencode(body).encode()
     (item,) = adapters.read(Raw("telephony", "main", "0", data, NOW, mapping=mapping or {}))
     return item
+
+
+def test_what_can_be_mapped_to_is_what_is_read() -> None:
+    assert get_args(CallField) == FIELDS
 
 
 def test_a_mapping_finds_what_is_nested() -> None:

@@ -39,6 +39,12 @@ PROBLEM: dict[str, Any] = {
     },
     "additionalProperties": True,
 }
+DPOP = {
+    "type": "http",
+    "scheme": "dpop",
+    "bearerFormat": "JWT",
+    "description": "A token bound to a device's key, with a proof in the header `DPoP` (RFC 9449).",
+}
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 DEFAULT = {"$ref": "#/components/responses/Problem"}
 UNKNOWN = {"description": "Nobody, or nobody known: the token is missing or not valid."}
@@ -72,6 +78,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     whole: dict[str, Any] = hoist(document, schemas)
     for operation in operations(whole):
         _responses(operation)
+        if {"DPoP": []} in operation.get("security", ()):
+            whole["components"].setdefault("securitySchemes", {})["DPoP"] = DPOP
     whole["paths"] = dict(sorted(whole["paths"].items()))
     schemas["Problem"] = PROBLEM
     whole["components"]["schemas"] = dict(sorted(schemas.items()))

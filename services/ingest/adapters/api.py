@@ -1,5 +1,6 @@
 """The HTTP API and the mobile SDK: one submission per delivery, checked at the door and here."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -41,15 +42,30 @@ class Submission(BaseModel):
         return Asked(self.topic, title, self.type, self.priority, self.fields)
 
 
+class FromDevice(Submission):
+    """What a customer's device sends: who that is, its token has said already."""
+
+    contact: Sender = Sender()
+    """Its name and language count where the token tells none."""
+    priority: None = None
+    """How urgent it is, and of what type, is not for customers to say."""
+    type: None = None
+
+
 def read(raw: Raw) -> tuple[Item, ...]:
     """Read one submission; without an Idempotency-Key it is never taken for another."""
+    form = Submission if raw.sender is None else FromDevice
     try:
-        said = Submission.model_validate_json(raw.body)
+        said = form.model_validate_json(raw.body)
     except ValidationError as bad:
         raise unreadable(bad) from None
     conversation = clean(said.conversation or raw.inbound_id)
-    who = said.contact
-    address = clean(who.id or (who.email or "").lower() or who.phone or conversation)
+    if raw.sender is None:
+        person = _named(said.contact, conversation)
+    else:
+        person = _known(raw.sender, said.contact)
+        # Nobody reaches into the conversations of others; contacts' ids have no spaces.
+        conversation = f"{person.address} {conversation}"
     return (
         Item(
             "message",
@@ -57,12 +73,22 @@ def read(raw: Raw) -> tuple[Item, ...]:
             raw.sha256,
             "rejected",
             conversation=conversation,
-            person=Person(address, *map(_clean, (who.name, who.language, who.email, who.phone))),
+            person=person,
             text=clean(said.text),
             sent_at=raw.received_at,
             asked=said.asked(),
         ),
     )
+
+
+def _named(who: Sender, conversation: str) -> Person:
+    address = clean(who.id or (who.email or "").lower() or who.phone or conversation)
+    return Person(address, *map(_clean, (who.name, who.language, who.email, who.phone)))
+
+
+def _known(who: Person, told: Sender) -> Person:
+    name, language = who.name or _clean(told.name), who.language or _clean(told.language)
+    return replace(who, name=name, language=language)
 
 
 def _clean(text: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """Accounts of channels: which keys each channel knows, and which it cannot do without."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,24 @@ Channel = Literal[
     "form",
     "widget",
 ]
+
+CallField = Literal[
+    "call_id",
+    "event",
+    "direction",
+    "from",
+    "to",
+    "name",
+    "operator",
+    "at",
+    "duration",
+    "recording",
+    "transcript",
+    "reason",
+]
+"""What is known of a call; a telephony provider's own fields are mapped to these."""
+FieldPath = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
+"""Where in what a provider sends a value is: names and numbers of places, with dots between."""
 
 META = ({"secret", "token", "verify_token"}, {"api_base", "app_id"})
 KEYS: dict[str, tuple[set[str], set[str]]] = {
@@ -60,7 +78,7 @@ class Account(Part):
     password: Secret | None = None
     from_name: str | None = None
     url: Url | None = None
-    field_mapping: dict[str, str] = {}
+    field_mapping: dict[FieldPath, CallField] = {}
     origins: list[str] = []
 
 
