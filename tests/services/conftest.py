@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def ingest(world: World) -> AsyncGenerator[Ingest]:
-    await world.apply()
+def workspace() -> str | None:
+    """What ingest works by: the example, unless a test file says otherwise."""
+    return None
+
+
+@pytest.fixture
+async def ingest(world: World, workspace: str | None) -> AsyncGenerator[Ingest]:
+    await world.apply(workspace)
     async with Teller(world) as teller:
         it = Ingest(world, teller)
         await it.start()
