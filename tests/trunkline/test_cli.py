@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from chassis.auth import Auth
 from chassis.jwks import Keys
+from chassis.tokens import DEVICES
 from trunkline.cli import commands
 from trunkline.instance import Instance, write_state
 from trunkline.places import CannotStart
@@ -32,6 +33,18 @@ async def test_it_prints_only_the_token_and_the_services_take_it(tmp_path: Path)
     assert who.roles == {"operator"}
 
 
+async def test_a_device_gets_a_token_of_its_own(tmp_path: Path) -> None:
+    write_files(Instance(tmp_path))
+    words = ("--account=shop", "--contact=c-7", "--key=thumb", f"--data={tmp_path}")
+    auth = Auth(Keys((tmp_path / "jwks.json").as_uri()))
+
+    claims = await auth.claims(run("device-token", *words).strip(), DEVICES)
+
+    assert (claims["client_id"], claims["sub"], claims["cnf"]) == ("shop", "c-7", {"jkt": "thumb"})
+    with pytest.raises(CannotStart, match="at most 15 minutes"):
+        run("device-token", *words, "--ttl=901")
+
+
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
@@ -42,6 +55,7 @@ async def test_it_prints_only_the_token_and_the_services_take_it(tmp_path: Path)
             "token --role=boss --subject=anna",
             r"^there is no role 'boss': it is .*$",
         ),
+        ("device-token --account=shop --contact=c-7 --key=k", r"^.* holds no key: run .*$"),
         ("serve everything", r"^there is no service 'everything': it is one of ingest, .*$"),
         ("serve sla", r"^SERVICE_DATABASE_URL is not set, and .* knows no role sla$"),
         ("up --port-base 65535", r"^--port-base 65535 is not between 1 and 65503$"),

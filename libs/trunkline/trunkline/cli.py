@@ -180,12 +180,37 @@ def token(
 
     if unknown := [one for one in role if one not in list(Role)]:
         raise CannotStart(f"there is no role {unknown[0]!r}: it is one of {', '.join(Role)}")
-    if not (data / "token.key").exists():
-        raise CannotStart(f"{data} holds no key: run `trunkline up` or `provision --files` first")
+    _has_key(data)
     try:
         typer.echo(Signer(data).token(subject, role, timedelta(seconds=ttl)))
     except ValueError as refused:
         raise CannotStart(str(refused)) from None
+
+
+@commands.command()
+def device_token(
+    account: Annotated[str, typer.Option(help="The API's account the app writes for.")],
+    contact: Annotated[str, typer.Option(help="The customer whose device it is.")],
+    key: Annotated[str, typer.Option(help="The device's key, by its thumbprint (RFC 7638).")],
+    ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 15 minutes.")] = 900,
+    data: Data = DATA,
+) -> None:
+    """Print a token for a customer's device, as the company's own server would give it."""
+    from datetime import timedelta
+
+    from trunkline.tokens import Signer
+
+    _has_key(data)
+    try:
+        ends = timedelta(seconds=ttl)
+        typer.echo(Signer(data).device_token(account, contact, key, ends))
+    except ValueError as refused:
+        raise CannotStart(str(refused)) from None
+
+
+def _has_key(data: Path) -> None:
+    if not (data / "token.key").exists():
+        raise CannotStart(f"{data} holds no key: run `trunkline up` or `provision --files` first")
 
 
 @commands.command()

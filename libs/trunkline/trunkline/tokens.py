@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from chassis.signing import LONGEST, jwks, new_key, sign
+from chassis.signing import LONGEST, jwks, new_key, sign, sign_for_device
 
 
 def write_private(path: Path, content: str) -> None:
@@ -34,3 +34,7 @@ class Signer:
     def token(self, subject: str, roles: Sequence[str], ttl: timedelta = LONGEST) -> str:
         """A token for `subject` that ends after `ttl`, at most 12 hours."""
         return sign(self._key, subject, roles, ttl)
+
+    def device_token(self, account: str, contact: str, key: str, ttl: timedelta) -> str:
+        """A token by which the device that holds this key writes as a contact, for 15 minutes."""
+        return sign_for_device(self._key, account, contact, key, ttl)
