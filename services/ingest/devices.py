@@ -47,7 +47,7 @@ async def device_of(request: Request, token: str, now: float) -> Device:
     bound = claims.get("cnf")
     held = bound.get("jkt") if isinstance(bound, Mapping) else None
     try:
-        asked = Asked(token, request.method, request.url.path, now)
+        asked = Asked(token, request.method, request.scope["path"], now)
         id = proven(proof, held, asked)
     except Unproven as why:
         raise refusal(str(why), "invalid_dpop_proof") from None

@@ -79,6 +79,7 @@ REFUSED = {
     "without end": forged(exp=...),
     "for too long": forged(exp=time.time() + 24 * 3600),
     "for ever": forged(exp=float("nan")),
+    "for more than a number can say": forged(exp=10**400),
     "not yet": forged(nbf=time.time() + 6 * 3600),
     "nobody": forged(sub=...),
     "a sentence for a subject": forged(sub="a b"),

@@ -106,8 +106,8 @@ def _words(seconds: float) -> str:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a claim is one of JSON's numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Tell whether a claim is a number that can be a time; what is not one is none of ours."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _refusal(why: str, purpose: Purpose) -> Problem:
