@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from desk import Desk, running_desk, soon
+from desk import Desk, running_desk, soon, update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,8 @@ def test_one_message_from_the_door_to_the_last_notification(desk: Desk) -> None:
 
     assert soon(sent)["text"] == "On its way."
     soon(lambda: desk.clock(request_id, "FRT")["state"] == "met")
+    messages = f"/v1/requests/{request_id}/messages"
+    soon(lambda: desk.ask("tickets", messages)["items"][-1]["state"] == "sent")
     bell = desk.ask("notify", "/v1/operators/anna/notifications", role="operator", who="anna")[
         "items"
     ]
@@ -65,6 +67,51 @@ def test_one_message_from_the_door_to_the_last_notification(desk: Desk) -> None:
 
     audit = desk.run("audit", check=False)
     assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
+def test_edits_and_reactions_are_seen_beside_their_messages(desk: Desk) -> None:
+    """A customer corrects a message, answers ours, and puts a reaction on it."""
+    desk.online("anna")
+    request_id = desk.settled(desk.telegram(5101, 787, "Wher is it?").json()["inbound_id"])[
+        "request_id"
+    ]
+    soon(lambda: desk.request(request_id)["assignee"] == "anna")
+    told = desk.tell("tickets", f"/v1/requests/{request_id}/reply", {"text": "On its way."})
+    assert told.status_code < 300, told.text
+
+    def messages() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = desk.ask("tickets", f"/v1/requests/{request_id}/messages")[
+            "items"
+        ]
+        return items
+
+    soon(lambda: messages()[1]["state"] == "sent")
+    ours = messages()[1]["platform_id"]
+    said = update(5101, 787, "Where is it?")["message"]
+    reaction = {
+        "chat": said["chat"], "user": said["from"], "message_id": int(ours), "date": said["date"],
+        "old_reaction": [], "new_reaction": [{"type": "emoji", "emoji": "👍"}],
+    }  # fmt: skip
+    answer = {**update(5103, 787, "Thanks")["message"], "reply_to_message": {"message_id": ours}}
+    head = {"X-Telegram-Bot-Api-Secret-Token": desk.secrets["TELEGRAM_MAIN_SECRET"]}
+    for body in (
+        {"update_id": 5102, "edited_message": {**said, "edit_date": said["date"] + 5}},
+        {"update_id": 5103, "message": answer},
+        {"update_id": 5104, "message_reaction": reaction},
+    ):
+        accepted = desk.http.post(
+            desk.url("ingest", "/channels/telegram/main"), json=body, headers=head
+        )
+        outcome = desk.settled(accepted.json()["inbound_id"])
+        assert (outcome["outcome"], outcome["request_id"]) == (
+            "appended" if "message" in body else "noted", request_id,
+        )  # fmt: skip
+
+    soon(lambda: messages()[1]["reactions"] and len(messages()) == 3)
+    first, reply, last = messages()
+    assert (first["text"], first["edited"], first["deleted"]) == ("Where is it?", True, False)
+    assert [each["reaction"] for each in reply["reactions"]] == ["👍"]
+    assert (last["text"], last["reply_to_id"]) == ("Thanks", reply["id"])
 
 
 def test_a_wrong_secret_is_401_and_leaves_no_trace(desk: Desk) -> None:
