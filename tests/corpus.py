@@ -5,7 +5,8 @@ A channel's folder `tests/domain/golden/<channel>` has one file per type of mess
     {"body": {…},            the body as JSON; or "form": {…}, or "text": "…" as it is
      "raw": {"account": …},  more of the delivery, where the adapter looks at it
      "items": [{…}]}         what differs from an Item's defaults, without the digest;
-                             or "unreadable": "…", the reason its sender is told
+                             or "unreadable": "…", the reason its sender is told; of a batch
+                             an item's place may be {"unreadable": "…"}
 
 `python tests/corpus.py` writes the items of files that have none yet, for you to read and check,
 and says how many bodies there are.
@@ -38,7 +39,7 @@ INBOUND_ID = "5f0c9d52-7f0e-8a53-9c0e-3a6d2b1f4e11"
 KINDS = ("body", "form", "text")
 LONG = 100_000
 
-ITEMS: TypeAdapter[tuple[Item, ...]] = TypeAdapter(tuple[Item, ...])
+ITEM: TypeAdapter[Item] = TypeAdapter(Item)
 
 ODD: tuple[tuple[str, Any], ...] = (
     ("null", None), ("true", True), ("zero", 0), ("negative", -1), ("fraction", 1.5),
@@ -95,8 +96,14 @@ def cases(channel: str | None = None) -> list[Case]:
 
 def shown(items: Any) -> list[dict[str, Any]]:
     """Show items as the files have them."""
-    told = ITEMS.dump_python(tuple(items), mode="json", exclude_defaults=True)
-    return [{key: value for key, value in item.items() if key != "digest"} for item in told]
+    return [_shown(item) for item in items]
+
+
+def _shown(item: Item | Unreadable) -> dict[str, Any]:
+    if isinstance(item, Unreadable):
+        return {"unreadable": str(item)}
+    told: dict[str, Any] = ITEM.dump_python(item, mode="json", exclude_defaults=True)
+    return {key: value for key, value in told.items() if key != "digest"}
 
 
 def outcome(case: Case) -> dict[str, Any]:

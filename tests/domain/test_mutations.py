@@ -32,7 +32,7 @@ def taken_in(case: Case, body: bytes) -> str:
     """Take a delivery in, as far as that goes without a database; gives what became of it."""
     raw = case.raw(body)
     try:
-        items: Sequence[Item] = adapters.read(raw)
+        items: Sequence[adapters.Read] = adapters.read(raw)
     except (Unreadable, Excessive) as why:
         reason = str(why)
         assert reason.strip()
@@ -40,9 +40,12 @@ def taken_in(case: Case, body: bytes) -> str:
         return "refused"
     book = Book(RULES, NOW)
     book.take_in(
-        Arrival(INBOUND_ID, n, raw.channel, raw.account, NOW, item) for n, item in enumerate(items)
+        Arrival(INBOUND_ID, n, raw.channel, raw.account, NOW, *item_or_reason(item))
+        for n, item in enumerate(items)
     )
     for item in items:
+        if isinstance(item, Unreadable):
+            continue
         for name in (item.external_id, item.platform_id, item.conversation, item.about):
             assert len(name or "") <= NAMED
     for fact, _ in book.facts:
@@ -53,6 +56,14 @@ def taken_in(case: Case, body: bytes) -> str:
         keepable(orjson.dumps(store._item_row(outcome)).decode())
     assert len(book.outcomes) == len(items)
     return "taken in"
+
+
+def item_or_reason(item: adapters.Read) -> tuple[Item | None, str | None]:
+    """Give one of a batch as the intake takes it: an item, or why it is none."""
+    if not isinstance(item, Unreadable):
+        return item, None
+    assert str(item).strip()
+    return None, str(item)
 
 
 def keepable(text: str) -> None:

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
-from ingest.adapters import api, connectiveone, custom, email, telegram, telephony, viber
+from ingest.adapters import (
+    api,
+    connectiveone,
+    custom,
+    email,
+    instagram,
+    messenger,
+    telegram,
+    telephony,
+    viber,
+    whatsapp,
+)
 from ingest.adapters.item import Item, Raw, Unreadable
 
 Read = Item | Unreadable
@@ -21,9 +32,12 @@ ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
         "api": api.read,
         "custom": _custom,
         "email": email.read,
+        "instagram": instagram.read,
+        "messenger": messenger.read,
         "telegram": telegram.read,
         "telephony": telephony.read,
         "viber": viber.read,
+        "whatsapp": whatsapp.read,
     }
 )
 
