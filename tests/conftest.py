@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,11 @@ TOGETHER = {"journeys", "faults"}
 
 
 def pytest_configure() -> None:
-    """Keep the servers' files in memory where there is room: they sync for every test."""
+    """Keep the servers' files in memory where there is room: they sync for every test.
+
+    What a shell runs in the background is deaf to SIGINT, and so would be what tests start.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if MEMORY.is_mount() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
         os.environ.setdefault("TRUNKLINE_GROUND", str(MEMORY))

@@ -16,7 +16,7 @@ from tickets import store
 from tickets.desk import ANSWERED, Command, Desk, KeyReused
 from tickets.domain import deciding
 from tickets.domain import events as e
-from tickets.domain.request import replay
+from tickets.domain.request import FOLD, replay
 from tickets.domain.rules import Graph, Rules, Topic
 from tickets.handlers import SAY
 from tickets.store import Change
@@ -190,7 +190,7 @@ async def test_an_old_snapshot_is_not_believed(world: World) -> None:
         assert (await desk.take(noting(id_, "x")))["version"] == 2
 
     found = await world.sql("tickets", "SELECT fold, version FROM requests")
-    assert found == [(1, 2)]
+    assert found == [(FOLD, 2)]
 
 
 async def test_text_with_nul_is_kept_in_history(world: World) -> None:

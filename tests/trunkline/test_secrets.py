@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -35,7 +36,11 @@ def test_a_token_is_good_by_the_published_key(tmp_path: Path) -> None:
     assert "d" not in json.loads(signer.jwks_file.read_text())["keys"][0]
 
 
-def test_every_reference_gets_a_secret_of_its_form(tmp_path: Path) -> None:
+def test_every_reference_gets_a_secret_of_its_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("TELEGRAM", "CUSTOM", "WEBHOOK"))]:
+        monkeypatch.delenv(name)
     made = secret_values.ensure(tmp_path / "secrets.env", WORKSPACE, ("DOOR",))
 
     assert set(made) == {
