@@ -51,11 +51,11 @@ class Sender:
         self._lease = lease
         self._woken = asyncio.Event()
         self._expected = 0
+        self._full = False
         self._busy: set[asyncio.Task[None]] = set()
         self._done: list[Verdict] = []
         self._settle = asyncio.Event()
         self._looked_at = time.monotonic()
-        self._claimer: asyncio.Task[None] | None = None
         service.on_commit(self._committed)
         service.health.add("sender", self._health)
 
@@ -68,13 +68,11 @@ class Sender:
         self._expected += messages
 
     def _committed(self) -> None:
-        # a claim is a commit too, but it brings nothing to claim
-        if self._expected and asyncio.current_task() is not self._claimer:
+        if self._expected:
             self._woken.set()
 
     async def run(self) -> None:
         """Send for ever; when told to stop, end what was begun."""
-        self._claimer = asyncio.current_task()
         wire = KeptAlive()
         async with httpx.AsyncClient(timeout=PATIENCE, transport=wire, trust_env=False) as client:
             recorder = asyncio.create_task(self._record())
@@ -103,14 +101,14 @@ class Sender:
                 await self._settled()
 
     async def _send(self, client: httpx.AsyncClient) -> bool:
-        """Claim as much as there are hands for; tells whether anything was claimed."""
+        """Claim as much as there are hands for; tells whether more may be ready at once."""
         room = AT_ONCE - len(self._busy)
         if room <= 0:
             self._looked_at = time.monotonic()
             return False
         claimed_at = time.monotonic()
         try:
-            async with self._service.transaction() as tx:
+            async with self._service.single() as tx:
                 attempts = await ledger.claim(tx, room, self._lease)
         except AWAY as why:
             log.warning("nothing can be claimed: %s", type(why).__name__)
@@ -121,7 +119,8 @@ class Sender:
             task = asyncio.create_task(self._attempt(client, attempt, claimed_at))
             self._busy.add(task)
             task.add_done_callback(self._busy.discard)
-        return bool(attempts)
+        self._full = len(attempts) == room
+        return self._full
 
     async def _attempt(
         self, client: httpx.AsyncClient, attempt: Attempt, claimed_at: float
@@ -159,7 +158,8 @@ class Sender:
         while True:
             await self._settle.wait()
             await self._settled()
-            self._woken.set()
+            if self._expected or self._full:  # there are hands again, or a turn has come
+                self._woken.set()
 
     async def _settled(self) -> None:
         """Record what was found out so far; wait for the database if need be."""

@@ -39,8 +39,11 @@ LOOK = 1.0
 RENEW = 5.0
 """Seconds after which a tick that was waited for begins anew."""
 REPORT_WAITING = 30.0
-PACE = 0.01
-UNHURRIED = 0.05
+PACE = 0.02
+REST = 0.1
+"""Seconds to rest at most for as long as a transaction took: what comes meanwhile shares the next
+one, so a machine with much to do does less of it."""
+UNHURRIED = 0.1
 """The pace of readers nobody waits for: neither a customer, nor an operator about to be chosen."""
 
 
@@ -161,7 +164,8 @@ class Loop:
                 if reader.tick is not None and time.monotonic() - self._ticked_at > TICK * 0.8:
                     await self._tick(pull, reader.tick)
                 if 0 < len(batch) < BATCH // 2:
-                    await asyncio.sleep(began + reader.pace - time.monotonic())
+                    took = time.monotonic() - began
+                    await asyncio.sleep(max(reader.pace - took, min(took, REST)))
 
     async def _hear(self, batch: Sequence[Incoming]) -> tuple[int, int] | None:
         """Apply a batch; gives (slot, position) when what came before is gone from the stream."""

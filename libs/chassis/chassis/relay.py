@@ -37,8 +37,10 @@ SEEN = 10201
 FULL = 10077
 PATIENCE = 3
 """After so many refusals in a row a person is told."""
-PACE = 0.005
+PACE = 0.01
 """Seconds between the beginnings of two batches that are not full: each costs the server a sync."""
+REST = 0.1
+"""Seconds to rest at most for as long as a batch took."""
 FALLBACK_POLL = 0.5
 TRIM_EVERY = 60.0
 IDLE_LOOKS = 4

@@ -93,6 +93,12 @@ class Service:
         """Open a transaction; after its commit the relay and this replica's workers are woken."""
         return self._transaction(slots)
 
+    @asynccontextmanager
+    async def single(self) -> AsyncGenerator[Tx]:
+        """Give room for statements that are each a transaction of their own, and say nothing."""
+        async with self.db.pool.connection() as conn:
+            yield Tx(conn, self.clock(), self._lock, self.workspaces.latest)
+
     def on_commit(self, then: Callable[[], None]) -> None:
         """Have something called after every commit of this replica: set an event, no more."""
         self._committed.append(then)

@@ -125,7 +125,8 @@ class Courier:
         done, rooms = list(self._done), self._rooms()
         held = [id for line in self._lines.values() for id in line.held]
         try:
-            async with self._service.transaction() as tx:
+            service = self._service
+            async with service.transaction() if done else service.single() as tx:
                 await self._settle(tx, done)
                 taken = await deliveries.pick(tx, rooms, held) if rooms else []
                 await self._tidy(tx)
