@@ -17,7 +17,7 @@ REMARKS: Final[frozenset[Kind]] = frozenset({"edited", "deleted", "reacted", "re
 PATIENCE: Final = timedelta(hours=24)
 """How long a remark waits for the message it is about."""
 ROOM: Final = 10_000
-"""How many remarks of one account may wait."""
+"""How many remarks of one account may wait, and as many receipts."""
 LAG: Final = timedelta(seconds=5)
 """How long after a message was on its way it may be known here that it was."""
 

@@ -22,6 +22,15 @@ from trunkline_contracts import (
 )
 from trunkline_contracts.parts import Message
 
+Place = tuple[str, str, bool]
+"""Where remarks wait: of each account, receipts apart, so that they crowd out nothing else."""
+
+
+def place_of(arrival: Arrival) -> Place:
+    """Say where a remark waits."""
+    receipt = arrival.item is not None and arrival.item.kind == "receipt"
+    return arrival.channel, arrival.account, receipt
+
 
 @dataclass(slots=True)
 class Waiting:
@@ -68,15 +77,15 @@ class Remarks:
                 if waiting.stored:
                     self.caught_up.append(outcome)
 
-    def no_room(self, room: Mapping[tuple[str, str], int]) -> None:
-        """Let no more wait than there is room for, by account; what has none is noted, and why."""
-        left = dict(room)
+    def no_room(self, taken: Mapping[Place, int], room: int) -> None:
+        """Let no more wait than there is room for; what has none is noted, and why."""
+        left = {place: room - count for place, count in taken.items()}
         for key, waiting in list(self.early.items()):
-            account = (waiting.arrival.channel, waiting.arrival.account)
+            place = place_of(waiting.arrival)
             if waiting.stored:
                 continue
-            left[account] = left.get(account, 0) - 1
-            if left[account] < 0:
+            left[place] = left.get(place, room) - 1
+            if left[place] < 0:
                 waiting.outcome.reason = TOO_MANY
                 del self.early[key]
 
@@ -113,16 +122,20 @@ class Remarks:
     def _received_until(
         self, arrival: Arrival, item: Item, outcome: Outcome, until: datetime
     ) -> bool:
-        """A receipt of everything until then; it waits while some of that is not out yet."""
+        """A receipt of everything until then; it waits while some of that is not out yet.
+
+        Of what others wrote in our name nothing is known here, so it is not waited for.
+        """
+        outcome.reason = item.reason or item.kind
         ours = [
             each
             for each in self.ours.values()
             if each.conversation == arrival.conversation and each.covered(until)
         ]
         for known in (each for each in ours if each.was_out(until)):
-            outcome.request_id, outcome.reason = known.request_id, item.reason or item.kind
+            outcome.request_id = known.request_id
             self._report(known, arrival, item)
-        return bool(ours) and all(each.sent_at is not None for each in ours)
+        return all(each.sent_at is not None for each in ours)
 
     def _report(self, known: Known, arrival: Arrival, item: Item) -> None:
         """Tell how far a message of ours has come, unless it was known to be there."""

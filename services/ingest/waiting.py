@@ -1,4 +1,7 @@
-"""What remarks are about, and those that wait for it: read and written for a batch at once."""
+"""What remarks are about, and those that wait for it: read and written for a batch at once.
+
+Longer than other files: what is looked up, what is written, and their SQL, side by side.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,8 +57,8 @@ SELECT e.* FROM unnest(%b::uuid[]) AS g (key) CROSS JOIN LATERAL (
     SELECT inbound_id::text, n, channel, account, received_at, traceparent, item
     FROM early e WHERE e.key = g.key ORDER BY e.received_at LIMIT 500) e"""
 COUNTS: LiteralString = """
-SELECT channel, account, count(*) FROM early e
-WHERE (channel, account) IN (SELECT * FROM unnest(%b::text[], %b::text[])) GROUP BY 1, 2"""
+SELECT channel, account, item ->> 'kind' = 'receipt', count(*) FROM early e
+WHERE (channel, account) IN (SELECT * FROM unnest(%b::text[], %b::text[])) GROUP BY 1, 2, 3"""
 
 SAVE: LiteralString = """
 WITH ours AS (
@@ -165,11 +168,10 @@ async def make_room(tx: Tx, remarks: Remarks) -> None:
     new = [each.arrival for each in remarks.early.values() if not each.stored]
     if not new:
         return
-    accounts = list({(each.channel, each.account) for each in new})
-    columns = ([channel for channel, _ in accounts], [account for _, account in accounts])
-    rows = await (await tx.run(COUNTS, *columns)).fetchall()
-    taken = {(channel, account): count for channel, account, count in rows}
-    remarks.no_room({account: ROOM - taken.get(account, 0) for account in accounts})
+    accounts = {(each.channel, each.account) for each in new}
+    rows = await (await tx.run(COUNTS, *map(list, zip(*accounts, strict=True)))).fetchall()
+    taken = {(channel, account, receipt): count for channel, account, receipt, count in rows}
+    remarks.no_room(taken, ROOM)
 
 
 async def save(tx: Tx, remarks: Remarks) -> None:

@@ -156,10 +156,11 @@ class TestAboutACustomersMessage:
         desk = book()
         desk.take_in([arrival("edited", n, about=str(n), text="x") for n in range(3)])
 
-        desk.remarks.no_room({("telegram", "main"): 1})
+        desk.take_in([arrival("receipt", 9, about="90", state="read")])
+        desk.remarks.no_room({("telegram", "main", False): 1, ("telegram", "main", True): 1}, 2)
 
-        assert [o.reason for o in desk.outcomes] == [WAITS, TOO_MANY, TOO_MANY]
-        assert len(desk.remarks.early) == 1
+        assert [o.reason for o in desk.outcomes] == [WAITS, TOO_MANY, TOO_MANY, WAITS]
+        assert len(desk.remarks.early) == 2
 
 
 class TestAboutOurs:
@@ -232,6 +233,13 @@ class TestAboutOurs:
         desk.take_in([arrival("receipt", 2, state="read", until=later(2))])
 
         assert [f.message_id for f in said(desk, DeliveryReported)] == [self.id]
+
+    def test_what_others_wrote_in_our_name_is_not_waited_for(self) -> None:
+        desk = book()
+        desk.take_in([arrival("receipt", 3, state="read", until=later(2))])
+
+        assert (desk.outcomes[0].word, desk.outcomes[0].reason) == ("noted", "receipt")
+        assert desk.remarks.early == {}
 
     def test_a_customers_message_gets_no_receipt(self) -> None:
         desk = book()
