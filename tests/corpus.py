@@ -32,6 +32,7 @@ from ingest.adapters.item import Item, Raw, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from random import Random
 
 GOLDEN = Path(__file__).parent / "domain" / "golden"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -137,6 +138,15 @@ def mutants(case: Case) -> Iterator[tuple[str, bytes]]:
         yield f"{where} removed", case.bytes(_changed(value, at, remove=True))
         for name, odd in (*ODD, *_longer(value, at)):
             yield f"{where} {name}", case.bytes(_changed(value, at, odd))
+
+
+def mutant(case: Case, dice: Random) -> bytes:
+    """Give one of the bodies near this one: a field of it is something else."""
+    value = case.told[case.kind]
+    if isinstance(value, str) or not value:
+        return case.bytes()
+    at, (_, odd) = dice.choice(list(places(value))), dice.choice(ODD)
+    return case.bytes(_changed(value, at, odd))
 
 
 def _longer(value: Any, at: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:

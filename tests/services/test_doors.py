@@ -1,0 +1,208 @@
+"""Every platform's door on real servers: what opens it, what keeps it closed, what it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from knocking import DOORS, GONE, HANDSHAKES, NEW, OLD, environment, rotating
+
+from chassis.http import BODY
+from chassis.testing import eventually
+from ingest.schemes import SCHEMES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    import httpx
+    from taking_in import Ingest
+    from world import World
+
+
+@pytest.fixture
+def workspace(world: World) -> str:
+    """Every secret has two live versions."""
+    world.environment |= environment()
+    return rotating()
+
+
+def test_every_platforms_door_is_tried() -> None:
+    assert {each.operation or each.channel for each in SCHEMES} - {"custom", "email"} == {
+        door.name for door in DOORS
+    }
+
+
+async def test_either_secret_opens_a_request_and_another_none(
+    ingest: Ingest, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for door in DOORS:
+        before = await ingest.stored()
+        other = next(each for each in DOORS if each.variable != door.variable)
+        unknown = [
+            await door.knock(ingest.http, secret=door.secret(GONE)),
+            await door.knock(ingest.http, secret=other.secret(NEW)),
+            await door.knock(ingest.http, secret=""),
+            await ingest.http.post(door.path, content=door.case.bytes()),
+            await door.knock(ingest.http, path=door.path.replace("main", "x").replace("acme", "x")),
+        ]
+        assert [answer.status_code for answer in unknown] == [401] * 5, door.name
+        assert await ingest.stored() == before
+
+        first = await ingest.outcome(await door.knock(ingest.http, secret=door.secret(OLD)))
+        again = await ingest.outcome(await door.knock(ingest.http, secret=door.secret(NEW)))
+        assert (first["outcome"], first["threaded_by"]) == ("opened", "new"), door.name
+        assert (again["outcome"], again["request_id"]) == ("duplicate", first["request_id"])
+        opened = (await ingest.said("request_opened"))[-1]
+        (item,) = door.case.told["items"]
+        assert opened["message"]["text"] == item["text"]
+        assert opened["conversation"] == item["conversation"]
+        assert opened["contact"]["address"] == item["person"]["address"]
+        assert opened["contact"]["name"] == item["person"].get("name")
+
+    told = caplog.text + "".join(capfd.readouterr())
+    assert not [door.name for door in DOORS if door.case.told["items"][0]["text"] in told]
+    assert (await ingest.ledger())["balanced"]
+
+
+async def test_an_account_without_a_secret_is_a_closed_door(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in environment():
+        monkeypatch.setenv(name, "")
+    for secret in ("", None):
+        answers = [await door.knock(ingest.http, secret=secret) for door in DOORS]
+        assert [answer.status_code for answer in answers] == [401] * len(DOORS)
+    for name in environment():
+        monkeypatch.delenv(name)
+    answers = [await door.knock(ingest.http) for door in DOORS]
+    assert [answer.status_code for answer in answers] == [401] * len(DOORS)
+    asked = [await ask(ingest, name, **{"hub.verify_token": ""}) for name in HANDSHAKES]
+    assert [answer.status_code for answer in asked] == [403] * len(HANDSHAKES)
+    assert await ingest.stored() == 0
+
+
+async def pieces(body: bytes) -> AsyncGenerator[bytes]:
+    """Send a body without saying how long it will be."""
+    for begin in range(0, len(body), 65_536):
+        yield body[begin : begin + 65_536]
+
+
+async def test_a_body_may_have_so_many_bytes_and_no_more(ingest: Ingest) -> None:
+    for door in DOORS:
+        data = door.case.bytes()
+        largest = data + b" " * (door.limit - len(data))
+        larger = largest + b" "
+        headers = door.show(door.secret(NEW), larger)
+
+        refused = [
+            await door.knock(ingest.http, larger),
+            await ingest.http.post(door.path, content=pieces(larger), headers=headers),
+        ]
+        assert [answer.status_code for answer in refused] == [413, 413], door.name
+        taken = await door.knock(ingest.http, largest)
+        assert (await ingest.outcome(taken))["outcome"] == "opened", door.name
+    submitted = {"text": "x" * BODY, "contact": {}}
+    assert (await ingest.submit(submitted)).status_code == 413
+    assert (await ingest.ledger())["accepted"] == len(DOORS)
+
+
+async def test_each_account_has_its_rate(ingest: Ingest) -> None:
+    await ingest.world.apply(rotating().replace("per_account: 1000/s", "per_account: 1/min"))
+
+    async def in_force() -> bool:
+        return (await ingest.submit({"text": "x", "contact": {}})).status_code == 429
+
+    await eventually(in_force)
+    for door in DOORS:
+        assert (await door.knock(ingest.http)).status_code == 200, door.name
+        refused = await door.knock(ingest.http)
+        assert refused.status_code == 429, door.name
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert refused.headers["content-type"] == "application/problem+json"
+        # Who is not known here learns nothing of it, and uses nothing up.
+        assert (await door.knock(ingest.http, secret=door.secret(GONE))).status_code == 401
+
+
+async def test_while_nats_is_frozen_or_away_each_says_so_in_time(ingest: Ingest) -> None:
+    """And what is delivered again afterwards has one effect, even if it was stored before."""
+
+    async def refused() -> list[httpx.Response]:
+        every = [door.knock(ingest.http) for door in DOORS]
+        async with asyncio.timeout(3):
+            return list(await asyncio.gather(*every, submit()))
+
+    async def submit() -> httpx.Response:
+        return await ingest.submit({"text": "x", "contact": {}}, "once")
+
+    nats = ingest.world.nats
+    os.kill(nats.pid, signal.SIGSTOP)
+    try:
+        frozen = await refused()
+    finally:
+        os.kill(nats.pid, signal.SIGCONT)
+    nats.stop()
+    away = await refused()
+    for answer in (*frozen, *away):
+        assert answer.status_code == 503, answer.url
+        assert int(answer.headers["retry-after"]) >= 1
+    nats.start()
+
+    async def taken(knock: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
+        answer = await knock()
+        return answer if answer.is_success else None
+
+    for knock in (*(partial(door.knock, ingest.http) for door in DOORS), submit):
+        answer = await eventually(partial(taken, knock))
+        assert answer is not None
+        assert (await ingest.outcome(answer))["request_id"], answer.url
+    assert len(await ingest.said("request_opened")) == len(DOORS) + 1
+    assert (await ingest.ledger())["balanced"]
+
+
+# ------------------------------------------------------------------ Meta's handshake
+
+
+async def ask(ingest: Ingest, channel: str, path: str = "", **other: Any) -> httpx.Response:
+    """Ask whether the address is ours, as Meta does, but for what is said otherwise."""
+    asked = {
+        "hub.mode": "subscribe",
+        "hub.verify_token": f"{channel}_main_verify-{NEW}",
+        "hub.challenge": "1158201444",
+    } | other
+    known = {name: value for name, value in asked.items() if value is not None}
+    return await ingest.http.get(path or f"/channels/{channel}/main", params=known)
+
+
+async def test_metas_handshake(ingest: Ingest) -> None:
+    for channel in HANDSHAKES:
+        for age in (NEW, OLD):
+            good = await ask(
+                ingest, channel, **{"hub.verify_token": f"{channel}_main_verify-{age}"}
+            )
+            assert (good.status_code, good.text) == (200, "1158201444")
+        for challenge in ("<script>alert(1)</script>", "x" * 10_240, "Так"):
+            odd = await ask(ingest, channel, **{"hub.challenge": challenge})
+            assert (odd.status_code, odd.text) == (200, challenge)
+            assert odd.headers["content-type"].startswith("text/plain")
+            assert odd.headers["x-content-type-options"] == "nosniff"
+        token = f"{channel}_main_verify-{NEW}"
+        wrong: list[dict[str, Any]] = [
+            {"hub.mode": "unsubscribe"}, {"hub.mode": None}, {"hub.mode": ["subscribe"] * 2},
+            {"hub.verify_token": "guessed"}, {"hub.verify_token": ""}, {"hub.verify_token": None},
+            {"hub.verify_token": token[:-1]}, {"hub.verify_token": token.upper()},
+            {"hub.verify_token": [token, "guessed"]}, {"hub.verify_token": "секрет"},
+            {"hub.challenge": None}, {"hub.challenge": ""}, {"hub.challenge": ["1", "2"]},
+            {"path": f"/channels/{channel}/nobody"},
+        ]  # fmt: skip
+        for other in wrong:
+            refused = await ask(ingest, channel, **other)
+            assert refused.status_code == 403, other
+            assert "1158201444" not in refused.text
+    others = [door for door in DOORS if door.name not in HANDSHAKES]
+    answers = [await ingest.http.get(door.path) for door in others]
+    assert [answer.status_code for answer in answers] == [405] * len(others)
+    assert await ingest.stored() == 0
