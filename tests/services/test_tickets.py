@@ -22,9 +22,12 @@ from trunkline_contracts import (
     AssigneeChanged,
     Contact,
     DeliveryRecorded,
+    DeliveryReported,
     Fact,
     Message,
+    MessageEdited,
     MessageFailed,
+    MessageReacted,
     MessageReceived,
     MessageReturned,
     MessageSent,
@@ -212,6 +215,55 @@ async def test_a_life_is_one_history(tickets: Tickets) -> None:
     assert messages[1]["state"] == "sent"
     before = await tickets.get(f"/{id_}?as_of={facts[3].time.isoformat().replace('+', '%2B')}")
     assert (before["version"], before["status"], before["assignee"]) == (4, "new", "anna")
+
+
+async def test_what_befalls_messages_is_shown_beside_them(tickets: Tickets) -> None:
+    """Corrected, taken back, reacted to, delivered, read: in the history, and where people look."""
+    opened = came_in(uuid4())
+    id_, first, second = opened.request_id, opened.message, written("And my desk")
+    await tickets.tell(opened)
+    await eventually(lambda: tickets.log(id_))
+    replies = [await tickets.post(f"/{id_}/reply", {"text": text}) for text in ("Water", "Wait")]
+    ours, lost = (UUID(reply.json()["message_id"]) for reply in replies)
+    about: dict[str, Any] = {"time": now(), "request_id": id_}
+    better = Message(id=first.id, text="My printer burns", sent_at=now())
+    await tickets.tell(
+        MessageReceived(message=second, threaded_by="conversation", **about),
+        MessageEdited(message=better, **about),
+        MessageEdited(message=second.model_copy(update={"text": ""}), deleted=True, **about),
+        MessageReacted(
+            message_id=ours, reaction="👍", reacted_at=now(), contact_id=opened.contact.id, **about
+        ),
+    )
+    await tickets.tell(
+        MessageSent(message_id=ours, platform_id="90", **about),
+        MessageSent(message_id=lost, platform_id="91", **about),
+    )
+
+    async def both_sent() -> bool:
+        return (await tickets.log(id_)).count("delivery_recorded") == 2
+
+    await eventually(both_sent)
+    await tickets.tell(
+        DeliveryReported(platform_id="90", state="delivered", **about),
+        DeliveryReported(message_id=ours, state="read", **about),
+        DeliveryReported(message_id=lost, state="failed", reason="blocked", **about),
+    )
+
+    async def shown() -> list[dict[str, Any]] | None:
+        items: list[dict[str, Any]] = (await tickets.get(f"/{id_}/messages"))["items"]
+        states = [each["state"] for each in items if each["direction"] == "out"]
+        return items if states == ["read", "failed"] else None
+
+    one, reply, other, gone = await eventually(shown) or []
+    assert (one["text"], one["edited"], one["deleted"]) == ("My printer burns", True, False)
+    assert (gone["text"], gone["deleted"]) == ("", True)
+    assert [each["reaction"] for each in reply["reactions"]] == ["👍"]
+    assert (reply["platform_id"], other["reason"]) == ("90", "blocked")
+    log = await tickets.log(id_)
+    assert [log.count(each) for each in ("message_changed", "delivery_recorded")] == [2, 5]
+    facts = await tickets.stream(len(log))
+    assert [fact.type.rpartition(".")[2] for fact in facts] == log
 
 
 async def _assignee(tickets: Tickets, id_: object, who: str | None) -> bool:
