@@ -5,6 +5,7 @@ from chassis.workspace import Workspace, Workspaces
 from chassis.workspace.document import Topic
 from chassis.workspace.values import per_second
 from ingest.fields import FieldRule
+from ingest.post import Mailbox
 from ingest.rules import Rules
 
 
@@ -33,6 +34,19 @@ class Accounts:
             if account.address is not None and account.address.lower() in {wanted, address.lower()}:
                 return name
         return None
+
+    def post(self, account: str) -> Mailbox | None:
+        """Give what a mailbox knows of the mails it gets; a secret is looked up anew."""
+        declared = self._workspaces.current.account("email", account)
+        if declared is None or declared.address is None:
+            return None
+        every = self._workspaces.current.channels.get("email", {}).values()
+        return Mailbox(
+            declared.address.lower(),
+            tuple(resolve_secret(declared.secret)),
+            frozenset(each.address.lower() for each in every if each.address),
+            declared.authserv.lower() if declared.authserv else None,
+        )
 
     @property
     def rate(self) -> float:

@@ -40,7 +40,7 @@ def make(settings: Settings) -> FastAPI:
         service.state["mailroom"] = mailroom = Mailroom()
         service.state["bans"] = bans = Banlist()
         service.health.add("bans", lambda: None if bans.known.version else "not known yet")
-        return Intake(accounts.rules, mailroom, bans).readers()
+        return Intake(accounts.rules, mailroom, accounts.post, bans).readers()
 
     async def listen(service: Service) -> None:
         integrators: Integrators = service.state["integrators"]

@@ -1,5 +1,6 @@
 """One item of a delivery on its way to its outcome, by the names under which it may be known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -107,7 +108,7 @@ def moment(arrival: Arrival) -> tuple[datetime, int, int]:
     return (said, number, arrival.sequence)
 
 
-def message_of(arrival: Arrival, item: Item, id: UUID) -> Message:
+def message_of(arrival: Arrival, item: Item, id: UUID, flags: Sequence[str] = ()) -> Message:
     """Give an item's content as facts carry it."""
     place, cards = item.place, item.cards
     return Message(
@@ -128,6 +129,7 @@ def message_of(arrival: Arrival, item: Item, id: UUID) -> Message:
         contacts=tuple(map(_card, cards)) if cards else (),
         button=item.button,
         quoted=item.quoted,
+        flags=tuple(flags),
     )
 
 

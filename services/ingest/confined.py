@@ -73,7 +73,10 @@ def serve(asked: BinaryIO, answered: BinaryIO) -> None:
         body = asked.read(size)
         grant()
         at = datetime.fromisoformat(told["received_at"])
-        raw = Raw("email", told["account"], told["inbound_id"], body, at, sha256(body).hexdigest())
+        named = (told["account"], told["inbound_id"])
+        raw = Raw(
+            "email", *named, body, at, sha256(body).hexdigest(), envelope=tuple(told["envelope"])
+        )
         kind, said = answer(raw)
         answered.write(ANSWERED.pack(kind, len(said)) + said)
         answered.flush()

@@ -1,5 +1,6 @@
 """A raw delivery's form in INBOUND: what the door writes is what the intake reads."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +17,18 @@ from trunkline_contracts.fact import NAMESPACE, slot_of
 
 PIECE = 200_000
 """Bytes of a body that go into one message."""
+LONGEST, MOST = 254, 20
+"""Characters of an address in an envelope (RFC 5321, 4.5.3), and addresses that are kept of it."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER = (
+_ENVELOPED = re.compile(r"<([^<>]*)>")
+RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE = (
     "Trunkline-Received",
     "Trunkline-Account",
     "Trunkline-Sha256",
     "Trunkline-Idempotency-Key",
     "Trunkline-Principal",
     "Trunkline-Sender",
+    "Trunkline-Envelope",
 )
 PERSON = [field.name for field in fields(Person)]
 
@@ -86,6 +91,9 @@ def write(
     if raw.sender is not None:
         told = {name: value for name, value in asdict(raw.sender).items() if value is not None}
         headers[SENDER] = quote(json.dumps(told), safe="")
+    if raw.envelope:
+        names = (quote(each[:LONGEST], safe="@+", errors="replace") for each in raw.envelope)
+        headers[ENVELOPE] = " ".join(f"<{each}>" for each in itertools.islice(names, MOST))
     if traceparent:
         headers["traceparent"] = traceparent
     slot = f"{slot_of(raw.inbound_id):02d}"
@@ -127,6 +135,9 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
         sha256(item.data).hexdigest(),
         clean(unquote(key)) if key else None,
         _sender(headers.get(SENDER)),
+        envelope=tuple(
+            clean(unquote(each)) for each in _ENVELOPED.findall(headers.get(ENVELOPE, ""))
+        ),
     )
 
 

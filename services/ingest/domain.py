@@ -16,7 +16,7 @@ from ingest.arrivals import Arrival, First, Outcome, Word, message_of, moment, t
 from ingest.bans import Bans
 from ingest.remarks import Remarks
 from ingest.rules import Rules, known
-from ingest.threads import Named, Threads
+from ingest.threads import Found, Threads
 from trunkline_contracts import (
     ContactChanged,
     Fact,
@@ -150,25 +150,26 @@ class Book:
 
     def _hear(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
         """A new message goes to its conversation's open request, or opens one."""
-        found = self._place(arrival, item, outcome)
-        if found is not None and found.kind == "issued" and item.automatic:
-            talk = self.conversations.get(found.conversation)
-            outcome.request_id = talk.last if talk else None
-            outcome.reason = f"an automatic answer to ours: {item.automatic}"
+        found = self._place(arrival, item)
+        if (reason := _no_message(item, found)) is not None:
+            talk = self.conversations.get(found.back or found.ours or UUID(int=0))
+            outcome.request_id, outcome.reason = talk.last if talk else None, reason
             return
         card, doubts = self._author(arrival, item)
         talk = self._talk(arrival, item, card)
-        message = message_of(arrival, item, arrival.message_id)
         outcome.asked, flags = self._obeyed(item.asked)
-        flags = [*doubts, *(flags if talk.open is None else ())]
-        outcome.reason = "; ".join(filter(None, (outcome.reason, *flags))) or None
+        flags = [*found.flags, *doubts, *(flags if talk.open is None else ())]
+        if outcome.reason is not None and outcome.reason != item.reason:
+            flags.insert(0, outcome.reason)
+        outcome.reason = "; ".join(filter(None, (item.reason, *flags))) or None
+        message = message_of(arrival, item, arrival.message_id, flags)
         if talk.open is not None:
             outcome.word, outcome.request_id = "appended", talk.open
-            outcome.threaded_by = found.rule if found else "conversation"
+            outcome.threaded_by = found.claim.rule if found.claim else "conversation"
             self._append(talk, message, outcome.threaded_by, None, trail_of(arrival))
         else:
             outcome.word = "opened"
-            rule = found.rule if found else "follow_up"
+            rule = found.claim.rule if found.claim else "follow_up"
             outcome.threaded_by = "new" if talk.last is None else rule
             trail = trail_of(arrival)
             outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
@@ -182,18 +183,20 @@ class Book:
             self._unasked = self.rules.obeyed(None)
         return self._unasked
 
-    def _place(self, arrival: Arrival, item: Item, outcome: Outcome) -> Named | None:
-        """Where messages are named, what this one answers says where it belongs."""
+    def _place(self, arrival: Arrival, item: Item) -> Found:
+        """Where messages are named, what this one names says where it belongs."""
         if item.thread is None or arrival.conversation is None:
-            return None
-        found, doubtful = self.threads.find(arrival.account, item.thread, arrival.contact)
-        if found is not None:
-            arrival.conversation = found.conversation
-        if doubtful:
-            flags = (outcome.reason, "it answers messages of several conversations")
-            outcome.reason = "; ".join(filter(None, flags))
-        if found is None or found.kind != "issued" or not item.automatic:
-            self.threads.learn(arrival.account, item.thread, arrival.conversation, arrival.contact)
+            return Found()
+        thread, there = item.thread, self.conversations
+        found = self.threads.find(arrival.account, thread, arrival.contact, there)
+        if _no_message(item, found) is not None:
+            return found
+        if found.claim is not None:
+            arrival.conversation = found.claim.conversation
+        self.threads.learn(arrival.account, thread, arrival.conversation, arrival.contact)
+        where = (arrival.channel, arrival.account)
+        others = [contact_id(*where, address) for address in thread.to]
+        self.threads.join(arrival.conversation, filter(None, (arrival.contact, *others)))
         return found
 
     def _talk(self, arrival: Arrival, item: Item, card: Card) -> Conversation:
@@ -335,6 +338,8 @@ class Book:
         )
         talk.open, talk.last = talk.open or opened.request_id, opened.request_id
         talk.contact = talk.contact or opened.contact.id
+        if opened.channel == "email":
+            self.threads.join(key, [opened.contact.id])
         self.requests[opened.request_id] = key
         if opened.contact.id not in self.contacts:
             self.contacts[opened.contact.id] = Card(
@@ -347,6 +352,15 @@ class Book:
             )
             self.changed.add(opened.contact.id)
         self.changed.add(key)
+
+
+def _no_message(item: Item, found: Found) -> str | None:
+    """Say why something is no message to anybody: a machine answered ours, or ours came back."""
+    if found.back is not None:
+        return "a message of ours came back"
+    if found.ours is not None and item.automatic:
+        return f"an automatic answer to ours: {item.automatic}"
+    return None
 
 
 def conversation_of(opened: Opened) -> str:

@@ -10,13 +10,14 @@ from chassis.incoming import Incoming
 from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
-from ingest import adapters, delivery, names, store, waiting
+from ingest import adapters, delivery, names, post, store, waiting
 from ingest.adapters.item import Asked, Unreadable
 from ingest.arrivals import Arrival, Outcome
 from ingest.banlist import Banlist
 from ingest.delivery import Delivery
 from ingest.domain import Book, conversation_of
 from ingest.mailroom import Mailroom
+from ingest.post import Mailbox
 from ingest.rules import Rules
 from ingest.threads import keys_of
 from trunkline_contracts import Closed, DeliveryRecorded, MessageReturned, Opened, ReplySent
@@ -31,9 +32,16 @@ Heard = Opened | Closed | MessageReturned | ReplySent | DeliveryRecorded
 class Intake:
     """Both of ingest's readers."""
 
-    def __init__(self, rules: Callable[[int], Rules], mailroom: Mailroom, bans: Banlist) -> None:
+    def __init__(
+        self,
+        rules: Callable[[int], Rules],
+        mailroom: Mailroom,
+        mailboxes: Callable[[str], Mailbox | None],
+        bans: Banlist,
+    ) -> None:
         self._rules = rules
         self._mailroom = mailroom
+        self._mailboxes = mailboxes
         self._bans = bans
 
     def readers(self) -> list[Reader]:
@@ -72,13 +80,20 @@ class Intake:
             await store.lock(tx, {mailbox(account) for account, _ in named})
             keys = {key for account, thread in named for key in keys_of(account, thread)}
             await names.load(tx, book.threads, list(keys))
-        return {each.conversation for each in book.threads.known.values()}
+        talks = {each.conversation for each in book.threads.known.values()}
+        talks |= {thread.tag for _, thread in named if thread.tag}
+        if talks:
+            people = {each.contact for each in arrivals if each.contact}
+            await names.load_parts(tx, book.threads, list(talks), list(people))
+        return talks
 
     async def understand(self, item: Incoming) -> Delivery:
         """Read a delivery and have it taken apart, elsewhere than here."""
         each = delivery.read(item)
         try:
-            return replace(each, items=await self._mailroom.read(each.raw))
+            items = await self._mailroom.read(each.raw)
+            mailbox = self._mailboxes(each.raw.account)
+            return replace(each, items=tuple(post.opened(item, mailbox) for item in items))
         except Unreadable as why:
             return replace(each, items=why)
 

@@ -55,6 +55,7 @@ class Desk:
             "account": raw.account,
             "inbound_id": raw.inbound_id,
             "received_at": raw.received_at.isoformat(),
+            "envelope": raw.envelope,
         }
         about = json.dumps(told).encode()
         try:

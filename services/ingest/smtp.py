@@ -7,6 +7,7 @@ belongs to one process; a replica that finds it taken waits for it.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from weakref import WeakSet
 
@@ -63,15 +64,16 @@ class Handler:
             return NOBODY
         with continued("", "SMTP DATA", kind=SpanKind.SERVER):
             try:
-                ids = [await self._take(account, data) for account in found if account]
+                ids = [await self._take(account, data, envelope) for account in found if account]
             except Problem as why:
                 log.warning("a mail could not be taken: %s", why)
                 return AGAIN
         return f"250 2.0.0 {' '.join(ids)}"
 
-    async def _take(self, account: str, data: bytes) -> str:
+    async def _take(self, account: str, data: bytes, envelope: Envelope) -> str:
         self._door.check_rate("email", account)
         raw = self._door.raw("email", account, data)
+        raw = replace(raw, envelope=(envelope.mail_from or "", *envelope.rcpt_tos))
         await self._door.store(raw, content_type="message/rfc822")
         return raw.inbound_id
 

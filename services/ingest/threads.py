@@ -1,9 +1,12 @@
 """Which conversation a message belongs to, where messages are named and conversations are not.
 
-Every message id seen is remembered with its conversation: those of our replies, those of messages
-that came, and those that were only mentioned. A subject is never looked at.
+It is found by the reply address it was sent to, then by the messages it names: every message id
+seen is remembered with its conversation, those of our replies, those of messages that came, and
+those that were only mentioned. A subject is never looked at. Whoever has no part in a conversation
+adds nothing to it, whatever they know of it.
 """
 
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID, uuid5
@@ -13,12 +16,21 @@ from trunkline_contracts.fact import NAMESPACE
 
 Kind = Literal["issued", "received", "mentioned"]
 
+SIGNED, PLUS, ANCESTOR = "reply_address", "plus_token", "common_ancestor"
 RULES: dict[Kind, str] = {
     "issued": "our_message_id",
     "received": "known_message_id",
-    "mentioned": "common_ancestor",
+    "mentioned": ANCESTOR,
 }
+ORDER = (SIGNED, *list(RULES.values())[:2], PLUS, ANCESTOR)
 """The rules, the strongest first, as `threaded_by` names them."""
+
+STRANGER = "it names a conversation its sender has no part in"
+TORN = "it names messages of several conversations"
+ELSEWHERE = "its reply address is of another conversation than the messages it names"
+UNSIGNED = "its reply address is not signed with a key in force"
+UNKNOWN = "its reply address is of no conversation known here"
+UNPROVEN = "its sender is not proven: DMARC failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +41,26 @@ class Named:
     kind: Kind
     contact: UUID | None = None
 
-    @property
-    def rule(self) -> str:
-        """The rule by which a message that names it belongs there."""
-        return RULES[self.kind]
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A conversation a message may belong to, and the rule that says so."""
+
+    conversation: UUID
+    rule: str
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a message belongs, by which rule, and what is doubtful about that."""
+
+    claim: Claim | None = None
+    flags: tuple[str, ...] = ()
+    ours: UUID | None = None
+    """The conversation of what it answers when that is ours, whoever sent it."""
+    back: UUID | None = None
+    """That of the message of ours it is, come back to us."""
 
 
 def key_of(account: str, id: str) -> UUID:
@@ -56,23 +84,48 @@ def keys_of(account: str, thread: Thread) -> list[UUID]:
 
 @dataclass(slots=True)
 class Threads:
-    """The ids at hand, and those that are new."""
+    """The ids at hand, and those that are new; who has a part in which conversation."""
 
     known: dict[UUID, Named] = field(default_factory=dict)
     learnt: set[UUID] = field(default_factory=set)
+    parts: set[tuple[UUID, UUID]] = field(default_factory=set)
+    """Conversations and contacts that have a part in them."""
+    joined: set[tuple[UUID, UUID]] = field(default_factory=set)
+    """Those that are new."""
 
-    def find(self, account: str, thread: Thread, contact: UUID | None) -> tuple[Named | None, bool]:
-        """Say where a message belongs, and whether what it names belongs to more than one."""
+    def find(
+        self, account: str, thread: Thread, contact: UUID | None, there: Container[UUID]
+    ) -> Found:
+        """Say where a message belongs; `there` are the conversations that exist."""
         own, *answers = (self.known.get(key) for key in keys_of(account, thread))
-        named = [each for each in answers if each is not None]
-        if own is not None and own.kind == "mentioned":
-            named.append(own)
-        found: Named | None = None
-        for kind in RULES:
-            fitting = (each for each in named if each.kind == kind and _heard(each, contact))
-            found = found or next(fitting, None)
-        several = {each.conversation for each in named if each.kind != "mentioned"}
-        return found, len(several) > 1
+        claims = sorted(self._claims(thread, contact, own, answers), key=_rank)
+        real = [each for each in claims if each.conversation in there]
+        good = [each for each in real if not thread.doubt and self._has_part(each, contact)]
+        told = [each for each in real if each.rule != ANCESTOR]
+        flags = _flags(thread, told, stranger=bool(told) and not good, there=there)
+        ours = (each for each in told if each.rule in {SIGNED, RULES["issued"]})
+        return Found(
+            next(iter(good), None),
+            tuple(flags),
+            next((each.conversation for each in ours), None),
+            own.conversation if own is not None and own.kind == "issued" else None,
+        )
+
+    def _claims(
+        self, thread: Thread, contact: UUID | None, own: Named | None, answers: list[Named | None]
+    ) -> Iterator[Claim]:
+        if thread.tag is not None:
+            rule, doubt = (SIGNED, None) if thread.signed else (PLUS, UNSIGNED)
+            yield Claim(thread.tag, rule, doubt)
+        for each in (*answers, own if own is not None and own.kind == "mentioned" else None):
+            # What was only mentioned proves nothing unless the same person mentions it again.
+            if each is not None and (each.kind != "mentioned" or each.contact == contact):
+                yield Claim(each.conversation, RULES[each.kind])
+
+    def _has_part(self, claim: Claim, contact: UUID | None) -> bool:
+        return claim.rule == ANCESTOR or (
+            contact is not None and (claim.conversation, contact) in self.parts
+        )
 
     def learn(self, account: str, thread: Thread, conversation: UUID, contact: UUID | None) -> None:
         """Remember a message that came, and those it names."""
@@ -84,6 +137,12 @@ class Threads:
             if key not in self.known:
                 self._put(key, Named(conversation, "mentioned", contact))
 
+    def join(self, conversation: UUID, contacts: Iterable[UUID]) -> None:
+        """Remember who has a part in a conversation: who wrote, and to whom it was sent."""
+        new = {(conversation, contact) for contact in contacts} - self.parts
+        self.parts |= new
+        self.joined |= new
+
     def issue(self, account: str, message: UUID, conversation: UUID) -> None:
         """Remember a message of ours."""
         self._put(key_of(account, str(message)), Named(conversation, "issued"))
@@ -93,6 +152,20 @@ class Threads:
         self.learnt.add(key)
 
 
-def _heard(named: Named, contact: UUID | None) -> bool:
-    """What was only mentioned proves nothing unless the same person mentions it again."""
-    return named.kind != "mentioned" or named.contact == contact
+def _rank(claim: Claim) -> int:
+    return ORDER.index(claim.rule)
+
+
+def _flags(
+    thread: Thread, told: list[Claim], *, stranger: bool, there: Container[UUID]
+) -> Iterator[str]:
+    """Say what is doubtful about what a message names."""
+    by_name = {each.conversation for each in told if each.rule in RULES.values()}
+    if stranger:
+        yield thread.doubt or STRANGER
+    if thread.tag is not None and thread.tag not in there:
+        yield UNKNOWN if thread.signed else UNSIGNED
+    elif thread.tag is not None and by_name - {thread.tag}:
+        yield ELSEWHERE
+    if len(by_name) > 1:
+        yield TORN

@@ -49,6 +49,7 @@ class Accounts:
         return Account(
             place,
             password,
+            tuple(resolve_secret(declared.secret)),
             address=declared.address,
             name=declared.from_name,
             user=declared.user,

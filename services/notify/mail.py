@@ -13,17 +13,23 @@ from email.message import EmailMessage
 from email.policy import SMTP as WIRE
 from email.utils import format_datetime
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import aiosmtplib
 import httpx
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
+from chassis import tags
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown
 from notify.ledger import Attempt
 from notify.letters import Letter
 from notify.posting import WHOLE, Account
-from trunkline_contracts.ids import mail_id
+from trunkline_contracts.ids import conversation_key, mail_id
 
+REPLY, BOUNCE = "reply", "bounce"
+"""What an address's tag is for, as intake reads it: an answer to us, or our mail come back."""
+LOCAL = 64
+"""Characters before the @ that every server takes."""
 _ADDRESS = re.compile(r"[!-;=?A-~]{1,250}@[!-;=?A-~]{1,250}")
 _ID = re.compile(r"<[!-;=?-~]{1,250}>")
 
@@ -35,9 +41,12 @@ async def email(_: httpx.AsyncClient, account: Account, attempt: Attempt) -> Out
         return Refused("the customer has no address mail can be sent to")
     letter = attempt.letter or Letter("", (), automatic=False)
     own = mail_id(attempt.message_id, account.address)
-    body = compose(account, to, own, letter, attempt.text, datetime.now(UTC))
-    # Nobody's machine should answer what a machine of ours wrote.
-    sender = "" if letter.automatic else account.address
+    talk = UUID(conversation_key(attempt.channel, attempt.account, attempt.chat))
+    reply_to = tagged(account, talk, REPLY)
+    body = compose(account, to, own, letter, attempt.text, datetime.now(UTC), reply_to)
+    # Nobody's machine should answer what a machine of ours wrote; other mail says which it was
+    # when it comes back.
+    sender = "" if letter.automatic else tagged(account, attempt.message_id, BOUNCE)
     try:
         async with asyncio.timeout(WHOLE):
             return await _hand_over(session(account), account, sender, to, body, own)
@@ -93,10 +102,27 @@ def _answered(code: int) -> Outcome:
     return Refused(f"refused ({code})") if 500 <= code < 600 else Retry(f"answered {code}")
 
 
-def compose(account: Account, to: str, own: str, letter: Letter, text: str, now: datetime) -> bytes:
+def tagged(account: Account, id: UUID, purpose: str) -> str:
+    """Give the account's address with a tag that names a conversation or a message.
+
+    The address itself when there is no secret to sign with, when it has a tag already, or when a
+    server may refuse one so long (RFC 5321, 4.5.3.1.1).
+    """
+    local, _, domain = account.address.rpartition("@")
+    if not account.secrets or "+" in local:
+        return account.address
+    named = f"{local}+{tags.write(id, purpose, account.secrets[0])}"
+    return f"{named}@{domain}" if len(named) <= LOCAL else account.address
+
+
+def compose(
+    account: Account, to: str, own: str, letter: Letter, text: str, now: datetime, reply_to: str
+) -> bytes:
     """Write a mail. Message ids are written as they are: folded, no program would know them."""
     mail = EmailMessage(policy=WIRE)
-    mail["From"] = _author(account)
+    mail["From"] = _author(account, account.address)
+    if reply_to != account.address:
+        mail["Reply-To"] = _author(account, reply_to)
     mail["To"] = to
     mail["Subject"] = subject_of(letter.subject)
     mail["Date"] = format_datetime(now)
@@ -117,9 +143,9 @@ def mail_id_of(id: str, account: Account) -> str:
     return f"<{id}@{account.address.rpartition('@')[2]}>"
 
 
-def _author(account: Account) -> str | Address:
+def _author(account: Account, address: str) -> str | Address:
     name = " ".join((account.name or "").split())
-    return Address(name, addr_spec=account.address) if name else account.address
+    return Address(name, addr_spec=address) if name else address
 
 
 def subject_of(title: str) -> str:

@@ -1,45 +1,22 @@
-"""Mails as programs write them: read whole or refused for a reason; threaded by what they name."""
+"""Mails as programs write them: read whole, or refused for a reason."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mailing import mail, raw, read
 
 from ingest.adapters import email, mime
-from ingest.adapters.item import Item, Raw, Thread, Unreadable
+from ingest.adapters.item import Unreadable
 from ingest.adapters.mime import Excessive
 from ingest.confined import items_of
-from ingest.domain import Arrival, Book
-from ingest.rules import Rules
-from ingest.threads import key_of, keys_of
-from trunkline_contracts import MessageReceived, RequestOpened
 
-NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 GOLDEN = Path(__file__).parent / "mails"
-RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
-
-
-def raw(body: bytes, inbound_id: str = "i-1") -> Raw:
-    return Raw("email", "main", inbound_id, body, NOW, sha256(body).hexdigest())
-
-
-def read(body: bytes | str) -> Item:
-    [item] = email.read(raw(body.encode() if isinstance(body, str) else body))
-    return item
-
-
-def mail(text: str = "hello", **headers: str) -> bytes:
-    told = {"From": "Iryna <iryna@example.test>", "Subject": "Order", **headers}
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in told.items()]
-    return ("\r\n".join(lines) + f"\r\n\r\n{text}\r\n").encode()
 
 
 # ---------------------------------------------------------------------- one mail
@@ -198,138 +175,3 @@ def test_markup_is_read_as_a_person_would() -> None:
         " co</p><!-- no > x --><div>Second<br/>third</div><script>if(a<b) x()</script>1 < 2</body>"
     )
     assert mime.plain_of(markup) == "Hello world & co\n\nSecond\nthird\n1 < 2"
-
-
-# ---------------------------------------------------------------------- threads
-
-
-def arrival(body: bytes, number: int = 1) -> Arrival:
-    return Arrival(f"i-{number}", 0, "email", "main", NOW, read(body), sequence=number)
-
-
-def book() -> Book:
-    return Book(RULES, NOW)
-
-
-def take(book: Book, *bodies: bytes) -> list[Any]:
-    before = len(book.outcomes)
-    for number, body in enumerate(bodies, before + 1):
-        book.take_in([arrival(body, number)])
-    return book.outcomes[before:]
-
-
-def test_an_answer_to_ours_is_appended_and_says_why() -> None:
-    desk = book()
-    [first] = take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations.values()
-    reply = uuid4()
-    desk.threads.issue("main", reply, talk.key)
-
-    [answer] = take(desk, mail("thanks", Message_ID="<2@x>", In_Reply_To=f"<{reply}@desk.test>"))
-
-    assert (first.word, first.threaded_by) == ("opened", "new")
-    assert (answer.word, answer.threaded_by) == ("appended", "our_message_id")
-    assert answer.request_id == first.request_id
-    [received] = [fact for fact, _ in desk.facts if isinstance(fact, MessageReceived)]
-    assert (received.threaded_by, received.message.external_id) == ("our_message_id", "<2@x>")
-
-
-def test_a_subject_alone_threads_nothing() -> None:
-    desk = book()
-    first, second = take(
-        desk, mail(Message_ID="<1@x>"), mail(Message_ID="<2@x>", Subject="Re: Order")
-    )
-    assert (first.word, second.word) == ("opened", "opened")
-    assert first.request_id != second.request_id
-
-
-def test_known_messages_and_common_ancestors_thread() -> None:
-    desk = book()
-    first, second, third = take(
-        desk,
-        mail(Message_ID="<1@x>", References="<0@elsewhere>"),
-        mail(Message_ID="<2@x>", References="<1@x>"),
-        mail(Message_ID="<3@x>", References="<0@elsewhere>"),
-    )
-    assert [second.threaded_by, third.threaded_by] == ["known_message_id", "common_ancestor"]
-    assert first.request_id == second.request_id == third.request_id
-
-
-def test_a_common_ancestor_threads_nobody_else() -> None:
-    desk = book()
-    first, second = take(
-        desk,
-        mail(Message_ID="<1@x>", References="<list@elsewhere>"),
-        mail(Message_ID="<2@x>", References="<list@elsewhere>", From="other@example.test"),
-    )
-    assert second.word == "opened"
-    assert first.request_id != second.request_id
-
-
-def test_an_answer_that_came_before_its_question() -> None:
-    desk = book()
-    answer, question = take(
-        desk, mail(Message_ID="<2@x>", In_Reply_To="<1@x>"), mail(Message_ID="<1@x>")
-    )
-    assert answer.word == "opened"
-    assert (question.word, question.threaded_by) == ("appended", "common_ancestor")
-
-
-def test_contradicting_references_are_flagged() -> None:
-    desk = book()
-    take(desk, mail(Message_ID="<1@x>"), mail(Message_ID="<2@x>"))
-    [torn] = take(desk, mail(Message_ID="<3@x>", In_Reply_To="<2@x>", References="<1@x>"))
-    assert torn.word == "appended"
-    assert torn.request_id == desk.outcomes[1].request_id
-    assert "several conversations" in torn.reason
-
-
-def test_the_same_mail_is_a_duplicate_and_the_same_id_another_mail() -> None:
-    desk = book()
-    first, again, other = take(
-        desk, mail(Message_ID="<1@x>"), mail(Message_ID="<1@x>"), mail("new", Message_ID="<1@x>")
-    )
-    assert (again.word, again.request_id) == ("duplicate", first.request_id)
-    assert other.word == "opened"
-    assert other.request_id != first.request_id
-    assert "used before" in other.reason
-
-
-def test_mails_without_an_id_are_told_apart_by_their_bytes() -> None:
-    desk = book()
-    first, again, other = take(desk, mail("a"), mail("a"), mail("b"))
-    assert [first.word, again.word, other.word] == ["opened", "duplicate", "opened"]
-
-
-def test_machines_answering_ours_are_noted() -> None:
-    desk = book()
-    take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations.values()
-    reply = uuid4()
-    desk.threads.issue("main", reply, talk.key)
-    away = mail(Auto_Submitted="auto-replied", In_Reply_To=f"<{reply}@desk.test>")
-    alarm = mail(Auto_Submitted="auto-generated", Message_ID="<9@monitor>")
-    report = mail(Content_Type='multipart/report; report-type=delivery-status; boundary="b"')
-
-    noted, opened, bounced = take(desk, away, alarm, report)
-
-    assert (noted.word, noted.request_id) == ("noted", talk.last)
-    assert opened.word == "opened"
-    assert (bounced.word, bounced.reason) == ("noted", "a report of a machine: delivery-status")
-
-
-def test_the_title_is_the_subject() -> None:
-    desk = book()
-    take(desk, mail(Message_ID="<1@x>"))
-    [opened] = [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]
-    assert opened.title == "Order"
-    assert opened.contact.address == "iryna@example.test"
-    assert opened.message.external_id == "<1@x>"
-
-
-def test_ours_are_known_whatever_the_domain() -> None:
-    id = UUID("0b6cf1a4-58a2-4d0f-a5a2-4a0c13a3a0aa")
-    assert key_of("main", f"<{id}@old.test>") == key_of("main", str(id))
-    assert key_of("main", "<x@old.test>") != key_of("main", "<x@new.test>")
-    assert key_of("main", "<x@old.test>") != key_of("other", "<x@old.test>")
-    assert len(keys_of("main", Thread("<a@x>", ("<b@x>",)))) == 2

@@ -95,7 +95,7 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     letter = Letter(
         "Hi\r\nBcc: x@evil.test\x00", ("<a b@x>", "<x\r\nBcc: y>", long), automatic=True
     )
-    raw = mail.compose(account, IRYNA, "<own@x>", letter, "text", NOW)
+    raw = mail.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
     told = message_from_bytes(raw, policy=default)
 
     assert told["Bcc"] is None

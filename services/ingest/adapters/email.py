@@ -15,7 +15,18 @@ TEXT, HTML = 100_000, 200_000
 """Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
 REMEMBERED = 50
 _ID = re.compile(r"<[!-;=?-~]{1,250}>")
-_ADDRESS = re.compile(r"[^\s@<>]{1,200}@[^\s@<>]{1,200}")
+_DMARC = re.compile(r"[;\s]dmarc\s{0,9}=\s{0,9}([a-z]{1,20})", re.IGNORECASE)
+RECIPIENTS = frozenset(
+    {"to", "cc", "delivered-to", "x-original-to", "envelope-to", "apparently-to"}
+)
+STRAY = "\"'(),.;:"
+"""What may stand around an address, and is none of it."""
+_ADDRESS = re.compile(r"[^\s@<>,;:()\"]{1,200}@[^\s@<>,;:()\"]{1,200}")
+_ODD = re.compile(r'"[^"\r\n]{1,64}"@[^\s@<>,;:()"]{1,200}')
+_COMMENT = re.compile(r"\([^()]{0,1000}\)")
+_ANGLED = re.compile(r"<\s{0,9}([^\s@<>]{1,200}@[^\s@<>]{1,200})\s{0,9}>")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.){0,1000}"')
+SEVERAL = "it names several senders"
 
 
 def read(raw: Raw) -> tuple[Item, ...]:
@@ -47,8 +58,14 @@ def read(raw: Raw) -> tuple[Item, ...]:
             platform_id=own,
             asked=Asked(title=mime.line(_header(mail, "subject"), SHORT) or None),
             attachments=tuple(files),
-            thread=Thread(own or f"<{raw.sha256}@unnamed>", answers),
-            automatic=_automatic(mail),
+            thread=Thread(
+                own or f"<{raw.sha256}@unnamed>",
+                answers,
+                _to(mail, raw),
+                _verdicts(mail),
+                doubt=_doubt(mail),
+            ),
+            automatic=_automatic(mail, raw),
         ),
     )
 
@@ -72,6 +89,24 @@ def _answers(mail: Part, own: str | None) -> tuple[str, ...]:
     return tuple(named)[:REMEMBERED]
 
 
+def _to(mail: Part, raw: Raw) -> tuple[str, ...]:
+    """Give the addresses it was sent to, by its envelope and by its headers."""
+    told = [value for key, value in mail.raw_items() if key.lower() in RECIPIENTS]
+    found = [*raw.envelope[1:], *(each for value in told for each in _ADDRESS.findall(value))]
+    return tuple(dict.fromkeys(clean(each.lower().strip(STRAY)) for each in found))[:REMEMBERED]
+
+
+def _verdicts(mail: Part) -> tuple[tuple[str, str], ...]:
+    """Give what each server found about DMARC; of one server the last word, which comes first."""
+    said: dict[str, str] = {}
+    for key, value in mail.raw_items():
+        if key.lower() == "authentication-results":
+            server = clean(value.partition(";")[0].strip().lower().partition(" ")[0])
+            verdict = _DMARC.search(value)
+            said.setdefault(server, verdict[1].lower() if verdict else "none")
+    return tuple(said.items())[:REMEMBERED]
+
+
 def _sender(mail: Part) -> Person:
     for name in ("from", "sender", "reply-to", "return-path"):
         told, address = _address(_header(mail, name))
@@ -80,17 +115,36 @@ def _sender(mail: Part) -> Person:
     raise Unreadable("nobody is named as its sender")
 
 
+def _addresses_in(value: str) -> list[str]:
+    """Find the addresses that count: those in angle brackets; without any, those that are bare."""
+    bare = _COMMENT.sub(" ", _QUOTED.sub(" ", value))
+    return _ANGLED.findall(bare) or _ADDRESS.findall(bare) or _ODD.findall(value)
+
+
+def _doubt(mail: Part) -> str | None:
+    """Say why nobody can tell who wrote it: each reader would show another sender."""
+    told = [value for key, value in mail.raw_items() if key.lower() == "from"]
+    named = {each.lower() for value in told for each in _addresses_in(value)}
+    return SEVERAL if len(told) > 1 or len(named) > 1 else None
+
+
 def _address(value: str) -> tuple[str | None, str | None]:
-    """Take a mailbox apart; encoded words are read after that, for they may hold anything."""
+    """Take a mailbox apart; encoded words are read after that, for they may hold anything.
+
+    What stands in angle brackets is the address, whatever looks like one before it.
+    """
     try:
         name, address = parseaddr(value)
     except RecursionError:
         name, address = "", ""
-    if not _ADDRESS.fullmatch(address):
-        found = _ADDRESS.search(value)
-        name, address = "", found[0] if found else ""
-    shown = mime.line(name, SHORT) or None
-    return shown, clean(address.lower().strip(".")) or None
+    found = _addresses_in(value)
+    if not found:
+        return None, None
+    if address != found[-1]:
+        name, angle, _ = value.partition(f"<{found[-1]}")
+        name, address = name.strip(' "<') if angle else "", found[-1]
+    shown = mime.line(name, SHORT)
+    return shown or None, clean(address.lower().strip(STRAY)) or None
 
 
 def _date(mail: Part, received_at: datetime) -> datetime | None:
@@ -145,19 +199,19 @@ def _report(mail: Part) -> str | None:
     return mime.line(f"a report of a machine: {kind.lower()}", 100)
 
 
-def _signs(mail: Part) -> Iterator[str]:
+def _signs(mail: Part, raw: Raw) -> Iterator[str]:
     submitted = _header(mail, "auto-submitted").split(";")[0].strip().lower()
     if submitted not in {"", "no"}:
         yield "auto-submitted"
     if _header(mail, "precedence").strip().lower() in {"bulk", "junk", "auto_reply"}:
         yield "precedence"
-    if _header(mail, "return-path").strip() == "<>":
+    if _header(mail, "return-path").strip() == "<>" or raw.envelope[:1] == ("",):
         yield "null return-path"
     for name in ("x-autoreply", "x-autorespond", "x-autoresponder"):
         if _header(mail, name).strip().lower() not in {"", "no"}:
             yield name
 
 
-def _automatic(mail: Part) -> str | None:
+def _automatic(mail: Part, raw: Raw) -> str | None:
     """Say by which sign no person wrote it, if there is one."""
-    return next(_signs(mail), None)
+    return next(_signs(mail, raw), None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from trunkline_contracts.parts import Attachment, DeliveryState
 
@@ -36,6 +37,8 @@ class Raw:
     idempotency_key: str | None = None
     sender: Person | None = None
     """Who sends, where the door knows: what the body says of that counts for nothing."""
+    envelope: tuple[str, ...] = ()
+    """Of a mail that came by SMTP: by whom it was sent (empty: by nobody), and to whom."""
     mapping: Mapping[str, str] = field(default_factory=dict)
     """What the account calls the fields: the sender's name of each, and ours."""
 
@@ -60,6 +63,15 @@ class Thread:
     id: str
     answers: tuple[str, ...] = ()
     """The nearest first."""
+    to: tuple[str, ...] = ()
+    """The addresses it was sent to; the mailbox's own are taken out when its tag is read."""
+    verdicts: tuple[tuple[str, str], ...] = ()
+    """What servers on its way found of its sender: the server's name and its DMARC verdict."""
+    tag: UUID | None = None
+    """The conversation whose reply address it was sent to, and whether that is signed by us."""
+    signed: bool = False
+    doubt: str | None = None
+    """Why its sender may not be who it seems: then it joins no conversation."""
 
 
 @dataclass(frozen=True, slots=True)

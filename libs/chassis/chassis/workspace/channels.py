@@ -44,7 +44,7 @@ KEYS: dict[str, tuple[set[str], set[str]]] = {
     "whatsapp": ({*META[0], "phone_id"}, META[1]),
     "messenger": META,
     "instagram": META,
-    "email": ({"address", "secret", "smtp"}, {"user", "password", "from_name"}),
+    "email": ({"address", "secret", "smtp"}, {"user", "password", "from_name", "authserv"}),
     "custom": ({"secret"}, {"url", "token"}),
     "telephony": ({"secret"}, {"field_mapping"}),
     "form": ({"secret"}, {"origins"}),
@@ -77,6 +77,8 @@ class Account(Part):
     user: str | None = None
     password: Secret | None = None
     from_name: str | None = None
+    authserv: str | None = Field(default=None, pattern=r"^[^\s;]+$")
+    """The name under which our own mail server says what it found of a sender (RFC 8601)."""
     url: Url | None = None
     field_mapping: dict[FieldPath, CallField] = {}
     origins: list[str] = []

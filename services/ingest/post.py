@@ -1,0 +1,67 @@
+"""What a mailbox knows that a mail's reader may not: its secret, its addresses, its own server.
+
+A mail is taken apart by a process without credentials; here, in ours, the tag of the address it
+was sent to is checked.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from chassis import tags
+from chassis.tags import Tag
+from ingest.adapters.item import Item, Thread
+from ingest.threads import UNPROVEN
+
+REPLY, BOUNCE = "reply", "bounce"
+"""What an address's tag is for: it names a conversation, or a message of ours that came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An account's address, and whom it believes."""
+
+    address: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    own: frozenset[str] = frozenset()
+    """The addresses of all our mailboxes: whoever writes from there is one of us."""
+    server: str | None = None
+    """The name under which our own server says what it found of senders (RFC 8601)."""
+
+    def tag_of(self, address: str) -> Tag | None:
+        """Read the tag of an address of this mailbox."""
+        local, _, domain = address.rpartition("@")
+        name, _, tag = local.partition("+")
+        return tags.read(tag) if f"{name}@{domain}" == self.address.lower() else None
+
+    def is_own(self, address: str) -> bool:
+        """Whether it is an address of ours, with or without a tag."""
+        local, _, domain = address.rpartition("@")
+        return address in self.own or f"{local.partition('+')[0]}@{domain}" in self.own
+
+
+def opened(item: Item, mailbox: Mailbox | None) -> Item:
+    """Give an item with what the mailbox knows of it."""
+    if mailbox is None or item.thread is None:
+        return item
+    thread = item.thread
+    found = [tag for address in thread.to if (tag := mailbox.tag_of(address)) is not None]
+    if item.kind == "receipt":
+        ours = (tag for tag in found if tag.issued(BOUNCE, mailbox.secrets))
+        about = next((str(tag.id) for tag in ours), item.reference)
+        return replace(item, thread=None, reference=about)
+    return replace(item, thread=_known(thread, found, mailbox))
+
+
+def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
+    signed = next((tag for tag in found if tag.issued(REPLY, mailbox.secrets)), None)
+    tag = signed or next(iter(found), None)
+    failed = mailbox.server is not None and dict(thread.verdicts).get(mailbox.server) == "fail"
+    # Who answers the address our mail came from, as machines do, answers that mail.
+    back = (f"<{tag.id}@back>" for tag in found if tag.issued(BOUNCE, mailbox.secrets))
+    return replace(
+        thread,
+        answers=(*back, *thread.answers),
+        to=tuple(each for each in thread.to if not mailbox.is_own(each)),
+        tag=None if tag is None else tag.id,
+        signed=signed is not None,
+        doubt=UNPROVEN if failed else thread.doubt,
+    )

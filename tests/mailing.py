@@ -1,0 +1,66 @@
+"""Mails for tests: written, read as the door stores them, and taken in by a book."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from chassis import tags
+from ingest import post
+from ingest.adapters import email
+from ingest.adapters.item import Item, Raw
+from ingest.arrivals import Arrival
+from ingest.domain import Book
+from ingest.post import Mailbox
+from ingest.rules import Rules
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
+DESK, SECRET = "support@desk.test", "a mailbox' secret"
+BOX = Mailbox(
+    DESK, (SECRET, "the one before"), frozenset({DESK, "sales@desk.test"}), "mx.desk.test"
+)
+
+
+def mail(text: str = "hello", **headers: str) -> bytes:
+    """A mail; underscores in the names of headers are hyphens."""
+    told = {"From": "Iryna <iryna@example.test>", "Subject": "Order", **headers}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in told.items()]
+    return ("\r\n".join(lines) + f"\r\n\r\n{text}\r\n").encode()
+
+
+def raw(body: bytes, inbound_id: str = "i-1", **more: Any) -> Raw:
+    """It as the door stored it."""
+    return Raw("email", "main", inbound_id, body, NOW, sha256(body).hexdigest(), **more)
+
+
+def read(body: bytes | str, **more: Any) -> Item:
+    """The one item it is."""
+    [item] = email.read(raw(body.encode() if isinstance(body, str) else body, **more))
+    return item
+
+
+def tagged(id: Any, purpose: str = "reply", secret: str = SECRET) -> str:
+    """The mailbox's address with a tag."""
+    local, _, domain = DESK.partition("@")
+    return f"{local}+{tags.write(id, purpose, secret)}@{domain}"
+
+
+def arrival(body: bytes, number: int = 1, **more: Any) -> Arrival:
+    """It on its way to its outcome, its tag read."""
+    item = post.opened(read(body, **more), BOX)
+    return Arrival(f"i-{number}", 0, "email", "main", NOW, item, sequence=number)
+
+
+def book() -> Book:
+    """A book in which nothing is written yet."""
+    return Book(RULES, NOW)
+
+
+def take(book: Book, *bodies: bytes) -> list[Any]:
+    """Take mails in, one after the other; gives what became of them."""
+    before = len(book.outcomes)
+    for number, body in enumerate(bodies, before + 1):
+        book.take_in([arrival(body, number)])
+    return book.outcomes[before:]
