@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 from pydantic import TypeAdapter
 
 from ingest import adapters
-from ingest.adapters.item import Item, Raw, Unreadable
+from ingest.adapters.item import Item, Person, Raw, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +83,8 @@ class Case:
         """Give the delivery as the intake gets it."""
         data = self.bytes() if body is None else body
         more: dict[str, Any] = {"account": "main", **self.told.get("raw", {})}
+        if "sender" in more:
+            more["sender"] = Person(**more["sender"])
         return Raw(
             channel=self.channel, inbound_id=INBOUND_ID, body=data, received_at=NOW,
             sha256=sha256(data).hexdigest(), **more,

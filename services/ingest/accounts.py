@@ -26,6 +26,11 @@ class Accounts:
         """Whether the workspace in force has such an account."""
         return self._workspaces.current.account(channel, account) is not None
 
+    def origins(self, channel: str, account: str) -> list[str]:
+        """Give the origins of the pages that may use an account."""
+        declared = self._workspaces.current.account(channel, account)
+        return declared.origins if declared else []
+
     def mailbox(self, address: str) -> str | None:
         """Give the account whose address this is, with or without a `+tag`."""
         local, _, domain = address.lower().rpartition("@")
@@ -55,6 +60,11 @@ class Accounts:
         if self._rate[0] != version:
             self._rate = (version, per_second(self._workspaces.current.limits.per_account))
         return self._rate[1]
+
+    @property
+    def visitor_rate(self) -> float:
+        """Deliveries a second one visitor of a page may send."""
+        return per_second(self._workspaces.current.limits.per_visitor)
 
     def rules(self, version: int = 0) -> Rules:
         """Give what a version lets clients ask for; 0 stands for the one in force."""

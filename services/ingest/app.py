@@ -7,7 +7,7 @@ from chassis.http import BODY, limit_bodies
 from chassis.parked import Token
 from chassis.reader import Reader
 from chassis.service import Service, build
-from ingest import api, banlist, banning, smtp, waiting
+from ingest import api, banlist, banning, pages_api, smtp, waiting
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said
 from ingest.banlist import Banlist
@@ -17,6 +17,7 @@ from ingest.handlers import Intake
 from ingest.ids import Mint
 from ingest.integrators import Integrators
 from ingest.mailroom import Mailroom
+from ingest.pages import Pages
 from ingest.schemes import SCHEMES
 from ingest.settings import Settings
 
@@ -35,6 +36,7 @@ def make(settings: Settings) -> FastAPI:
     def readers(service: Service) -> list[Reader]:
         accounts = Accounts(service.workspaces)
         service.state["door"] = door = Door(service, Mint(settings.mint_key()), accounts)
+        service.state["pages"] = Pages(service, accounts, door)
         service.state["integrators"] = Integrators(service, accounts, door)
         service.state["mailbox"] = accounts.mailbox
         service.state["mailroom"] = mailroom = Mailroom()
@@ -61,7 +63,7 @@ def make(settings: Settings) -> FastAPI:
         "ingest",
         settings,
         readers=readers,
-        routers=[api.door, api.router, banning.router],
+        routers=[api.door, pages_api.router, api.router, banning.router],
         subjects={"channel": Token(2), "account": Token(3, token_of)},
         tasks=tasks,
         answers=[ASKED],

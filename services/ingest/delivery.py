@@ -21,7 +21,7 @@ LONGEST, MOST = 254, 20
 """Characters of an address in an envelope (RFC 5321, 4.5.3), and addresses that are kept of it."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _ENVELOPED = re.compile(r"<([^<>]*)>")
-RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE = (
+RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION = (
     "Trunkline-Received",
     "Trunkline-Account",
     "Trunkline-Sha256",
@@ -29,6 +29,7 @@ RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE = (
     "Trunkline-Principal",
     "Trunkline-Sender",
     "Trunkline-Envelope",
+    "Trunkline-Conversation",
 )
 PERSON = [field.name for field in fields(Person)]
 
@@ -84,6 +85,7 @@ def write(
     for name, value in (
         (KEY, raw.idempotency_key),
         (BY, principal),
+        (CONVERSATION, raw.conversation),
         ("Content-Type", content_type),
     ):
         if value:
@@ -125,7 +127,7 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
     """Read what is around a body, whoever wrote it; never fails. Undated, it came `otherwise`."""
     _, channel, token, *_ = [*item.subject.split("."), "", ""]
     headers: Mapping[str, str] = item.headers
-    key = headers.get(KEY)
+    key, talk = headers.get(KEY), headers.get(CONVERSATION)
     return Raw(
         clean(channel),
         clean(unquote(headers.get(ACCOUNT, token))),
@@ -138,6 +140,7 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
         envelope=tuple(
             clean(unquote(each)) for each in _ENVELOPED.findall(headers.get(ENVELOPE, ""))
         ),
+        conversation=clean(unquote(talk)) if talk else None,
     )
 
 

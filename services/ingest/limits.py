@@ -8,16 +8,19 @@ REMEMBERED = 10_000
 
 
 class Limits:
-    """A bucket per account: full, it allows a burst of one second; it fills at the given rate."""
+    """A bucket per account: full, it allows a burst; it fills at the given rate."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, ...], tuple[float, float]] = OrderedDict()
 
-    def wait(self, account: tuple[str, str], rate: float) -> float:
-        """Take one token; gives 0, or the seconds after which there will be one."""
+    def wait(self, account: tuple[str, ...], rate: float, burst: float = 0.0) -> float:
+        """Take one token; gives 0, or the seconds after which there will be one.
+
+        `burst` is how many may be taken at once: not fewer than one, nor than a second brings.
+        """
         now = self._clock()
-        burst = max(rate, 1.0)
+        burst = max(burst, rate, 1.0)
         tokens, at = self._buckets.pop(account, (burst, now))
         tokens = min(burst, tokens + (now - at) * rate)
         missing = 1.0 - tokens

@@ -10,6 +10,7 @@ from ingest.adapters import (
     email,
     instagram,
     messenger,
+    page,
     telegram,
     telephony,
     viber,
@@ -32,12 +33,14 @@ ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
         "api": api.read,
         "custom": _custom,
         "email": email.read,
+        "form": page.form,
         "instagram": instagram.read,
         "messenger": messenger.read,
         "telegram": telegram.read,
         "telephony": telephony.read,
         "viber": viber.read,
         "whatsapp": whatsapp.read,
+        "widget": page.widget,
     }
 )
 

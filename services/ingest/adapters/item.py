@@ -41,6 +41,8 @@ class Raw:
     """Of a mail that came by SMTP: by whom it was sent (empty: by nobody), and to whom."""
     mapping: Mapping[str, str] = field(default_factory=dict)
     """What the account calls the fields: the sender's name of each, and ours."""
+    conversation: str | None = None
+    """Where it was written, where the door knows that."""
 
 
 @dataclass(frozen=True, slots=True)

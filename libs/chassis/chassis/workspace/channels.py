@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chassis.workspace.values import Part, Secret, Url
+from chassis.workspace.values import Origin, Part, Secret, Url
 
 Channel = Literal[
     "telegram",
@@ -81,7 +81,8 @@ class Account(Part):
     """The name under which our own mail server says what it found of a sender (RFC 8601)."""
     url: Url | None = None
     field_mapping: dict[FieldPath, CallField] = {}
-    origins: list[str] = []
+    origins: list[Origin] = []
+    """The pages that may use it, each as scheme, host and port, if it has one of its own."""
 
 
 def completed(channel: str, account: Account) -> Account:

@@ -203,6 +203,8 @@ class Limits(Part):
     """How much may come in."""
 
     per_account: Rate = "1000/s"
+    per_visitor: Rate = "60/min"
+    """Of one visitor of the pages with forms and widgets, by where they come from."""
 
     @property
     def per_second(self) -> float:

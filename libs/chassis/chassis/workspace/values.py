@@ -17,6 +17,9 @@ Secret = Reference | Annotated[list[Reference], Field(min_length=1, max_length=2
 Url = Annotated[str, Field(pattern=r"^(sink|(https?|smtps?)://[^\s]+)$")]
 """Where to send to; `sink` is the stand-in for the outside world."""
 
+Origin = Annotated[str, Field(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
+"""Where a page comes from, as browsers write it: in small letters, without a path."""
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES = 24 * 60
 
