@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+import httpx
+import uvicorn
 
 from chassis.testing import eventually, running
 from ingest.app import make
@@ -14,7 +18,8 @@ from ingest.settings import Settings
 from trunkline_contracts import Closed
 
 if TYPE_CHECKING:
-    import httpx
+    from collections.abc import AsyncGenerator
+
     from fastapi import FastAPI
     from telling import Teller
     from world import World
@@ -32,6 +37,29 @@ def update(number: int, chat: int = 7, text: str = "hello") -> dict[str, Any]:
         "from": {"id": chat, "first_name": f"Customer {chat}"},
     }
     return {"update_id": number, "message": message}
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
+    """Serve a running service as an instance does, on a free port; gives a client of it."""
+    config = uvicorn.Config(
+        app, port=0, log_config=None, access_log=False, lifespan="off", ws="none",
+        http="httptools",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started
+
+    await eventually(started)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+            yield http
+    finally:
+        server.should_exit = True
+        await task
 
 
 class Ingest:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from chassis import telemetry
-from chassis.auth import Auth, Identity, Role, unauthorized
+from chassis.auth import Auth, Identity, Role, credentials, unauthorized
 from chassis.outcomes import NotReady
 from chassis.problems import Problem, invalid, of_validation, unavailable
 from chassis.service import Service
@@ -109,9 +109,9 @@ class Door:
 
     async def submit(self, request: Request) -> Response:
         """Take a submission from a program or a device; wrong wishes are told at once."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == DEVICES.scheme.lower():
-            return await self._submit_from_device(request, token.strip())
+        scheme, token = credentials(request)
+        if scheme == DEVICES.scheme.lower():
+            return await self._submit_from_device(request, token)
         who = await self._who(request)
         account = clean(who.subject)
         self.check_rate("api", account)
@@ -172,11 +172,11 @@ class Door:
             raise Problem(429, "too_many_requests", detail, headers=headers)
 
     async def _who(self, request: Request) -> Identity:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        scheme, token = credentials(request)
+        if scheme != "bearer" or not token:
             raise unauthorized("a bearer token is needed", error=None)
         auth: Auth = request.app.state.auth
-        who = await auth.identify(token.strip())
+        who = await auth.identify(token)
         who.require(*MAY_OPEN)
         return who
 

@@ -18,7 +18,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chassis.auth import unauthorized
+from chassis.auth import credentials, unauthorized
 from chassis.problems import Problem, missing
 from chassis.service import Service
 from ingest import sessions
@@ -150,12 +150,11 @@ class Pages:
         return await self._door.accept(request, raw, 202)
 
     def _shown(self, request: Request, account: str, secrets: list[str], origin: str) -> Session:
-        shown = request.headers.getlist("authorization")
-        scheme, _, token = (shown[0] if len(shown) == 1 else "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        scheme, token = credentials(request)
+        if scheme != "bearer" or not token:
             raise unauthorized("a session token is needed", error=None)
         try:
-            return sessions.read(token.strip(), secrets, account, origin, self._service.clock())
+            return sessions.read(token, secrets, account, origin, self._service.clock())
         except NoSession as why:
             raise unauthorized(str(why)) from None
 

@@ -103,6 +103,15 @@ async def test_a_token_that_does_not_do_is_refused(client: httpx.AsyncClient, to
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
 
 
+async def test_of_two_tokens_none_is_believed(client: httpx.AsyncClient) -> None:
+    good, bad = (f"Bearer {each}" for each in (forged(), "x.y.z"))
+
+    for pair in ((good, bad), (bad, good), (good, good)):
+        headers = [("Authorization", each) for each in pair]
+        assert (await client.get("/me", headers=headers)).status_code == 401
+    assert (await client.get("/me", headers=[("Authorization", good)])).status_code == 200
+
+
 async def test_a_token_meant_for_us_among_others_is_taken(client: httpx.AsyncClient) -> None:
     answer = await client.get("/me", headers=bearer(forged(aud=["billing", "trunkline"])))
 

@@ -21,6 +21,7 @@ __all__ = [
     "Identity",
     "Role",
     "allow",
+    "credentials",
     "forbidden",
     "install",
     "jwks",
@@ -86,11 +87,21 @@ bearer = HTTPBearer(
 )
 
 
+def credentials(request: Request) -> tuple[str, str]:
+    """Give what `Authorization` says, if it is there exactly once: a scheme in small letters, more.
+
+    Of two, proxies and services could each believe another one (RFC 9110, 5.3: it is no list).
+    """
+    told = request.headers.getlist("authorization")
+    scheme, _, more = (told[0] if len(told) == 1 else "").partition(" ")
+    return scheme.lower(), more.strip()
+
+
 async def caller(
     request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Identity:
     """Give who is calling; nobody unknown gets past."""
-    if shown is None:
+    if shown is None or not credentials(request)[1]:
         raise unauthorized("a bearer token is needed", error=None)
     auth: Auth = request.app.state.auth
     return await auth.identify(shown.credentials)
