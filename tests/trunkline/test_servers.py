@@ -138,3 +138,18 @@ def test_hidden_binaries_are_put_where_the_servers_user_can_run_them(
     assert not root or binary.parent.stat().st_mode & 0o777 == 0o755
     places.nats_server.cache_clear()
     assert places.nats_server() == binary
+
+
+def test_what_is_hidden_is_put_on_the_ground_that_is_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = data / "ground"
+    ground.mkdir()
+    monkeypatch.setenv("TRUNKLINE_GROUND", str(ground))
+    monkeypatch.setattr(places, "_enters", lambda folder: folder == ground)
+
+    assert places.place(data / "nats").parent == ground
+
+    monkeypatch.setattr(places, "_enters", lambda _: False)
+    with pytest.raises(CannotStart, match="which TRUNKLINE_GROUND names"):
+        places.place(data / "postgres")

@@ -91,7 +91,8 @@ def abandon(home: Path) -> None:
 
 
 def _link(home: Path) -> None:
-    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_open_ground()))
+    ground = _open_ground(os.environ.get("TRUNKLINE_GROUND"))
+    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=ground))
     give(made)
     _note(home).write_text(str(made))
     home.symlink_to(made)

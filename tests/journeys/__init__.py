@@ -1,0 +1,1 @@
+"""Stories from one end of the system to the other."""
