@@ -6,16 +6,20 @@ Each function takes pytest's monkeypatch or a world and breaks one thing until t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from chassis import positions, relay
 from chassis.leader import Leaders
 from chassis.pull import Pull
 from chassis.reader import Loop
 from chassis.tx import Tx
+from ingest.publisher import Publisher
+from notify import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +91,73 @@ def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(relay, "message", nameless)
 
 
+def no_acknowledgements(patch: pytest.MonkeyPatch) -> None:
+    """The door and the relay believe that what they have written is stored."""
+
+    async def believed(self: Publisher, wave: Sequence[Any]) -> None:
+        for each in wave:
+            letter = each.letter
+            await self._client().publish(letter.subject, letter.body, headers=letter.headers)
+
+    async def written(bus: Bus, messages: Sequence[relay.Message], last: int) -> int:
+        for subject, data, headers in messages:
+            await bus.relay.nc.publish(subject, data, headers=headers)
+        return last + len(messages)
+
+    patch.setattr(Publisher, "_store", believed)
+    patch.setattr(relay, "publish_batch", written)
+    patch.setattr(relay, "publish_chain", written)
+    patch.setattr(relay, "IDLE_LOOKS", 10**9)
+
+
+def hard_of_hearing(patch: pytest.MonkeyPatch) -> None:
+    """A pull that has fallen silent is waited for."""
+    patch.setattr(Pull, "_check", lambda _: None)
+
+
+def position_moved_apart(patch: pytest.MonkeyPatch) -> None:
+    """The position is moved in a transaction of its own, before what it stands for is done."""
+    move = positions.Positions.move
+
+    async def apart(self: positions.Positions, tx: Tx, to: dict[int, int], sequence: int) -> None:
+        conn = await psycopg.AsyncConnection.connect(tx.conn.info.dsn, **password(tx))
+        async with conn, conn.transaction():
+            await move(self, Tx(conn, tx.now, 0), to, sequence)
+
+    patch.setattr(positions.Positions, "move", apart)
+
+
+def password(tx: Tx) -> dict[str, str]:
+    """What the connection's own description leaves out."""
+    return {"password": tx.conn.info.password}
+
+
+def no_chain(patch: pytest.MonkeyPatch) -> None:
+    """A reader does not ask whether what comes is next to what it has had."""
+
+    async def nothing(*_: object) -> None:
+        return
+
+    patch.setattr(Loop, "_make_up", nothing)
+    patch.setattr(Loop, "_hear", _ignorant(Loop._hear))
+
+
+def _ignorant(hear: Any) -> Any:
+    async def without_predecessors(self: Loop, batch: Sequence[Incoming]) -> Any:
+        return await hear(self, [replace(item, previous=0) for item in batch])
+
+    return without_predecessors
+
+
+def no_trimming(patch: pytest.MonkeyPatch) -> None:
+    """A relay that is refused asks again, and does no more about it."""
+
+    async def nothing(*_: object) -> None:
+        await asyncio.sleep(0.1)
+
+    patch.setattr(relay.Relay, "_refused", nothing)
+
+
 def no_decision_lock(patch: pytest.MonkeyPatch) -> None:
     """Decisions are taken side by side."""
 
@@ -118,20 +189,12 @@ def slow(patch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> N
     patch.setattr(module, name, slowly)
 
 
-def together(patch: pytest.MonkeyPatch, module: Any, name: str, within: float = 2.0) -> None:
-    """Whoever found something keeps it open until somebody else has begun to look."""
-    real = getattr(module, name)
-    current = asyncio.Event()
-
-    async def both(*args: Any, **named: Any) -> Any:
-        nonlocal current
-        current.set()
-        current = others = asyncio.Event()
-        result = await real(*args, **named)
-        if result:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(others.wait(), within)
-            await asyncio.sleep(0.1)
-        return result
-
-    patch.setattr(module, name, both)
+def slow_claims(patch: pytest.MonkeyPatch, *, locked: bool) -> None:
+    """A claim takes a second and more, so that replicas make theirs at once."""
+    slow = ledger.CLAIM.replace(
+        "RETURNING s.message_id",
+        "RETURNING (SELECT s.message_id FROM pg_sleep(0.2 + 0 * s.attempts))",
+    )
+    held = " FOR UPDATE OF s SKIP LOCKED"
+    assert held in slow != ledger.CLAIM
+    patch.setattr(ledger, "CLAIM", slow if locked else slow.replace(held, ""))

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
+import psutil
 import psycopg
 from desk import update
+
 from faults.load import READS
 from faults.records import query
 
@@ -115,7 +117,7 @@ def let_in(answers: Sequence[Answer]) -> list[str]:
 
 
 async def serves(town: Town, server: str, within: float = 30.0) -> None:
-    """Wait until a server is back."""
+    """Wait until a server is back, and `up` has said which process it is now."""
     until = time.monotonic() + within
     while not await _answers(town, server):
         assert time.monotonic() < until, f"{server} is not back after {within} s"
@@ -124,13 +126,15 @@ async def serves(town: Town, server: str, within: float = 30.0) -> None:
 
 async def _answers(town: Town, server: str) -> bool:
     try:
+        if town.server(server).status() == psutil.STATUS_ZOMBIE:
+            return False
         if server == "postgres":
             await query(town.dsn, "SELECT 1")
             return True
         async with httpx.AsyncClient(timeout=2) as http:
             answer = await http.get(f"{town.instance.monitor_url}/healthz")
             return answer.status_code == 200
-    except (httpx.TransportError, psycopg.OperationalError):
+    except (psutil.NoSuchProcess, httpx.TransportError, psycopg.OperationalError):
         return False
 
 

@@ -17,19 +17,18 @@ import httpx
 import pytest
 import uvicorn
 from desk import update
-from faults import broken, checkers, records
-from faults.town import LIMITS
+from saying import received
 from telling import Teller
 
 import ingest.app
 import notify.app
 import routing.app
 import tickets.app
-from chassis.reader import Reader
-from chassis.service import Service, build
-from chassis.settings import Settings
 from chassis.testing import eventually, running
 from chassis.tx import Tx
+from faults import broken, checkers, controlled, records
+from faults.controlled import both, chassis_service, saying_and_hearing, verdict
+from faults.town import LIMITS
 from ingest import store as ingest_store
 from ingest.domain import Book
 from ingest.settings import Settings as IngestSettings
@@ -42,9 +41,7 @@ from tickets.settings import Settings as TicketsSettings
 from trunkline import sink
 from trunkline_contracts import (
     Contact,
-    Fact,
     Message,
-    MessageReceived,
     Opened,
     ReplySent,
 )
@@ -54,55 +51,9 @@ if TYPE_CHECKING:
 
     from world import World
 
-both = pytest.mark.parametrize("protected", [True, False], ids=["protected", "broken"])
-
-
-def verdict(complaints: Sequence[str], *, protected: bool) -> None:
-    """Nothing is wrong with the protection, something is without it."""
-    if protected:
-        assert not complaints
-    else:
-        assert complaints
-        print(f"\nseen: {len(complaints)} complaints, first: {complaints[0]}")
-
+    from chassis.service import Service
 
 # ---------------------------------------------------------------- the inner loop
-
-
-async def keep(tx: Tx, facts: Sequence[Fact]) -> None:
-    for fact in facts:
-        await tx.run(
-            "INSERT INTO heard (key, sequence) VALUES (%s, %s)", fact.subject, fact.sequence
-        )
-
-
-def received(key: UUID) -> MessageReceived:
-    now = datetime.now(UTC)
-    message = Message(id=uuid4(), text="again", sent_at=now)
-    return MessageReceived(request_id=key, time=now, message=message, threaded_by="chat")
-
-
-@asynccontextmanager
-async def chassis_service(world: World, name: str, *readers: Reader) -> AsyncGenerator[Service]:
-    settings = world.settings(name, Settings, READERS="2")
-    app = build(name, settings, readers=lambda _: readers)
-    async with running(app):
-        yield app.state.service
-
-
-@asynccontextmanager
-async def saying_and_hearing(world: World, hearers: int) -> AsyncGenerator[Service]:
-    """Somebody who says, and as many replicas as wanted who hear."""
-    table = "CREATE TABLE heard (n bigserial, key text, sequence bigint)"
-    await world.sql("tickets", table)
-    await world.sql("tickets", "GRANT ALL ON heard TO tickets")
-    await world.sql("tickets", "GRANT ALL ON SEQUENCE heard_n_seq TO tickets")
-    await world.apply()
-    async with AsyncExitStack() as stack:
-        for _ in range(hearers):
-            reader = Reader("INGEST", keep)
-            await stack.enter_async_context(chassis_service(world, "tickets", reader))
-        yield await stack.enter_async_context(chassis_service(world, "ingest"))
 
 
 async def say_and_judge_hearing(world: World, sayer: Service, rounds: int) -> list[str]:
@@ -118,8 +69,7 @@ async def say_and_judge_hearing(world: World, sayer: Service, rounds: int) -> li
 
     await eventually(all_heard)
     await asyncio.sleep(0.3)  # whoever would apply something again has the time to
-    heard = await world.sql("tickets", "SELECT key, sequence FROM heard ORDER BY n")
-    return checkers.heard_once(said, heard)
+    return checkers.heard_once(said, await controlled.heard(world))
 
 
 @both
@@ -458,13 +408,9 @@ async def test_two_replicas_send(
     world: World, monkeypatch: pytest.MonkeyPatch, *, protected: bool
 ) -> None:
     """Whoever claims a message holds its row; others skip it."""
-    broken.together(monkeypatch, ledger, "claim")
-    if not protected:
-        locked = " FOR UPDATE OF s SKIP LOCKED"
-        assert locked in ledger.CLAIM
-        monkeypatch.setattr(ledger, "CLAIM", ledger.CLAIM.replace(locked, ""))
+    broken.slow_claims(monkeypatch, locked=protected)
     async with outside() as base:
-        verdict(await send(world, base, "9"), protected=protected)
+        verdict(await send(world, base, "30"), protected=protected)
 
 
 @both

@@ -10,9 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults.load import Load
 from faults.recovery import Watch, let_in, recovered, refused_in_time, serves
-from faults.test_storm import weather
+from faults.weather import weather
 
 if TYPE_CHECKING:
     from faults.town import Town

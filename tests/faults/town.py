@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 from desk import Desk, free_base
+
 from faults.checkers import Limit
 from faults.records import query
-
 from trunkline.instance import Instance, read_state
 from trunkline.supervisor import Program
 
@@ -159,6 +159,17 @@ class Town:
         with self.frozen(psutil.Process(read_state(self.desk.data)["supervisor"])):
             self.kill_server(server)
             yield
+
+    @contextlib.contextmanager
+    def nobody_at(self, service: str) -> Iterator[None]:
+        """Kill -9 of both replicas of a service; they are started again when this is over."""
+        first, _ = self.pids(service)
+        with self.frozen(psutil.Process(read_state(self.desk.data)["supervisor"])):
+            os.kill(first, signal.SIGKILL)
+            self.second[service].kill()
+            self.crashes += 2
+            yield
+        self.second[service].start()
 
     async def ready(self, within: float = 60.0) -> None:
         """Wait until both replicas of everything are."""

@@ -1,0 +1,1 @@
+"""What is lost when something is killed, frozen, full or away: nothing."""
