@@ -54,7 +54,10 @@ def make(settings: Settings) -> FastAPI:
 
     async def receive(service: Service) -> None:
         peers = settings.mail_servers()
-        handler = smtp.Handler(service.state["door"], service.state["mailbox"], peers)
+        bans: Banlist = service.state["bans"]
+        handler = smtp.Handler(
+            service.state["door"], service.state["mailbox"], peers, bans.shut_out
+        )
         await smtp.listen(handler, settings.host, settings.smtp_port)
 
     tasks = [listen, take_apart, banlist.follow, waiting.wait_no_longer]

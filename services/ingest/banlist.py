@@ -29,6 +29,10 @@ class Banlist:
     def __init__(self) -> None:
         self.known = Bans()
 
+    def shut_out(self, host: str | None) -> bool:
+        """Whether nothing may come in from there, as far as is known here."""
+        return self.known.shut_out(host)
+
     async def at(self, conn: AsyncConnection[Any], version: int) -> Bans:
         """Give the bans in force for whoever has seen that version."""
         if version > self.known.version:

@@ -59,7 +59,7 @@ class Direct(APIRoute):
 def shut_out(request: Request) -> None:
     """Refuse whatever comes from a banned network, before anything of it is looked at."""
     known: Banlist = request.app.state.service.state["bans"]
-    if known.known.networks and known.known.shut_out(request.client and request.client.host):
+    if known.known.networks and known.shut_out(request.client and request.client.host):
         raise Problem(403, "banned", "nothing is taken from this address")
 
 

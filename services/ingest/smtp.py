@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 AGAIN = "451 4.3.0 it could not be stored; send it again"
 NOBODY = "550 5.1.1 no such mailbox here"
 STRANGER = "550 5.7.1 mail is taken from our own mail servers only"
+BANNED = "550 5.7.1 nothing is taken from this address"
 IDLE = 60.0
 """Seconds a silent session may last."""
 
@@ -36,10 +37,12 @@ class Handler:
         door: Door,
         mailbox: Callable[[str], str | None],
         peers: Sequence[IPv4Network | IPv6Network],
+        shut_out: Callable[[str], bool],
     ) -> None:
         self._door = door
         self._mailbox = mailbox
         self._peers = peers
+        self._shut_out = shut_out
 
     async def handle_RCPT(  # noqa: N802 (the name aiosmtpd calls)
         self, server: SMTP, session: Session, envelope: Envelope, address: str, _: list[str]
@@ -48,6 +51,8 @@ class Handler:
         peer = ip_address(session.peer[0]) if session.peer else None
         if peer is None or not any(peer in each for each in self._peers):
             return STRANGER
+        if self._shut_out(str(peer)):
+            return BANNED
         if self._mailbox(address) is None:
             return NOBODY
         envelope.rcpt_tos.append(address)

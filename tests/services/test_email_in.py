@@ -154,6 +154,26 @@ async def test_mail_for_nobody_here_is_refused(post: Post) -> None:
     assert (await post.outcome(answer.split()[-1]))["outcome"] == "opened"
 
 
+async def test_mail_of_the_banned_is_rejected_and_from_a_banned_network_not_taken(
+    post: Post,
+) -> None:
+    async def ban(whom: str) -> None:
+        answer = await post.http.put(f"/v1/bans/{whom}", headers=post.boss)
+        assert answer.status_code == 201
+
+    await ban("Iryna@Example.test")
+    _, answer = await post.smtp(mail(Message_ID="<b@x>"))
+    told = await post.outcome(answer.split()[-1])
+    assert (told["outcome"], told["reason"]) == ("rejected", "banned")
+    before = await post.ledger()
+
+    await ban("127.0.0.0/8")
+    with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
+        await post.smtp(mail(From="ann@example.test"))
+    assert refused.value.recipients[0].code == 550
+    assert await post.ledger() == before
+
+
 async def test_a_large_mail_is_one_delivery(post: Post) -> None:
     big = mail("z" * 60 + "\r\n" + ("я" * 40 + "\r\n") * 20_000, Message_ID="<big@x>")
     assert len(big) > 1_500_000
