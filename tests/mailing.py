@@ -17,6 +17,7 @@ from ingest.rules import Rules
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
+PETRO = "petro@example.test"
 DESK, SECRET = "support@desk.test", "a mailbox' secret"
 BOX = Mailbox(
     DESK, (SECRET, "the one before"), frozenset({DESK, "sales@desk.test"}), "mx.desk.test"
@@ -47,9 +48,9 @@ def tagged(id: Any, purpose: str = "reply", secret: str = SECRET) -> str:
     return f"{local}+{tags.write(id, purpose, secret)}@{domain}"
 
 
-def arrival(body: bytes, number: int = 1, **more: Any) -> Arrival:
+def arrival(body: bytes, number: int = 1, box: Mailbox = BOX, **more: Any) -> Arrival:
     """It on its way to its outcome, its tag read."""
-    item = post.opened(read(body, **more), BOX)
+    item = post.opened(read(body, **more), box)
     return Arrival(f"i-{number}", 0, "email", "main", NOW, item, sequence=number)
 
 
@@ -58,9 +59,9 @@ def book() -> Book:
     return Book(RULES, NOW)
 
 
-def take(book: Book, *bodies: bytes) -> list[Any]:
+def take(book: Book, *bodies: bytes, box: Mailbox = BOX) -> list[Any]:
     """Take mails in, one after the other; gives what became of them."""
     before = len(book.outcomes)
     for number, body in enumerate(bodies, before + 1):
-        book.take_in([arrival(body, number)])
+        book.take_in([arrival(body, number, box)])
     return book.outcomes[before:]

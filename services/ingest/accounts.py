@@ -3,7 +3,7 @@
 from chassis.settings import resolve_secret
 from chassis.workspace import Workspace, Workspaces
 from chassis.workspace.document import Topic
-from chassis.workspace.values import per_second
+from chassis.workspace.values import allowance, per_second
 from ingest.fields import FieldRule
 from ingest.post import Mailbox
 from ingest.rules import Rules
@@ -51,6 +51,8 @@ class Accounts:
             tuple(resolve_secret(declared.secret)),
             frozenset(each.address.lower() for each in every if each.address),
             declared.authserv.lower() if declared.authserv else None,
+            acknowledges=declared.acknowledge is not None,
+            per_sender=allowance(declared.per_sender),
         )
 
     @property

@@ -130,6 +130,7 @@ def message_of(arrival: Arrival, item: Item, id: UUID, flags: Sequence[str] = ()
         button=item.button,
         quoted=item.quoted,
         flags=tuple(flags),
+        no_auto_response=item.no_auto_response,
     )
 
 

@@ -27,7 +27,7 @@ from trunkline_contracts import (
     ReplySent,
     RequestOpened,
 )
-from trunkline_contracts.ids import contact_id, conversation_key
+from trunkline_contracts.ids import acknowledgement_id, contact_id, conversation_key
 from trunkline_contracts.parts import Contact, Message
 
 
@@ -173,6 +173,9 @@ class Book:
             outcome.threaded_by = "new" if talk.last is None else rule
             trail = trail_of(arrival)
             outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
+            if item.thread is not None and item.thread.acknowledged:
+                # What answers the acknowledgement belongs here, too.
+                self.threads.issue(talk.account, acknowledgement_id(message.id), talk.key)
         self.remarks.heard(arrival.name, message.id, outcome.request_id)
 
     def _obeyed(self, asked: Asked | None) -> tuple[Asked, list[str]]:

@@ -11,12 +11,13 @@ from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from ingest import adapters, delivery, names, post, store, waiting
-from ingest.adapters.item import Asked, Unreadable
+from ingest.adapters.item import Asked, Item, Raw, Unreadable
 from ingest.arrivals import Arrival, Outcome
 from ingest.banlist import Banlist
 from ingest.delivery import Delivery
 from ingest.domain import Book, conversation_of
 from ingest.mailroom import Mailroom
+from ingest.pace import Pace
 from ingest.post import Mailbox
 from ingest.rules import Rules
 from ingest.threads import keys_of
@@ -43,6 +44,7 @@ class Intake:
         self._mailroom = mailroom
         self._mailboxes = mailboxes
         self._bans = bans
+        self._pace = Pace()
 
     def readers(self) -> list[Reader]:
         """What ingest hears."""
@@ -92,10 +94,22 @@ class Intake:
         each = delivery.read(item)
         try:
             items = await self._mailroom.read(each.raw)
-            mailbox = self._mailboxes(each.raw.account)
-            return replace(each, items=tuple(post.opened(item, mailbox) for item in items))
         except Unreadable as why:
             return replace(each, items=why)
+        mailbox = self._mailboxes(each.raw.account)
+        if mailbox is not None and not item.kept:
+            self._slow_down(each.raw, items, mailbox.per_sender)
+        return replace(each, items=tuple(post.opened(item, mailbox) for item in items))
+
+    def _slow_down(self, raw: Raw, items: Sequence[Item], allowed: tuple[int, int]) -> None:
+        """Refuse what comes faster than people write; a person who re-drives it has looked."""
+        for item in items:
+            who = item.person.address if item.person and item.kind == "message" else None
+            if who and self._pace.exceeded(
+                (raw.account, who), raw.inbound_id, raw.received_at, allowed
+            ):
+                most, seconds = allowed
+                raise Refused(f"more than {most} mails of one address in {seconds} s: a loop?")
 
     def parse(self, item: Incoming) -> Delivery | Awaitable[Delivery]:
         """Read a delivery; mails take their time."""

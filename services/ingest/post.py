@@ -11,6 +11,9 @@ from chassis.tags import Tag
 from ingest.adapters.item import Item, Thread
 from ingest.threads import UNPROVEN
 
+OWN = "one of our own addresses"
+OURS = "it answers a mail of ours"
+
 REPLY, BOUNCE = "reply", "bounce"
 """What an address's tag is for: it names a conversation, or a message of ours that came back."""
 
@@ -25,6 +28,9 @@ class Mailbox:
     """The addresses of all our mailboxes: whoever writes from there is one of us."""
     server: str | None = None
     """The name under which our own server says what it found of senders (RFC 8601)."""
+    acknowledges: bool = False
+    per_sender: tuple[int, int] = (20, 60)
+    """How many mails of one address are taken in, in how many seconds."""
 
     def tag_of(self, address: str) -> Tag | None:
         """Read the tag of an address of this mailbox."""
@@ -48,7 +54,16 @@ def opened(item: Item, mailbox: Mailbox | None) -> Item:
         ours = (tag for tag in found if tag.issued(BOUNCE, mailbox.secrets))
         about = next((str(tag.id) for tag in ours), item.reference)
         return replace(item, thread=None, reference=about)
-    return replace(item, thread=_known(thread, found, mailbox))
+    known = _known(thread, found, mailbox)
+    return replace(item, thread=known, no_auto_response=_why_silent(item, known, mailbox))
+
+
+def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
+    """Say why no machine of ours may answer it."""
+    own = item.person is not None and mailbox.is_own(item.person.address)
+    here = f"@{mailbox.address.rpartition('@')[2]}>"
+    ours = thread.signed or any(each.endswith(here) for each in thread.answers)
+    return item.no_auto_response or thread.doubt or (OWN if own else OURS if ours else None)
 
 
 def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
@@ -63,5 +78,6 @@ def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
         to=tuple(each for each in thread.to if not mailbox.is_own(each)),
         tag=None if tag is None else tag.id,
         signed=signed is not None,
+        acknowledged=mailbox.acknowledges,
         doubt=UNPROVEN if failed else thread.doubt,
     )

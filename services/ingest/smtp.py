@@ -78,7 +78,8 @@ class Handler:
     async def _take(self, account: str, data: bytes, envelope: Envelope) -> str:
         self._door.check_rate("email", account)
         raw = self._door.raw("email", account, data)
-        raw = replace(raw, envelope=(envelope.mail_from or "", *envelope.rcpt_tos))
+        sender = (envelope.mail_from or "").strip("<>")  # nobody is `<>` there
+        raw = replace(raw, envelope=(sender, *envelope.rcpt_tos))
         await self._door.store(raw, content_type="message/rfc822")
         return raw.inbound_id
 

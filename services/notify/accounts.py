@@ -39,6 +39,11 @@ class Accounts:
         base = declared.api_base or PLATFORMS.get(channel, "")
         return Account(self._sink if base == SINK else base.rstrip("/"), token)
 
+    def acknowledgement(self, name: str) -> str | None:
+        """Give what a mail account tells whoever begins a request; None when it tells nothing."""
+        declared = self._workspaces.current.account("email", name)
+        return declared.acknowledge if declared else None
+
     def _email(self, declared: Declared) -> Account:
         if declared.smtp is None or declared.address is None:
             raise NoAccount("the account has no address, or no server to send by")

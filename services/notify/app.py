@@ -39,7 +39,8 @@ def make(settings: Settings) -> FastAPI:
             return () if declared is None else declared.operators
 
         intake = Intake(endpoints, courier.expect)
-        return handlers.readers(handlers.Desk(sender.expect, intake, group_of))
+        desk = handlers.Desk(sender.expect, intake, group_of, accounts.acknowledgement)
+        return handlers.readers(desk)
 
     async def send(service: Service) -> None:
         sender: Sender = service.state["sender"]

@@ -6,7 +6,7 @@ from uuid import UUID
 from chassis.incoming import Incoming
 from chassis.reader import UNHURRIED, Reader, read_fact
 from chassis.tx import Tx
-from notify import ledger, letters, store
+from notify import acknowledging, ledger, letters, store
 from notify.channels import intent_of
 from notify.domain import BELL, HEARD, Notice, Request, notices, opened
 from notify.ledger import Intent
@@ -39,10 +39,13 @@ Expect = Callable[[int], None]
 class Desk:
     """Who hears of what."""
 
-    def __init__(self, expect: Expect, intake: Intake, group_of: GroupOf) -> None:
+    def __init__(
+        self, expect: Expect, intake: Intake, group_of: GroupOf, text_of: acknowledging.TextOf
+    ) -> None:
         self._expect = expect
         self._intake = intake
         self._group_of = group_of
+        self._text_of = text_of
 
     def parse(self, item: Incoming) -> Fact | None:
         """Read what somebody here acts on, or a webhook wants; nothing else is looked at."""
@@ -78,8 +81,10 @@ class Desk:
             if isinstance(fact, ReplySent):
                 replies.append(fact)
         await store.save(tx, [requests[id_] for id_ in changed])
-        await letters.hear(tx, news)
+        receipts = await acknowledging.hear(tx, news, self._text_of)
+        await letters.hear(tx, news, {each.request_id for each in receipts})
         await self._ring(tx, told)
+        self._expect(len(await ledger.intend(tx, receipts)))
         await self._intend(tx, replies)
 
     async def others(self, tx: Tx, heard: Sequence[Fact]) -> None:

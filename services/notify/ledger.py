@@ -15,15 +15,18 @@ from chassis.tx import Tx
 from notify.domain import Next
 from notify.letters import Letter, letter_of
 
+REPLY, ACKNOWLEDGEMENT = "reply", "acknowledgement"
+"""What is sent: an answer of the request's history, or that a mail was received."""
+
 INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
-        next_at, reason, by_operator, traceparent, settled_at)
+        next_at, reason, by_operator, traceparent, kind, settled_at)
     SELECT id, request_id, channel, account, chat, address, text, state,
-        CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent,
+        CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent, kind,
         CASE WHEN state <> 'intended' THEN now() END
     FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-            %b::text[], %b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS u (id,
+            %b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS u (id,
             request_id, channel, account, chat, address, text, state, reason, by_operator,
-            traceparent, n)
+            traceparent, kind, n)
     ORDER BY n
     ON CONFLICT (message_id) DO NOTHING RETURNING message_id"""
 
@@ -42,7 +45,7 @@ CLAIM = """WITH ready AS (
     RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, s.address,
         coalesce(s.text, ''), s.attempts, extract(epoch FROM now() - s.created_at)::float8,
         ready.state = 'sending', s.traceparent, s.lease,
-        (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id)"""
+        (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id), s.kind"""
 
 SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
@@ -59,7 +62,7 @@ SHUT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
         SET shut_until = greatest(x.shut_until, EXCLUDED.shut_until), reason = EXCLUDED.reason"""
 
 SENDS = """SELECT message_id, channel, account, state, attempts, platform_id, reason, created_at,
-        settled_at FROM sends WHERE request_id = %s ORDER BY turn LIMIT 500"""
+        settled_at, kind FROM sends WHERE request_id = %s ORDER BY turn LIMIT 500"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Intent:
     reason: str | None
     by: str
     traceparent: str | None
+    kind: str = REPLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class Attempt:
     lease: UUID
     letter: Letter | None = None
     """What it says besides its text, by mail."""
+    kind: str = REPLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
             i.reason,
             i.by,
             i.traceparent,
+            i.kind,
         )
         for i in intents
     ]
@@ -138,7 +144,7 @@ async def claim(tx: Tx, limit: int, lease: float) -> list[Attempt]:
     """Claim what may be sent now; after `lease` seconds somebody else may attempt it again."""
     cursor = await tx.run(CLAIM, limit, uuid4(), lease)
     rows = await cursor.fetchall()
-    told: list[list[Any]] = [[*row[:-1], letter_of(row[-1])] for row in rows]
+    told: list[list[Any]] = [[*row[:-2], letter_of(row[-2]), row[-1]] for row in rows]
     return [Attempt(*row) for row in told]
 
 
@@ -178,6 +184,7 @@ async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
         "reason",
         "at",
         "settled_at",
+        "kind",
     )
     rows = await (await tx.run(SENDS, request_id)).fetchall()
     return [{"what": "message", **dict(zip(names, row, strict=True))} for row in rows]

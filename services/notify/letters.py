@@ -1,12 +1,13 @@
 """What notify remembers of mail: each thread's title and ids, and what each answer answers."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from chassis.tx import Tx
 from trunkline_contracts import MessageAdded, Opened, ReplySent, RequestFact, TitleChanged
+from trunkline_contracts.ids import acknowledgement_id
 
 FIRST, LATEST = 1, 19
 """Message ids of a thread that are kept: as many from its beginning, as many from its end."""
@@ -37,6 +38,10 @@ class Thread:
                 self.ids = [*self.ids[:FIRST], *self.ids[-LATEST:]]
 
 
+AUTO = "Auto: "
+"""How the subject of what a machine answers may begin (RFC 3834, 3.1.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """What an answer by mail says besides its text."""
@@ -51,8 +56,11 @@ def letter_of(row: dict[str, Any] | None) -> Letter | None:
     return Letter(row["subject"], tuple(row["ids"]), row["automatic"]) if row else None
 
 
-async def hear(tx: Tx, facts: Sequence[RequestFact]) -> None:
-    """Follow the threads of requests that came by mail, and write down what each answer answers."""
+async def hear(tx: Tx, facts: Sequence[RequestFact], acknowledged: Set[UUID]) -> None:
+    """Follow the threads of requests that came by mail, and write down what each answer answers.
+
+    `acknowledged` are the requests whose first mail is answered at once, too.
+    """
     ours = [fact for fact in facts if _concerns(fact)]
     if not ours:
         return
@@ -66,6 +74,8 @@ async def hear(tx: Tx, facts: Sequence[RequestFact]) -> None:
         if thread is not None:
             changed.add(fact.request_id)
             await _follow(tx, thread, fact)
+            if isinstance(fact, Opened) and fact.request_id in acknowledged:
+                await _answer(tx, thread, acknowledgement_id(fact.message.id), AUTO, automatic=True)
     for id in sorted(changed):
         await tx.run(SAVE_THREAD, id, threads[id].title, threads[id].ids)
 
@@ -87,8 +97,11 @@ async def _follow(tx: Tx, thread: Thread, fact: RequestFact) -> None:
         case TitleChanged():
             thread.title = fact.to
         case ReplySent():
-            automatic = fact.by in AUTOMATIC
-            await tx.run(SAVE_LETTER, fact.message.id, thread.title, thread.ids, automatic)
-            thread.add(str(fact.message.id))
+            await _answer(tx, thread, fact.message.id, automatic=fact.by in AUTOMATIC)
         case _:
             pass
+
+
+async def _answer(tx: Tx, thread: Thread, id: UUID, prefix: str = "", *, automatic: bool) -> None:
+    await tx.run(SAVE_LETTER, id, f"{prefix}{thread.title}", thread.ids, automatic)
+    thread.add(str(id))

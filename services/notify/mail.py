@@ -22,12 +22,18 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from chassis import tags
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown
 from notify.ledger import Attempt
-from notify.letters import Letter
+from notify.letters import AUTO, Letter
 from notify.posting import WHOLE, Account
 from trunkline_contracts.ids import conversation_key, mail_id
 
 REPLY, BOUNCE = "reply", "bounce"
 """What an address's tag is for, as intake reads it: an answer to us, or our mail come back."""
+AUTOMATIC = {
+    "Auto-Submitted": "auto-replied",
+    "Precedence": "bulk",
+    "X-Auto-Response-Suppress": "All",
+}
+"""What asks machines not to answer: by RFC 3834, and by what older ones and Exchange look for."""
 LOCAL = 64
 """Characters before the @ that every server takes."""
 _ADDRESS = re.compile(r"[!-;=?A-~]{1,250}@[!-;=?A-~]{1,250}")
@@ -127,7 +133,8 @@ def compose(
     mail["Subject"] = subject_of(letter.subject)
     mail["Date"] = format_datetime(now)
     if letter.automatic:
-        mail["Auto-Submitted"] = "auto-replied"
+        for name, value in AUTOMATIC.items():
+            mail[name] = value
     mail.set_content(text)
     names = [id if id.startswith("<") else mail_id_of(id, account) for id in letter.ids]
     ids = [id for id in names if _ID.fullmatch(id)]
@@ -153,4 +160,4 @@ def subject_of(title: str) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in title).split())
     if not line:
         return "Re: your request"
-    return line if line[:3].lower() == "re:" else f"Re: {line}"
+    return line if line[:3].lower() == "re:" or title.startswith(AUTO) else f"Re: {line}"

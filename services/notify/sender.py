@@ -10,6 +10,7 @@ import logging
 import time
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import httpx
 from opentelemetry.trace import SpanKind
@@ -20,13 +21,20 @@ from chassis.metrics import counter
 from chassis.outcomes import TRANSIENT
 from chassis.service import Service
 from chassis.telemetry import continued
-from notify import ledger
+from notify import acknowledging, ledger
 from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, limit_of
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
-from notify.ledger import Attempt, Verdict
+from notify.ledger import ACKNOWLEDGEMENT, Attempt, Verdict
 from notify.posting import PATIENCE, WHOLE
-from trunkline_contracts import Fact, MessageFailed, MessageSent
+from trunkline_contracts import (
+    Fact,
+    MessageFailed,
+    MessageSent,
+    NotificationFailed,
+    NotificationSent,
+)
+from trunkline_contracts.ids import contact_id
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +146,16 @@ class Sender:
         if isinstance(outcome, Retry) and outcome.exit_shut:
             shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after
             log.error("%s/%s is shut: %s", attempt.channel, attempt.account, outcome.reason)
-        step = after(outcome, attempt.attempts, attempt.age, resend=self._resend)
+        step = after(outcome, attempt.attempts, attempt.age, resend=self._resends(attempt))
         self._done.append(Verdict(attempt, step, shut))
         self._settle.set()
 
+    def _resends(self, attempt: Attempt) -> bool:
+        """Nobody misses an acknowledgement as they miss an answer; two are one too many."""
+        return self._resend and attempt.kind != ACKNOWLEDGEMENT
+
     async def _outcome(self, client: httpx.AsyncClient, attempt: Attempt) -> Outcome:
-        if attempt.abandoned and not self._resend:
+        if attempt.abandoned and not self._resends(attempt):
             return Unknown("a replica ended while it was sending this")
         try:
             account = self._accounts.find(attempt.channel, attempt.account)
@@ -180,24 +192,31 @@ class Sender:
 
 
 def _fact(verdict: Verdict, now: datetime) -> Fact | None:
+    """Say what became of a message, or of what tells the customer that theirs arrived."""
     attempt, step = verdict.attempt, verdict.next
-    request_id, message_id, trace = attempt.request_id, attempt.message_id, attempt.traceparent
+    common: dict[str, Any] = {
+        "time": now,
+        "request_id": attempt.request_id,
+        "traceparent": attempt.traceparent,
+    }
+    if attempt.kind == ACKNOWLEDGEMENT:
+        customer = contact_id(attempt.channel, attempt.account, attempt.address or attempt.chat)
+        common |= {
+            "notification_id": attempt.message_id,
+            "recipient": str(customer),
+            "channel": attempt.channel,
+            "kind": acknowledging.KIND,
+        }
+        match step.state:
+            case "sent":
+                return NotificationSent(**common)
+            case "failed":
+                return NotificationFailed(**common, reason=step.reason or "")
+        return None
+    common |= {"message_id": attempt.message_id}
     match step.state:
         case "sent":
-            return MessageSent(
-                time=now,
-                request_id=request_id,
-                message_id=message_id,
-                platform_id=step.platform_id,
-                traceparent=trace,
-            )
+            return MessageSent(**common, platform_id=step.platform_id)
         case "failed":
-            return MessageFailed(
-                time=now,
-                request_id=request_id,
-                message_id=message_id,
-                reason=step.reason or "",
-                traceparent=trace,
-            )
-        case _:
-            return None
+            return MessageFailed(**common, reason=step.reason or "")
+    return None

@@ -180,6 +180,7 @@ def _message(told: Message) -> e.Message:
         told.button,
         told.quoted,
         told.flags,
+        told.no_auto_response,
     )
 
 

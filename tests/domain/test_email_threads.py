@@ -6,15 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from mailing import BOX, DESK, arrival, book, mail, read, tagged, take
+from mailing import BOX, DESK, PETRO, arrival, book, mail, read, tagged, take
 
 from ingest import post
 from ingest.adapters.email import SEVERAL
 from ingest.adapters.item import Thread
 from ingest.threads import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNPROVEN, UNSIGNED, key_of, keys_of
 from trunkline_contracts import MessageReceived, RequestOpened
-
-PETRO = "petro@example.test"
 
 
 def test_an_answer_to_ours_is_appended_and_says_why() -> None:

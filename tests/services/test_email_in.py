@@ -222,6 +222,44 @@ async def test_bombs_are_parked_quickly_and_hold_up_nobody(post: Post) -> None:
     assert len(items) == len(bombs)
 
 
+async def test_nobody_is_who_sends_without_an_address(post: Post) -> None:
+    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=post.port, timeout=10) as client:
+        await client.mail("")
+        await client.rcpt(SUPPORT)
+        _, answer = await client.data(mail(Message_ID="<1@x>"))
+    await post.outcome(answer.split()[-1])
+
+    [opened] = await post.said("request_opened")
+    assert opened["message"]["no_auto_response"] == "null return-path"
+
+
+async def test_what_comes_faster_than_people_write_is_parked(post: Post) -> None:
+    mails = [mail(f"{n}", Message_ID=f"<{n}@x>") for n in range(23)]
+    other = mail("in time", From="petro@example.test")
+
+    accepted = await asyncio.gather(*map(post.post, [*mails, other]))
+
+    told = [await post.outcome(each.json()["inbound_id"]) for each in accepted]
+    words = sorted(each["outcome"] for each in told)
+    assert words == ["opened"] * 21 + ["parked"] * 3
+    assert told[-1]["outcome"] == "opened"
+    [reason] = {each["reason"] for each in told if each["outcome"] == "parked"}
+    assert "more than 20 mails of one address in 60 s" in reason
+    assert (await post.ledger())["balanced"]
+
+    # Whoever has looked may let one in.
+    [one, *_] = (await post.http.get("/v1/parked", headers=post.boss)).json()["items"]
+    again = await post.http.post(f"/v1/parked/{one['id']}/redrive", headers=post.boss)
+    assert again.status_code < 300, again.text
+
+    async def opened() -> bool:
+        answer = await post.http.get(f"/v1/inbound/{one['key']}", headers=post.boss)
+        return bool(answer.json()["outcome"] == "opened")
+
+    await eventually(opened)
+    assert (await post.ledger())["balanced"]
+
+
 async def test_an_answer_to_our_reply_is_appended(post: Post) -> None:
     opened = await post.outcome((await post.post(mail(Message_ID="<1@x>"))).json()["inbound_id"])
     reply = uuid4()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from postoffice import free_port, open_office
 from telling import Teller
+from world import EXAMPLE
 
 from chassis.testing import eventually, running
-from notify import mail
+from notify import acknowledging, mail
 from notify.app import make
 from notify.domain import Refused, Retry, Sent, Unknown
 from notify.ledger import Attempt
@@ -24,7 +26,7 @@ from notify.posting import Account
 from notify.settings import Settings
 from trunkline import sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
-from trunkline_contracts.ids import mail_id
+from trunkline_contracts.ids import acknowledgement_id, contact_id, mail_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -37,12 +39,6 @@ NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SUPPORT = "support@example.test"
 IRYNA = "iryna@example.test"
 IDS = ("<1@mail.example.test>", "<2@mail.example.test>")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @asynccontextmanager
@@ -100,6 +96,7 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
 
     assert told["Bcc"] is None
     assert told["Subject"] == "Re: Hi Bcc: x@evil.test"
+    assert (told["Precedence"], told["X-Auto-Response-Suppress"]) == ("bulk", "All")
     assert told["In-Reply-To"] == told["References"] == long
     assert told["Auto-Submitted"] == "auto-replied"
     assert f"In-Reply-To: {long}\r\n".encode() in raw
@@ -131,19 +128,19 @@ async def test_every_end_an_attempt_can_have() -> None:
 # ---------------------------------------------------------------------- the service
 
 
-def opened(request_id: UUID) -> Opened:
+def opened(request_id: UUID, who: UUID | None = None, **about: Any) -> Opened:
     return Opened(
         time=NOW,
         request_id=request_id,
         request_type="chat",
         channel="email",
         account="main",
-        contact=Contact(id=uuid4(), address=IRYNA),
+        contact=Contact(id=who or uuid4(), address=IRYNA),
         topic="general",
         priority="medium",
         status="new",
         title="Order",
-        message=Message(id=uuid4(), text="Where?", sent_at=NOW, external_id=IDS[0]),
+        message=Message(id=uuid4(), text="Where?", sent_at=NOW, external_id=IDS[0], **about),
         conversation="thread-1",
     )
 
@@ -195,3 +192,84 @@ async def test_replies_go_out_threaded_and_in_order(world: World) -> None:
 
             await eventually(told)
     await asyncio.sleep(0)
+
+
+ACKNOWLEDGES = 'smtp: sink, acknowledge: "We have got it.\\nSomebody will answer."'
+
+
+async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> None:
+    await world.apply(EXAMPLE.read_text().replace("smtp: sink", ACKNOWLEDGES))
+    iryna = contact_id("email", "main", IRYNA)
+    first, again, machine = (
+        opened(uuid4(), iryna),
+        opened(uuid4(), iryna),
+        opened(uuid4(), no_auto_response="auto-submitted"),
+    )
+    answer = reply(first.request_id, "On its way.")
+    async with open_office() as office, Teller(world) as teller:
+        app = make(world.settings("notify", Settings, SINK_SMTP=office.place))
+        async with running(app) as http:
+            await teller.tell(first, again, machine, answer)
+
+            async def all_told() -> list[Any]:
+                rows = await world.sql(
+                    "notify",
+                    "SELECT type, body FROM outbox WHERE type LIKE %s ORDER BY position",
+                    "%.notification_%",
+                )
+                told = [(name.rpartition(".")[2], json.loads(bytes(body))) for name, body in rows]
+                assert len(told) == 3
+                assert len(office.carried) == 2
+                return told
+
+            told = await eventually(all_told)
+            query = f"/v1/deliveries?request_id={first.request_id}"
+            shown = (await http.get(query, headers=world.token("supervisor"))).json()["items"]
+
+    receipt, letter = office.carried
+    own = mail_id(acknowledgement_id(first.message.id), SUPPORT)
+    assert (receipt.sender, receipt.to) == ("", IRYNA)
+    assert receipt.mail["Message-ID"] == own
+    assert receipt.mail["In-Reply-To"] == receipt.mail["References"] == IDS[0]
+    assert receipt.mail["Auto-Submitted"] == "auto-replied"
+    assert receipt.mail["Precedence"] == "bulk"
+    assert receipt.mail["X-Auto-Response-Suppress"] == "All"
+    assert receipt.mail["Subject"] == "Auto: Order"
+    assert receipt.mail.get_payload() == "We have got it.\r\nSomebody will answer.\r\n"
+    assert letter.mail["In-Reply-To"] == IDS[0]
+    assert str(letter.mail["References"]).split() == [IDS[0], own]
+    assert letter.mail["Auto-Submitted"] is None
+    assert letter.mail["Precedence"] is None
+
+    by_kind = {(name, body["data"]["request_id"]): body["data"] for name, body in told}
+    sent = by_kind["notification_sent", str(first.request_id)]
+    assert (sent["recipient"], sent["kind"]) == (str(iryna), "acknowledged")
+    suppressed = [
+        by_kind["notification_suppressed", str(each.request_id)]["why"] for each in (again, machine)
+    ]
+    assert suppressed == [acknowledging.TOLD, "auto-submitted"]
+    kinds = [(each["kind"], each["state"]) for each in shown if each["what"] == "message"]
+    assert kinds == [("acknowledgement", "sent"), ("reply", "sent")]
+
+
+async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -> None:
+    await world.apply(EXAMPLE.read_text().replace("smtp: sink", ACKNOWLEDGES))
+    async with (
+        open_office() as office,
+        Teller(world) as teller,
+        running(make(world.settings("notify", Settings, SINK_SMTP=office.place))),
+    ):
+        for _ in range(4):
+            await teller.tell(opened(uuid4()))
+
+        async def enough() -> list[Any]:
+            query = "SELECT body FROM outbox WHERE type LIKE %s"
+            return await world.sql("notify", query, "%.notification_suppressed")
+
+        [(body,)] = await eventually(enough)
+        assert json.loads(bytes(body))["data"]["why"] == acknowledging.ENOUGH
+
+        async def sent() -> bool:
+            return len(office.carried) == 3
+
+        await eventually(sent)

@@ -23,6 +23,8 @@ class Incoming:
     pending: int = 0
     chunks: int = 1
     """How many messages of the stream it came in."""
+    kept: bool = False
+    """Whether it was parked, or waited, and is tried again."""
 
     @property
     def slot(self) -> int:

@@ -346,7 +346,7 @@ class Loop:
         self.late = late
         by_key: dict[str, list[Incoming]] = {}
         for position, subject, headers, data, _ in rows:
-            item = Incoming(subject, bytes(data), position, 0, 0, headers)
+            item = Incoming(subject, bytes(data), position, 0, 0, headers, kept=True)
             by_key.setdefault(item.key, []).append(item)
         for key, items in by_key.items():
             await self._retry_key(key, items)
@@ -366,7 +366,7 @@ class Loop:
         """Apply what a person freed, then what stood behind it, until one is bad again."""
         async with self._service.db.connection() as conn:
             rows = await (await conn.execute(OPEN_OF_KEY, (self.name, key))).fetchall()
-        kept = {p: Incoming(s, bytes(d), p, 0, 0, h) for _, p, s, h, d, _ in rows}
+        kept = {p: Incoming(s, bytes(d), p, 0, 0, h, kept=True) for _, p, s, h, d, _ in rows}
         heads = [p for _, p, _, _, _, head in rows if head]
         fresh = {} if self.reader.own_positions else await self._fetch_anew(heads)
         for id_, position, *_ in rows:

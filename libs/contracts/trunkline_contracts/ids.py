@@ -20,6 +20,11 @@ def message_id(channel: str, account: str, external_id: str) -> UUID:
     return _derived("message", channel, account, external_id)
 
 
+def acknowledgement_id(message_id: UUID) -> UUID:
+    """Derive the id of the acknowledgement that a message was received; there is one at most."""
+    return uuid5(message_id, "acknowledgement")
+
+
 def mail_id(message_id: UUID, address: str) -> str:
     """Give the Message-ID under which a message leaves from this address; always the same."""
     return f"<{message_id}@{address.rpartition('@')[2]}>"

@@ -87,6 +87,8 @@ class Message(Part):
     quoted: str | None = None
     # What is doubtful about it, in words: who wrote it, or where it belongs.
     flags: tuple[str, ...] = ()
+    # Why no machine may answer it (RFC 3834): the sign that a machine or a list wrote it.
+    no_auto_response: str | None = None
 
 
 class RequestFact(Fact):

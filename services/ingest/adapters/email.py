@@ -26,6 +26,12 @@ _ODD = re.compile(r'"[^"\r\n]{1,64}"@[^\s@<>,;:()"]{1,200}')
 _COMMENT = re.compile(r"\([^()]{0,1000}\)")
 _ANGLED = re.compile(r"<\s{0,9}([^\s@<>]{1,200}@[^\s@<>]{1,200})\s{0,9}>")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.){0,1000}"')
+SUPPRESS = "X-Auto-Response-Suppress"
+_MACHINE = re.compile(
+    r"(?:mailer-daemon|postmaster|majordomo|listserv|no-?reply|do-?not-?reply|owner-.*"
+    r"|.*-(?:request|owner|relay|bounces?|errors?)|bounces?[+=-].*|bounces?)(?:\+.*)?"
+)
+"""What stands before the @ where nobody reads: RFC 3834, section 2, and usage."""
 SEVERAL = "it names several senders"
 
 
@@ -65,7 +71,8 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 _verdicts(mail),
                 doubt=_doubt(mail),
             ),
-            automatic=_automatic(mail, raw),
+            automatic=next(_signs(mail, raw), None),
+            no_auto_response=next(_wishes(mail, raw), None),
         ),
     )
 
@@ -212,6 +219,19 @@ def _signs(mail: Part, raw: Raw) -> Iterator[str]:
             yield name
 
 
-def _automatic(mail: Part, raw: Raw) -> str | None:
-    """Say by which sign no person wrote it, if there is one."""
-    return next(_signs(mail, raw), None)
+def _wishes(mail: Part, raw: Raw) -> Iterator[str]:
+    """Say why no machine may answer it (RFC 3834, section 2; RFC 2919; RFC 2369)."""
+    yield from _signs(mail, raw)
+    if any(key.lower().startswith("list-") for key in mail):
+        yield "a mailing list"
+    if _header(mail, "precedence").strip().lower() == "list":
+        yield "precedence"
+    asked = {each.strip().lower() for each in _header(mail, SUPPRESS.lower()).split(",")}
+    if asked & {"all", "oof", "autoreply"}:
+        yield SUPPRESS.lower()
+    for name in ("from", "sender", "return-path"):
+        _, address = _address(_header(mail, name))
+        if address is not None and _MACHINE.fullmatch(address.rpartition("@")[0]):
+            yield "the address of a machine"
+    if raw.envelope and _MACHINE.fullmatch(raw.envelope[0].lower().rpartition("@")[0]):
+        yield "the address of a machine"

@@ -72,6 +72,8 @@ class Thread:
     tag: UUID | None = None
     """The conversation whose reply address it was sent to, and whether that is signed by us."""
     signed: bool = False
+    acknowledged: bool = False
+    """Whether its mailbox acknowledges what begins a request."""
     doubt: str | None = None
     """Why its sender may not be who it seems: then it joins no conversation."""
 
@@ -117,6 +119,8 @@ class Item:
     """On a channel where messages are named; `conversation` is then that of a new thread."""
     automatic: str | None = None
     """By which sign no person wrote it."""
+    no_auto_response: str | None = None
+    """Why no machine may answer it: that sign, or that it came over a list, or asks for silence."""
     about: str | None = None
     """The platform's id of the message that was edited, deleted, reacted to or received."""
     until: datetime | None = None

@@ -37,6 +37,7 @@ class Message(Struct, frozen=True):
     button: str | None = None
     quoted: str | None = None
     flags: tuple[str, ...] = ()
+    no_auto_response: str | None = None
 
 
 class Event(Struct, frozen=True):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chassis.workspace.values import Origin, Part, Secret, Url
+from chassis.workspace.values import Origin, Part, Rate, Secret, Url
 
 Channel = Literal[
     "telegram",
@@ -37,6 +37,7 @@ CallField = Literal[
 FieldPath = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
 """Where in what a provider sends a value is: names and numbers of places, with dots between."""
 
+MAIL = {"user", "password", "from_name", "authserv", "acknowledge", "per_sender"}
 META = ({"secret", "token", "verify_token"}, {"api_base", "app_id"})
 KEYS: dict[str, tuple[set[str], set[str]]] = {
     "telegram": ({"secret", "token"}, {"api_base"}),
@@ -44,7 +45,7 @@ KEYS: dict[str, tuple[set[str], set[str]]] = {
     "whatsapp": ({*META[0], "phone_id"}, META[1]),
     "messenger": META,
     "instagram": META,
-    "email": ({"address", "secret", "smtp"}, {"user", "password", "from_name", "authserv"}),
+    "email": ({"address", "secret", "smtp"}, MAIL),
     "custom": ({"secret"}, {"url", "token"}),
     "telephony": ({"secret"}, {"field_mapping"}),
     "form": ({"secret"}, {"origins"}),
@@ -79,6 +80,10 @@ class Account(Part):
     from_name: str | None = None
     authserv: str | None = Field(default=None, pattern=r"^[^\s;]+$")
     """The name under which our own mail server says what it found of a sender (RFC 8601)."""
+    acknowledge: str | None = Field(default=None, min_length=1, max_length=4000)
+    """What whoever begins a request is answered at once, by the machine; None: nothing."""
+    per_sender: Rate = "20/min"
+    """How many mails one address may send; beyond that they are parked, for it may be a loop."""
     url: Url | None = None
     field_mapping: dict[FieldPath, CallField] = {}
     origins: list[Origin] = []

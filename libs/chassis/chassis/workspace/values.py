@@ -86,8 +86,18 @@ def per_second(rate: str) -> float:
     >>> per_second("120/min")
     2.0
     """
+    count, seconds = allowance(rate)
+    return count / seconds
+
+
+def allowance(rate: str) -> tuple[int, int]:
+    """Give a rate as a number, and the seconds it is for.
+
+    >>> allowance("20/min")
+    (20, 60)
+    """
     count, _, unit = rate.partition("/")
-    return int(count) / _SECONDS[unit]
+    return int(count), _SECONDS[unit]
 
 
 def window(text: str) -> tuple[int, int]:
