@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
-from faults import checkers, records
-from faults.town import LIMITS, SERVICES, STREAMS
 
 from chassis.provision import connect_as
+from faults import checkers, records
+from faults.town import LIMITS, SERVICES, STREAMS
 
 if TYPE_CHECKING:
     from faults.town import Town

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 from desk import update
+
 from faults.records import query
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from faults.checkers import Row
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from faults.checkers import Row
 from trunkline_contracts.fact import fact_id
 
 if TYPE_CHECKING:

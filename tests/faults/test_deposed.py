@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from faults.records import query
-
 from chassis.locks import lock_key
 from chassis.relay import Relay
 from chassis.service import build
 from chassis.settings import Settings
 from chassis.testing import eventually, running
+from faults.records import query
 
 if TYPE_CHECKING:
     import pytest

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults.judged import arrived, judge
 from faults.load import Load
 from faults.town import SERVICES

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from desk import soon
+
+from chassis.provision import connect_as
 from faults.judged import judge
 from faults.load import Load
 from faults.records import query
-
-from chassis.provision import connect_as
 from trunkline_contracts.fact import slot_of
 
 if TYPE_CHECKING:
