@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from trunkline.servers import Nats, Postgres
 
 TRUNKLINE = Path(str(files("trunkline")))
+TABLES = (
+    "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace"
+    " AND relkind IN ('r', 'p') AND relname NOT SIMILAR TO 're(ader|lay)%%'"
+)
+"""What a service keeps; how far it has read and told is no part of it."""
 EXAMPLE = TRUNKLINE / "workspace.example.yaml"
 
 
@@ -113,6 +118,18 @@ class World:
             return await apply(nc.jetstream(), load(text) if text else the_example())
         finally:
             await nc.close()
+
+    async def kept(self, service: str) -> dict[str, int]:
+        """Count what is kept anywhere: messages ever by stream, rows by a service's own tables."""
+        nc = await self.as_admin()
+        try:
+            streams = await nc.jetstream().streams_info()
+        finally:
+            await nc.close()
+        counts = {str(each.config.name): each.state.last_seq for each in streams}
+        for (table,) in await self.sql(service, TABLES, service):
+            ((counts[table],),) = await self.sql(service, f"SELECT count(*) FROM {table}")
+        return counts
 
     async def sql(self, service: str, query: str, *params: Any) -> list[Any]:
         """Ask this world's database as its superuser, in one service's schema."""

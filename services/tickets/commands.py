@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi import Request as HttpRequest
 
-from chassis.auth import Identity
+from chassis.auth import Caller, Identity
 from chassis.problems import Problem, conflict, invalid, stale, unavailable
 from chassis.service import Here, Service
 from chassis.telemetry import traceparent
@@ -82,12 +82,13 @@ class Asked:
 async def asked(
     http: HttpRequest,
     here: Here,
+    _: Caller,
     if_match: Annotated[str | None, Header(description="The version the caller has seen")] = None,
     idempotency_key: Annotated[
         str | None, Header(min_length=1, max_length=200, description="Sent again, answered again")
     ] = None,
 ) -> Asked:
-    """Read a command's conditions."""
+    """Read a command's conditions; nobody unknown is told what is wrong with theirs."""
     expected = None
     if if_match is not None and if_match.strip() != "*":
         seen = MATCH.fullmatch(if_match.strip())

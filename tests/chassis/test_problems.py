@@ -52,6 +52,10 @@ async def client() -> AsyncGenerator[httpx.AsyncClient]:
     async def fail(kind: str) -> None:
         raise RAISED[kind]
 
+    @app.put("/list")
+    async def put() -> None:
+        """Another route of the same address."""
+
     @app.get("/list")
     async def some(
         limit: Annotated[int, Query(le=200)], x_secret: Annotated[str, Header(max_length=3)] = ""
@@ -174,6 +178,15 @@ async def test_a_body_of_another_kind_is_refused_without_being_repeated(
 
     assert told(answer)["status"] == 422
     assert "a secret" not in answer.text
+
+
+async def test_whoever_uses_another_method_is_told_which_there_are(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/list")
+
+    assert told(answer)["type"] == "method_not_allowed"
+    assert answer.headers["allow"] == "GET, PUT"
 
 
 def test_a_problem_reads_as_its_detail() -> None:

@@ -16,6 +16,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.outcomes import NotReady, Refused
@@ -164,13 +165,21 @@ def _writable(value: Any) -> Any:
 # The framework types handlers by `Exception`; each is registered for its own.
 
 
-async def _of_problem(_: Request, error: Any) -> Response:
+async def _of_problem(request: Request, error: Any) -> Response:
     problem: HTTPException = error
     if isinstance(problem, Problem):
         return problem.response()
     slug = _SLUGS.get(problem.status_code, f"http_{problem.status_code}")
-    said = str(problem.detail)
-    return Problem(problem.status_code, slug, said, headers=problem.headers).response()
+    said, headers = str(problem.detail), problem.headers
+    if problem.status_code == 405:
+        headers = {**(headers or {}), "Allow": _allowed(request)}
+    return Problem(problem.status_code, slug, said, headers=headers).response()
+
+
+def _allowed(request: Request) -> str:
+    """Give the methods of all routes of an address: each knows its own only (RFC 9110, 10.2.1)."""
+    here = [each for each in request.app.routes if each.matches(request.scope)[0] != Match.NONE]
+    return ", ".join(sorted({method for each in here for method in getattr(each, "methods", ())}))
 
 
 async def _of_invalid(_: Request, error: Any) -> Response:
