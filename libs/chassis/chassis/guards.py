@@ -12,6 +12,8 @@ import httpx
 import psycopg
 from psycopg.rows import scalar_row
 
+from chassis.tls import trusted
+
 SETTING = "SELECT current_setting(%s)"
 
 
@@ -25,7 +27,7 @@ async def check_nats(monitor_url: str | None) -> None:
         raise Unsafe("NATS_MONITOR_URL is not set: it shows whether sync_interval is always")
     address = f"{monitor_url.rstrip('/')}/jsz"
     try:
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with httpx.AsyncClient(timeout=5, verify=trusted()) as client:
             answer = await client.get(address)
             answer.raise_for_status()
     except httpx.HTTPError as error:

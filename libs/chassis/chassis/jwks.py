@@ -10,6 +10,8 @@ import httpx
 import structlog
 from jwt import PyJWK, PyJWTError
 
+from chassis.tls import trusted
+
 log = structlog.get_logger()
 
 ALGORITHM = "EdDSA"
@@ -75,7 +77,7 @@ class Keys:
             return _file(path.removeprefix("//"))
         if not self._url:
             raise KeysAway("JWKS_URL is not set")
-        async with httpx.AsyncClient(timeout=3) as client:
+        async with httpx.AsyncClient(timeout=3, verify=trusted()) as client:
             answer = await client.get(self._url)
             answer.raise_for_status()
             return answer.content[:MAX_BYTES]

@@ -11,6 +11,8 @@ from typing import TypeVar, cast
 import httptools
 import httpx
 
+from chassis.tls import trusted
+
 T = TypeVar("T")
 Origin = tuple[str, str, int, str]
 
@@ -170,7 +172,7 @@ class KeptAlive(httpx.AsyncBaseTransport):
     """A transport for `httpx.AsyncClient`; how many at once is the caller's limit."""
 
     def __init__(self) -> None:
-        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._tls = trusted()
         self._kept: dict[Origin, list[Connection]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

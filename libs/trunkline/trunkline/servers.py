@@ -30,6 +30,8 @@ __all__ = ["CannotStart", "Nats", "Postgres", "free_port"]
 _STORE_DIR = re.compile(rb'\bstore_dir\s*[:=]?\s*(?:"[^"]*"|[^\s,}]+),?')
 
 
+SCRAM_ITERATIONS = 64
+"""Passwords here are long and random, which stretching makes no stronger, only slower to check."""
 _LEAVING = ("still in use", "already exists", "already in use", "is being used")
 
 
@@ -109,6 +111,7 @@ class Postgres(Child):
             "--encoding=UTF8",
         ]
         command += [f"--pwfile={secret}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += ["-c", f"scram_iterations={SCRAM_ITERATIONS}"]
         try:
             made = subprocess.run(  # noqa: S603 (our own binaries)
                 command + ([] if self._sync else ["--no-sync"]),
