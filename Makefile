@@ -40,6 +40,7 @@ schemas: .venv  ## the wire's JSON Schemas, from the classes
 docs: .venv schemas  ## everything else that is generated and committed
 	$(BIN)/python docs/documents.py
 	$(BIN)/python docs/adr/index.py
+	$(BIN)/python tests/counts.py
 
 check: .venv  ## everything that can be said without running the system; all of it, then the verdict
 	@.ci/check

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
 SEED = 4
+FEW, MANY = (800, 500), (20_000, 20_000)
+"""Requests at least sent to ingest and to the others: in `make test`, and in `make soak`."""
 ACCOUNTS = {"path.account": "main", "path.bot_id": "acme"}
 UNREAD = {"negative_data_rejection": {"enabled": False}}
 """What somebody who is known delivers is stored as it came, and looked at afterwards."""
@@ -66,8 +68,8 @@ def _try_out(
     url: str,
     show: Callable[[PreparedRequest], Any] | None,
     *,
-    examples: int,
     phases: tuple[str, ...],
+    examples: int = 1,
     modes: str = "all",
     unasked: tuple[str, ...] = (),
 ) -> Found:

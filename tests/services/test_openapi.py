@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from entrances import SHOP, entrances, opened
-from fuzzing import try_out
+from fuzzing import FEW, MANY, try_out
 from tampering import NEW
 
 from chassis.testing import eventually, running
@@ -27,16 +28,31 @@ if TYPE_CHECKING:
     from world import World
 
 OTHERS = ("routing", "tickets", "sla", "notify")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is tried: of strangers, and of those who are known to ingest and to the others."""
+
+    strangers: dict[str, Any]
+    ingest: dict[str, Any]
+    others: dict[str, Any]
+    least: tuple[int, int]
+
+
+EVERYTHING = {"phases": ("examples", "coverage", "fuzzing", "stateful"), "examples": 500}
 SIZES = [
-    pytest.param({"phases": ("coverage",), "examples": 1}, "positive", id="few"),
     pytest.param(
-        {"phases": ("examples", "coverage", "fuzzing", "stateful"), "examples": 500},
-        "all",
-        id="many",
-        marks=pytest.mark.soak,
+        Size(
+            strangers={"phases": ("fuzzing",), "examples": 2},
+            ingest={"phases": ("coverage",), "modes": "negative"},
+            others={"phases": ("coverage",), "modes": "positive"},
+            least=FEW,
+        ),
+        id="few",
     ),
+    pytest.param(Size(EVERYTHING, EVERYTHING, EVERYTHING, MANY), id="many", marks=pytest.mark.soak),
 ]
-"""In which ways requests are made, and which of them where they are too many."""
 SHOWN = ("positive_data_acceptance", "missing_required_header")
 """What does not hold for who is known: the workspace forbids more than a document can, and what
 opens a door is added to every request."""
@@ -69,18 +85,18 @@ def showing(world: World) -> Callable[[PreparedRequest], PreparedRequest]:
     return show
 
 
-@pytest.mark.parametrize(("size", "modes"), SIZES)
-async def test_whatever_the_door_is_sent(ingest: Ingest, size: dict[str, Any], modes: str) -> None:
+@pytest.mark.parametrize("size", SIZES)
+async def test_whatever_the_door_is_sent(ingest: Ingest, size: Size) -> None:
     app, doors = ingest.apps[0], ("/channels/", "/messengers_host/", "/v1/requests")
     before = await ingest.world.kept("ingest")
 
-    strangers = await try_out(app, modes=modes, **size)
+    strangers = await try_out(app, **size.strangers)
 
     assert strangers.wrong == {}
     assert strangers.statuses("POST PUT DELETE PATCH") <= {400, 401, 403, 405}
     assert strangers.statuses(below="/v1/") <= {400, 401, 405}
     assert await ingest.world.kept("ingest") == before
-    known = await try_out(app, showing(ingest.world), unasked=SHOWN, **size)
+    known = await try_out(app, showing(ingest.world), unasked=SHOWN, **size.ingest)
     assert known.wrong == {}
     accepted = sum(
         number
@@ -92,7 +108,7 @@ async def test_whatever_the_door_is_sent(ingest: Ingest, size: dict[str, Any], m
     assert (ledger["accepted"], ledger["balanced"]) == (accepted, True)
     assert ledger["outcomes"]["parked"] == 0
     assert await ingest.stored() >= accepted
-    print(f"{strangers.cases} requests of strangers, {known.cases} of the known")
+    assert strangers.cases + known.cases > size.least[0]
 
 
 def ready(http: httpx.AsyncClient) -> Callable[[], Awaitable[bool]]:
@@ -107,10 +123,8 @@ async def kept(world: World, name: str) -> dict[str, int]:
     return {**await world.kept(name), "operators": 0}
 
 
-@pytest.mark.parametrize(("size", "modes"), SIZES)
-async def test_whatever_the_others_are_asked(
-    world: World, size: dict[str, Any], modes: str
-) -> None:
+@pytest.mark.parametrize("size", SIZES)
+async def test_whatever_the_others_are_asked(world: World, size: Size) -> None:
     await world.apply()
     cases = 0
     async with AsyncExitStack() as stack:
@@ -119,11 +133,11 @@ async def test_whatever_the_others_are_asked(
             app = importlib.import_module(f"{name}.app").make(world.settings(name, kind))
             await eventually(ready(await stack.enter_async_context(running(app))))
             before = await kept(world, name)
-            strangers = await try_out(app, modes=modes, **size)
+            strangers = await try_out(app, **size.strangers)
             assert strangers.wrong == {}, name
             assert strangers.statuses(below="/v1/") <= {400, 401, 405}, name
             assert await kept(world, name) == before
-            known = await try_out(app, showing(world), modes=modes, unasked=SHOWN, **size)
+            known = await try_out(app, showing(world), unasked=SHOWN, **size.others)
             assert known.wrong == {}, name
             cases += strangers.cases + known.cases
-    print(f"{cases} requests")
+    assert cases > size.least[1]

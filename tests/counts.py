@@ -1,0 +1,68 @@
+"""How much is tried, for docs/channels.md: `python tests/counts.py` writes it, `--check` compares.
+
+Each number is what a test tries, and the test fails where it tries less.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from corpus import cases, how_many
+from entrances import entrances
+from fuzzing import FEW, MANY
+
+PAGE = Path(__file__).parent.parent / "docs" / "channels.md"
+BEGIN, END = "<!-- generated from here on: make docs -->\n", "<!-- until here -->\n"
+NAMES = {
+    "custom": "custom, ConnectiveOne's form", "form": "form", "widget": "web widget",
+    "telephony": "telephony", "whatsapp": "WhatsApp",
+}  # fmt: skip
+
+
+def page() -> str:
+    """Give the tables."""
+    counts: Counter[tuple[str, int]] = Counter()
+    channels: Counter[str] = Counter()
+    for case in cases():
+        channels[case.channel] += 1
+        for which, number in enumerate(how_many(case)):
+            counts[case.channel, which] += number
+    rows = [
+        (NAMES.get(channel, channel.capitalize()), files, counts[channel, 0], counts[channel, 1])
+        for channel, files in sorted(channels.items())
+    ]
+    rows.append(("all", *(sum(row[place] for row in rows) for place in (1, 2, 3))))
+    doors = entrances()
+    attempts = sum(1 for each in doors for _ in each.attempts())
+    return "\n".join((
+        f"- Near misses of secrets, tokens and signatures: {attempts:,} at {len(doors)} doors.",
+        "- Requests made of the OpenAPI documents in `make test`: more than"
+        f" {FEW[0]:,} to ingest and {FEW[1]:,} to the others; in `make soak`, {MANY[0]:,} and"
+        f" {MANY[1]:,}.",
+        "- Messages:",
+        "",
+        "| channel | types on file | a field gone, of another type, over-long | bytes broken |",
+        "|---|---|---|---|",
+        *(f"| {name} | {files:,} | {near:,} | {broken:,} |" for name, files, near, broken in rows),
+        "",
+    ))  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Write the numbers, or say that they are others."""
+    text = PAGE.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    wanted = before + BEGIN + "\n" + page() + END + rest.partition(END)[2]
+    if text == wanted:
+        return 0
+    if "--check" in arguments:
+        print("docs/channels.md counts what is tried otherwise; run `make docs`")
+        return 1
+    PAGE.write_text(wanted, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
