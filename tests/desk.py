@@ -49,7 +49,7 @@ def free_base() -> int:
 
 def soon(ask: Callable[[], T], within: float = 10.0) -> T:
     """Ask until no assertion fails and the answer is truthy."""
-    until = time.monotonic() + within
+    began = time.monotonic()
     while True:
         try:
             answer = ask()
@@ -64,9 +64,10 @@ def soon(ask: Callable[[], T], within: float = 10.0) -> T:
             httpx.HTTPStatusError,
         ) as failed:
             why = failed
-        if time.monotonic() > until:
+        waited = time.monotonic() - began
+        if waited > within:
             raise AssertionError(f"not within {within} s: {why!r}") from why
-        time.sleep(0.02)
+        time.sleep(max(0.02, waited / 20))
 
 
 @dataclass

@@ -152,12 +152,13 @@ def test_what_the_containers_are_told_is_enough(tmp_path: Path) -> None:
                 )
             )  # fmt: skip
         try:
+            http = stack.enter_context(httpx.Client())
             for service, port in ports.items():
                 url = f"http://127.0.0.1:{port}/health/ready"
-                soon(lambda url=url: httpx.get(url).status_code == 200, within=60)
+                soon(lambda url=url: http.get(url).status_code == 200, within=60)
                 assert running[service].poll() is None
             token = Signer(files).token("boss", ["supervisor"])
-            ledger = httpx.get(
+            ledger = http.get(
                 f"http://127.0.0.1:{ports['ingest']}/v1/ledger",
                 headers={"Authorization": f"Bearer {token}"},
             )

@@ -33,7 +33,8 @@ class Clock:
 
 async def eventually(ask: Callable[[], Awaitable[T]], within: float = PATIENCE) -> T:
     """Ask until the answer is truthy and no assertion fails, and give it; else the last failure."""
-    until = asyncio.get_running_loop().time() + within
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     while True:
         try:
             answer = await ask()
@@ -42,9 +43,10 @@ async def eventually(ask: Callable[[], Awaitable[T]], within: float = PATIENCE) 
             failure = AssertionError(f"still {answer!r} after {within} s")
         except (AssertionError, KeyError, IndexError, httpx.TransportError) as why:
             failure = AssertionError(f"still failing after {within} s: {why!r}")
-        if asyncio.get_running_loop().time() > until:
+        waited = loop.time() - began
+        if waited > within:
             raise failure
-        await asyncio.sleep(STEP)
+        await asyncio.sleep(max(STEP, waited / 20))
 
 
 @asynccontextmanager
