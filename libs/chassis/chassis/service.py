@@ -278,6 +278,8 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
         lifespan=lifespan,
         version="1",
         openapi_url="/openapi.json",
+        docs_url=None,  # its pages would load scripts from elsewhere
+        redoc_url=None,
         generate_unique_id_function=openapi.name_of,
     )
     app.state.service = service
