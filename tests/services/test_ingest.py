@@ -55,6 +55,33 @@ async def test_a_message_opens_and_the_next_is_appended(ingest: Ingest) -> None:
     }  # fmt: skip
 
 
+async def test_what_the_broker_no_longer_remembers_is_still_known(ingest: Ingest) -> None:
+    """The same delivery stored again after the stream's window, and the platform's repetition."""
+    first = await ingest.outcome(await ingest.post(update(1)))
+    nc = await ingest.world.as_admin()
+    js = nc.jetstream()
+    config = (await js.stream_info("INBOUND")).config
+    await js.update_stream(config.evolve(duplicate_window=0.1))
+    raw = await js.get_msg("INBOUND", 1)
+
+    async def stored_again() -> bool:
+        return not (await js.publish(raw.subject, raw.data, headers=raw.headers)).duplicate
+
+    await eventually(stored_again)
+    again = await ingest.outcome(await ingest.post(update(1)))
+    await nc.close()
+
+    assert (first["outcome"], again["outcome"]) == ("opened", "duplicate")
+    assert again["request_id"] == first["request_id"]
+    ledger = await ingest.ledger()
+    assert ledger["balanced"]
+    assert await ingest.stored() == 3
+    assert [len(await ingest.said(kind)) for kind in ("request_opened", "message_received")] == [
+        1,
+        0,
+    ]
+
+
 @pytest.mark.parametrize("secret", [None, "", "wrong", "telegram-secre", "telegram-secret "])
 async def test_the_unknown_leave_no_trace(
     ingest: Ingest, secret: str | None, caplog: pytest.LogCaptureFixture, capfd: Any
