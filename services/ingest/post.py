@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from chassis import tags
 from chassis.tags import Tag
 from ingest.adapters.item import Item, Thread
-from ingest.threads import UNPROVEN
+from ingest.threads import UNPROVEN, id_of_ours
 
 OWN = "one of our own addresses"
 OURS = "it answers a mail of ours"
@@ -51,19 +51,33 @@ def opened(item: Item, mailbox: Mailbox | None) -> Item:
     thread = item.thread
     found = [tag for address in thread.to if (tag := mailbox.tag_of(address)) is not None]
     if item.kind == "receipt":
-        ours = (tag for tag in found if tag.issued(BOUNCE, mailbox.secrets))
-        about = next((str(tag.id) for tag in ours), item.reference)
-        return replace(item, thread=None, reference=about)
+        return _reported(item, thread, found, mailbox)
     known = _known(thread, found, mailbox)
     return replace(item, thread=known, no_auto_response=_why_silent(item, known, mailbox))
+
+
+def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:
+    """Find the message of ours a report is about: by the address it came to, or by its name."""
+    by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE, mailbox.secrets))
+    here = (id for id in thread.answers if id.endswith(_domain(mailbox)))
+    by_name = (str(id) for id in map(id_of_ours, here) if id is not None)
+    about = next(by_address, next(by_name, None))
+    if about is None:
+        return replace(item, kind="noted", state=None, thread=None)
+    return replace(item, thread=None, reference=about)
+
+
+def _domain(mailbox: Mailbox) -> str:
+    """How ids end that were given here."""
+    return f"@{mailbox.address.rpartition('@')[2]}>"
 
 
 def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
     """Say why no machine of ours may answer it."""
     own = item.person is not None and mailbox.is_own(item.person.address)
-    here = f"@{mailbox.address.rpartition('@')[2]}>"
-    ours = thread.signed or any(each.endswith(here) for each in thread.answers)
-    return item.no_auto_response or thread.doubt or (OWN if own else OURS if ours else None)
+    here = _domain(mailbox)
+    answers = thread.signed or any(each.endswith(here) for each in thread.answers)
+    return item.no_auto_response or thread.doubt or (OWN if own else OURS if answers else None)
 
 
 def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:

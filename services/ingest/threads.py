@@ -48,7 +48,6 @@ class Claim:
 
     conversation: UUID
     rule: str
-    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +64,10 @@ class Found:
 
 def key_of(account: str, id: str) -> UUID:
     """Give the key of a message id in one mailbox."""
-    return uuid5(NAMESPACE, f"named\n{account}\n{_own(id) or id}")
+    return uuid5(NAMESPACE, f"named\n{account}\n{id_of_ours(id) or id}")
 
 
-def _own(id: str) -> UUID | None:
+def id_of_ours(id: str) -> UUID | None:
     """Ours are known by what stands before the @, whatever the mailbox's domain was then."""
     local = id.strip("<>").partition("@")[0]
     try:
@@ -115,8 +114,7 @@ class Threads:
         self, thread: Thread, contact: UUID | None, own: Named | None, answers: list[Named | None]
     ) -> Iterator[Claim]:
         if thread.tag is not None:
-            rule, doubt = (SIGNED, None) if thread.signed else (PLUS, UNSIGNED)
-            yield Claim(thread.tag, rule, doubt)
+            yield Claim(thread.tag, SIGNED if thread.signed else PLUS)
         for each in (*answers, own if own is not None and own.kind == "mentioned" else None):
             # What was only mentioned proves nothing unless the same person mentions it again.
             if each is not None and (each.kind != "mentioned" or each.contact == contact):
@@ -163,9 +161,11 @@ def _flags(
     by_name = {each.conversation for each in told if each.rule in RULES.values()}
     if stranger:
         yield thread.doubt or STRANGER
-    if thread.tag is not None and thread.tag not in there:
-        yield UNKNOWN if thread.signed else UNSIGNED
-    elif thread.tag is not None and by_name - {thread.tag}:
+    if thread.tag is not None and not thread.signed:
+        yield UNSIGNED
+    elif thread.tag is not None and thread.tag not in there:
+        yield UNKNOWN
+    if thread.tag in there and by_name - {thread.tag}:
         yield ELSEWHERE
     if len(by_name) > 1:
         yield TORN

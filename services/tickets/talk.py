@@ -30,7 +30,9 @@ def _written(recorded: e.Recorded) -> dict[str, Any] | None:
     match recorded.data:
         case e.Opened(message=message, by=by):
             return _shown(recorded, message, "in", by)
-        case e.MessageAdded(message) | e.MessageReturned(message):
+        case e.MessageAdded(message, rule):
+            return {**_shown(recorded, message, "in", None), "threaded_by": rule}
+        case e.MessageReturned(message):
             return _shown(recorded, message, "in", None)
         case e.ReplySent(message, by):
             return {**_shown(recorded, message, "out", by), "state": "pending"}
@@ -92,6 +94,7 @@ def _shown(
         "sequence": recorded.originator_version,
         "at": recorded.time,
         "said_at": message.sent_at,
+        "threaded_by": None,
         "edited": False,
         "edited_at": None,
         "deleted": False,

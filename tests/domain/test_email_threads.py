@@ -209,7 +209,8 @@ def test_the_order_of_the_rules() -> None:
         ("plus_token", firsts[3].request_id),
         ("common_ancestor", firsts[4].request_id),
     ]
-    assert [each.reason for each in answers[:2]] == [f"{ELSEWHERE}; {TORN}"] * 2
+    torn = f"{ELSEWHERE}; {TORN}"
+    assert [each.reason for each in answers[:2]] == [torn, f"{UNSIGNED}; {torn}"]
 
 
 def test_a_disagreement_is_flagged() -> None:

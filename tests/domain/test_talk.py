@@ -96,6 +96,14 @@ def history() -> History:
     return History()
 
 
+def test_how_a_message_was_threaded_is_seen_and_what_is_doubtful(history: History) -> None:
+    history.receive(2, flags=("of another conversation",))
+
+    assert (history.one()["threaded_by"], history.one()["flags"]) == (None, ())
+    shown = history.one(2)
+    assert (shown["threaded_by"], shown["flags"]) == ("conversation", ("of another conversation",))
+
+
 class TestEdits:
     def test_a_corrected_message_keeps_its_place_and_time(self, history: History) -> None:
         history.receive(2)

@@ -10,21 +10,27 @@ import socket
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import aiosmtplib
 import pytest
+from postoffice import free_port
+from reporting import SERVERS
 from telling import Teller
 
+from chassis import tags
 from chassis.outcomes import Refused
 from chassis.testing import eventually, running
 from ingest.adapters.item import Raw
 from ingest.app import make
 from ingest.mailroom import Mailroom
 from ingest.settings import Settings
+from ingest.threads import ELSEWHERE
 from trunkline_contracts import Message, ReplySent
+from trunkline_contracts.ids import conversation_key
 from trunkline_contracts.parts import Contact
 
 if TYPE_CHECKING:
@@ -44,10 +50,9 @@ def mail(text: str = "hello", **headers: str) -> bytes:
     return ("\r\n".join(lines) + f"\r\n\r\n{text}\r\n").encode()
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def tagged(id: UUID, purpose: str) -> str:
+    local, _, domain = SUPPORT.partition("@")
+    return f"{local}+{tags.write(id, purpose, SECRET)}@{domain}"
 
 
 class Post:
@@ -64,6 +69,14 @@ class Post:
         if secret is not None:
             headers["X-Trunkline-Secret"] = secret
         return await self.http.post(f"/channels/email/{account}", content=body, headers=headers)
+
+    async def returned(self, body: bytes, to: str) -> str:
+        """Deliver what nobody sent; gives the inbound id."""
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=self.port, timeout=10) as client:
+            await client.mail("")
+            await client.rcpt(to)
+            _, answer = await client.data(body)
+        return answer.split()[-1]
 
     async def smtp(self, body: bytes, *to: str) -> tuple[dict[str, Any], str]:
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=self.port, timeout=10) as client:
@@ -223,11 +236,7 @@ async def test_bombs_are_parked_quickly_and_hold_up_nobody(post: Post) -> None:
 
 
 async def test_nobody_is_who_sends_without_an_address(post: Post) -> None:
-    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=post.port, timeout=10) as client:
-        await client.mail("")
-        await client.rcpt(SUPPORT)
-        _, answer = await client.data(mail(Message_ID="<1@x>"))
-    await post.outcome(answer.split()[-1])
+    await post.outcome(await post.returned(mail(Message_ID="<1@x>"), SUPPORT))
 
     [opened] = await post.said("request_opened")
     assert opened["message"]["no_auto_response"] == "null return-path"
@@ -288,6 +297,33 @@ async def test_an_answer_to_our_reply_is_appended(post: Post) -> None:
     assert (noted["outcome"], noted["request_id"]) == ("noted", opened["request_id"])
     assert (appended["outcome"], appended["threaded_by"]) == ("appended", "our_message_id")
     assert appended["request_id"] == opened["request_id"]
+
+    # A server gives it back to the address it came from, which says which message it was.
+    bounce = SERVERS["postfix"]("<unknown@x>", "failed", "5.1.1")
+    back = await post.outcome(await post.returned(bounce, tagged(reply, "bounce")))
+    assert (back["outcome"], back["request_id"]) == ("noted", opened["request_id"])
+    assert back["reason"] == "bounced: 5.1.1 (no such mailbox)"
+    [reported] = await post.said("delivery_reported")
+    assert (reported["message_id"], reported["state"]) == (str(reply), "failed")
+    assert reported["reason"] == back["reason"]
+    assert (await post.ledger())["balanced"]
+
+
+async def test_a_disagreement_is_told_to_everybody(post: Post) -> None:
+    first, second = mail("a", Message_ID="<1@x>"), mail("b", Message_ID="<2@x>")
+    [one, other] = [
+        await post.outcome((await post.post(each)).json()["inbound_id"]) for each in (first, second)
+    ]
+    talk = UUID(conversation_key("email", "main", sha256(first).hexdigest()))
+    torn = mail("?", Message_ID="<3@x>", To=tagged(talk, "reply"), In_Reply_To="<2@x>")
+
+    told = await post.outcome((await post.post(torn)).json()["inbound_id"])
+
+    assert one["request_id"] != other["request_id"]
+    assert (told["outcome"], told["request_id"]) == ("appended", one["request_id"])
+    assert (told["threaded_by"], told["reason"]) == ("reply_address", ELSEWHERE)
+    [received] = await post.said("message_received")
+    assert (received["threaded_by"], received["message"]["flags"]) == ("reply_address", [ELSEWHERE])
 
 
 # ---------------------------------------------------------------------- the mailroom

@@ -9,6 +9,7 @@ from ingest.adapters import markup, mime, quoted
 from ingest.adapters.item import Asked, Item, Person, Raw, Thread, Unreadable
 from ingest.adapters.mime import Excessive, Part
 from ingest.adapters.plain import SHORT, clean
+from ingest.adapters.reports import Report, report_of
 from trunkline_contracts.parts import Attachment
 
 TEXT, HTML = 100_000, 200_000
@@ -43,9 +44,9 @@ def read(raw: Raw) -> tuple[Item, ...]:
     ids = ids_in(_header(mail, "message-id"))
     own = ids[0] if ids else None
     external_id = own or f"sha256:{raw.sha256}"
-    report = _report(mail)
+    report = report_of(mail)
     if report is not None:
-        return (Item("noted", external_id, raw.sha256, reason=report),)
+        return (_reported(raw, mail, external_id, report),)
     answers = _answers(mail, own)
     texts, html, files = _bodies(mail)
     text = mime.page("\n\n".join(texts), TEXT) or mime.page(mime.plain_of(html), TEXT)
@@ -79,7 +80,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
 
 def _header(mail: Part, name: str) -> str:
     """Give a header as it was written; of several the first."""
-    return next((value for key, value in mail.raw_items() if key.lower() == name), "")
+    return mime.letters(next((value for key, value in mail.raw_items() if key.lower() == name), ""))
 
 
 def ids_in(value: str) -> list[str]:
@@ -98,7 +99,7 @@ def _answers(mail: Part, own: str | None) -> tuple[str, ...]:
 
 def _to(mail: Part, raw: Raw) -> tuple[str, ...]:
     """Give the addresses it was sent to, by its envelope and by its headers."""
-    told = [value for key, value in mail.raw_items() if key.lower() in RECIPIENTS]
+    told = [mime.letters(v) for key, v in mail.raw_items() if key.lower() in RECIPIENTS]
     found = [*raw.envelope[1:], *(each for value in told for each in _ADDRESS.findall(value))]
     return tuple(dict.fromkeys(clean(each.lower().strip(STRAY)) for each in found))[:REMEMBERED]
 
@@ -111,7 +112,7 @@ def _verdicts(mail: Part) -> tuple[tuple[str, str], ...]:
             server = clean(value.partition(";")[0].strip().lower().partition(" ")[0])
             verdict = _DMARC.search(value)
             said.setdefault(server, verdict[1].lower() if verdict else "none")
-    return tuple(said.items())[:REMEMBERED]
+    return tuple(said.items())
 
 
 def _sender(mail: Part) -> Person:
@@ -150,8 +151,8 @@ def _address(value: str) -> tuple[str | None, str | None]:
     if address != found[-1]:
         name, angle, _ = value.partition(f"<{found[-1]}")
         name, address = name.strip(' "<') if angle else "", found[-1]
-    shown = mime.line(name, SHORT)
-    return shown or None, clean(address.lower().strip(STRAY)) or None
+    shown, odd = mime.line(name, SHORT), _ODD.fullmatch(address)
+    return shown or None, clean(address.lower().strip("" if odd else STRAY)) or None
 
 
 def _date(mail: Part, received_at: datetime) -> datetime | None:
@@ -198,12 +199,18 @@ def _nothing(files: list[Attachment]) -> str:
     return f"[attached: {names}]" if names else "[empty]"
 
 
-def _report(mail: Part) -> str | None:
-    """Say which kind of report it is, if it is one: whoever wrote it is a machine."""
-    if mail.get_content_type() != "multipart/report":
-        return None
-    kind = mime.quietly(lambda: str(mail.get_param("report-type") or "")) or "unnamed"
-    return mime.line(f"a report of a machine: {kind.lower()}", 100)
+def _reported(raw: Raw, mail: Part, external_id: str, report: Report) -> Item:
+    """Give what a report says; which message of ours it is about is found where our secrets are."""
+    if report.state is None:
+        return Item("noted", external_id, raw.sha256, reason=report.reason)
+    return Item(
+        "receipt",
+        external_id,
+        raw.sha256,
+        reason=report.reason,
+        state=report.state,
+        thread=Thread(external_id, (report.id,) if report.id else (), _to(mail, raw)),
+    )
 
 
 def _signs(mail: Part, raw: Raw) -> Iterator[str]:

@@ -7,8 +7,8 @@ known to be costly is seen before it costs anything.
 import binascii
 import re
 from collections.abc import Callable, Iterator
-from email import message_from_bytes
 from email.message import Message
+from email.parser import BytesFeedParser
 from email.policy import compat32
 from html import unescape
 from typing import TypeAlias
@@ -21,7 +21,12 @@ PARTS, DEPTH, FILES = 200, 20, 50
 BODY = 2 * 1024 * 1024
 """Bytes of a text that are looked at."""
 
+PIECE = 64 * 1024
+
 Part: TypeAlias = "Message[str, str]"
+
+
+BOM = b"\xef\xbb\xbf"
 
 
 class Excessive(Exception):
@@ -55,7 +60,7 @@ def parse(raw: bytes) -> Part:
     """Parse a mail, within the limits."""
     scan(raw)
     try:
-        mail = message_from_bytes(raw, policy=compat32)
+        mail = _parsed(raw.removeprefix(BOM))
     except RecursionError:
         raise Excessive(f"parts within parts deeper than {DEPTH}") from None
     size = count = 0
@@ -72,6 +77,14 @@ def parse(raw: bytes) -> Part:
     return mail
 
 
+def _parsed(raw: bytes) -> Part:
+    """Parse piece by piece: all at once takes four times the memory."""
+    parser = BytesFeedParser(policy=compat32)
+    for at in range(0, len(raw), PIECE):
+        parser.feed(raw[at : at + PIECE])
+    return parser.close()
+
+
 def _every(mail: Part) -> Iterator[tuple[Part, int]]:
     """Give a mail and all its parts, those of mails within it too, without recursion."""
     waiting: list[tuple[Part, int]] = [(mail, 0)]
@@ -82,7 +95,11 @@ def _every(mail: Part) -> Iterator[tuple[Part, int]]:
 
 
 def _inner(part: Part) -> list[Part]:
-    inner = part.get_payload()
+    try:
+        inner = part.get_payload()
+    except (ValueError, OSError):  # the parser believes the charset, even one that is none
+        part.del_param("charset")
+        inner = part.get_payload()
     return [each for each in inner if isinstance(each, Message)] if isinstance(inner, list) else []
 
 
@@ -116,31 +133,53 @@ def size_of(part: Part) -> int | None:
     return written * 3 // 4 - payload[-4:].count("=")
 
 
-NOT_TEXT = frozenset({"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape"})
+NOT_TEXT = frozenset(
+    {"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
+)
 """Codecs Python knows which no mail is written in."""
+
+
+ALIASES = {
+    "x-mac-cyrillic": "mac-cyrillic",
+    "x-mac-roman": "mac-roman",
+    "windows-874": "cp874",
+    "x-sjis": "shift_jis",
+    "x-euc-jp": "euc-jp",
+    "x-gbk": "gbk",
+    "iso-8859-6-i": "iso-8859-6",
+    "iso-8859-8-i": "iso-8859-8",
+    "unicode-1-1-utf-7": "utf-7",
+}
+"""Charsets by names Python does not know them by."""
 
 
 def decode(data: bytes, charset: str | None) -> str:
     """Decode by the charset that is told, else by the likely ones; never fails."""
     told = (charset or "").strip().strip("'\"").lower()
+    told = ALIASES.get(told, told)
     for name in (told, "utf-8"):
         if name and name.replace("-", "_") not in NOT_TEXT:
             try:
                 return data.decode(name)
-            except (LookupError, ValueError):
+            except (LookupError, ValueError, OSError):  # a codec is a file
                 continue
     try:
         return data.decode(told, "replace") if told not in NOT_TEXT else data.decode("latin-1")
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, OSError):
         return data.decode("cp1252", "replace")
 
 
 _WORD = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]*)\?=")
 
 
+def letters(value: str) -> str:
+    """Read the raw bytes of a header; they are UTF-8 today (RFC 6532)."""
+    return decode(value.encode("utf-8", "surrogateescape"), "utf-8")
+
+
 def words_of(value: str) -> str:
     """Read a header: encoded words, raw bytes of any charset, folded lines."""
-    value = decode(value.encode("utf-8", "surrogateescape"), "utf-8")
+    value = letters(value)
     found = list(_WORD.finditer(value))
     if not found:
         return value
