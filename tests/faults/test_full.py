@@ -58,6 +58,27 @@ async def trimmed_past(town: Town, service: str, by: int) -> None:
             await asyncio.sleep(0.1)
 
 
+@asynccontextmanager
+async def notes(town: Town) -> AsyncGenerator[None]:
+    """Somebody writes note after note, so that facts are said also while nobody takes in any."""
+    ((request_id,),) = await query(town.dsn, "SELECT id FROM tickets.requests LIMIT 1")
+    boss = town.token("boss", "supervisor")
+
+    async def write() -> None:
+        async with httpx.AsyncClient(timeout=15, headers=boss) as http:
+            while True:
+                door = f"{town.doors('tickets')[0]}/v1/requests/{request_id}/note"
+                await http.post(door, json={"text": "still nothing"})
+                await asyncio.sleep(0.02)
+
+    writing = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        writing.cancel()
+        await asyncio.wait({writing})
+
+
 def fallen_behind(town: Town, service: str) -> int:
     """How often readers of a service have said that they are behind."""
     logs = [town.instance.log(name) for name in (service, f"{service}-second")]
@@ -72,7 +93,8 @@ async def stopped_past_the_retention(town: Town, service: str, *, by: int) -> No
         asked = (await js.stream_info("REDRIVE")).state.last_seq
     async with narrow(town, "TICKETS", 30_000):
         with town.nobody_at(service):
-            await trimmed_past(town, service, by)
+            async with notes(town):
+                await trimmed_past(town, service, by)
         await town.ready()
         took = await recovered(town, within=30)
     async with administrator(town) as js:
