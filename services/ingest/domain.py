@@ -158,7 +158,7 @@ class Book:
         card, doubts = self._author(arrival, item)
         talk = self._talk(arrival, item, card)
         outcome.asked, flags = self._obeyed(item.asked)
-        flags = [*found.flags, *doubts, *(flags if talk.open is None else ())]
+        flags = [*found.flags, *item.flags, *doubts, *(flags if talk.open is None else ())]
         if outcome.reason is not None and outcome.reason != item.reason:
             flags.insert(0, outcome.reason)
         outcome.reason = "; ".join(filter(None, (item.reason, *flags))) or None

@@ -85,6 +85,17 @@ async def test_a_page_without_scripts_sends_a_form_too(ingest: Ingest) -> None:
     assert "order_no" in told["reason"]  # it does not fit, so it is left out; the message is not
 
 
+async def test_what_cannot_be_used_is_flagged_where_it_is_read(ingest: Ingest) -> None:
+    asked = {"text": "Hello", "title": ["x"], "fields": {"order_no": "12"}}
+    told = await ingest.outcome(await form(ingest, asked))
+
+    (opened,) = await ingest.said("request_opened")
+    flags = opened["message"]["flags"]
+    assert flags[0] == "title must be a text"
+    assert "order_no" in flags[1]
+    assert told["reason"] == "; ".join(flags)
+
+
 async def test_who_fills_what_people_do_not_see_is_rejected(ingest: Ingest) -> None:
     told = await ingest.outcome(await form(ingest, {"text": "Buy!", "website": "http://x.test"}))
 

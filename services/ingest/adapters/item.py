@@ -105,6 +105,8 @@ class Item:
     """What the same id with another digest is: another message, flagged, for platforms may begin
     their ids anew; or, where the sender chose the id so as to be taken once, a mistake."""
     reason: str | None = None
+    flags: tuple[str, ...] = ()
+    """What of a message could not be used, and is left out."""
     conversation: str = ""
     person: Person | None = None
     text: str = ""

@@ -19,8 +19,8 @@ from trunkline_contracts.parts import Attachment
 
 TRAP = "website"
 """A field people do not see: whoever fills it is no person."""
-FILES, NAMES = 50, 500
-"""Attachments of a message; values of a form."""
+FILES, NAMES, MOST = 50, 500, 20
+"""Attachments of a message; values of a form; flags of a message."""
 LATE = timedelta(days=1)
 """How long a page may keep a message before it can send it."""
 NOTHING = "[form]"
@@ -148,7 +148,7 @@ def _item(
         None if id is None else f"{mine}:{id}" if mine else id,
         told,
         "new",
-        reason="; ".join(page.flags[:20]) or None,
+        flags=tuple(page.flags[:MOST]),
         conversation=conversation,
         person=person,
         text=text,
