@@ -16,6 +16,8 @@ from bench.wire import Pool, request
 from chassis.provision import connect_as
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from desk import Desk
     from nats.aio.msg import Msg
 
@@ -137,10 +139,11 @@ async def _run(desk: Desk) -> dict[str, Any]:
     await under.at_rate(20, 3)
     under.latencies.clear()
     figures: dict[str, Any] = {}
-    for name, work in (
+    phases: tuple[tuple[str, Callable[[], Awaitable[int]]], ...] = (
         ("at_50_per_s", lambda: under.at_rate(RATE, SECONDS)),
         ("saturated", lambda: under.saturated(SECONDS, IN_FLIGHT)),
-    ):
+    )
+    for name, work in phases:
         under.latencies.clear()
         before, began = cost(whose), time.perf_counter()
         lives = await work()

@@ -82,7 +82,8 @@ async def run(world: World) -> dict[str, Any]:
     service.background(lambda: service.workspaces.follow(service.bus.own), "the workspace")
     await service.workspaces.wait(1)
     intake = Intake(Endpoints(service.workspaces, ""), lambda *_: None)
-    reader, stream = readers(Desk(lambda _: None, intake, lambda *_: ()))[0], Stream()
+    desk = Desk(lambda _: None, intake, lambda *_: (), lambda _: None)
+    reader, stream = readers(desk)[0], Stream()
 
     async def ours() -> float:
         end = await stream.tell(world)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import nats
 import psycopg
 from psycopg import sql
 
@@ -153,7 +152,7 @@ def clone(postgres: Postgres, template: str) -> str:
 
 async def provision_nats(server: Nats, creds: Path) -> None:
     """Make the streams."""
-    nc: nats.NATS = await connect_as("admin", server.url, creds)
+    nc = await connect_as("admin", server.url, creds)
     try:
         await provision_streams(nc.jetstream(timeout=10), the_plan())
     finally:
