@@ -1,8 +1,14 @@
-"""The door, against a bare ASGI endpoint that only publishes to JetStream: target ≥ 0.5."""
+"""The door, against a bare ASGI endpoint that only publishes to JetStream: target ≥ 0.5.
+
+Its process takes in meanwhile what it has stored. What the four other services then make of it is
+no work of the door's: they stand still while it is measured, and a second figure says how many are
+taken in while they do not.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import statistics
@@ -11,14 +17,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psutil
 from desk import update
 
+from bench.costs import cost
 from bench.wire import closed_loop, request
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from desk import Desk
 
 ROUNDS, REQUESTS, CONNECTIONS = 5, 3000, 64
+IDLE = 0.2
+"""Seconds of processor time a second that five services take when nothing is to be done."""
 _ids = itertools.count(10_000_000)
 
 
@@ -56,12 +68,16 @@ def _await(url: str) -> None:
 
 async def _rounds(desk: Desk, bare: int) -> dict[str, Any]:
     secret = desk.secrets["TELEGRAM_MAIN_SECRET"]
-    ours, theirs = [], []
+    services = {told["name"]: psutil.Process(told["pid"]) for told in desk.status["services"]}
+    others = [process for name, process in services.items() if name != "ingest"]
+    ours, theirs, among = [], [], []
     for _ in range(ROUNDS):
-        requests = _requests(secret, REQUESTS)
-        theirs.append(await closed_loop(bare, requests, CONNECTIONS))
-        ours.append(await closed_loop(desk.base + 1, _requests(secret, REQUESTS), CONNECTIONS))
-        await asyncio.sleep(2)  # let intake catch up, so that it does not eat the next round
+        theirs.append(await closed_loop(bare, _requests(secret, REQUESTS), CONNECTIONS))
+        with _still(others):
+            ours.append(await closed_loop(desk.base + 1, _requests(secret, REQUESTS), CONNECTIONS))
+        await _rest(services)
+        among.append(await closed_loop(desk.base + 1, _requests(secret, REQUESTS), CONNECTIONS))
+        await _rest(services)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return {
         "door": {
@@ -69,9 +85,30 @@ async def _rounds(desk: Desk, bare: int) -> dict[str, Any]:
             "target": 0.5,
             "door_per_s": round(statistics.median(ours)),
             "bare_per_s": round(statistics.median(theirs)),
+            "while_all_work_per_s": round(statistics.median(among)),
             "connections": CONNECTIONS,
         }
     }
+
+
+@contextlib.contextmanager
+def _still(processes: list[psutil.Process]) -> Iterator[None]:
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+async def _rest(services: dict[str, psutil.Process]) -> None:
+    """Wait until what was taken in has been worked on, so that it does not eat the next round."""
+    busy, pids = 1.0, {name: [process.pid] for name, process in services.items()}
+    while busy > IDLE:
+        before = sum(cost(pids).cpu.values())
+        await asyncio.sleep(1)
+        busy = sum(cost(pids).cpu.values()) - before
 
 
 def _requests(secret: str, n: int) -> list[bytes]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from chassis import telemetry
 from chassis.auth import Auth, Identity, Role, credentials, unauthorized
@@ -43,6 +44,19 @@ MAY_OPEN = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
 
 class Direct(APIRoute):
     """A route whose endpoint is given the request and nothing else."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        """Make the route, and keep what answers."""
+        super().__init__(*args, **named)
+        self._answer = self.get_route_handler()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer without a second look for what is raised: the application has one."""
+        if scope["method"] in (self.methods or ()):
+            response = await self._answer(Request(scope, receive, send))
+            await response(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Skip the machinery: no dependencies, no validation, no serialisation."""
