@@ -12,7 +12,7 @@ from chassis.problems import missing
 from chassis.service import Here
 from ingest import views
 from ingest.adapters.api import Submission
-from ingest.door import Direct, Door
+from ingest.door import Door, Guarded
 from ingest.ledger import ledger, summed
 from ingest.schemes import SCHEMES, Scheme
 
@@ -42,7 +42,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 WRONG = {"description": "A value cannot be taken; the problem names it and what is allowed."}
 HANDSHAKE = ("hub.mode", "hub.verify_token", "hub.challenge")
 
-door = APIRouter(route_class=Direct, tags=["door"])
+door = APIRouter(route_class=Guarded, tags=["door"])
 router = APIRouter(prefix="/v1", tags=["inbound"])
 
 

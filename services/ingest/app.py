@@ -2,11 +2,12 @@
 
 from fastapi import FastAPI
 
+from chassis.app import build
 from chassis.asyncapi import Answers
 from chassis.http import BODY, limit_bodies
 from chassis.parked import Token
 from chassis.reader import Reader
-from chassis.service import Service, build
+from chassis.service import Service
 from ingest import api, banlist, banning, pages_api, smtp, waiting
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api import ACCEPTED, REFUSALS
-from ingest.door import Direct
+from ingest.door import Guarded
 from ingest.forms import FORM, SESSION, WIDGET
 from ingest.pages import JSON, TOKEN, URLENCODED, Pages
 
-router = APIRouter(route_class=Direct, tags=["pages"])
+router = APIRouter(route_class=Guarded, tags=["pages"])
 
 ACCOUNT: dict[str, Any] = {
     "name": "account",

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from fastapi import FastAPI
 
+from chassis.app import build
 from chassis.reader import Reader
-from chassis.service import Service, build
+from chassis.service import Service
 from notify import api, handlers
 from notify.accounts import Accounts
 from notify.sender import Sender

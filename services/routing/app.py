@@ -5,8 +5,9 @@ from datetime import datetime
 
 from fastapi import FastAPI
 
+from chassis.app import build
 from chassis.reader import Reader
-from chassis.service import Service, build, utc_now
+from chassis.service import Service, utc_now
 from routing import api, handlers
 from routing.plan import plan_of
 from routing.settings import Settings

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from fastapi import FastAPI
 
+from chassis.app import build
 from chassis.reader import Reader
-from chassis.service import Service, build, utc_now
+from chassis.service import Service, utc_now
 from sla import api, handlers
 from sla.policies import policies_of
 from sla.settings import Settings

@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from chassis.app import build
 from chassis.reader import Reader
-from chassis.service import Service, build, utc_now
+from chassis.service import Service, utc_now
 from tickets import api, commands, handlers
 from tickets.desk import ANSWERED, Desk
 from tickets.rulebook import rules_in_force

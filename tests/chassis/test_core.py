@@ -12,12 +12,13 @@ import pytest
 from saying import opened, received, say
 from world import the_plan
 
+from chassis.app import build
 from chassis.locks import lock_key
 from chassis.outcomes import Fenced, Refused
 from chassis.provision import provision_streams
 from chassis.reader import Reader
 from chassis.relay import Relay
-from chassis.service import Service, build
+from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 from trunkline_contracts import MessageReceived, slot_of

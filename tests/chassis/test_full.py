@@ -9,9 +9,10 @@ from uuid import uuid4
 from saying import opened, received, say
 
 from chassis import replay
+from chassis.app import build
 from chassis.reader import Reader
 from chassis.relay import Relay
-from chassis.service import Service, build
+from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 

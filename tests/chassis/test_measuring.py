@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Gauge
 
 from chassis import metrics
+from chassis.app import build
 from chassis.reader import Reader
-from chassis.service import build
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 

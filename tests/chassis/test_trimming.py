@@ -9,8 +9,9 @@ from uuid import uuid4
 from saying import opened, say
 from world import the_plan
 
+from chassis.app import build
 from chassis.provision import provision_streams
-from chassis.service import Service, build
+from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chassis.app import build
 from chassis.reader import Reader
-from chassis.service import Service, build
+from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 from chassis.tx import Tx

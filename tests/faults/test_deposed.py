@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from chassis.app import build
 from chassis.locks import lock_key
 from chassis.relay import Relay
-from chassis.service import build
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 from faults.records import query

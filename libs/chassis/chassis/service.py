@@ -1,22 +1,19 @@
-"""A service as a process: what it stands on, and the one way its app is put together.
+"""A service as a process: what it stands on, how it begins and how it ends.
 
-`build` is called by every `app.py`. It opens PostgreSQL and NATS, follows the workspace, runs the
-relay and the readers wherever this replica is their leader, and serves the service's addresses.
+It opens PostgreSQL and NATS, follows the workspace, and runs the relay and the readers wherever
+this replica is their leader. One file, though long: a beginning and its end are read together.
 """
 
 import asyncio
 import logging
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import Depends, Request
 
-from chassis import auth, http, openapi, problems, telemetry
-from chassis.asyncapi import Answers, document
 from chassis.bus import Bus
 from chassis.db import Database
 from chassis.guards import check_nats, check_postgres
@@ -30,9 +27,6 @@ from chassis.replay import Replays
 from chassis.settings import Settings
 from chassis.tx import Tx, transaction
 from chassis.workspace import Workspaces
-
-if TYPE_CHECKING:
-    from chassis.parked import Token
 
 log = logging.getLogger(__name__)
 
@@ -236,65 +230,3 @@ async def here(request: Request) -> Service:
 
 
 Here = Annotated[Service, Depends(here)]
-
-
-def build(  # noqa: PLR0913 (here a service says all that it is)
-    name: str,
-    settings: Settings,
-    *,
-    readers: Callable[[Service], Iterable[Reader]] = lambda _: (),
-    routers: Sequence[APIRouter] = (),
-    tasks: Sequence[Task] = (),
-    answers: Sequence[Answers] = (),
-    keeps_workspace: bool = False,
-    subjects: "Mapping[str, Token] | None" = None,
-    clock: Callable[[], datetime] = utc_now,
-) -> FastAPI:
-    """Put a service together.
-
-    `answers` are for its document. `keeps_workspace`: this schema is the workspace's record, so
-    it refills the stream. `subjects`: by which tokens of its messages' subjects what is parked
-    can be asked for.
-    """
-    telemetry.configure(name, settings)
-    service = Service(name, settings, clock=clock)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        app.state.service = service
-        try:
-            await service.start(readers(service), tasks, refill=keeps_workspace)
-            yield
-        finally:
-            await service.stop()
-
-    from chassis import parked
-
-    about = getattr(sys.modules.get(name), "__doc__", None) or ""
-    describe = partial(document, name, answers=answers, about=about)
-    app = FastAPI(
-        title=f"Trunkline {name}",
-        description=about.strip(),
-        lifespan=lifespan,
-        version="1",
-        openapi_url="/openapi.json",
-        docs_url=None,  # its pages would load scripts from elsewhere
-        redoc_url=None,
-        generate_unique_id_function=openapi.name_of,
-    )
-    app.state.service = service
-    app.state.described = lambda: describe(readers(service))
-    problems.install(app)
-    auth.install(app, settings.jwks_url)
-    http.install(app)
-    telemetry.install(app, name)
-    for router in (*routers, service.health.router, parked.addresses(subjects or {})):
-        app.include_router(router)
-
-    @app.get("/asyncapi", tags=["operations"])
-    async def asyncapi() -> dict[str, Any]:
-        """Give the AsyncAPI document: what this service says and hears."""
-        return describe(service.readers)
-
-    openapi.install(app)
-    return app

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -151,7 +152,8 @@ class Observed:
     def __init__(self, app: ASGIApp, service: str) -> None:
         """Observe `app` as this service."""
         self.app = app
-        self.service = service
+        self._counts = cache(partial(metrics.http_requests.labels, service))
+        self._times = cache(partial(metrics.http_seconds.labels, service))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -173,8 +175,8 @@ class Observed:
             finally:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 seconds = (answered or time.perf_counter()) - began
-                metrics.http_requests.labels(self.service, route, method, status).inc()
-                metrics.http_seconds.labels(self.service, route, method).observe(seconds)
+                self._counts(route, method, status).inc()
+                self._times(route, method).observe(seconds)
                 if span.is_recording():
                     span.update_name(f"{method} {route}")
                     span.set_attributes({"http.route": route, "http.response.status_code": status})
