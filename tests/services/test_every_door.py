@@ -1,0 +1,127 @@
+"""What holds at every way in alike: secrets that are gone, sizes, rates, and NATS away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from entrances import Entrance, entrances, opened
+from tampering import NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
+
+from chassis.http import BODY
+from chassis.testing import eventually
+from ingest.delivery import PIECE
+
+if TYPE_CHECKING:
+    import httpx
+    from taking_in import Ingest
+    from world import World
+
+
+@pytest.fixture
+def workspace(world: World) -> str:
+    """Every account has two live secrets."""
+    return opened(world)
+
+
+def limit(door: Entrance) -> int:
+    """Give how many bytes a body may have."""
+    return scheme_of(door.way).limit if door.way in PLATFORMS else BODY
+
+
+def filled(door: Entrance, size: int) -> Entrance:
+    """Give the same with a body of so many bytes, which means the same."""
+    return Entrance(door.way, door.path, door.good + b" " * (size - len(door.good)))
+
+
+async def knock(http: httpx.AsyncClient, door: Entrance, attempt: Attempt | None = None) -> int:
+    """Show what is right unless told otherwise; gives the status."""
+    return (await ask(http, door, attempt)).status_code
+
+
+async def ask(
+    http: httpx.AsyncClient, door: Entrance, attempt: Attempt | None = None
+) -> httpx.Response:
+    shown = attempt or door.right(NEW)
+    return await http.post(door.path, content=shown.body, headers=shown.headers)
+
+
+async def test_without_its_secret_a_door_is_closed(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = [door for door in entrances() if door.way.name != "api"]  # its key is the issuer's
+    ends = tuple(which.upper().replace("-", "_") for which in (OLD, NEW))
+    names = [name for name in os.environ if name.endswith(ends)]
+    assert len(names) >= 2 * len(secret)
+    before = await ingest.world.kept("ingest")
+    for told in ("", None):
+        for name in names:
+            if told is None:
+                monkeypatch.delenv(name)
+            else:
+                monkeypatch.setenv(name, told)
+        for door in secret:
+            assert await knock(ingest.http, door) == 401, door.way.name
+            way = door.way
+            bare = pairs(dict.fromkeys(way.shown(NEW, door.good, 0.0), b""))
+            assert await knock(ingest.http, door, Attempt("empty", bare, door.good)) == 401
+    assert await ingest.world.kept("ingest") == before
+
+
+async def test_everywhere_a_body_may_have_so_many_bytes_and_no_more(ingest: Ingest) -> None:
+    for door in entrances():
+        most = limit(door)
+        assert await knock(ingest.http, filled(door, most + 1)) == 413, door.way.name
+        assert await knock(ingest.http, filled(door, most)) in {200, 202}, door.way.name
+    assert (await ingest.ledger())["accepted"] == len(entrances())
+
+
+async def test_everywhere_an_account_has_its_rate(ingest: Ingest) -> None:
+    document = json.loads(opened(ingest.world))
+    document["limits"]["per_account"] = "1/min"
+    await ingest.world.apply(json.dumps(document))
+
+    async def in_force() -> bool:
+        return (await ingest.submit({"text": "x", "contact": {}})).status_code == 429
+
+    await eventually(in_force)
+    for door in entrances():
+        if door.way.name == "connectiveone":
+            continue  # its account is the custom channel's, which has had its turn
+        statuses = [await ask(ingest.http, door) for _ in range(2)]
+        refused = statuses[-1]
+        assert refused.status_code == 429, door.way.name
+        assert 1 <= int(refused.headers["retry-after"]) <= 60, door.way.name
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
+async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -> None:
+    doors = entrances()
+    doors += [filled(door, PIECE + 1) for door in doors]  # what takes several messages, too
+
+    async def refused() -> list[httpx.Response]:
+        async with asyncio.timeout(3):
+            return list(await asyncio.gather(*(ask(ingest.http, door) for door in doors)))
+
+    nats = ingest.world.nats
+    os.kill(nats.pid, signal.SIGSTOP)
+    try:
+        frozen = await refused()
+    finally:
+        os.kill(nats.pid, signal.SIGCONT)
+    nats.stop()
+    for answer in (*frozen, *await refused()):
+        assert answer.status_code == 503, answer.url
+        assert int(answer.headers["retry-after"]) >= 1, answer.url
+    nats.start()
+
+    async def taken() -> bool:
+        return await knock(ingest.http, doors[0]) == 200
+
+    await eventually(taken)
+    for door in doors:
+        assert await knock(ingest.http, door) in {200, 202}, door.way.name
