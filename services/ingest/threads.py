@@ -159,7 +159,7 @@ def _flags(
 ) -> Iterator[str]:
     """Say what is doubtful about what a message names."""
     by_name = {each.conversation for each in told if each.rule in RULES.values()}
-    if stranger:
+    if thread.doubt is not None or stranger:
         yield thread.doubt or STRANGER
     if thread.tag is not None and not thread.signed:
         yield UNSIGNED

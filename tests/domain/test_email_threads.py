@@ -333,6 +333,11 @@ VERDICTS = {
     "another says it failed": (["mx.evil.test; dmarc=fail"], False),
     "forged below ours": (["mx.desk.test; dmarc=fail", "mx.desk.test; dmarc=pass"], True),
     "two methods": (["mx.desk.test 1; dkim=pass;\r\n\tdmarc = FAIL"], True),
+    "the sender says it passed": (
+        ['mx.desk.test; spf=pass smtp.mailfrom="x dmarc=pass "@evil.test; dmarc=fail'],
+        True,
+    ),
+    "a header for each method": (["mx.desk.test; spf=pass", "mx.desk.test; dmarc=fail"], True),
     "nobody says anything": ([], False),
 }
 
@@ -347,6 +352,15 @@ def test_who_is_proven_to_be_another_joins_no_conversation(which: str) -> None:
 
     assert (answer.request_id != first.request_id) == failed
     assert answer.reason == (UNPROVEN if failed else None)
+
+
+def test_whoever_reads_it_is_told_that_its_sender_is_not_proven() -> None:
+    failed = b"Authentication-Results: mx.desk.test; dmarc=fail\r\n"
+
+    desk, [forged], _ = begun(failed + mail("pay here", Message_ID="<1@x>"))
+
+    assert (forged.word, forged.reason) == ("opened", UNPROVEN)
+    assert flags_of(desk) == (UNPROVEN,)
 
 
 def test_a_verdict_counts_only_where_our_server_is_named() -> None:

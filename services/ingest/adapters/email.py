@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
-from ingest.adapters import markup, mime, quoted
+from ingest.adapters import markup, mime, quoted, verdicts
 from ingest.adapters.item import Asked, Item, Person, Raw, Thread, Unreadable
 from ingest.adapters.mime import Excessive, Part
 from ingest.adapters.plain import SHORT, clean
@@ -16,7 +16,6 @@ TEXT, HTML = 100_000, 200_000
 """Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
 REMEMBERED = 50
 _ID = re.compile(r"<[!-;=?-~]{1,250}>")
-_DMARC = re.compile(r"[;\s]dmarc\s{0,9}=\s{0,9}([a-z]{1,20})", re.IGNORECASE)
 RECIPIENTS = frozenset(
     {"to", "cc", "delivered-to", "x-original-to", "envelope-to", "apparently-to"}
 )
@@ -69,7 +68,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 own or f"<{raw.sha256}@unnamed>",
                 answers,
                 _to(mail, raw),
-                _verdicts(mail),
+                verdicts.found(_every(mail, "authentication-results")),
                 doubt=_doubt(mail),
             ),
             automatic=next(_signs(mail, raw), None),
@@ -81,6 +80,11 @@ def read(raw: Raw) -> tuple[Item, ...]:
 def _header(mail: Part, name: str) -> str:
     """Give a header as it was written; of several the first."""
     return mime.letters(next((value for key, value in mail.raw_items() if key.lower() == name), ""))
+
+
+def _every(mail: Part, name: str) -> Iterator[str]:
+    """Give every header of a name, as it was written."""
+    return (mime.letters(value) for key, value in mail.raw_items() if key.lower() == name)
 
 
 def ids_in(value: str) -> list[str]:
@@ -102,17 +106,6 @@ def _to(mail: Part, raw: Raw) -> tuple[str, ...]:
     told = [mime.letters(v) for key, v in mail.raw_items() if key.lower() in RECIPIENTS]
     found = [*raw.envelope[1:], *(each for value in told for each in _ADDRESS.findall(value))]
     return tuple(dict.fromkeys(clean(each.lower().strip(STRAY)) for each in found))[:REMEMBERED]
-
-
-def _verdicts(mail: Part) -> tuple[tuple[str, str], ...]:
-    """Give what each server found about DMARC; of one server the last word, which comes first."""
-    said: dict[str, str] = {}
-    for key, value in mail.raw_items():
-        if key.lower() == "authentication-results":
-            server = clean(value.partition(";")[0].strip().lower().partition(" ")[0])
-            verdict = _DMARC.search(value)
-            said.setdefault(server, verdict[1].lower() if verdict else "none")
-    return tuple(said.items())
 
 
 def _sender(mail: Part) -> Person:
