@@ -131,6 +131,7 @@ def message_of(arrival: Arrival, item: Item, id: UUID, flags: Sequence[str] = ()
         quoted=item.quoted,
         flags=tuple(flags),
         no_auto_response=item.no_auto_response,
+        automatic=item.automatic,
     )
 
 

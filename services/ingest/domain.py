@@ -30,6 +30,8 @@ from trunkline_contracts import (
 from trunkline_contracts.ids import acknowledgement_id, contact_id, conversation_key
 from trunkline_contracts.parts import Contact, Message
 
+AGAIN = "a machine answered ours again, after the request that it began"
+
 
 @dataclass(slots=True)
 class Conversation:
@@ -42,6 +44,13 @@ class Conversation:
     open: UUID | None = None
     last: UUID | None = None
     contact: UUID | None = None
+    by_machine: bool | None = None
+    """Whether the last request was begun by what a machine sent."""
+
+    @property
+    def went_on(self) -> bool:
+        """Whether a machine has begun a request here that is closed by now: not another one."""
+        return self.open is None and bool(self.by_machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,7 @@ class Book:
     def _hear(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
         """A new message goes to its conversation's open request, or opens one."""
         found = self._place(arrival, item)
-        if (reason := _no_message(item, found)) is not None:
+        if (reason := self._no_message(item, found)) is not None:
             talk = self.conversations.get(found.back or found.ours or UUID(int=0))
             outcome.request_id, outcome.reason = talk.last if talk else None, reason
             return
@@ -192,7 +201,7 @@ class Book:
             return Found()
         thread, there = item.thread, self.conversations
         found = self.threads.find(arrival.account, thread, arrival.contact, there)
-        if _no_message(item, found) is not None:
+        if self._no_message(item, found) is not None:
             return found
         if found.claim is not None:
             arrival.conversation = found.claim.conversation
@@ -201,6 +210,17 @@ class Book:
         others = [contact_id(*where, address) for address in thread.to]
         self.threads.join(arrival.conversation, filter(None, (arrival.contact, *others)))
         return found
+
+    def _no_message(self, item: Item, found: Found) -> str | None:
+        """Say why something is no message to anybody: no person wrote it, or ours came back."""
+        if found.back is not None:
+            return "a message of ours came back"
+        if found.ours is None or item.automatic is None:
+            return None
+        if item.auto_reply is not None:
+            return f"an automatic answer to ours: {item.auto_reply}"
+        talk = self.conversations.get(found.ours)
+        return f"{AGAIN}: {item.automatic}" if talk is not None and talk.went_on else None
 
     def _talk(self, arrival: Arrival, item: Item, card: Card) -> Conversation:
         key = arrival.conversation or UUID(
@@ -275,6 +295,7 @@ class Book:
         )
         self.facts.append((opened, cause))
         talk.open = talk.last = request_id
+        talk.by_machine = message.automatic is not None
         self.requests[request_id] = talk.key
         self.changed.add(talk.key)
         return request_id
@@ -321,6 +342,10 @@ class Book:
             self._append(talk, message, "returned", returned, {})
             self.corrections.append(Correction(message.id, "appended", talk.open, "returned"))
             return
+        if message.automatic is not None and talk.went_on:
+            noted = Correction(message.id, "noted", returned.request_id, "returned")
+            self.corrections.append(noted)
+            return
         talk.last = talk.last or returned.request_id
         card = author or self._nobody(talk)
         obeyed, _ = self.rules.obeyed(asked)
@@ -340,6 +365,7 @@ class Book:
             key, Conversation(key, opened.channel, opened.account, name)
         )
         talk.open, talk.last = talk.open or opened.request_id, opened.request_id
+        talk.by_machine = False
         talk.contact = talk.contact or opened.contact.id
         if opened.channel == "email":
             self.threads.join(key, [opened.contact.id])
@@ -355,15 +381,6 @@ class Book:
             )
             self.changed.add(opened.contact.id)
         self.changed.add(key)
-
-
-def _no_message(item: Item, found: Found) -> str | None:
-    """Say why something is no message to anybody: a machine answered ours, or ours came back."""
-    if found.back is not None:
-        return "a message of ours came back"
-    if found.ours is not None and item.automatic:
-        return f"an automatic answer to ours: {item.automatic}"
-    return None
 
 
 def conversation_of(opened: Opened) -> str:

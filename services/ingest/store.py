@@ -20,7 +20,7 @@ FIRST: LiteralString = """
     SELECT message_id, digest, request_id FROM item i
     WHERE i.message_id = g.message AND i.first LIMIT 1"""
 CONVERSATION: LiteralString = """
-    SELECT conversation, channel, account, name, open_request, last_request, contact_id
+    SELECT conversation, channel, account, name, open_request, last_request, contact_id, by_machine
     FROM conversation c WHERE c.conversation = g.conversation LIMIT 1"""
 CONTACT: LiteralString = """
     SELECT contact_id, channel, account, address, name, language, email, phone
@@ -62,7 +62,7 @@ WITH cards AS (
     SELECT * FROM json_populate_recordset(NULL::conversation, %s) ORDER BY 1
     ON CONFLICT (conversation) DO UPDATE SET
         open_request = EXCLUDED.open_request, last_request = EXCLUDED.last_request,
-        contact_id = EXCLUDED.contact_id
+        contact_id = EXCLUDED.contact_id, by_machine = EXCLUDED.by_machine
 ), begun AS (
     INSERT INTO request SELECT * FROM json_populate_recordset(NULL::request, %s)
     ON CONFLICT DO NOTHING
@@ -117,9 +117,9 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
         if message_id is not None:
             book.firsts[message_id] = First(digest, request_id)
         if rest[0] is not None:
-            book.conversations.setdefault(rest[0], Conversation(*rest[:7]))
-        if rest[7] is not None:
-            book.contacts[rest[7]] = Card(*rest[7:])
+            book.conversations.setdefault(rest[0], Conversation(*rest[:8]))
+        if rest[8] is not None:
+            book.contacts[rest[8]] = Card(*rest[8:])
     again = {arrival.again for arrival in read if _differs(book, arrival) and arrival.again}
     if again:
         await load_firsts(tx, book, again)
@@ -221,6 +221,7 @@ def _talk_row(talk: Conversation) -> dict[str, Any]:
         "open_request": talk.open,
         "last_request": talk.last,
         "contact_id": talk.contact,
+        "by_machine": talk.by_machine,
     }
 
 

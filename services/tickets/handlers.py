@@ -181,6 +181,7 @@ def _message(told: Message) -> e.Message:
         told.quoted,
         told.flags,
         told.no_auto_response,
+        told.automatic,
     )
 
 

@@ -101,6 +101,10 @@ def test_a_mail_nobody_wrote_is_unreadable() -> None:
     [
         ({"Auto_Submitted": "auto-replied (vacation)"}, "auto-submitted"),
         ({"Auto_Submitted": "no"}, None),
+        ({"Auto_Submitted": "No (human)"}, None),
+        ({"Auto_Submitted": "(a person) no; x=y"}, None),
+        ({"Auto_Submitted": "(a person)"}, None),
+        ({"Auto_Submitted": "no-one"}, "auto-submitted"),
         ({"Precedence": "bulk"}, "precedence"),
         ({"Precedence": "list"}, None),
         ({"Return_Path": "<>"}, "null return-path"),
@@ -110,6 +114,33 @@ def test_a_mail_nobody_wrote_is_unreadable() -> None:
 )
 def test_what_a_machine_wrote_is_known(headers: dict[str, str], sign: str | None) -> None:
     assert read(mail(**headers)).automatic == sign
+
+
+EXCHANGE = {"Auto_Submitted": "auto-generated", "X_Auto_Response_Suppress": "All"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "sign"),
+    [
+        ({"Auto_Submitted": "Auto-Replied (vacation); owner-email=x"}, "auto-submitted"),
+        ({"Auto_Submitted": "(c) auto-replied"}, "auto-submitted"),
+        ({"Precedence": "auto_reply"}, "precedence"),
+        ({"Precedence": "bulk", "X_Autoreply": "yes"}, "x-autoreply"),
+        ({**EXCHANGE, "Return_Path": "<>"}, "auto-submitted"),
+        (EXCHANGE, None),
+        ({"Auto_Submitted": "no (human)", "Return_Path": "<>"}, None),
+        ({"Auto_Submitted": "auto-generated"}, None),
+        ({"Auto_Submitted": "auto-notified"}, None),
+        ({"Precedence": "bulk"}, None),
+        ({"Return_Path": "<>"}, None),
+        ({"X_Autoreply": "no"}, None),
+        ({}, None),
+    ],
+)
+def test_a_machine_s_own_answers_are_told_from_what_people_send_by_machine(
+    headers: dict[str, str], sign: str | None
+) -> None:
+    assert read(mail(**headers)).auto_reply == sign
 
 
 def bombs() -> dict[str, bytes]:

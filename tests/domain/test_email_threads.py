@@ -6,13 +6,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from mailing import BOX, DESK, PETRO, arrival, book, mail, read, tagged, take
+from mailing import BOX, DESK, NOW, PETRO, arrival, book, mail, read, tagged, take
 
 from ingest import post
 from ingest.adapters.email import SEVERAL
 from ingest.adapters.item import Thread
+from ingest.domain import AGAIN
 from ingest.threads import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNPROVEN, UNSIGNED, key_of, keys_of
-from trunkline_contracts import MessageReceived, RequestOpened
+from trunkline_contracts import Message, MessageReceived, MessageReturned, RequestOpened
 
 
 def test_an_answer_to_ours_is_appended_and_says_why() -> None:
@@ -387,6 +388,65 @@ def test_machines_that_answer_our_address_are_noted() -> None:
 
     assert [each.word for each in noted] == ["noted"] * 3
     assert {each.request_id for each in noted} == {first.request_id}
+
+
+def test_whoever_answers_our_mail_by_a_help_desk_is_heard() -> None:
+    desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
+    reply = uuid4()
+    desk.threads.issue("main", reply, talk)
+
+    heard = take(
+        desk,
+        mail("to Lviv", To=tagged(talk), Precedence="bulk"),
+        mail("to Lviv!", In_Reply_To=f"<{reply}@desk.test>", Auto_Submitted="auto-generated"),
+        mail("to Lviv?", To=tagged(reply, "bounce"), Return_Path="<>"),
+        mail("to Lviv", To=tagged(talk), Precedence="bulk", From=PETRO),
+    )
+
+    assert [each.word for each in heard] == ["appended"] * 3 + ["opened"]
+    assert [each.request_id == first.request_id for each in heard] == [True] * 3 + [False]
+    received = [fact.message for fact, _ in desk.facts if isinstance(fact, MessageReceived)]
+    signs = ["precedence", "auto-submitted", "null return-path"]
+    assert [each.automatic for each in received] == signs
+    assert [each.no_auto_response for each in received] == signs
+    assert flags_of(desk) == (STRANGER,)
+
+
+def test_a_machine_begins_one_request_after_another_and_no_third() -> None:
+    desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
+    answer = {"To": tagged(talk), "Precedence": "bulk"}
+    there = desk.conversations[talk]
+
+    desk.close(there, first.request_id)
+    [second] = take(desk, mail("closed?", **answer))
+    [more] = take(desk, mail("and this", **answer))
+    desk.close(there, second.request_id)
+    [third] = take(desk, mail("closed??", **answer))
+
+    assert [each.word for each in (second, more, third)] == ["opened", "appended", "noted"]
+    assert second.threaded_by == "reply_address"
+    assert third.request_id == second.request_id
+    assert third.reason == f"{AGAIN}: precedence"
+    # A person begins one whenever they write, and a machine may after that.
+    [fourth] = take(desk, mail("I am here", To=tagged(talk)))
+    desk.close(there, fourth.request_id)
+    [fifth] = take(desk, mail("closed again", **answer))
+    assert [each.word for each in (fourth, fifth)] == ["opened", "opened"]
+
+
+@pytest.mark.parametrize(("by", "word"), [(None, "opened"), ("precedence", "noted")])
+def test_a_machine_that_was_too_late_begins_no_third_either(by: str | None, word: str) -> None:
+    desk, _, [talk] = begun(mail(Message_ID="<1@x>", Precedence="bulk"))
+    there = desk.conversations[talk]
+    assert there.open is not None
+    late = Message(id=uuid4(), text="late", sent_at=NOW, automatic=by)
+    returned = MessageReturned(time=NOW, request_id=there.open, message=late, reason="closed")
+
+    desk.give_back(there, returned, None, None)
+
+    [correction] = desk.corrections
+    assert (correction.message_id, correction.word) == (late.id, word)
+    assert (correction.request_id == returned.request_id) == (word == "noted")
 
 
 def test_our_own_mail_come_back_is_noted() -> None:

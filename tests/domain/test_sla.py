@@ -103,6 +103,10 @@ class Life:
     def write(self, seconds: float) -> list[Fact]:
         return self.say(MessageAdded, seconds, message=message(f"more {seconds}"))
 
+    def machine(self, seconds: float) -> list[Fact]:
+        sent = message(f"more {seconds}").model_copy(update={"automatic": "precedence"})
+        return self.say(MessageAdded, seconds, message=sent)
+
     def close(self, seconds: float, **more: Any) -> list[Fact]:
         return self.say(Closed, seconds, resolution="done", by="operator", status="closed", **more)
 
@@ -283,6 +287,19 @@ def test_the_next_response_is_measured_from_the_first_or_the_last_message(
     life.write(100)
     life.write(150)
     assert life.request.clocks[Measure.NRT].due_at == at(due)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_a_machine_sent_starts_no_clock_and_moves_none(restart: bool) -> None:
+    life = Life(Policy("p", Calendar("always"), {Measure.NRT: 1800}, restart_nrt=restart))
+    life.open()
+    life.reply(20)
+
+    assert life.machine(50) == []
+    assert life.states() == {}
+    life.write(100)
+    assert life.machine(150) == []
+    assert life.request.clocks[Measure.NRT].due_at == at(1900)
 
 
 def test_the_first_policy_that_fits_is_taken() -> None:

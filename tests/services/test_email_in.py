@@ -291,12 +291,20 @@ async def test_an_answer_to_our_reply_is_appended(post: Post) -> None:
     await eventually(known)
     away = mail("away", In_Reply_To=f"<{reply}@example.test>", Auto_Submitted="auto-replied")
     thanks = mail("thanks", Message_ID="<2@x>", In_Reply_To=f"<{reply}@example.test>")
+    desk = mail("to Lviv", In_Reply_To=f"<{reply}@example.test>", Precedence="bulk")
     noted = await post.outcome((await post.post(away)).json()["inbound_id"])
+    heard = await post.outcome((await post.post(desk)).json()["inbound_id"])
     appended = await post.outcome((await post.post(thanks)).json()["inbound_id"])
 
     assert (noted["outcome"], noted["request_id"]) == ("noted", opened["request_id"])
     assert (appended["outcome"], appended["threaded_by"]) == ("appended", "our_message_id")
     assert appended["request_id"] == opened["request_id"]
+    assert (heard["outcome"], heard["request_id"]) == ("appended", opened["request_id"])
+    told = [
+        (each["message"]["text"], each["message"]["automatic"])
+        for each in await post.said("message_received")
+    ]
+    assert told == [("to Lviv", "precedence"), ("thanks", None)]
 
     # A server gives it back to the address it came from, which says which message it was.
     bounce = SERVERS["postfix"]("<unknown@x>", "failed", "5.1.1")

@@ -221,6 +221,7 @@ async def test_what_befalls_messages_is_shown_beside_them(tickets: Tickets) -> N
     """Corrected, taken back, reacted to, delivered, read: in the history, and where people look."""
     opened = came_in(uuid4())
     id_, first, second = opened.request_id, opened.message, written("And my desk")
+    second = second.model_copy(update={"automatic": "precedence"})
     await tickets.tell(opened)
     await eventually(lambda: tickets.log(id_))
     replies = [await tickets.post(f"/{id_}/reply", {"text": text}) for text in ("Water", "Wait")]
@@ -257,7 +258,8 @@ async def test_what_befalls_messages_is_shown_beside_them(tickets: Tickets) -> N
 
     one, reply, other, gone = await eventually(shown) or []
     assert (one["text"], one["edited"], one["deleted"]) == ("My printer burns", True, False)
-    assert (gone["text"], gone["deleted"]) == ("", True)
+    assert (gone["text"], gone["deleted"], gone["automatic"]) == ("", True, "precedence")
+    assert one["automatic"] is None
     assert [each["reaction"] for each in reply["reactions"]] == ["👍"]
     assert (reply["platform_id"], other["reason"]) == ("90", "blocked")
     log = await tickets.log(id_)

@@ -89,6 +89,8 @@ class Message(Part):
     flags: tuple[str, ...] = ()
     # Why no machine may answer it (RFC 3834): the sign that a machine or a list wrote it.
     no_auto_response: str | None = None
+    # The sign that a machine sent it (RFC 3834), where there is one: then it starts no clock.
+    automatic: str | None = None
 
 
 class RequestFact(Fact):

@@ -27,8 +27,10 @@ _COMMENT = re.compile(r"\([^()]{0,1000}\)")
 _ANGLED = re.compile(r"<\s{0,9}([^\s@<>]{1,200}@[^\s@<>]{1,200})\s{0,9}>")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.){0,1000}"')
 SUPPRESS = "X-Auto-Response-Suppress"
+AUTORESPONDERS = ("x-autoreply", "x-autorespond", "x-autoresponder")
+AUTO_REPLY = frozenset({"auto_reply", "auto-reply", "autoreply"})
 _MACHINE = re.compile(
-    r"(?:mailer-daemon|postmaster|majordomo|listserv|no-?reply|do-?not-?reply|owner-.*"
+    r"(?:mailer-daemon|postmaster|majordomo|listserv|no[-_.]?reply|do[-_.]?not[-_.]?reply|owner-.*"
     r"|.*-(?:request|owner|relay|bounces?|errors?)|bounces?[+=-].*|bounces?)(?:\+.*)?"
 )
 """What stands before the @ where nobody reads: RFC 3834, section 2, and usage."""
@@ -72,6 +74,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 doubt=_doubt(mail),
             ),
             automatic=next(_signs(mail, raw), None),
+            auto_reply=next(_replies(mail, raw), None),
             no_auto_response=next(_wishes(mail, raw), None),
         ),
     )
@@ -206,16 +209,42 @@ def _reported(raw: Raw, mail: Part, external_id: str, report: Report) -> Item:
     )
 
 
+def _word(mail: Part, name: str) -> str:
+    """Give the keyword of a header, without comments and parameters."""
+    return _COMMENT.sub(" ", _header(mail, name)).partition(";")[0].strip().lower()
+
+
 def _signs(mail: Part, raw: Raw) -> Iterator[str]:
-    submitted = _header(mail, "auto-submitted").split(";")[0].strip().lower()
-    if submitted not in {"", "no"}:
+    """Say by what it is seen that a machine sent it (RFC 3834, section 5, and usage)."""
+    if _word(mail, "auto-submitted") not in {"", "no"}:
         yield "auto-submitted"
-    if _header(mail, "precedence").strip().lower() in {"bulk", "junk", "auto_reply"}:
+    if _word(mail, "precedence") in {"bulk", "junk", *AUTO_REPLY}:
         yield "precedence"
-    if _header(mail, "return-path").strip() == "<>" or raw.envelope[:1] == ("",):
+    if _from_nobody(mail, raw):
         yield "null return-path"
-    for name in ("x-autoreply", "x-autorespond", "x-autoresponder"):
-        if _header(mail, name).strip().lower() not in {"", "no"}:
+    for name in AUTORESPONDERS:
+        if _word(mail, name) not in {"", "no"}:
+            yield name
+
+
+def _from_nobody(mail: Part, raw: Raw) -> bool:
+    """Whether it is returned to nobody when it cannot be delivered."""
+    return _header(mail, "return-path").strip() == "<>" or raw.envelope[:1] == ("",)
+
+
+def _replies(mail: Part, raw: Raw) -> Iterator[str]:
+    """Say by what it is seen that a machine answered by itself: no person wrote it.
+
+    Exchange calls its notices of absence `auto-generated`; they are from nobody, as answers of
+    machines should be (RFC 3834, section 3.3).
+    """
+    submitted = _word(mail, "auto-submitted")
+    if submitted == "auto-replied" or (submitted not in {"", "no"} and _from_nobody(mail, raw)):
+        yield "auto-submitted"
+    if _word(mail, "precedence") in AUTO_REPLY:
+        yield "precedence"
+    for name in AUTORESPONDERS:
+        if _word(mail, name) not in {"", "no"}:
             yield name
 
 
@@ -224,9 +253,9 @@ def _wishes(mail: Part, raw: Raw) -> Iterator[str]:
     yield from _signs(mail, raw)
     if any(key.lower().startswith("list-") for key in mail):
         yield "a mailing list"
-    if _header(mail, "precedence").strip().lower() == "list":
+    if _word(mail, "precedence") == "list":
         yield "precedence"
-    asked = {each.strip().lower() for each in _header(mail, SUPPRESS.lower()).split(",")}
+    asked = set(re.split(r"[\s,;]+", _header(mail, SUPPRESS.lower()).lower()))
     if asked & {"all", "oof", "autoreply"}:
         yield SUPPRESS.lower()
     for name in ("from", "sender", "return-path"):

@@ -120,7 +120,9 @@ class Item:
     thread: Thread | None = None
     """On a channel where messages are named; `conversation` is then that of a new thread."""
     automatic: str | None = None
-    """By which sign no person wrote it."""
+    """By which sign a machine sent it; a person may have written it."""
+    auto_reply: str | None = None
+    """By which sign a machine wrote it, too, in answer to what came: an absence, a receipt."""
     no_auto_response: str | None = None
     """Why no machine may answer it: that sign, or that it came over a list, or asks for silence."""
     about: str | None = None

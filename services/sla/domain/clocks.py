@@ -181,7 +181,7 @@ class Fold:
                 self.request.answered = True
                 self._stop((Measure.FRT, Measure.NRT), at)
             case MessageAdded():
-                self._message(at)
+                self._message(fact, at)
             case AssigneeChanged() | Queued():
                 self._handover(fact, at)
             case StatusChanged():
@@ -239,9 +239,12 @@ class Fold:
             )
         )
 
-    def _message(self, at: datetime) -> None:
-        """A message starts NRT once the first answer was given; a further one may restart it."""
-        if not self.request.answered:
+    def _message(self, added: MessageAdded, at: datetime) -> None:
+        """A message starts NRT once the first answer was given; a further one may restart it.
+
+        Nobody waits for an answer to what a machine sent (RFC 3834).
+        """
+        if not self.request.answered or added.message.automatic is not None:
             return
         clock = self.request.clocks.get(Measure.NRT)
         waits = clock is not None and not clock.over

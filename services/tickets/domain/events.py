@@ -38,6 +38,7 @@ class Message(Struct, frozen=True):
     quoted: str | None = None
     flags: tuple[str, ...] = ()
     no_auto_response: str | None = None
+    automatic: str | None = None
 
 
 class Event(Struct, frozen=True):
