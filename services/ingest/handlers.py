@@ -97,18 +97,17 @@ class Intake:
         except Unreadable as why:
             return replace(each, items=why)
         mailbox = self._mailboxes(each.raw.account)
+        items = tuple(post.opened(item, mailbox) for item in items)
         if mailbox is not None and not item.kept:
-            self._slow_down(each.raw, items, mailbox.per_sender)
-        return replace(each, items=tuple(post.opened(item, mailbox) for item in items))
+            self._slow_down(each.raw, items, mailbox)
+        return replace(each, items=items)
 
-    def _slow_down(self, raw: Raw, items: Sequence[Item], allowed: tuple[int, int]) -> None:
+    def _slow_down(self, raw: Raw, items: Sequence[Item], mailbox: Mailbox) -> None:
         """Refuse what comes faster than people write; a person who re-drives it has looked."""
+        most, seconds = mailbox.per_sender
         for item in items:
-            who = item.person.address if item.person and item.kind == "message" else None
-            if who and self._pace.exceeded(
-                (raw.account, who), raw.inbound_id, raw.received_at, allowed
-            ):
-                most, seconds = allowed
+            who = post.counted_as(item, raw.account, mailbox)
+            if who and self._pace.exceeded(who, raw.inbound_id, raw.received_at, (most, seconds)):
                 raise Refused(f"more than {most} mails of one address in {seconds} s: a loop?")
 
     def parse(self, item: Incoming) -> Delivery | Awaitable[Delivery]:

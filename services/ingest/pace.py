@@ -8,8 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-Who = tuple[str, str]
-"""A mailbox and an address that writes to it."""
+Who = tuple[str, str, str]
+"""A mailbox, an address that writes to it, and what is known of who that is."""
 
 
 @dataclass(slots=True)

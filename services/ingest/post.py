@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from chassis import tags
 from chassis.tags import Tag
 from ingest.adapters.item import Item, Thread
+from ingest.pace import Who
 from ingest.threads import UNPROVEN, id_of_ours
 
 OWN = "one of our own addresses"
@@ -67,6 +68,23 @@ def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) ->
     return replace(item, thread=None, reference=about)
 
 
+def counted_as(item: Item, account: str, mailbox: Mailbox) -> Who | None:
+    """Say as whose a message is counted.
+
+    What somebody else writes in a person's name is counted apart from what is proven to be theirs:
+    nobody is kept out by forged mails.
+    """
+    if item.kind != "message" or item.person is None or item.thread is None:
+        return None
+    found = item.thread.doubt or _verdict(item.thread, mailbox)
+    return account, item.person.address, found or ""
+
+
+def _verdict(thread: Thread, mailbox: Mailbox) -> str | None:
+    """Give what our own server found of its sender."""
+    return dict(thread.verdicts).get(mailbox.server) if mailbox.server is not None else None
+
+
 def _domain(mailbox: Mailbox) -> str:
     """How ids end that were given here."""
     return f"@{mailbox.address.rpartition('@')[2]}>"
@@ -83,7 +101,6 @@ def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
 def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
     signed = next((tag for tag in found if tag.issued(REPLY, mailbox.secrets)), None)
     tag = signed or next(iter(found), None)
-    failed = mailbox.server is not None and dict(thread.verdicts).get(mailbox.server) == "fail"
     # Who answers the address our mail came from, as machines do, answers that mail.
     back = (f"<{tag.id}@back>" for tag in found if tag.issued(BOUNCE, mailbox.secrets))
     return replace(
@@ -93,5 +110,5 @@ def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
         tag=None if tag is None else tag.id,
         signed=signed is not None,
         acknowledged=mailbox.acknowledges,
-        doubt=UNPROVEN if failed else thread.doubt,
+        doubt=UNPROVEN if _verdict(thread, mailbox) == "fail" else thread.doubt,
     )

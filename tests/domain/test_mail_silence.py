@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mailing import BOX, NOW, PETRO, book, mail, read, tagged, take
+from reporting import SERVERS
 
 from ingest import post
 from ingest.adapters import email
@@ -127,7 +128,7 @@ def test_what_answers_an_acknowledgement_belongs_to_its_request() -> None:
 # ---------------------------------------------------------------------- how fast
 
 
-WHO = ("main", "iryna@example.test")
+WHO = ("main", "iryna@example.test", "")
 
 
 def seconds(number: float) -> timedelta:
@@ -139,8 +140,8 @@ def test_twenty_a_minute_and_no_more() -> None:
     told = [pace.exceeded(WHO, f"{n}", NOW + seconds(n), (20, 60)) for n in range(25)]
 
     assert told == [False] * 20 + [True] * 5
-    assert not pace.exceeded(("main", PETRO), "x", NOW + seconds(25), (20, 60))
-    assert not pace.exceeded(("other", WHO[1]), "x", NOW + seconds(25), (20, 60))
+    assert not pace.exceeded(("main", PETRO, ""), "x", NOW + seconds(25), (20, 60))
+    assert not pace.exceeded(("other", *WHO[1:]), "x", NOW + seconds(25), (20, 60))
     # Asked again about the same, the answer is the same.
     assert not pace.exceeded(WHO, "19", NOW + seconds(19), (20, 60))
     assert pace.exceeded(WHO, "20", NOW + seconds(20), (20, 60))
@@ -165,9 +166,9 @@ def test_nothing_is_remembered_for_ever(steps: list[tuple[int, int]]) -> None:
     pace, at = Pace(), NOW
     for n, (who, pause) in enumerate(steps):
         at += seconds(pause)
-        pace.exceeded(("main", f"{who}"), f"{n}", at, (3, 10))
+        pace.exceeded(("main", f"{who}", ""), f"{n}", at, (3, 10))
     for n in range(5):
-        pace.exceeded(("main", "last"), f"last {n}", at + seconds(100 * (n + 1)), (3, 10))
+        pace.exceeded(("main", "last", ""), f"last {n}", at + seconds(100 * (n + 1)), (3, 10))
 
     assert len(pace._lately) == 1
     assert [len(each) for each in pace._lately.values()] == [1]
@@ -177,3 +178,30 @@ def test_a_mail_is_counted_once_however_often_it_is_read() -> None:
     pace = Pace()
     for n in range(60):
         assert not pace.exceeded(WHO, f"{n // 3}", NOW, (20, 60))
+
+
+SAYS = b"Authentication-Results: mx.desk.test; dmarc="
+
+
+def test_what_others_write_in_somebodys_name_is_counted_apart() -> None:
+    pace = Pace()
+
+    def exceeded(number: int, headers: bytes, **more: str) -> bool:
+        item = post.opened(read(headers + mail(f"{number}", **more)), BOX)
+        who = post.counted_as(item, "main", BOX)
+        assert who is not None
+        return pace.exceeded(who, f"{number}", NOW, BOX.per_sender)
+
+    forged = [exceeded(n, SAYS + b"fail\r\n") for n in range(25)]
+    unproven = [exceeded(n, SAYS + b"none\r\n") for n in range(100, 125)]
+    several = [exceeded(n, b"", From=f"{PETRO}, {WHO[1]}") for n in range(200, 225)]
+    proven = [exceeded(n, SAYS + b"pass\r\n") for n in range(300, 325)]
+
+    assert [each.count(True) for each in (forged, unproven, several, proven)] == [5] * 4
+    # Nobody has found anything of whom the account's server says nothing.
+    assert not exceeded(400, b"")
+
+
+def test_only_messages_are_counted() -> None:
+    report = SERVERS["postfix"]("<1@x>", "failed", "5.1.1")
+    assert post.counted_as(read(report), "main", BOX) is None

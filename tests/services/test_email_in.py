@@ -20,6 +20,7 @@ import pytest
 from postoffice import free_port
 from reporting import SERVERS
 from telling import Teller
+from world import EXAMPLE
 
 from chassis import tags
 from chassis.outcomes import Refused
@@ -267,6 +268,27 @@ async def test_what_comes_faster_than_people_write_is_parked(post: Post) -> None
 
     await eventually(opened)
     assert (await post.ledger())["balanced"]
+
+
+async def test_forged_mails_keep_out_nobody(post: Post) -> None:
+    account = "address: support@example.test, secret: env:EMAIL_MAIN_SECRET"
+    text = EXAMPLE.read_text()
+    assert account in text
+    await post.world.apply(
+        text.replace(account, f"{account}, authserv: mx.desk.test, per_sender: 2/min")
+    )
+    failed, passed = (
+        f"Authentication-Results: mx.desk.test; dmarc={word}\r\n".encode()
+        for word in ("fail", "pass")
+    )
+
+    async def outcomes(head: bytes, text: str) -> list[str]:
+        mails = [head + mail(f"{text} {n}") for n in range(3)]
+        accepted = [(await post.post(each)).json()["inbound_id"] for each in mails]
+        return [(await post.outcome(each))["outcome"] for each in accepted]
+
+    assert await outcomes(failed, "forged") == ["opened", "opened", "parked"]
+    assert await outcomes(passed, "mine") == ["opened", "opened", "parked"]
 
 
 async def test_an_answer_to_our_reply_is_appended(post: Post) -> None:
