@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 from chassis import tags
 from ingest import post
@@ -14,6 +15,7 @@ from ingest.arrivals import Arrival
 from ingest.domain import Book
 from ingest.post import Mailbox
 from ingest.rules import Rules
+from trunkline_contracts import Contact, Message, Opened, contact_id
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
@@ -52,6 +54,17 @@ def arrival(body: bytes, number: int = 1, box: Mailbox = BOX, **more: Any) -> Ar
     """It on its way to its outcome, its tag read."""
     item = post.opened(read(body, **more), box)
     return Arrival(f"i-{number}", 0, "email", "main", NOW, item, sequence=number)
+
+
+def outbound(address: str, channel: str = "email", **more: Any) -> Opened:
+    """A request that somebody of ours opened, and writes first."""
+    contact = Contact(id=contact_id(channel, "main", address), address=address)
+    message = Message(id=uuid4(), text="we write first", sent_at=NOW)
+    return Opened(
+        time=NOW, request_id=uuid4(), request_type="chat", channel=channel, account="main",
+        contact=contact, topic="general", priority="low", status="new", message=message,
+        origin="tickets", **more,
+    )  # fmt: skip
 
 
 def book() -> Book:

@@ -27,7 +27,12 @@ from trunkline_contracts import (
     ReplySent,
     RequestOpened,
 )
-from trunkline_contracts.ids import acknowledgement_id, contact_id, conversation_key
+from trunkline_contracts.ids import (
+    acknowledgement_id,
+    contact_id,
+    conversation_key,
+    conversation_name,
+)
 from trunkline_contracts.parts import Contact, Message
 
 AGAIN = "a machine answered ours again, after the request that it began"
@@ -325,7 +330,11 @@ class Book:
     def close(self, talk: Conversation, request_id: UUID) -> None:
         """A request has ended; the next message opens a follow-up."""
         if talk.open == request_id:
-            talk.open = None
+            # Another that was opened over tickets meanwhile is heard from now on.
+            talk.open = talk.last if talk.last != request_id else None
+            self.changed.add(talk.key)
+        elif talk.last == request_id and talk.open is not None:
+            talk.last = talk.open
             self.changed.add(talk.key)
 
     def give_back(
@@ -384,5 +393,5 @@ class Book:
 
 
 def conversation_of(opened: Opened) -> str:
-    """Name the conversation of a request that tickets opened: its own, or else its contact's."""
-    return opened.conversation or opened.contact.address or str(opened.contact.id)
+    """Name the conversation of a request that tickets opened."""
+    return conversation_name(opened.request_id, opened.channel, opened.conversation, opened.contact)

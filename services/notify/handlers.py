@@ -24,6 +24,7 @@ from trunkline_contracts import (
     TargetBreached,
     TargetWarned,
 )
+from trunkline_contracts.ids import conversation_name
 
 RINGING = (RequestOffered, TargetWarned, TargetBreached)
 """What is told of other streams' facts."""
@@ -138,15 +139,15 @@ class Desk:
 
 def _intent(reply: ReplySent) -> Intent:
     state, reason = intent_of(reply.channel)
-    chat = reply.conversation or reply.contact.address
-    if state == "intended" and chat is None:
+    chat = conversation_name(reply.request_id, reply.channel, reply.conversation, reply.contact)
+    if state == "intended" and reply.conversation is None and reply.contact.address is None:
         state, reason = "suppressed", "the customer has no address"
     return Intent(
         reply.message.id,
         reply.request_id,
         reply.channel,
         reply.account,
-        chat or "",
+        chat,
         reply.contact.address,
         reply.message.text if state == "intended" else None,
         state,

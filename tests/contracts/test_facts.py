@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,7 @@ from trunkline_contracts import (
     BY_NAME,
     WIRE,
     CapacityReached,
+    Contact,
     OperatorPresenceChanged,
     RequestUnassigned,
     StatusChanged,
@@ -21,6 +22,7 @@ from trunkline_contracts import (
     Unreadable,
     contact_id,
     conversation_key,
+    conversation_name,
     fact_id,
     message_id,
     read,
@@ -95,6 +97,17 @@ def test_slots_and_ids_never_change() -> None:
 
 def test_names_are_not_confused_by_where_they_are_cut() -> None:
     assert contact_id("a", "b:c", "d") != contact_id("a", "b", "c:d")
+
+
+def test_a_conversation_is_a_request_where_a_contact_may_have_several() -> None:
+    ann = Contact(id=uuid4(), address="ann@example.test")
+    nowhere = Contact(id=uuid4())
+
+    for channel in ("email", "api", "form"):
+        assert conversation_name(REQUEST, channel, None, ann) == str(REQUEST)
+    assert conversation_name(REQUEST, "telegram", None, ann) == ann.address
+    assert conversation_name(REQUEST, "telegram", None, nowhere) == str(nowhere.id)
+    assert conversation_name(REQUEST, "email", "order 7", ann) == "order 7"
 
 
 def test_time_is_aware_and_leaves_in_utc() -> None:

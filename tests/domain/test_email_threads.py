@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from mailing import BOX, DESK, NOW, PETRO, arrival, book, mail, read, tagged, take
+from mailing import BOX, DESK, NOW, PETRO, arrival, book, mail, outbound, read, tagged, take
 
 from ingest import post
 from ingest.adapters.email import SEVERAL
 from ingest.adapters.item import Thread
 from ingest.domain import AGAIN
+from ingest.handlers import key_of as key_of_talk
 from ingest.threads import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNPROVEN, UNSIGNED, key_of, keys_of
 from trunkline_contracts import Message, MessageReceived, MessageReturned, RequestOpened
 
@@ -132,6 +133,35 @@ def test_ours_are_known_whatever_the_domain() -> None:
     assert key_of("main", "<x@old.test>") != key_of("main", "<x@new.test>")
     assert key_of("main", "<x@old.test>") != key_of("other", "<x@old.test>")
     assert len(keys_of("main", Thread("<a@x>", ("<b@x>",)))) == 2
+
+
+# ---------------------------------------------------------------------- what we begin
+
+
+def test_requests_opened_for_one_customer_are_conversations_apart() -> None:
+    desk = book()
+    first, second = outbound("iryna@example.test"), outbound("iryna@example.test")
+    for request in (first, second):
+        desk.register(request)
+    talks = [key_of_talk(request) for request in (first, second)]
+
+    def answered(talk: UUID, text: str = "yes") -> list[Any]:
+        [outcome] = take(desk, mail(text, To=tagged(talk)))
+        return [outcome.word, outcome.request_id, outcome.threaded_by, outcome.reason]
+
+    for request, talk in zip((first, second), talks, strict=True):
+        assert answered(talk) == ["appended", request.request_id, "reply_address", None]
+    desk.close(desk.conversations[talks[0]], first.request_id)
+    assert answered(talks[1], "and now?")[:2] == ["appended", second.request_id]
+    assert answered(talks[0], "not this one")[0] == "opened"
+
+
+def test_a_conversation_that_is_named_is_one() -> None:
+    desk = book()
+    for _ in range(2):
+        desk.register(outbound("iryna@example.test", conversation="order 7"))
+
+    assert len(desk.conversations) == 1
 
 
 # ---------------------------------------------------------------------- the reply address

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mailing import outbound
 
 from ingest import adapters
 from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
@@ -28,11 +29,10 @@ from trunkline_contracts import (
     MessageReceived,
     MessageRejected,
     MessageReturned,
-    Opened,
     RequestOpened,
 )
 from trunkline_contracts.ids import contact_id
-from trunkline_contracts.parts import Contact, Message
+from trunkline_contracts.parts import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -243,18 +243,30 @@ class TestClosing:
 
     def test_a_request_opened_over_tickets_has_its_conversation(self) -> None:
         desk = book()
-        contact = Contact(id=contact_id("telegram", "main", "7"), address="7", name="Ann")
-        opened = Opened(
-            time=NOW, request_id=uuid4(), request_type="chat", channel="telegram", account="main",
-            contact=contact, topic="general", priority="low", status="new", conversation="7",
-            message=Message(id=uuid4(), text="we write first", sent_at=NOW), origin="tickets",
-        )  # fmt: skip
+        opened = outbound("7", "telegram", conversation="7")
 
         desk.register(opened)
         desk.take_in([arrival("1")])
 
         assert words(desk) == ["appended"]
         assert desk.outcomes[0].request_id == opened.request_id
+
+    @pytest.mark.parametrize("ends", [0, 1])
+    def test_of_two_open_requests_the_one_that_stays_is_heard(self, ends: int) -> None:
+        """Somebody of ours opened a second one in a chat that has one."""
+        desk, first, talk = self.opened()
+        second = outbound("7", "telegram", conversation="7")
+        desk.register(second)
+        both = (first, second.request_id)
+
+        desk.close(talk, both[ends])
+        desk.take_in([arrival("2")])
+        assert (words(desk)[-1], desk.outcomes[-1].request_id) == ("appended", both[1 - ends])
+
+        desk.close(talk, both[1 - ends])
+        desk.take_in([arrival("3")])
+        assert words(desk)[-1] == "opened"
+        assert said(desk, RequestOpened)[-1].follow_up_of == both[1 - ends]
 
 
 class TestContactsAndWishes:

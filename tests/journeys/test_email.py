@@ -99,6 +99,43 @@ def test_a_mail_from_the_door_to_the_answers_answer(desk: Desk) -> None:
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
+def test_two_requests_opened_for_one_customer_stay_apart(desk: Desk) -> None:
+    maria = "maria.out@example.test"
+
+    def opened() -> str:
+        body = {"description": "We looked into it.", "contact": {"email": maria}}
+        told = desk.tell("tickets", "/v1/requests", body)
+        assert told.status_code == 201, told.text
+        return str(told.json()["id"])
+
+    def tell(verb: str, request_id: str, **body: str) -> None:
+        path = f"/v1/requests/{request_id}/{verb}"
+        told = desk.tell("tickets", path, body, role="supervisor", who="boss")
+        assert told.status_code < 300, told.text
+
+    def answer(letter: Any, text: str) -> tuple[str, str, str]:
+        written = mail(maria, text, In_Reply_To=letter["Message-ID"])
+        written.replace_header("To", letter["Reply-To"])
+        told = desk.settled(by_http(desk, written).json()["inbound_id"])
+        assert told["reason"] is None
+        return told["outcome"], told["request_id"], told["threaded_by"]
+
+    letters: dict[str, Any] = {}
+    for number, request_id in enumerate((opened(), opened()), 1):
+        tell("reply", request_id, text="Is it there?")
+        letters[request_id] = received(desk, maria, number)[-1]["headers"]
+    first, second = letters
+
+    for request_id, letter in letters.items():
+        assert answer(letter, "Yes.") == ("appended", request_id, "reply_address")
+    tell("close", first, resolution="done")
+    assert answer(letters[second], "And now?") == ("appended", second, "reply_address")
+
+    word, follow_up, _ = answer(letters[first], "Not this one.")
+    assert word == "opened"
+    assert soon(lambda: desk.request(follow_up))["follow_up_of"] == first
+
+
 def test_mail_over_http_needs_the_secret(desk: Desk) -> None:
     written = mail("petro.mail@example.test", "hello")
     assert by_http(desk, written, secret="wrong").status_code == 401

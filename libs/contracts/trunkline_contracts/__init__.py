@@ -19,7 +19,7 @@ from trunkline_contracts.fact import (
     splice,
     wire_name,
 )
-from trunkline_contracts.ids import contact_id, conversation_key, message_id
+from trunkline_contracts.ids import contact_id, conversation_key, conversation_name, message_id
 from trunkline_contracts.ingest import (
     ContactChanged,
     DeliveryReported,
@@ -292,6 +292,7 @@ __all__ = [
     "WatcherRemoved",
     "contact_id",
     "conversation_key",
+    "conversation_name",
     "fact_id",
     "message_id",
     "read",

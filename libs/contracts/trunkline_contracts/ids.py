@@ -3,6 +3,10 @@
 from uuid import UUID, uuid5
 
 from trunkline_contracts.fact import NAMESPACE
+from trunkline_contracts.parts import Contact
+
+MANY = frozenset({"email", "api", "form"})
+"""Channels on which one contact may have several conversations at a time."""
 
 
 def contact_id(channel: str, account: str, address: str) -> UUID:
@@ -13,6 +17,19 @@ def contact_id(channel: str, account: str, address: str) -> UUID:
 def conversation_key(channel: str, account: str, conversation: str) -> str:
     """Derive the key of a conversation from its platform's name for it; it names nobody."""
     return str(_derived("conversation", channel, account, conversation))
+
+
+def conversation_name(
+    request_id: UUID, channel: str, conversation: str | None, contact: Contact
+) -> str:
+    """Name the conversation of a request that somebody of ours opened, or answers.
+
+    Its own, if it has one; else the request is a conversation by itself where a contact may have
+    several, and elsewhere the contact's only one.
+    """
+    return conversation or (
+        str(request_id) if channel in MANY else contact.address or str(contact.id)
+    )
 
 
 def message_id(channel: str, account: str, external_id: str) -> UUID:
