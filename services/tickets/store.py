@@ -16,6 +16,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from psycopg import AsyncConnection
 
+from chassis.tx import fitting
 from tickets.domain.events import EVENTS, Contact, Event, Recorded
 from tickets.domain.request import FOLD, Request, replay
 from trunkline_contracts.fact import slot_of
@@ -59,7 +60,7 @@ class EventMapper(Mapper[UUID]):
         }
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
-        """Encode an event at its place."""
+        """Encode an event at its place; raises `TooLarge` for what could not be told."""
         e = cast(Recorded, domain_event)
         body = Body(
             time=e.time,
@@ -69,7 +70,8 @@ class EventMapper(Mapper[UUID]):
             causationid=e.causationid,
             data=e.data,
         )
-        return StoredEvent(e.originator_id, e.originator_version, e.data.TOPIC, self._encode(body))
+        state = fitting(e.data.TOPIC, self._encode(body))
+        return StoredEvent(e.originator_id, e.originator_version, e.data.TOPIC, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
         """Decode an event at its place."""

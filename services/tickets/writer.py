@@ -14,6 +14,7 @@ import psycopg
 
 from chassis.columns import COLUMNS
 from chassis.db import connected
+from chassis.outcomes import TooLarge
 from tickets.domain.request import Request
 from tickets.store import Change, Verdicts, append, load
 
@@ -123,6 +124,9 @@ class Writer:
         except (psycopg.Error, OSError) as why:
             # The outcome may be unknown: a command with a key can be sent again safely.
             await self._line.drop()
+            await self._singly(batch, why)
+            return
+        except TooLarge as why:
             await self._singly(batch, why)
             return
         for n, (_, done) in enumerate(batch):

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Header, HTTPException, Query
 from pydantic import BaseModel, Field
 
 from chassis import problems
-from chassis.outcomes import NotReady, Refused
+from chassis.outcomes import NotReady, Refused, TooLarge
 from chassis.problems import Problem, conflict, invalid, missing, refused, stale, unavailable
 
 
@@ -27,6 +27,7 @@ RAISED: dict[str, Exception] = {
     "conflict": conflict("window_closed", "too late", until="2030-01-01T00:00:00Z"),
     "refused": refused("the rules forbid it"),
     "Refused": Refused("request is closed"),
+    "TooLarge": TooLarge("it would have 2000000 bytes"),
     "stale": stale(7),
     "invalid": invalid("no such status", at="body.status", value="x" * 500, allowed=["open"]),
     "unavailable": unavailable("NATS is away", 3),
@@ -83,6 +84,7 @@ def told(answer: httpx.Response) -> dict[str, Any]:
         ("conflict", 409, "window_closed"),
         ("refused", 409, "refused"),
         ("Refused", 409, "refused"),
+        ("TooLarge", 413, "too_large"),
         ("stale", 412, "version_changed"),
         ("invalid", 422, "invalid"),
         ("unavailable", 503, "unavailable"),

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from chassis.outcomes import TooLarge
 from tickets import store
 from tickets.desk import ANSWERED, Command, Desk, KeyReused
 from tickets.domain import deciding
@@ -167,6 +168,18 @@ async def test_a_value_that_cannot_be_stored_fails_only_its_own_command(world: W
     assert len(failed) == 1
     assert isinstance(failed[0], psycopg.DataError)
     assert len(await world.sql("tickets", "SELECT 1 FROM requests")) == 5
+
+
+async def test_what_no_message_can_carry_fails_only_its_own_command(world: World) -> None:
+    async with desks(world) as (desk,):
+        id_ = UUID((await desk.take(opening()))["id"])
+        other = UUID((await desk.take(opening()))["id"])
+        commands = [noting(other, "a"), noting(id_, "x" * 1_000_001), opening()]
+        answers = await asyncio.gather(*map(desk.take, commands), return_exceptions=True)
+        failed = [isinstance(answer, TooLarge) for answer in answers]
+
+        assert failed == [False, True, False]
+        assert (await desk.take(noting(id_, "x" * 900_000)))["version"] == 2
 
 
 async def _never(_: str) -> None:

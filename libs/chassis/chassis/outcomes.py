@@ -11,6 +11,10 @@ class Refused(Exception):
     """The rules forbid it: asking again will not help."""
 
 
+class TooLarge(Refused):
+    """What follows from it is more than one message can carry."""
+
+
 class NotReady(Exception):
     """Something it needs is away: asking again later may help."""
 

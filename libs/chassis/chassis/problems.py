@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis.outcomes import NotReady, Refused
+from chassis.outcomes import NotReady, Refused, TooLarge
 
 log = structlog.get_logger()
 
@@ -190,6 +190,10 @@ async def _of_refused(_: Request, error: Exception) -> Response:
     return refused(str(error)).response()
 
 
+async def _of_too_large(_: Request, error: Exception) -> Response:
+    return Problem(413, "too_large", str(error)).response()
+
+
 async def _of_unstorable(_: Request, error: Exception) -> Response:
     log.warning("value refused by the database", exc_info=error)
     return invalid("a value cannot be stored; a NUL character, perhaps").response()
@@ -229,6 +233,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_problem)
     app.add_exception_handler(RequestValidationError, _of_invalid)
     app.add_exception_handler(Refused, _of_refused)
+    app.add_exception_handler(TooLarge, _of_too_large)
     app.add_exception_handler(psycopg.DataError, _of_unstorable)
     for away in (NotReady, psycopg.OperationalError, nats.errors.Error):
         app.add_exception_handler(away, _of_away)

@@ -396,7 +396,7 @@ class Loop:
         except (*TRANSIENT, Fenced):
             raise
         except Exception as why:  # noqa: BLE001 (the fact's verdict, again)
-            tx.said.clear()
+            tx.unsay()
             return describe(why)
         return None
 

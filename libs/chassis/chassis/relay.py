@@ -22,7 +22,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from chassis.bus import Bus
 from chassis.db import Database
-from chassis.outcomes import Fenced
+from chassis.outcomes import Fenced, TooLarge
 from chassis.telemetry import metrics
 from chassis.trim import SET_FLOOR, Retention, first_floor, trim
 from trunkline_contracts.fact import SLOTS, splice, written_id
@@ -37,6 +37,8 @@ SEEN = 10201
 FULL = 10077
 PATIENCE = 3
 """After so many refusals in a row a person is told."""
+HEAD = 4096
+"""Bytes kept free for a message's envelope and headers, which the server counts, too."""
 PACE = 0.01
 """Seconds between the beginnings of two batches that are not full: each costs the server a sync."""
 REST = 0.1
@@ -125,10 +127,10 @@ class Relay:
                 try:
                     if rows:
                         await self._tell(rows)
-                except (Fenced, APIError, TimeoutError) as why:
-                    log.warning("%s: reading the position back: %s", self.stream, why)
+                except Exception as why:  # noqa: BLE001 (tried again, and told)
+                    log.warning("%s: reading the position back: %r", self.stream, why)
                     await self._start(conn)
-                    if isinstance(why, APIError):
+                    if not isinstance(why, Fenced | TimeoutError):
                         await self._refused(conn, why)
                     continue
                 self._accepted()
@@ -152,14 +154,16 @@ class Relay:
                 return info.state.last_seq == self._last_seq and str(info.created) == self._created
         return True
 
-    async def _refused(self, conn: psycopg.AsyncConnection, why: APIError) -> None:
+    async def _refused(self, conn: psycopg.AsyncConnection, why: Exception) -> None:
         """Make room in a stream that is full, and ask for less; when that does not help, wait."""
-        if why.err_code == FULL and (await self.trim(conn, full=True) or self._most > 1):
+        full = isinstance(why, APIError) and why.err_code == FULL
+        if full and (await self.trim(conn, full=True) or self._most > 1):
             self._most = max(self._most // 2, 1)
             return
         self._refusals += 1
-        if self._refusals >= PATIENCE:
-            self._alarm(f"{self.stream} refuses what comes next: {why.description}")
+        if self._refusals >= PATIENCE or isinstance(why, TooLarge):
+            told = why.description if isinstance(why, APIError) else repr(why)[:300]
+            self._alarm(f"{self.stream} refuses what comes next: {told}")
         await asyncio.sleep(min(0.1 * 2**self._refusals, 1))
 
     def _accepted(self) -> None:
@@ -252,6 +256,7 @@ class Relay:
         return rows
 
     async def _tell(self, rows: Sequence[Row]) -> None:
+        rows = self._fitting(rows)
         previous = list(self._previous)
         messages: list[Message] = []
         for row in rows:
@@ -269,6 +274,17 @@ class Relay:
         self._previous = previous
         self.position = rows[-1][0]
         metrics.relay_position.labels(self.service).set(self.position)
+
+    def _fitting(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Give what comes before the first fact the server would not take; that one stops us."""
+        most = self._bus.relay.nc.max_payload - HEAD
+        for n, (position, _, _, _, type_, body) in enumerate(rows):
+            if len(body) > most:
+                if n == 0:
+                    told = f"{type_} at position {position} has {len(body)} bytes"
+                    raise TooLarge(f"{told}; the server takes {most}")
+                return rows[:n]
+        return rows
 
     async def _publish(self, messages: Sequence[Message]) -> int:
         if len(messages) > FEW or self._doubted:

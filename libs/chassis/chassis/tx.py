@@ -10,11 +10,21 @@ from psycopg.rows import TupleRow
 
 from chassis.db import Database
 from chassis.incoming import Incoming
+from chassis.outcomes import TooLarge
 from chassis.telemetry import traceparent
 from trunkline_contracts.fact import Fact, slot_of
 
 SAY = b"SELECT outbox_append(%b, %b::text[], %b::int[], %b::text[], %b::bytea[])"
 LOCK = b"SELECT pg_advisory_xact_lock(%b)"
+LARGEST = 1_000_000
+"""Bytes a fact's body may have: NATS takes 1 MiB of its envelope, its headers and itself."""
+
+
+def fitting(type_: str, body: bytes) -> bytes:
+    """Give a fact's body, if it can be told; what was recorded and cannot would stop the relay."""
+    if len(body) > LARGEST:
+        raise TooLarge(f"{type_} would have {len(body)} bytes; it may have {LARGEST}")
+    return body
 
 
 class Tx:
@@ -38,6 +48,7 @@ class Tx:
         """In a reader, the messages that what is being applied came in, one for each."""
         self.appended = False
         self._lock = lock
+        self._bodies: list[bytes] = []
 
     async def run(
         self, sql: LiteralString, *params: Any, binary: bool = False
@@ -49,6 +60,7 @@ class Tx:
         """Have facts recorded last, under the service's lock, which numbers them.
 
         A fact that names no workspace version gets this transaction's; `cause` hands its trace on.
+        Raises `TooLarge` for one that could not be told.
         """
         told: dict[str, Any] = {}
         if cause is not None:
@@ -63,7 +75,14 @@ class Tx:
             missing = {k: v for k, v in told.items() if getattr(fact, k) is None}
             if not fact.workspace and self.workspace:
                 missing["workspace"] = self.workspace
-            self.said.append(fact.model_copy(update=missing) if missing else fact)
+            said = fact.model_copy(update=missing) if missing else fact
+            self._bodies.append(fitting(said.type, said.body()))
+            self.said.append(said)
+
+    def unsay(self) -> None:
+        """Have nothing recorded of what was said until now."""
+        self.said.clear()
+        self._bodies.clear()
 
     def wait(self, fact: Fact) -> None:
         """Keep a fact whose request is not known here yet, and hear it again soon."""
@@ -83,7 +102,7 @@ class Tx:
             keys,
             [slot_of(key) for key in keys],
             [fact.type for fact in self.said],
-            [fact.body() for fact in self.said],
+            self._bodies,
         )
         await self.conn.execute(SAY, args, prepare=True)
         self.appended = True
