@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from desk import Desk, running_desk  # noqa: E402 (the tests' desk is the bench's too)
 
-from bench import commands, door, matcher, pipeline, projections, relay  # noqa: E402
+from bench import commands, door, intake, matcher, pipeline, projections, relay  # noqa: E402
 from bench.bed import bed  # noqa: E402
 from trunkline import places  # noqa: E402
 
@@ -21,6 +21,7 @@ OPERATORS = 40
 OF_PARTS = {
     "relay": relay.run,
     "projections": projections.run,
+    "intake": intake.run,
     "commands": commands.run,
     "matcher": matcher.run,
 }

@@ -8,17 +8,28 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 from world import World, provision_nats, the_plan
 
 from chassis.provision import provision_postgres, write_files
+from chassis.reader import Loop, Reader
 from trunkline.servers import Nats, Postgres
+from trunkline_contracts.fact import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from chassis.service import Service
+
 ROUNDS = 5
+UPSERT = (
+    "INSERT INTO projected AS p (id, version, topic, assignee) VALUES (%s, %s, %s, %s)"
+    " ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version, topic = EXCLUDED.topic,"
+    " assignee = EXCLUDED.assignee WHERE p.version < EXCLUDED.version"
+)
+MOVE = "UPDATE projected_up_to SET position = %s WHERE position < %s"
 
 
 @contextmanager
@@ -68,3 +79,34 @@ def figures(rounds: list[tuple[float, float]], target: float, **more: Any) -> di
         "yardstick_per_s": round(statistics.median(b for _, b in rounds)),
         **more,
     }
+
+
+async def heard(service: Service, reader: Reader, end: int, things: int) -> int:
+    """Have a reader hear its stream up to a place; gives how many things that were."""
+    loop = Loop(service, reader, tuple(range(SLOTS)))
+    running = asyncio.create_task(loop.run())
+    while max(loop._positions.stored.values()) < end:  # noqa: SLF001 (watched)
+        await asyncio.sleep(0.002)
+        if running.done():
+            running.result()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return things
+
+
+async def singly(world: World) -> float:
+    """The yardstick of readers: upsert one row and move one position per transaction."""
+    async with await psycopg.AsyncConnection.connect(world.admin_dsn, autocommit=True) as conn:
+        await conn.execute(
+            "CREATE TABLE IF NOT EXISTS projected"
+            " (id uuid PRIMARY KEY, version bigint, topic text, assignee text)"
+        )
+        await conn.execute("CREATE TABLE IF NOT EXISTS projected_up_to (position bigint)")
+        await conn.execute("INSERT INTO projected_up_to VALUES (0)")
+        n, began = 0, time.perf_counter()
+        while time.perf_counter() - began < 1.5:
+            n += 1
+            async with conn.transaction():
+                await conn.execute(MOVE, (n, n), prepare=True)
+                await conn.execute(UPSERT, (uuid4(), 1, "general", None), prepare=True)
+        return n / (time.perf_counter() - began)

@@ -7,20 +7,16 @@ upserts one row and moves one position per transaction, facts ready in memory.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import psycopg
 from ruamel.yaml import YAML
 from world import EXAMPLE
 
-from bench.bed import compared, figures, timed
+from bench.bed import compared, figures, heard, singly, timed
 from bench.matcher import _opened, now
 from chassis.provision import connect_as
-from chassis.reader import Loop
 from chassis.relay import message
 from chassis.service import Service
 from notify.handlers import Desk, readers
@@ -34,12 +30,6 @@ if TYPE_CHECKING:
     from world import World
 
 REQUESTS, BATCH = 2500, 500
-UPSERT = (
-    "INSERT INTO projected AS p (id, version, topic, assignee) VALUES (%s, %s, %s, %s)"
-    " ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version, topic = EXCLUDED.topic,"
-    " assignee = EXCLUDED.assignee WHERE p.version < EXCLUDED.version"
-)
-MOVE = "UPDATE projected_up_to SET position = %s WHERE position < %s"
 
 
 class Stream:
@@ -87,40 +77,11 @@ async def run(world: World) -> dict[str, Any]:
 
     async def ours() -> float:
         end = await stream.tell(world)
-        return await timed(lambda: _projected(service, reader, end))
+        return await timed(lambda: heard(service, reader, end, 2 * REQUESTS))
 
-    rounds = [pair async for pair in compared(ours, lambda: _singly(world))]
+    rounds = [pair async for pair in compared(ours, lambda: singly(world))]
     await service.stop()
     return {"projections": figures(rounds, 5.0, facts=2 * REQUESTS)}
-
-
-async def _projected(service: Service, reader: Any, end: int) -> int:
-    loop = Loop(service, reader, tuple(range(SLOTS)))
-    running = asyncio.create_task(loop.run())
-    while max(loop._positions.stored.values()) < end:  # noqa: SLF001 (watched)
-        await asyncio.sleep(0.002)
-        if running.done():
-            running.result()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    return 2 * REQUESTS
-
-
-async def _singly(world: World) -> float:
-    async with await psycopg.AsyncConnection.connect(world.admin_dsn, autocommit=True) as conn:
-        await conn.execute(
-            "CREATE TABLE IF NOT EXISTS projected"
-            " (id uuid PRIMARY KEY, version bigint, topic text, assignee text)"
-        )
-        await conn.execute("CREATE TABLE IF NOT EXISTS projected_up_to (position bigint)")
-        await conn.execute("INSERT INTO projected_up_to VALUES (0)")
-        n, began = 0, time.perf_counter()
-        while time.perf_counter() - began < 1.5:
-            n += 1
-            async with conn.transaction():
-                await conn.execute(MOVE, (n, n), prepare=True)
-                await conn.execute(UPSERT, (uuid4(), 1, "general", None), prepare=True)
-        return n / (time.perf_counter() - began)
 
 
 def _assigned(request_id: UUID) -> AssigneeChanged:
