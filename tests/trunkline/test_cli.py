@@ -1,6 +1,10 @@
 """What the command says when it is asked for something it cannot do, and the token it prints."""
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +85,43 @@ def test_nothing_runs_once_the_supervisor_is_gone(tmp_path: Path) -> None:
     write_state(tmp_path, {"base": 9000, "supervisor": 1})
 
     assert run("down", f"--data={tmp_path}").startswith("no instance runs in ")
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of ours."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_only_who_holds_the_folder_is_told_to_stop(
+    tmp_path: Path, stranger: subprocess.Popen[bytes]
+) -> None:
+    """What is written may be of an instance that ended; its number is somebody else's by now."""
+    write_state(tmp_path, {"base": 9000, "supervisor": stranger.pid})
+    (tmp_path / "lock").write_text(f"{stranger.pid}\n")
+    assert run("down", f"--data={tmp_path}").startswith("no instance runs in ")
+
+    holding = (
+        "import pathlib, sys, time\n"
+        "from trunkline.instance import Instance\n"
+        "with Instance(pathlib.Path(sys.argv[1]), 9000).claimed():\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, tmp_path], stdout=subprocess.PIPE
+    ) as instance:
+        assert instance.stdout is not None
+        assert instance.stdout.readline() == b"held\n"
+        with pytest.raises(CannotStart, match=r"^the instance in .* begins to start"):
+            run("status", f"--data={tmp_path}")
+        with pytest.raises(CannotStart, match=rf"already \(pid {instance.pid}\)$"):
+            run("up", f"--data={tmp_path}")
+        run("down", f"--data={tmp_path}")
+        assert instance.wait(10) == -signal.SIGTERM
+    assert stranger.poll() is None
 
 
 def test_files_are_written_for_servers_elsewhere(tmp_path: Path) -> None:

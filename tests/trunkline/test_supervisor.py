@@ -1,5 +1,6 @@
 """Whatever dies is started again, everything is stopped in order, and refusals are one line."""
 
+import errno
 import os
 import signal
 import sys
@@ -49,6 +50,49 @@ def test_a_killed_child_comes_back_on_its_port(
     assert said == ["sink ended with -9", "sink is started again"]
     assert sink.url == url
     assert sink.returncode in {0, -signal.SIGTERM}
+
+
+class Ailing(Program):
+    """Serves, and complains."""
+
+    complaint_ = "its /healthz says 503"
+
+    def sick(self) -> str | None:
+        return self.complaint_ or None
+
+
+def test_a_child_that_complains_for_long_is_started_again(
+    supervisor: Supervisor, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.supervisor.ASK", 0.05)
+    monkeypatch.setattr("trunkline.supervisor.SICK", 0.3)
+    sink = Ailing("sink", SINK, tmp_path / "sink.log", environment=os.environ)
+    supervisor.start(sink)
+    before = sink.pid
+    supervisor.look_after()
+    assert sink.pid == before  # not for one complaint
+    until(lambda: sink.pid != before, supervisor)
+    sink.complaint_ = ""
+    until(sink.ready, supervisor)
+
+    assert said[0] == "sink is ended, to be started again: its /healthz says 503"
+    assert said[-1] == "sink is started again"
+
+
+def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor = Supervisor(full, lambda: None)
+    sink = Program("sink", SINK, tmp_path / "sink.log", environment=os.environ)
+    supervisor.start(sink)
+    supervisor._changed = full  # it was started while there was room
+    try:
+        before = sink.pid
+        os.kill(before, signal.SIGKILL)
+        until(lambda: sink.pid != before and sink.ready(), supervisor)
+    finally:
+        supervisor.stop()
 
 
 def test_a_hopeless_child_is_named_with_its_last_words(

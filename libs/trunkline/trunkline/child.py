@@ -103,6 +103,10 @@ class Child:
         """What it ended with; a negative number is a signal."""
         return None if self.process is None else self.process.poll()
 
+    def sick(self) -> str | None:
+        """Say why it should be started again although it is there; None while all is well."""
+        return None
+
     def ask_to_stop(self) -> None:
         """Ask it to end, and do not wait."""
         if self.process is not None and self.alive:

@@ -139,10 +139,12 @@ class Instance:
     def claimed(self) -> Iterator[None]:
         """Hold the data folder, so that only one `up` works in it."""
         self.data.mkdir(parents=True, exist_ok=True)
-        with (self.data / "lock").open("w") as lock:
+        with (self.data / "lock").open("a+") as lock:
             if not _locked(lock):
-                pid = read_state(self.data).get("supervisor")
+                pid = holder(self.data) or "not told yet"
                 raise CannotStart(f"an instance runs in {self.data} already (pid {pid})")
+            lock.truncate(0)
+            print(os.getpid(), file=lock, flush=True)
             yield
 
 
@@ -157,16 +159,21 @@ def _locked(lock: IO[str]) -> bool:
     return False
 
 
-def is_claimed(data: Path) -> bool:
-    """Whether an instance runs in this folder."""
+def holder(data: Path) -> int | None:
+    """Give the process id of the `up` that holds this folder; 0 while it has not told, else None.
+
+    Whoever holds the lock has written it there: what `run.json` says may be of an earlier one.
+    """
     try:
         with (data / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = lock.read().strip()
+                return int(told) if told.isdigit() else 0
     except FileNotFoundError:
-        return False
-    return False
+        return None
+    return None
 
 
 def read_state(data: Path) -> dict[str, Any]:

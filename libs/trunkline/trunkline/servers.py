@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
 import psycopg
@@ -243,12 +244,24 @@ class Nats(Child):
             return True
         return False
 
+    def sick(self) -> str | None:
+        """Say what it complains of: once it could not write, it refuses until it starts anew."""
+        status = self._health(0.5)
+        return None if status in {None, 200} else f"its /healthz says {status}"
+
     def _healthy(self) -> bool:
+        return self._health(2) == 200
+
+    def _health(self, timeout: float) -> int | None:
+        """Ask how it does; None when it does not answer."""
         try:
-            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=2) as answer:  # noqa: S310
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=timeout) as answer:  # noqa: S310
+                return int(answer.status)
+        except HTTPError as refused:
+            refused.close()
+            return refused.code
         except OSError:
-            return False
+            return None
 
 
 def reload(config: Path, store: Path, pid: int, monitor_url: str) -> None:

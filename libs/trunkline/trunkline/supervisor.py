@@ -6,7 +6,7 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -16,6 +16,9 @@ from trunkline.places import CannotStart
 
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
 LOOK = 0.1
+ASK, SICK = 2.0, 10.0
+"""Seconds between questions how a child does, and how long it may complain before it is started
+again: a server that is starting recovers its store in less."""
 
 
 class Stopped(BaseException):
@@ -95,18 +98,30 @@ class _Care:
     def __init__(self, child: Child, after_restart: Callable[[], object] | None) -> None:
         self.child, self.after_restart = child, after_restart
         self.pause, self.started, self.due, self.fails = FIRST_PAUSE, time.monotonic(), 0.0, 0
+        self.asked, self.sick_since = 0.0, 0.0
 
     def look(self, now: float) -> str | None:
         """Start the child again when it is gone and its pause is over; say what was done."""
         if self.child.alive:
             self.due = 0.0
-            return None
+            return self._cure(now) if now - self.asked >= ASK else None
         if not self.due:
             self.pause = FIRST_PAUSE if now - self.started > SETTLED else self.pause * 2
             self.due = now + min(self.pause, LONGEST_PAUSE)
             self.fails += 1
             return f"{self.child.name} ended with {self.child.returncode}"
         return self._restart() if now >= self.due else None
+
+    def _cure(self, now: float) -> str | None:
+        """End a child that has been there for a while and does not do well."""
+        self.asked = now
+        why = self.child.sick()
+        self.sick_since = 0.0 if why is None else self.sick_since or now
+        if why is None or now - self.sick_since < SICK:
+            return None
+        self.sick_since = 0.0
+        self.child.stop()
+        return f"{self.child.name} is ended, to be started again: {why}"
 
     def _restart(self) -> str:
         self.started, self.due = time.monotonic(), 0.0
@@ -147,8 +162,10 @@ class Supervisor:
         for care in self._cares:
             told = care.look(time.monotonic())
             if told is not None:
-                self._say(told)
-                self._changed()
+                with suppress(OSError):  # a full disk: it is no reason to stop looking
+                    self._say(told)
+                with suppress(OSError):
+                    self._changed()
 
     def wait_ready(self, timeout: float) -> None:
         """Wait until all programs are ready; say who is not, and why, when they take too long."""

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
@@ -22,7 +23,7 @@ from trunkline.instance import (
     SERVICE_PORTS,
     SINK,
     Instance,
-    is_claimed,
+    holder,
     read_state,
     write_state,
 )
@@ -217,23 +218,28 @@ def _listen(descriptor: int, seconds: float) -> str | None:
 
 def down(data: Path) -> bool:
     """Stop the instance in this folder; False when none runs."""
-    pid = read_state(data).get("supervisor")
-    if not is_claimed(data) or not isinstance(pid, int):
-        return False
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + DOWN_WITHIN
-    while is_claimed(data):
+    until, seen, asked = time.monotonic() + DOWN_WITHIN, 0, False
+    while (pid := holder(data)) is not None:
+        # Read twice: at the instant it is locked anew, the file still names whoever was there last.
+        if pid and pid == seen and not asked:
+            with suppress(ProcessLookupError):  # it ends just now
+                os.kill(pid, signal.SIGTERM)
+            asked = True
         if time.monotonic() > until:
             raise CannotStart(f"the instance (pid {pid}) did not stop within {DOWN_WITHIN:.0f} s")
+        seen = pid
         time.sleep(0.05)
-    return True
+    return asked
 
 
 def status(data: Path) -> dict[str, Any]:
     """Where everything is, and how it does right now."""
     state = read_state(data)
-    if not state or not is_claimed(data):
+    pid = holder(data)
+    if pid is None:
         raise CannotStart(f"no instance runs in {data}")
+    if state.get("supervisor") != pid:
+        raise CannotStart(f"the instance in {data} begins to start; ask again shortly")
     for service in state["services"]:
         if service["state"] == "running":
             ready = answers(f"{service['url']}/health/ready")
