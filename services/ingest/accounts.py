@@ -7,6 +7,7 @@ from chassis.workspace.values import allowance, per_second
 from ingest.fields import FieldRule
 from ingest.post import Mailbox
 from ingest.rules import Rules
+from trunkline_contracts.addresses import mail_address
 
 
 class Accounts:
@@ -33,10 +34,11 @@ class Accounts:
 
     def mailbox(self, address: str) -> str | None:
         """Give the account whose address this is, with or without a `+tag`."""
-        local, _, domain = address.lower().rpartition("@")
-        wanted = f"{local.partition('+')[0]}@{domain}"
+        address = mail_address(address)
+        local, _, domain = address.rpartition("@")
+        wanted = {address, f"{local.partition('+')[0]}@{domain}"}
         for name, account in self._workspaces.current.channels.get("email", {}).items():
-            if account.address is not None and account.address.lower() in {wanted, address.lower()}:
+            if account.address is not None and mail_address(account.address) in wanted:
                 return name
         return None
 
@@ -47,9 +49,9 @@ class Accounts:
             return None
         every = self._workspaces.current.channels.get("email", {}).values()
         return Mailbox(
-            declared.address.lower(),
+            mail_address(declared.address),
             tuple(resolve_secret(declared.secret)),
-            frozenset(each.address.lower() for each in every if each.address),
+            frozenset(mail_address(each.address) for each in every if each.address),
             declared.authserv.lower() if declared.authserv else None,
             acknowledges=declared.acknowledge is not None,
             per_sender=allowance(declared.per_sender),

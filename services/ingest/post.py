@@ -24,6 +24,7 @@ class Mailbox:
     """An account's address, and whom it believes."""
 
     address: str
+    """In the form addresses are known by."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     own: frozenset[str] = frozenset()
     """The addresses of all our mailboxes: whoever writes from there is one of us."""
@@ -37,7 +38,7 @@ class Mailbox:
         """Read the tag of an address of this mailbox."""
         local, _, domain = address.rpartition("@")
         name, _, tag = local.partition("+")
-        return tags.read(tag) if f"{name}@{domain}" == self.address.lower() else None
+        return tags.read(tag) if f"{name}@{domain}" == self.address else None
 
     def is_own(self, address: str) -> bool:
         """Whether it is an address of ours, with or without a tag."""
@@ -60,7 +61,7 @@ def opened(item: Item, mailbox: Mailbox | None) -> Item:
 def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:
     """Find the message of ours a report is about: by the address it came to, or by its name."""
     by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE, mailbox.secrets))
-    here = (id for id in thread.answers if id.endswith(_domain(mailbox)))
+    here = (id for id in thread.answers if _is_here(id, mailbox))
     by_name = (str(id) for id in map(id_of_ours, here) if id is not None)
     about = next(by_address, next(by_name, None))
     if about is None:
@@ -85,16 +86,15 @@ def _verdict(thread: Thread, mailbox: Mailbox) -> str | None:
     return dict(thread.verdicts).get(mailbox.server) if mailbox.server is not None else None
 
 
-def _domain(mailbox: Mailbox) -> str:
-    """How ids end that were given here."""
-    return f"@{mailbox.address.rpartition('@')[2]}>"
+def _is_here(id: str, mailbox: Mailbox) -> bool:
+    """Whether an id was given here."""
+    return id.lower().endswith(f"@{mailbox.address.rpartition('@')[2]}>")
 
 
 def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
     """Say why no machine of ours may answer it."""
     own = item.person is not None and mailbox.is_own(item.person.address)
-    here = _domain(mailbox)
-    answers = thread.signed or any(each.endswith(here) for each in thread.answers)
+    answers = thread.signed or any(_is_here(each, mailbox) for each in thread.answers)
     return item.no_auto_response or thread.doubt or (OWN if own else OURS if answers else None)
 
 

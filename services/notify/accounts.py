@@ -4,6 +4,7 @@ from chassis.settings import resolve_secret
 from chassis.workspace import Workspaces
 from chassis.workspace.channels import Account as Declared
 from notify.posting import Account
+from trunkline_contracts.addresses import mail_address
 
 SINK = "sink"
 """As an address in the workspace: the stand-in for the outside world."""
@@ -55,7 +56,7 @@ class Accounts:
             place,
             password,
             tuple(resolve_secret(declared.secret)),
-            address=declared.address,
+            address=mail_address(declared.address),
             name=declared.from_name,
             user=declared.user,
         )

@@ -24,6 +24,7 @@ from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unkno
 from notify.ledger import Attempt
 from notify.letters import AUTO, Letter
 from notify.posting import WHOLE, Account
+from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.ids import conversation_key, mail_id
 
 REPLY, BOUNCE = "reply", "bounce"
@@ -42,7 +43,7 @@ _ID = re.compile(r"<[!-;=?-~]{1,250}>")
 
 async def email(_: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
     """Send an answer by mail."""
-    to = attempt.address or ""
+    to = mail_address(attempt.address or "")
     if not _ADDRESS.fullmatch(to):
         return Refused("the customer has no address mail can be sent to")
     letter = attempt.letter or Letter("", (), automatic=False)

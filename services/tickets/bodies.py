@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from trunkline_contracts.addresses import mail_address
+
 
 def _no_nul(text: str) -> str:
     if "\x00" in text:
@@ -22,6 +24,16 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+KNOWN_BY = {
+    "api": ("id", "email", "phone"),
+    "email": ("email", "phone", "id"),
+    "form": ("email", "phone", "id"),
+    "telephony": ("phone", "id", "email"),
+    "whatsapp": ("phone", "id", "email"),
+}
+"""By what a channel knows a contact, the best first; elsewhere by id."""
+
+
 class Customer(Body):
     """For whom a request is opened; at least one way to reach them."""
 
@@ -33,9 +45,12 @@ class Customer(Body):
     language: Name | None = None
 
     def address_on(self, channel: str) -> str | None:
-        """Where the channel reaches them."""
-        mail, call = (self.email, self.phone) if channel == "email" else (self.phone, self.email)
-        return self.address or mail or (self.id if channel != "email" else None) or call or self.id
+        """Where the channel reaches them, as whoever writes from there is known."""
+        mail = mail_address(self.email or "")
+        given = mail_address(self.address or "") if channel == "email" else self.address
+        told = {"id": self.id, "email": mail, "phone": self.phone}
+        names = KNOWN_BY.get(channel, ("id", "phone", "email"))
+        return given or next((told[name] for name in names if told[name]), None)
 
 
 class Opening(Body):

@@ -156,6 +156,39 @@ def test_requests_opened_for_one_customer_are_conversations_apart() -> None:
     assert answered(talks[0], "not this one")[0] == "opened"
 
 
+@pytest.mark.parametrize(
+    ("told", "author"),
+    [
+        ("Iryna@Example.test", "iryna@example.test"),
+        ("iryna@example.test", "IRYNA@EXAMPLE.TEST"),
+        (" iryna@example.test", '"iryna"@example.test'),
+        ('"Iryna"@example.test', "iryna@example.test"),
+        ("iryna@приклад.test", "iryna@xn--80aikifvh.test"),
+        ("iryna@xn--80aikifvh.test", "iryna@приклад.test"),
+    ],
+)
+def test_an_address_is_known_however_it_is_written(told: str, author: str) -> None:
+    desk = book()
+    request = outbound(told)
+    desk.register(request)
+
+    [answer] = take(desk, mail("yes", From=author, To=tagged(key_of_talk(request))))
+    assert (answer.word, answer.request_id, answer.reason) == ("appended", request.request_id, None)
+
+    [named] = take(desk, mail("and him", From=author, To=f"{tagged(key_of_talk(request))}, {told}"))
+    [stranger] = take(desk, mail("me too", From=PETRO, To=tagged(key_of_talk(request))))
+    assert (named.word, stranger.word) == ("appended", "opened")
+
+
+@pytest.mark.parametrize("cc", ['"Petro"@Example.test', "PETRO@example.test"])
+def test_who_is_named_has_a_part_however_that_is_written(cc: str) -> None:
+    desk, [first], _ = begun(mail(Message_ID="<1@x>", Cc=cc))
+
+    [answer] = take(desk, mail("me too", From=PETRO, In_Reply_To="<1@x>"))
+
+    assert (answer.word, answer.request_id) == ("appended", first.request_id)
+
+
 def test_a_conversation_that_is_named_is_one() -> None:
     desk = book()
     for _ in range(2):

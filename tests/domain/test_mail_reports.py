@@ -70,6 +70,8 @@ def test_a_bounce_comes_to_the_address_that_names_the_message() -> None:
     assert heard(body, envelope=("", to)).reference == str(OURS)
     by_header = report([WORDS, (STATUS, PER_MAIL + fields("failed", "5.1.1"))], to=to)
     assert heard(by_header).reference == str(OURS)
+    by_name = SERVERS["postfix"](f"<{OURS}@Desk.TEST>", "failed", "5.1.1")
+    assert heard(by_name).reference == str(OURS)
     # The address is signed; what is returned may be anything.
     body = SERVERS["postfix"](f"<{other}@desk.test>", "failed", "5.1.1")
     assert heard(body, envelope=("", to)).reference == str(OURS)

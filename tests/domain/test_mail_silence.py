@@ -58,6 +58,8 @@ SIGNS = {
     "a person's": ({"From": "norah.owner@x.test"}, None),
     "one who bounces back": ({"From": "bouncer@x.test"}, None),
     "a mail of our domain": ({"In_Reply_To": "<1@desk.test>"}, post.OURS),
+    "a mail of our domain, in capitals": ({"In_Reply_To": "<1@Desk.TEST>"}, post.OURS),
+    "ourselves, quoted": ({"From": '"sales"@Desk.test'}, post.OWN),
     "our reply address": ({"To": "{tagged}"}, post.OURS),
     "ourselves": ({"From": "Sales <Sales+x@desk.test>"}, post.OWN),
     "a forged sender": (

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickets.bodies import Customer
 from tickets.domain import deciding
 from tickets.domain import events as e
 from tickets.domain.request import FOLD, Request, evolve, replay
@@ -328,3 +329,25 @@ def test_a_long_title_is_cut_at_a_word() -> None:
     assert title == "word " * 14 + "word…"
     assert deciding.title_of("x" * 200) == "x" * 79 + "…"
     assert deciding.title_of(" \n ") == ""
+
+
+@pytest.mark.parametrize(
+    ("channel", "told", "address"),
+    [
+        ("email", {"email": "Ann@Example.test", "phone": "1", "id": "a"}, "ann@example.test"),
+        ("email", {"address": ' "Ann"@Example.test', "email": "b@x"}, "ann@example.test"),
+        ("email", {"address": " ", "phone": "1"}, "1"),
+        ("api", {"email": "Ann@Example.test", "phone": "1", "id": "A"}, "A"),
+        ("api", {"email": "Ann@Example.test", "phone": "1"}, "ann@example.test"),
+        ("form", {"email": "Ann@Example.test", "id": "A"}, "ann@example.test"),
+        ("custom", {"id": "C-7", "phone": "1", "email": "a@x"}, "C-7"),
+        ("telegram", {"id": "7", "phone": "1"}, "7"),
+        ("telephony", {"id": "7", "phone": "1"}, "1"),
+        ("custom", {"address": "A@X"}, "A@X"),
+        ("custom", {"name": "Ann"}, None),
+    ],
+)
+def test_a_contact_is_known_by_what_the_channel_knows_them_by(
+    channel: str, told: dict[str, str], address: str | None
+) -> None:
+    assert Customer(**told).address_on(channel) == address

@@ -166,6 +166,8 @@ async def test_mail_for_nobody_here_is_refused(post: Post) -> None:
     assert refused.value.recipients[0].code == 550
     _, answer = await post.smtp(mail(Message_ID="<t@x>"), "Support+token@Example.test", SUPPORT)
     assert (await post.outcome(answer.split()[-1]))["outcome"] == "opened"
+    _, answer = await post.smtp(mail(Message_ID="<q@x>"), '"support"@Example.test')
+    assert (await post.outcome(answer.split()[-1]))["outcome"] == "opened"
 
 
 async def test_mail_of_the_banned_is_rejected_and_from_a_banned_network_not_taken(

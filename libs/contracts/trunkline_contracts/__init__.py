@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.fact import (
     NAMESPACE,
     SLOTS,
@@ -294,6 +295,7 @@ __all__ = [
     "conversation_key",
     "conversation_name",
     "fact_id",
+    "mail_address",
     "message_id",
     "read",
     "slot_of",

@@ -2,6 +2,7 @@
 
 from uuid import UUID, uuid5
 
+from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.fact import NAMESPACE
 from trunkline_contracts.parts import Contact
 
@@ -10,8 +11,12 @@ MANY = frozenset({"email", "api", "form"})
 
 
 def contact_id(channel: str, account: str, address: str) -> UUID:
-    """Derive the id of whoever has this address (chat, phone, e-mail) at a channel's account."""
-    return _derived("contact", channel, account, address)
+    """Derive the id of whoever has this address (chat, phone, e-mail) at a channel's account.
+
+    An e-mail address may be written in any of its forms.
+    """
+    known = mail_address(address) if channel == "email" else address
+    return _derived("contact", channel, account, known)
 
 
 def conversation_key(channel: str, account: str, conversation: str) -> str:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from ingest.adapters.item import Asked, Item, Person, Raw
 from ingest.adapters.plain import clean, unreadable
+from trunkline_contracts.addresses import mail_address
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Words = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
@@ -82,7 +83,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
 
 
 def _named(who: Sender, conversation: str) -> Person:
-    address = clean(who.id or (who.email or "").lower() or who.phone or conversation)
+    address = clean(who.id or mail_address(who.email or "") or who.phone or conversation)
     return Person(address, *map(_clean, (who.name, who.language, who.email, who.phone)))
 
 

@@ -10,6 +10,7 @@ from ingest.adapters.item import Asked, Item, Person, Raw, Thread, Unreadable
 from ingest.adapters.mime import Excessive, Part
 from ingest.adapters.plain import SHORT, clean
 from ingest.adapters.reports import Report, report_of
+from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.parts import Attachment
 
 TEXT, HTML = 100_000, 200_000
@@ -107,8 +108,8 @@ def _answers(mail: Part, own: str | None) -> tuple[str, ...]:
 def _to(mail: Part, raw: Raw) -> tuple[str, ...]:
     """Give the addresses it was sent to, by its envelope and by its headers."""
     told = [mime.letters(v) for key, v in mail.raw_items() if key.lower() in RECIPIENTS]
-    found = [*raw.envelope[1:], *(each for value in told for each in _ADDRESS.findall(value))]
-    return tuple(dict.fromkeys(clean(each.lower().strip(STRAY)) for each in found))[:REMEMBERED]
+    named = (each for value in told for form in (_ADDRESS, _ODD) for each in form.findall(value))
+    return tuple(dict.fromkeys(map(_known, (*raw.envelope[1:], *named))))[:REMEMBERED]
 
 
 def _sender(mail: Part) -> Person:
@@ -128,7 +129,7 @@ def _addresses_in(value: str) -> list[str]:
 def _doubt(mail: Part) -> str | None:
     """Say why nobody can tell who wrote it: each reader would show another sender."""
     told = [value for key, value in mail.raw_items() if key.lower() == "from"]
-    named = {each.lower() for value in told for each in _addresses_in(value)}
+    named = {mail_address(each) for value in told for each in _addresses_in(value)}
     return SEVERAL if len(told) > 1 or len(named) > 1 else None
 
 
@@ -147,8 +148,12 @@ def _address(value: str) -> tuple[str | None, str | None]:
     if address != found[-1]:
         name, angle, _ = value.partition(f"<{found[-1]}")
         name, address = name.strip(' "<') if angle else "", found[-1]
-    shown, odd = mime.line(name, SHORT), _ODD.fullmatch(address)
-    return shown or None, clean(address.lower().strip("" if odd else STRAY)) or None
+    return mime.line(name, SHORT) or None, _known(address) or None
+
+
+def _known(address: str) -> str:
+    """Give the form an address is known by, without what stands around it."""
+    return mail_address(clean(address.strip("" if _ODD.fullmatch(address) else STRAY)))
 
 
 def _date(mail: Part, received_at: datetime) -> datetime | None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ingest.adapters.custom import File
 from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
 from ingest.adapters.plain import SHORT, clean, digest, parse, words
+from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.parts import Attachment
 
 TRAP = "website"
@@ -70,7 +71,8 @@ class Page:
         """Give who wrote; without an address, as their mail or phone says."""
         mine = Page({**self.body, **self.part("contact")}, self.flags)
         name, language, email, phone = map(mine.text, ("name", "language", "email", "phone"))
-        return Person(address or (email or "").lower() or phone or "", name, language, email, phone)
+        known = address or mail_address(email or "") or phone or ""
+        return Person(known, name, language, email, phone)
 
     def files(self) -> Iterator[Attachment]:
         """Give what came with it, by reference."""

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from chassis.workspace.channels import complaints as account_complaints
 from chassis.workspace.document import Calendar, FieldType, StreamName, Type, Workspace
 from chassis.workspace.values import days, takes_no_time, window
+from trunkline_contracts.addresses import mail_address
 
 Complaints = Iterator[str]
 
@@ -197,7 +198,7 @@ def _channels(w: Workspace) -> Complaints:
         for name, account in accounts.items():
             for key, what in account_complaints(channel, account):
                 yield complaint(f"channels.{channel}.{name}.{key}", what)
-    addresses = [a.address.lower() for a in w.channels.get("email", {}).values() if a.address]
+    addresses = [mail_address(a.address) for a in w.channels.get("email", {}).values() if a.address]
     yield from _once("channels.email", addresses)
 
 

@@ -1,0 +1,65 @@
+"""An address is one, however somebody writes it; what may be another's address stays another."""
+
+from __future__ import annotations
+
+import idna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline_contracts import contact_id, mail_address
+
+SAME = {
+    "ann@example.test": (
+        "Ann@Example.TEST", " ann@example.test\n", '"ann"@example.test', '"Ann"@example.test',
+        r'"a\nn"@example.test', "ann@ｅｘａｍｐｌｅ.test", "ann@example。test",
+    ),
+    "a.b+tag@example.test": ("A.B+Tag@example.test", '"a.b+tag"@example.test'),
+    '"a b"@example.test': ('"A B"@example.test', r'"a\ b"@example.test'),
+    '"a@b"@example.test': ('"a@b"@Example.test',),
+    r'"a\"b"@example.test': (r'"A\"B"@example.test',),
+    "ann@xn--80aikifvh.test": ("ann@приклад.test", "Ann@ПРИКЛАД.test", "ann@XN--80AIKIFVH.test"),
+    "ann@xn--fa-hia.test": ("ann@faß.test", "ann@FAß.test"),
+    "ірина@xn--80aikifvh.test": ("Ірина@Приклад.test", '"ірина"@приклад.test'),
+    "caf\u00e9@example.test": ("cafe\u0301@example.test",),
+    "ann@[192.0.2.7]": ("Ann@[192.0.2.7]",),
+    "nobody": ("Nobody ",),
+    "": (" ",),
+}  # fmt: skip
+
+OTHERS = (
+    ("ann@example.test", "ann+tag@example.test"), ("a.nn@example.test", "ann@example.test"),
+    ("ann@fass.test", "ann@faß.test"), ("ann@example.test", "ann@ехample.test"),
+    ('"a b"@example.test', "ab@example.test"), ("a@b@example.test", '"a@b"@example.test'),
+    ("ann@x＠y.test", "ann@x@y.test"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "written"), SAME.items(), ids=SAME)
+def test_one_address_has_one_form(known: str, written: tuple[str, ...]) -> None:
+    assert {mail_address(each) for each in (known, *written)} == {known}
+
+
+@pytest.mark.parametrize(("one", "other"), OTHERS)
+def test_what_may_be_somebody_else_stays_apart(one: str, other: str) -> None:
+    assert mail_address(one) != mail_address(other)
+
+
+@pytest.mark.parametrize("domain", ["приклад", "faß", "σασ", "é", "例え", "straße", "бюро", "ไทย"])
+def test_a_domain_is_written_as_the_registries_do(domain: str) -> None:
+    assert mail_address(f"a@{domain}.test") == f"a@{idna.encode(domain).decode()}.test"
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_the_form_of_a_form_is_itself(local: str, domain: str) -> None:
+    known = mail_address(f"{local}@{domain}")
+
+    assert mail_address(known) == known
+
+
+def test_a_contact_is_one_however_the_address_is_written() -> None:
+    known = contact_id("email", "main", "ann@example.test")
+
+    for written in SAME["ann@example.test"]:
+        assert contact_id("email", "main", written) == known
+    assert contact_id("custom", "main", "Ann") != contact_id("custom", "main", "ann")
