@@ -7,14 +7,14 @@ The more load, the larger the rounds, and the cheaper each command.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import psycopg
 
 from chassis.columns import COLUMNS
 from chassis.db import connected
-from chassis.outcomes import TooLarge
+from chassis.outcomes import NotReady, TooLarge
 from tickets.domain.request import Request
 from tickets.store import Change, Verdicts, append, load
 
@@ -22,9 +22,13 @@ log = logging.getLogger(__name__)
 
 Verdict = Literal["ok", "duplicate", "conflict"]
 Queued = tuple[Change, "asyncio.Future[Verdict]"]
+Wanted = tuple[UUID, "asyncio.Future[Request | None]"]
+
+Item = TypeVar("Item")
 
 ROUND = 128
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+ENDED = "this replica has stopped writing: ask again, under the same key"
 
 
 class Line:
@@ -58,7 +62,7 @@ class Loader:
 
     def __init__(self, dsn: str) -> None:
         self._line = Line(dsn)
-        self._asked: asyncio.Queue[tuple[UUID, asyncio.Future[Request | None]]] = asyncio.Queue()
+        self._asked: asyncio.Queue[Wanted] = asyncio.Queue()
 
     async def get(self, request_id: UUID) -> Request | None:
         """Give a request as it stands now, or None."""
@@ -67,26 +71,38 @@ class Loader:
         return await done
 
     async def run(self) -> None:
-        """Answer for ever. One task per process."""
+        """Answer for ever; whoever waits when it ends is told so. One task per process."""
+        batch: list[Wanted] = []
         try:
             while True:
+                batch = []
                 batch = [await self._asked.get()]
                 while len(batch) < ROUND and not self._asked.empty():
                     batch.append(self._asked.get_nowait())
                 await self._answer(batch)
         finally:
+            _fail((done for _, done in [*batch, *_emptied(self._asked)]), NotReady(ENDED))
             await self._line.drop()
 
-    async def _answer(self, batch: list[tuple[UUID, "asyncio.Future[Request | None]"]]) -> None:
+    async def _answer(self, batch: list[Wanted]) -> None:
         try:
             found = await load(await self._line.get(), {request_id for request_id, _ in batch})
-        except (psycopg.Error, OSError) as why:
+        except Exception as why:  # noqa: BLE001  whatever it is, nobody may wait for ever
             await self._line.drop()
-            _fail((done for _, done in batch), why)
+            await self._singly(batch, why)
             return
         for request_id, done in batch:
             if not done.done():
                 done.set_result(found.get(request_id))
+
+    async def _singly(self, batch: list[Wanted], why: Exception) -> None:
+        """Try each alone, so that what cannot be read fails only those who ask for it."""
+        if len(batch) == 1 or isinstance(why, LOST):
+            log.warning("%s requests not loaded: %r", len(batch), why)
+            _fail((done for _, done in batch), why)
+            return
+        for one in batch:
+            await self._answer([one])
 
 
 class Writer:
@@ -105,28 +121,30 @@ class Writer:
         return await done
 
     async def run(self) -> None:
-        """Write for ever. One task per process."""
-        late: list[Queued] = []
+        """Write for ever; whoever waits when it ends is told so. One task per process."""
+        wave: list[Queued] = []
         try:
             while True:
-                wave, late = late or [await self._queue.get()], []
+                wave = wave or [await self._queue.get()]
                 while len(wave) < ROUND and not self._queue.empty():
                     wave.append(self._queue.get_nowait())
                 batch, late = _one_each(wave)
                 await self._commit(batch)
+                wave = late
         finally:
+            _fail((done for _, done in [*wave, *_emptied(self._queue)]), NotReady(ENDED))
             await self._line.drop()
 
     async def _commit(self, batch: list[Queued]) -> None:
         changes = [change for change, _ in batch]
         try:
             verdicts = await append(await self._line.get(), self._lock, changes)
-        except (psycopg.Error, OSError) as why:
-            # The outcome may be unknown: a command with a key can be sent again safely.
-            await self._line.drop()
+        except TooLarge as why:
             await self._singly(batch, why)
             return
-        except TooLarge as why:
+        except Exception as why:  # noqa: BLE001  whatever it is, nobody may wait for ever
+            # The outcome may be unknown: a command with a key can be sent again safely.
+            await self._line.drop()
             await self._singly(batch, why)
             return
         for n, (_, done) in enumerate(batch):
@@ -164,6 +182,10 @@ def _verdict(n: int, verdicts: Verdicts) -> Verdict:
     if n in verdicts.duplicates:
         return "duplicate"
     return "conflict" if n in verdicts.conflicts else "ok"
+
+
+def _emptied(queue: asyncio.Queue[Item]) -> list[Item]:
+    return [queue.get_nowait() for _ in range(queue.qsize())]
 
 
 def _fail(futures: Iterable["asyncio.Future[Any]"], why: Exception) -> None:

@@ -47,6 +47,7 @@ RULES = Rules(
         "amount": Field("number", min=0),
         "due": Field("date"),
         "cause": Field("list", options=("printer", "other")),
+        "remark": Field("text"),
     },
     priorities=("low", "medium", "high"),
     type="chat",
@@ -314,6 +315,8 @@ def test_a_topic_asks_for_its_fields() -> None:
         ("amount", 1.5, True),
         ("due", "2026-02-28", "2026-02-30"),
         ("cause", "printer", "fire"),
+        ("remark", "Ґанок 🦉", "\ud800"),
+        ("remark", "", "a\x00b"),
     ],
 )
 def test_fields_take_what_they_declare(name: str, good: object, bad: object) -> None:

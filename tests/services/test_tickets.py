@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from telling import Teller
+from world import the_example
 
 from chassis.provision import connect_as
 from chassis.testing import eventually, running
@@ -315,6 +316,38 @@ async def test_what_nobody_knows_is_refused_with_what_is_allowed(
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert [error["at"] for error in answer.json()["errors"]] == [at]
+
+
+async def declare(tickets: Tickets, **fields: Any) -> None:
+    """Apply a workspace with further fields, and wait until it is in force."""
+    document: dict[str, Any] = the_example().document()
+    document["fields"] |= fields
+    await tickets.world.apply(json.dumps(document))
+    id_ = await tickets.opened()
+    await eventually(lambda: _takes(tickets, id_, dict.fromkeys(fields)))
+
+
+async def _takes(tickets: Tickets, id_: str, fields: dict[str, Any]) -> bool:
+    return (await tickets.post(f"/{id_}/fields", {"fields": fields})).status_code == 200
+
+
+async def test_an_odd_value_is_refused_and_holds_up_nobody(tickets: Tickets) -> None:
+    await declare(tickets, remark={"kind": "text"})
+    mine, theirs = await tickets.opened(), await tickets.opened()
+    odd = "\ud800"
+
+    refused, noted = await asyncio.gather(
+        tickets.http.post(
+            f"/v1/requests/{mine}/fields",
+            content=json.dumps({"fields": {"remark": odd}}),
+            headers={**tickets.boss, "Content-Type": "application/json"},
+        ),
+        tickets.post(f"/{theirs}/note", {"text": "meanwhile"}),
+    )
+
+    assert (refused.status_code, noted.status_code) == (422, 201), refused.text
+    assert [error["at"] for error in refused.json()["errors"]] == ["field remark"]
+    assert (await tickets.post(f"/{mine}/note", {"text": "later"})).status_code == 201
 
 
 async def test_versions_guard_commands(tickets: Tickets) -> None:

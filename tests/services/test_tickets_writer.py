@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from chassis.outcomes import TooLarge
+from chassis.outcomes import NotReady, TooLarge
+from chassis.testing import eventually
 from tickets import store
 from tickets.desk import ANSWERED, Command, Desk, KeyReused
 from tickets.domain import deciding
@@ -180,6 +181,59 @@ async def test_what_no_message_can_carry_fails_only_its_own_command(world: World
 
         assert failed == [False, True, False]
         assert (await desk.take(noting(id_, "x" * 900_000)))["version"] == 2
+
+
+async def test_what_cannot_even_be_encoded_fails_only_its_own_command(world: World) -> None:
+    """Nobody waits for ever, neither those in the same batch nor whoever comes to it later."""
+    async with asyncio.timeout(10), desks(world) as (desk,):
+        id_ = UUID((await desk.take(opening()))["id"])
+        odd = [noting(id_, "\ud800"), opening(key="\ud800", hash=b"")]
+        desk._answered = _never  # type: ignore[method-assign]
+        answers = await asyncio.gather(
+            *(desk.take(command) for command in [opening(), *odd, opening()]),
+            return_exceptions=True,
+        )
+        later = await desk.take(noting(id_, "fine"))
+
+    failed = [isinstance(answer, UnicodeEncodeError) for answer in answers]
+    assert failed == [False, True, True, False], answers
+    assert later["version"] == 2
+
+
+async def test_what_cannot_be_read_fails_only_those_who_ask_for_it(world: World) -> None:
+    async with asyncio.timeout(10), desks(world) as (desk,):
+        ids = [UUID((await desk.take(opening()))["id"]) for _ in range(3)]
+        await world.sql("tickets", "UPDATE requests SET snapshot = 'odd' WHERE id = %s", ids[1])
+        answers = await asyncio.gather(
+            *(desk.take(noting(id_, "x")) for id_ in ids), return_exceptions=True
+        )
+
+    failed = [isinstance(answer, Exception) for answer in answers]
+    assert failed == [False, True, False], answers
+
+
+async def test_who_waits_when_writing_ends_is_told(world: World) -> None:
+    """Those whose batch is on its way, those behind them, and those who wait to load."""
+    dsn = world.dsn("tickets")
+    loader, writer = Loader(dsn), Writer(dsn, SAY)
+    note = e.NoteAdded("x", "anna")
+    held = "SELECT pg_advisory_xact_lock(%s)"
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(dsn) as conn:
+        await conn.execute(held, (SAY,))
+        task = asyncio.create_task(writer.run())
+        id_ = uuid4()
+        waiting = [asyncio.create_task(writer.append(change(id_, 0, note))) for _ in range(2)]
+        await eventually(lambda: world.sql("tickets", waits))
+        waiting.append(asyncio.create_task(writer.append(change(uuid4(), 0, note))))
+        asked = asyncio.create_task(loader.get(id_))
+        loading = asyncio.create_task(loader.run())
+        await asyncio.sleep(0)
+        for each in (task, loading):
+            each.cancel()
+        answers = await asyncio.gather(*waiting, asked, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [NotReady] * 4
 
 
 async def _never(_: str) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""What no database keeps as text: NUL, and halves of characters."""
+
 
 class Refused(Exception):
     """The rules forbid it: asking again will not help."""
@@ -54,7 +57,8 @@ class Field(Struct, frozen=True):
             case _, None:
                 return True
             case "text", str():
-                return self.pattern is None or re.fullmatch(self.pattern, value) is not None
+                fits = self.pattern is None or re.fullmatch(self.pattern, value) is not None
+                return fits and not UNSTORABLE.search(value)
             case "number", bool():
                 return False
             case "number", int() | float():
