@@ -200,6 +200,22 @@ def test_markup_gives_text(markup: str) -> None:
     assert isinstance(mime.plain_of(markup), str)
 
 
+NO_END_OF_HEAD = {
+    "<html><head><meta charset=utf-8><body>Hello": "Hello",
+    "<html><head><title>Shop</title><style>p {}</style>Hello": "Hello",
+    "<head><title>Shop</title></head><p>Hello</p>": "Hello",
+    "<html><head>\n<!--[if mso]><xml>96</xml><![endif]-->\n<body>Hello": "Hello",
+    "<p title='>'>Hello</p>": "Hello",
+    "<template><p>not</p></template>Hello<script>if (a<b) '</p>'</script>": "Hello",
+    "Hello <textarea><p></textarea>": "Hello <p>",
+}
+
+
+@pytest.mark.parametrize("told", NO_END_OF_HEAD)
+def test_what_is_shown_is_read_whatever_tags_are_left_out(told: str) -> None:
+    assert mime.plain_of(told) == NO_END_OF_HEAD[told]
+
+
 def test_markup_is_read_as_a_person_would() -> None:
     markup = (
         "<html><head><title>t</title><style>a>b{}</style></head><body><p>Hello <b>w</b>orld &amp;"

@@ -14,6 +14,7 @@ from html import unescape
 from typing import TypeAlias
 
 from ingest.adapters.plain import clean
+from ingest.adapters.tokens import tokens
 
 LARGEST = 25 * 1024 * 1024
 HEAD, HEADER, HEADERS = 100 * 1024, 8 * 1024, 500
@@ -223,34 +224,16 @@ def page(text: str, limit: int) -> str:
 
 _LINES = "address article blockquote br dd div dl dt footer h1 h2 h3 h4 h5 h6 header hr li ol p pre"
 BLOCKS = frozenset([*_LINES.split(), "section", "table", "tr", "ul"])
-SILENT = frozenset({"head", "script", "style", "template", "title"})
-
-
-_TAG = re.compile(r"(<[^<>]*>)")
 
 
 def plain_of(markup: str) -> str:
-    """Give the text of HTML as a person would read it: no markup, no scripts, a line per block.
-
-    In one pass whose cost grows with the length alone, whatever is written there.
-    """
+    """Give the text of HTML as a person would read it: no markup, no scripts, a line per block."""
     said: list[str] = []
-    until = ""
-    for piece in _TAG.split(markup):
-        if until:
-            if until not in piece.lower():
-                continue
-            text = piece.partition("-->")[2] if until == "-->" else ""
-            until = ""
-        elif piece.startswith("<!--"):
-            text, until = "", "" if piece.endswith("-->") else "-->"
-        elif piece.startswith("<") and piece.endswith(">"):
-            tag = piece.strip("</>").partition(" ")[0].strip().lower()
-            text = "\n" if tag in BLOCKS else ""
-            until = f"</{tag}" if tag in SILENT and piece[1] != "/" else ""
-        else:
-            text = " ".join(unescape(f"x{piece}x").split())[1:-1]
-        said.append(text)
+    for kind, name, rest in tokens(markup):
+        if kind == "text":
+            said.append(" ".join(unescape(f"x{rest}x").split())[1:-1])
+        elif name in BLOCKS:
+            said.append("\n")
     lines = (each.strip() for each in "".join(said).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
