@@ -193,7 +193,7 @@ def update(update_id: int, chat: int, text: str) -> dict[str, Any]:
     return {
         "update_id": update_id,
         "message": {
-            "message_id": update_id, "date": 1764000000 + update_id, "text": text,
+            "message_id": update_id + 3, "date": 1764000000 + update_id, "text": text,
             "chat": {"id": chat, "type": "private"},
             "from": {"id": chat, "is_bot": False, "first_name": "Iryna", "language_code": "uk"},
         },

@@ -28,9 +28,14 @@ SECRET = "X-Telegram-Bot-Api-Secret-Token"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
+def named(number: int) -> int:
+    """Give the id of the message in an update: never its update's number, but some other's."""
+    return number + 3
+
+
 def update(number: int, chat: int = 7, text: str = "hello") -> dict[str, Any]:
     message = {
-        "message_id": number,
+        "message_id": named(number),
         "date": 1772442000 + number,
         "text": text,
         "chat": {"id": chat, "type": "private"},

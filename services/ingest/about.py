@@ -1,7 +1,8 @@
 """What is said about messages: edits, deletions, reactions and receipts, and how they find them.
 
 A platform names a message by an id of its own. Where deliveries of it are known by the same id,
-that is enough; elsewhere (Telegram counts per chat) it is a name within a conversation only.
+that is enough; elsewhere it is a name within a conversation only: Telegram's `message_id` is unique
+inside its chat (core.telegram.org/bots/api#message), and equals some update's number by chance.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ LAG: Final = timedelta(seconds=5)
 WAITS: Final = "waits for the message it is about"
 TOO_LATE: Final = "the message it is about did not come within 24 hours"
 TOO_MANY: Final = "the message it is about is not known, and too many others wait"
+
+PER_CHAT: Final = frozenset({"telegram"})
+"""Channels whose ids of messages say nothing outside of their conversation."""
 
 _RANK: Final[dict[DeliveryState, int]] = {"sent": 0, "delivered": 1, "read": 2}
 
@@ -70,7 +74,7 @@ def names_about(
         return ()
     names = [_uuid(item.reference)] if item.reference else []
     if item.about:
-        names.append(message_id(channel, account, item.about))
+        names.append(None if channel in PER_CHAT else message_id(channel, account, item.about))
         names.append(name_in(conversation, item.about) if conversation else None)
     return tuple(name for name in names if name is not None)
 

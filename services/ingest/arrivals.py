@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from ingest.about import name_in, names_about
+from ingest.about import PER_CHAT, name_in, names_about
 from ingest.adapters.item import Asked, Item, Person
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
 from trunkline_contracts.parts import ContactCard, Location, Message
@@ -42,6 +42,8 @@ class Arrival:
     contact: UUID | None = field(init=False, default=None)
     platform: UUID | None = field(init=False, default=None)
     """Its name within its conversation, where the platform's id alone does not name it."""
+    about: tuple[UUID, ...] = field(init=False, default=())
+    """The keys of the message this is a remark about."""
 
     def __post_init__(self) -> None:
         external_id = self.item.external_id if self.item else None
@@ -52,10 +54,11 @@ class Arrival:
         if self.item.person is not None or self.item.conversation:
             self.conversation = UUID(conversation_key(*where, self.item.conversation))
             platform_id = self.item.platform_id
-            if platform_id is not None and platform_id != external_id:
+            if platform_id is not None and (self.channel in PER_CHAT or platform_id != external_id):
                 self.platform = name_in(self.conversation, platform_id)
         if self.item.person is not None:
             self.contact = contact_id(*where, self.item.person.address)
+        self.about = names_about(*where, self.conversation, self.item)
 
     @property
     def name(self) -> UUID:
@@ -63,16 +66,9 @@ class Arrival:
         return self.platform or self.message_id
 
     @property
-    def about(self) -> tuple[UUID, ...]:
-        """The keys of the message this is a remark about."""
-        if self.item is None:
-            return ()
-        return names_about(self.channel, self.account, self.conversation, self.item)
-
-    @property
-    def waits_under(self) -> UUID | None:
-        """The key under which a remark waits for its message."""
-        return self.conversation or next(iter(self.about), None)
+    def waits_for(self) -> tuple[UUID, ...]:
+        """The keys under which a remark waits: its message's, or, if it names none, its talk's."""
+        return self.about or ((self.conversation,) if self.conversation else ())
 
     def _named(self, external_id: str) -> UUID:
         return message_id(self.channel, self.account, external_id)

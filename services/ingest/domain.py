@@ -100,7 +100,7 @@ class Book:
     bans_seen: int = 0
     """The version of the bans that was in force when all this was looked up."""
     waited_for: bool = False
-    """Whether remarks that came before wait for these messages, or for others of their talks."""
+    """Whether remarks that came before wait for these messages."""
     outcomes: list[Outcome] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
     requests: dict[UUID, UUID] = field(default_factory=dict)

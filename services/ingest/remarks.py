@@ -3,7 +3,7 @@
 One that comes before its message waits for it. Pure: what is known is given, what follows is left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -55,25 +55,37 @@ class Remarks:
     early: dict[tuple[str, int], Waiting] = field(default_factory=dict)
     caught_up: list[Outcome] = field(default_factory=list)
     """Of remarks that waited since before, and do so no more."""
+    _waited_for: dict[UUID, list[Waiting]] = field(default_factory=dict)
 
     def heard(self, name: UUID, message_id: UUID, request_id: UUID) -> None:
         """A message has come: what waited for it goes where it went."""
         self.known[name] = Known(message_id, request_id)
-        if self.early:
-            self.catch_up()
+        self._catch_up(self._waited_for.pop(name, ()))
 
     def take(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
         """What is said about a message goes where the message went, or waits for it."""
         if not self._pass_on(arrival, item, outcome):
             outcome.reason = WAITS
-            self.early[arrival.inbound_id, arrival.n] = Waiting(arrival, outcome)
+            self.wait(Waiting(arrival, outcome))
+
+    def wait(self, waiting: Waiting) -> None:
+        """Let a remark wait for its message, under each of the names that may have."""
+        self.early[waiting.arrival.inbound_id, waiting.arrival.n] = waiting
+        for name in waiting.arrival.waits_for:
+            self._waited_for.setdefault(name, []).append(waiting)
 
     def catch_up(self) -> None:
         """Pass on what waited for messages that are known now, in the order it was said."""
-        for waiting in sorted(self.early.values(), key=lambda each: moment(each.arrival)):
+        self._catch_up(self.early.values())
+
+    def _catch_up(self, waited: Iterable[Waiting]) -> None:
+        for waiting in sorted(waited, key=lambda each: moment(each.arrival)):
             arrival, outcome = waiting.arrival, waiting.outcome
-            if arrival.item is not None and self._pass_on(arrival, arrival.item, outcome):
-                del self.early[arrival.inbound_id, arrival.n]
+            key = arrival.inbound_id, arrival.n
+            if key not in self.early or arrival.item is None:
+                continue
+            if self._pass_on(arrival, arrival.item, outcome):
+                del self.early[key]
                 if waiting.stored:
                     self.caught_up.append(outcome)
 

@@ -26,13 +26,12 @@ CONTACT: LiteralString = """
     SELECT contact_id, channel, account, address, name, language, email, phone
     FROM contact c WHERE c.contact_id = g.contact LIMIT 1"""
 WAITED: LiteralString = """
-    (SELECT true FROM early e WHERE e.key = g.message LIMIT 1),
-    (SELECT true FROM early e WHERE e.key = g.conversation LIMIT 1)"""
+    (SELECT true FROM early_name w WHERE w.name = g.name ORDER BY w.inbound_id LIMIT 1)"""
 BANS: LiteralString = "SELECT version FROM ban_version WHERE id = 1 LIMIT 1"
 KNOWN: LiteralString = (
     "SELECT f.*, c.*, p.*," + WAITED + ", (" + BANS + ")"  # noqa: S608 (literals)
-    " FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[])"
-    " AS g (message, conversation, contact)"
+    " FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::uuid[])"
+    " AS g (message, conversation, contact, name)"
     " LEFT JOIN LATERAL (" + FIRST + ") f ON true"
     " LEFT JOIN LATERAL (" + CONVERSATION + ") c ON true"
     " LEFT JOIN LATERAL (" + CONTACT + ") p ON true"
@@ -110,10 +109,11 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
         [a.message_id for a in read],
         [a.conversation for a in read],
         [a.contact for a in read],
+        [a.name for a in read],
     )
     for row in await (await tx.run(KNOWN, *wanted)).fetchall():
-        message_id, digest, request_id, *rest, early, earlier, book.bans_seen = row
-        book.waited_for = bool(book.waited_for or early or earlier)
+        message_id, digest, request_id, *rest, early, book.bans_seen = row
+        book.waited_for = bool(book.waited_for or early)
         if message_id is not None:
             book.firsts[message_id] = First(digest, request_id)
         if rest[0] is not None:

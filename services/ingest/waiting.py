@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from chassis.service import Service
 from chassis.tx import Tx
-from ingest.about import PATIENCE, REMARKS, ROOM, TOO_LATE, WAITS, Known
+from ingest.about import PATIENCE, REMARKS, ROOM, TOO_LATE, WAITS, Known, name_in
 from ingest.adapters.item import Item
 from ingest.arrivals import Arrival, Outcome
 from ingest.remarks import Remarks, Waiting
@@ -52,10 +52,15 @@ UNTIL: LiteralString = (
     " AND (o.state IS NULL OR o.state = 'sent' OR (o.state = 'delivered' AND g.state = 'read'))"
     " ORDER BY o.written_at DESC LIMIT 500) o"
 )
+# All of them, for what is left out is not looked for again: there is ROOM for fewer than the LIMIT.
 EARLY: LiteralString = """
-SELECT e.* FROM unnest(%b::uuid[]) AS g (key) CROSS JOIN LATERAL (
+SELECT DISTINCT ON (w.inbound_id, w.n) e.* FROM unnest(%b::uuid[]) AS g (name)
+CROSS JOIN LATERAL (
+    SELECT inbound_id, n FROM early_name w
+    WHERE w.name = g.name ORDER BY w.inbound_id LIMIT 20000) w
+CROSS JOIN LATERAL (
     SELECT inbound_id::text, n, channel, account, received_at, traceparent, item
-    FROM early e WHERE e.key = g.key ORDER BY e.received_at LIMIT 500) e"""
+    FROM early e WHERE e.inbound_id = w.inbound_id AND e.n = w.n LIMIT 1) e"""
 COUNTS: LiteralString = """
 SELECT channel, account, item ->> 'kind' = 'receipt', count(*) FROM early e
 WHERE (channel, account) IN (SELECT * FROM unnest(%b::text[], %b::text[])) GROUP BY 1, 2, 3"""
@@ -72,6 +77,9 @@ WITH ours AS (
             ELSE EXCLUDED.state END
 ), waits AS (
     INSERT INTO early SELECT * FROM json_populate_recordset(NULL::early, %s) ON CONFLICT DO NOTHING
+), names AS (
+    INSERT INTO early_name SELECT * FROM json_populate_recordset(NULL::early_name, %s)
+    ON CONFLICT DO NOTHING
 ), found AS (
     DELETE FROM early e USING json_populate_recordset(NULL::item, %s) v
     WHERE e.inbound_id = v.inbound_id AND e.n = v.n
@@ -93,9 +101,7 @@ WHERE i.inbound_id = g.inbound_id AND i.n = g.n AND i.request_id IS NULL"""
 async def look_up(tx: Tx, into: Remarks, arrivals: Sequence[Arrival], *, waits: bool) -> None:
     """Load what remarks among these arrivals are about, and what waits for the others, if any."""
     if waits:
-        keys = {arrival.message_id for arrival in arrivals}
-        keys |= {arrival.conversation for arrival in arrivals if arrival.conversation}
-        await _load_early(tx, into, list(keys))
+        await _load_early(tx, into, list({arrival.name for arrival in arrivals}))
     remarks = [each for each in arrivals if each.item and each.item.kind in REMARKS]
     if remarks:
         await _load_known(tx, into, remarks)
@@ -127,15 +133,13 @@ def _put(into: Remarks, rows: Iterable[tuple[Any, ...]]) -> None:
             into.known[known.platform] = known
 
 
-async def _load_early(tx: Tx, into: Remarks, keys: Sequence[UUID]) -> None:
+async def _load_early(tx: Tx, into: Remarks, names: Sequence[UUID]) -> None:
     for inbound_id, n, channel, account, at, parent, told in await (
-        await tx.run(EARLY, keys)
+        await tx.run(EARLY, names)
     ).fetchall():
         item = ITEM.validate_python(told)
         arrival = Arrival(inbound_id, n, channel, account, at, item, traceparent=parent)
-        into.early[inbound_id, n] = Waiting(
-            arrival, Outcome(arrival, "noted", reason=WAITS), stored=True
-        )
+        into.wait(Waiting(arrival, Outcome(arrival, "noted", reason=WAITS), stored=True))
 
 
 async def follow(
@@ -147,7 +151,14 @@ async def follow(
     """Remember what we wrote and what is on its way, and pass on what waited for that."""
     ids = [each.message.id if isinstance(each, ReplySent) else each.message_id for each in facts]
     talks = {conversations[each.request_id] for each in facts if each.request_id in conversations}
-    await _load_early(tx, into, [*talks, *ids])
+    platform = [
+        name_in(conversations[each.request_id], each.platform_id)
+        for each in facts
+        if isinstance(each, DeliveryRecorded)
+        and each.platform_id is not None
+        and each.request_id in conversations
+    ]
+    await _load_early(tx, into, [*talks, *ids, *platform])
     if into.early:
         _put(into, await (await tx.run(OURS, ids)).fetchall())
         await _load_known(tx, into, [each.arrival for each in into.early.values()])
@@ -177,10 +188,11 @@ async def make_room(tx: Tx, remarks: Remarks) -> None:
 async def save(tx: Tx, remarks: Remarks) -> None:
     """Write what waits, what waits no more, and how far messages of ours have come."""
     ours = [_ours_row(remarks.ours[id]) for id in remarks.reported]
-    new = [_early_row(each.arrival) for each in remarks.early.values() if not each.stored]
+    waits = [each.arrival for each in remarks.early.values() if not each.stored]
     found = _json(_found_row(each) for each in remarks.caught_up)
-    if ours or new or remarks.caught_up:
-        await tx.run(SAVE, _json(ours), _json(new), found, found)
+    if ours or waits or remarks.caught_up:
+        new, names = map(_early_row, waits), (row for each in waits for row in _name_rows(each))
+        await tx.run(SAVE, _json(ours), _json(new), _json(names), found, found)
 
 
 async def wait_no_longer(service: Service) -> None:
@@ -217,7 +229,6 @@ def _early_row(arrival: Arrival) -> dict[str, Any]:
     return {
         "inbound_id": arrival.inbound_id,
         "n": arrival.n,
-        "key": arrival.waits_under,
         "channel": arrival.channel,
         "account": arrival.account,
         "received_at": arrival.received_at,
@@ -226,6 +237,11 @@ def _early_row(arrival: Arrival) -> dict[str, Any]:
         if arrival.item
         else None,
     }
+
+
+def _name_rows(arrival: Arrival) -> Iterable[dict[str, Any]]:
+    for name in dict.fromkeys(arrival.waits_for):
+        yield {"inbound_id": arrival.inbound_id, "n": arrival.n, "name": name}
 
 
 def _found_row(outcome: Outcome) -> dict[str, Any]:

@@ -126,6 +126,17 @@ class TestAboutACustomersMessage:
         assert said(desk, MessageEdited) == []
         assert desk.outcomes[-1].reason == WAITS
 
+    def test_another_chats_update_of_that_number_is_another_message(self) -> None:
+        desk = book()
+        desk.take_in([message("5", external_id="5", chat="7"), message("5", chat="8")])
+        desk.take_in([arrival("edited", 9, chat="8", about="5", text="x")])
+        desk.take_in([arrival("edited", 9, chat="9", about="5", text="x")])
+
+        (edited,) = said(desk, MessageEdited)
+        other = next(f for f in said(desk, RequestOpened) if f.conversation == "8")
+        assert (edited.request_id, edited.message.id) == (other.request_id, other.message.id)
+        assert desk.outcomes[-1].reason == WAITS
+
     def test_where_ids_name_a_message_anywhere_the_conversation_need_not_be_told(self) -> None:
         desk = book()
         desk.take_in([message("wamid.1", external_id="wamid.1", channel="whatsapp")])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
-from taking_in import NOW, Ingest, update
+from taking_in import NOW, Ingest, named, update
 
 from chassis.testing import eventually
 from ingest import about, adapters, waiting
@@ -30,14 +31,14 @@ def edit(number: int, of: int, text: str, seconds: int = 60) -> dict[str, Any]:
 def reaction(number: int, of: int, emoji: str) -> dict[str, Any]:
     new = [{"type": "emoji", "emoji": emoji}]
     body = {
-        "chat": CHAT, "message_id": of, "user": ANN, "date": 1772442090, "old_reaction": [],
+        "chat": CHAT, "message_id": named(of), "user": ANN, "date": 1772442090, "old_reaction": [],
         "new_reaction": new,
     }  # fmt: skip
     return {"update_id": number, "message_reaction": body}
 
 
 def deletion(number: int, *of: int) -> dict[str, Any]:
-    body = {"business_connection_id": "b", "chat": CHAT, "message_ids": list(of)}
+    body = {"business_connection_id": "b", "chat": CHAT, "message_ids": [*map(named, of)]}
     return {"update_id": number, "deleted_business_messages": body}
 
 
@@ -91,6 +92,44 @@ async def test_those_that_overtook_wait_for_their_message(ingest: Ingest) -> Non
     assert len(await ingest.said("message_reacted")) == 1
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
     assert (await ingest.ledger())["balanced"]
+
+
+async def test_one_that_overtook_finds_its_message_among_many_others_that_wait(
+    ingest: Ingest,
+) -> None:
+    """However many remarks wait in its conversation for messages that never come."""
+    few = asyncio.Semaphore(20)
+
+    async def react(number: int) -> None:
+        async with few:
+            await ingest.post(reaction(number, number, "👍"))
+
+    await asyncio.gather(*(react(number) for number in range(1000, 1505)))
+    edited = await ingest.post(edit(9000, 1, "Hello!"))
+    assert (await ingest.ledger())["outcomes"]["noted"] == 506
+    assert (await ingest.outcome(edited))["reason"] == about.WAITS
+
+    first = await ingest.outcome(await ingest.post(update(1)))
+
+    told = await reason(ingest, edited, about.WAITS)
+    assert (told["reason"], told["request_id"]) == ("edited", first["request_id"])
+    (fact,) = await ingest.said("message_edited")
+    assert fact["message"]["text"] == "Hello!"
+    assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(505,)]
+
+
+async def test_an_edit_changes_no_message_of_another_chat(ingest: Ingest) -> None:
+    """A message's number counts in its chat, and equals some update's number by chance."""
+    equal = update(named(1), chat=8)
+    equal["message"]["message_id"] = equal["update_id"]
+    other = await ingest.outcome(await ingest.post(equal))
+    first = await ingest.outcome(await ingest.post(update(1)))
+
+    told = await ingest.outcome(await ingest.post(edit(20, 1, "Hello!")))
+
+    assert told["request_id"] == first["request_id"] != other["request_id"]
+    (edited,) = await ingest.said("message_edited")
+    assert edited["request_id"] == first["request_id"]
 
 
 async def test_two_replicas_wait_for_each_other(ingest: Ingest) -> None:

@@ -56,7 +56,7 @@ def telegram(desk: Desk, customer: Customer, turn: int, text: str) -> Delivery:
     """A bot's webhook gets an update."""
     chat, update = 4000 + customer.number, 1000 + 10 * customer.number + turn
     who = {"id": chat, "is_bot": False, "first_name": customer.name}
-    message: dict[str, Any] = {"message_id": update, "date": int(time.time()), "text": text}
+    message: dict[str, Any] = {"message_id": 100 + turn, "date": int(time.time()), "text": text}
     message |= {"chat": {"id": chat, "type": "private"}, "from": who}
     secret = {"x-telegram-bot-api-secret-token": desk.secrets["TELEGRAM_MAIN_SECRET"]}
     body = json.dumps({"update_id": update, "message": message}).encode()
