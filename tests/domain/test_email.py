@@ -81,6 +81,8 @@ def test_headers_are_read_as_they_were_meant(written: str, title: str | None) ->
         ("a@x.test (Petro)", "a@x.test", "Petro"),
         ("(" * 3000 + " a@x.test", "a@x.test", None),
         ("<<a@x.test>>", "a@x.test", None),
+        ("a(c)@x.test", "a@x.test", None),
+        ("<a@ x.test>", "a@x.test", None),
     ],
 )
 def test_senders(written: str, address: str, name: str | None) -> None:
@@ -89,9 +91,32 @@ def test_senders(written: str, address: str, name: str | None) -> None:
     assert (person.address, person.name) == (address, name)
 
 
+@pytest.mark.parametrize(
+    ("written", "envelope", "address"),
+    [
+        ("", ("ann@x.test", "support@desk.test"), "ann@x.test"),
+        ("From: Iryna\r\n", ("ann@x.test",), "ann@x.test"),
+        ("From: <>\r\nReturn-Path: <ann@x.test>\r\n", (), "ann@x.test"),
+        ("Sender: Ann <ann@x.test>\r\n", ("petro@example.test",), "ann@x.test"),
+        ("Reply-To: ann@x.test\r\n", ("petro@example.test",), "petro@example.test"),
+        ("Reply-To: ann@x.test\r\n", ("",), "ann@x.test"),
+    ],
+)
+def test_who_sent_a_mail_is_taken_for_its_author_and_doubted(
+    written: str, envelope: tuple[str, ...], address: str
+) -> None:
+    item = read(f"{written}Subject: x\r\n\r\nx", envelope=envelope)
+
+    assert item.person is not None
+    assert item.thread is not None
+    assert (item.person.address, item.thread.doubt) == (address, email.NAMELESS)
+
+
 def test_a_mail_nobody_wrote_is_unreadable() -> None:
     with pytest.raises(Unreadable, match="nobody"):
         read("Subject: x\r\n\r\nx")
+    with pytest.raises(Unreadable, match="nobody"):
+        read("Subject: x\r\n\r\nx", envelope=("", "support@desk.test"))
     with pytest.raises(Unreadable, match="empty"):
         read("\r\n")
 

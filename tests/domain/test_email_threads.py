@@ -9,7 +9,7 @@ import pytest
 from mailing import BOX, DESK, NOW, PETRO, arrival, book, mail, outbound, read, tagged, take
 
 from ingest import post
-from ingest.adapters.email import SEVERAL
+from ingest.adapters.email import NAMELESS, SEVERAL
 from ingest.adapters.item import Thread
 from ingest.domain import AGAIN
 from ingest.handlers import key_of as key_of_talk
@@ -425,6 +425,17 @@ def test_whoever_reads_it_is_told_that_its_sender_is_not_proven() -> None:
 
     assert (forged.word, forged.reason) == ("opened", UNPROVEN)
     assert flags_of(desk) == (UNPROVEN,)
+
+
+def test_whoever_sends_in_nobodys_name_joins_no_conversation() -> None:
+    desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
+    nameless = f"Sender: iryna@example.test\r\nTo: {tagged(talk)}\r\n\r\npay here".encode()
+
+    [sent] = take(desk, nameless)
+
+    assert (sent.word, sent.reason) == ("opened", NAMELESS)
+    assert sent.request_id != first.request_id
+    assert flags_of(desk) == (NAMELESS,)
 
 
 def test_a_verdict_counts_only_where_our_server_is_named() -> None:

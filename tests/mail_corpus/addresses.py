@@ -56,12 +56,26 @@ ONE = {
     "group:" + A + ";": (A, None),
     "Iryna <@relay.test:" + A + ">": (A, None),
     f"Support <{A}> <{A}>": (A, None),
+    # Comments and white space where they may stand (RFC 5322, section 4.4).
+    "iryna(c)@example.test": (A, None),
+    "iryna (c) @ (d) example.test": (A, None),
+    "iryna@(a (b) c)example.test": (A, None),
+    "<iryna@ example.test>": (A, None),
+    "<iryna @example.test>": (A, None),
+    "Iryna <iryna(c)@example.test>": (A, "Iryna"),
+    "Iryna <iryna@example . test>": (A, "Iryna"),
+    "Iryna <(a)iryna@\r\n example.test(b)>": (A, "Iryna"),
+    f'"a" (b "c) <{A}>': (A, None),
+    f'"({B})" <{A}>': (A, f"({B})"),
+    f"({B} \\) <{B}>) <{A}>": (A, None),
+    'iryna "koval x"@example.test': ('"koval x"@example.test', None),
 }
 """What one author may be written like: the address, and the name where all agree about it."""
 
 SOME = {
     f"{A}, {B}", f"{B}, {A}", f"<{A}> <{B}>", f"<{B}> <{A}>", f"Iryna <{A}>, Petro <{B}>",
     f"x:{A},{B};", f"{A};{B}", f"{A} {B}", f'"a" <{A}>, "b" <{B}>', f"{A},\r\n {B}",
+    f"<iryna@ example.test> <{B}>", f"iryna @example.test, {B}",
     f"<{A}>{B}<{B}>", f"undisclosed:; <{A}> <{B}>",
 }  # fmt: skip
 

@@ -25,8 +25,9 @@ STRAY = "\"'(),.;:"
 _ADDRESS = re.compile(r"[^\s@<>,;:()\"]{1,200}@[^\s@<>,;:()\"]{1,200}")
 _ODD = re.compile(r'"[^"\r\n]{1,64}"@[^\s@<>,;:()"]{1,200}')
 _COMMENT = re.compile(r"\([^()]{0,1000}\)")
+_IN_BRACKETS = re.compile(r"<[^<>]{1,500}>")
+_AROUND_DOTS, _AROUND_AT = re.compile(r"\s{0,9}\.\s{0,9}"), re.compile(r"\s{0,9}@\s{0,9}")
 _ANGLED = re.compile(r"<\s{0,9}([^\s@<>]{1,200}@[^\s@<>]{1,200})\s{0,9}>")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.){0,1000}"')
 SUPPRESS = "X-Auto-Response-Suppress"
 AUTORESPONDERS = ("x-autoreply", "x-autorespond", "x-autoresponder")
 AUTO_REPLY = frozenset({"auto_reply", "auto-reply", "autoreply"})
@@ -36,6 +37,7 @@ _MACHINE = re.compile(
 )
 """What stands before the @ where nobody reads: RFC 3834, section 2, and usage."""
 SEVERAL = "it names several senders"
+NAMELESS = "it names no author: who sent it is taken for them"
 
 
 def read(raw: Raw) -> tuple[Item, ...]:
@@ -53,13 +55,14 @@ def read(raw: Raw) -> tuple[Item, ...]:
     texts, html, files = _bodies(mail)
     text = mime.page("\n\n".join(texts), TEXT) or mime.page(mime.plain_of(html), TEXT)
     written, below = quoted.split(text)
+    person, doubt = _sender(mail, raw)
     return (
         Item(
             "message",
             external_id,
             raw.sha256,
             conversation=raw.sha256,
-            person=_sender(mail),
+            person=person,
             text=written or _nothing(files),
             quoted=below,
             html=markup.safe(mime.page(html, HTML + 1), HTML),
@@ -72,7 +75,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 answers,
                 _to(mail, raw),
                 verdicts.found(_every(mail, "authentication-results")),
-                doubt=_doubt(mail),
+                doubt=_doubt(mail) or doubt,
             ),
             automatic=next(_signs(mail, raw), None),
             auto_reply=next(_replies(mail, raw), None),
@@ -112,17 +115,27 @@ def _to(mail: Part, raw: Raw) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(_known, (*raw.envelope[1:], *named))))[:REMEMBERED]
 
 
-def _sender(mail: Part) -> Person:
-    for name in ("from", "sender", "reply-to", "return-path"):
-        told, address = _address(_header(mail, name))
+def _sender(mail: Part, raw: Raw) -> tuple[Person, str | None]:
+    """Give who wrote it, and the doubt: whom `From` does not name, DMARC says nothing of."""
+    sent_by = (_header(mail, "sender"), *raw.envelope[:1], _header(mail, "return-path"))
+    for value in (_header(mail, "from"), *sent_by, _header(mail, "reply-to")):
+        told, address = _address(value)
         if address is not None:
-            return Person(address, told, email=address)
+            named = value == _header(mail, "from")
+            return Person(address, told, email=address), None if named else NAMELESS
     raise Unreadable("nobody is named as its sender")
 
 
 def _addresses_in(value: str) -> list[str]:
-    """Find the addresses that count: those in angle brackets; without any, those that are bare."""
-    bare = _COMMENT.sub(" ", _QUOTED.sub(" ", value))
+    """Find the addresses that count: those in angle brackets; without any, those that are bare.
+
+    Comments and white space may stand around an @, and around the dots of what stands in brackets
+    (RFC 5322, section 4.4); whoever reads that otherwise than our server would see another author.
+    """
+    pieces = verdicts.pieces_of(value)
+    bare = "".join({"text": text, "quoted": '""'}.get(kind, " ") for kind, text in pieces)
+    bare = _IN_BRACKETS.sub(lambda found: _AROUND_DOTS.sub(".", found[0]), bare)
+    bare = _AROUND_AT.sub("@", bare)
     return _ANGLED.findall(bare) or _ADDRESS.findall(bare) or _ODD.findall(value)
 
 
@@ -145,8 +158,9 @@ def _address(value: str) -> tuple[str | None, str | None]:
     found = _addresses_in(value)
     if not found:
         return None, None
-    if address != found[-1]:
-        name, angle, _ = value.partition(f"<{found[-1]}")
+    if address != found[-1] or address not in value:
+        whole = f"<{found[-1]}" if f"<{found[-1]}" in value else "<"
+        name, angle, _ = value.partition(whole)
         name, address = name.strip(' "<') if angle else "", found[-1]
     return mime.line(name, SHORT) or None, _known(address) or None
 
