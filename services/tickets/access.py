@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends
+from msgspec.structs import asdict
 
 from chassis.auth import Identity, Role, allow
-from chassis.problems import Problem, missing
+from chassis.problems import Problem, invalid, missing
 from chassis.service import Service
 from tickets.domain.request import Request
 from tickets.views import Sight
@@ -47,10 +48,34 @@ def works_on(who: Identity) -> Callable[[Request | None], None]:
     return permit
 
 
-def known(request: Request | None) -> None:
-    """Permit everybody, as long as there is such a request."""
-    if request is None:
-        raise nowhere()
+def takes_part(here: Service, who: Identity) -> Callable[[Request | None], None]:
+    """Permit a note or a look to whoever may see the request as it stands."""
+    seen = sight(here, who)
+
+    def permit(request: Request | None) -> None:
+        if request is None:
+            raise nowhere()
+        if not seen.sees(asdict(request)):
+            raise unseen()
+
+    return permit
+
+
+def may_watch(here: Service, who: Identity, watcher: str) -> Callable[[Request | None], None]:
+    """Permit watching oneself; others are made watchers by the assignee or a supervisor alone."""
+    return takes_part(here, who) if watcher == who.subject else works_on(who)
+
+
+def check_watcher(here: Service, who: Identity, watcher: str) -> None:
+    """Refuse to tell somebody nobody knows; oneself is known by one's token."""
+    operator = here.workspaces.current.operators.get(watcher)
+    if watcher != who.subject and (operator is None or operator.retired):
+        raise invalid("no such operator", at="body.watcher", value=watcher)
+
+
+def unseen() -> Problem:
+    """Say that the request is not theirs to see."""
+    return Problem(403, "not_yours", "it is neither yours nor your groups', and does not wait")
 
 
 def nowhere() -> Problem:

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from chassis.auth import Identity
-from chassis.problems import Problem, invalid, missing
+from chassis.problems import invalid, missing
 from chassis.service import Here, Service
 from tickets import talk, views
-from tickets.access import Viewer, sight
+from tickets.access import Viewer, sight, unseen
 from tickets.domain.events import PREFIX
 
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
@@ -61,7 +61,7 @@ async def _seen(here: Service, who: Identity, request_id: UUID) -> dict[str, Any
     if found is None:
         raise missing("request", request_id)
     if not sight(here, who).sees(found):
-        raise Problem(403, "not_yours", "it is neither yours nor your groups', and does not wait")
+        raise unseen()
     return found
 
 

@@ -18,7 +18,14 @@ from chassis.problems import Problem, conflict, invalid, stale, unavailable
 from chassis.service import Here, Service
 from chassis.telemetry import traceparent
 from tickets import bodies
-from tickets.access import Colleague, Worker, known, works_on
+from tickets.access import (
+    Colleague,
+    Worker,
+    check_watcher,
+    may_watch,
+    takes_part,
+    works_on,
+)
 from tickets.desk import Busy, Command, Desk, KeyReused, VersionDiffers, anybody
 from tickets.domain import deciding
 from tickets.domain import events as e
@@ -172,14 +179,14 @@ async def reply(
 
 @router.post("/{request_id}/note", status_code=201)
 async def note(
-    request_id: UUID, body: bodies.Words, ask: Ask, who: Colleague, response: Response
+    request_id: UUID, body: bodies.Words, ask: Ask, who: Colleague, here: Here, response: Response
 ) -> Answer:
     """Leave a note for colleagues; customers never see it."""
 
     def deed(request: Request, _: Rules) -> Events:
         return deciding.note(request, body.text, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, known, deed))
+    return _tell(response, await ask.take(who, request_id, takes_part(here, who), deed))
 
 
 @router.post("/{request_id}/status")
@@ -305,25 +312,27 @@ async def watch(
     request_id: UUID,
     ask: Ask,
     who: Colleague,
+    here: Here,
     response: Response,
     body: bodies.Watcher | None = None,
 ) -> Answer:
-    """Watch it, or have somebody watch it."""
+    """Watch it, or, as its assignee or a supervisor, have somebody watch it."""
     watcher = (body.watcher if body else None) or who.subject
 
     def deed(request: Request, _: Rules) -> Events:
+        check_watcher(here, who, watcher)
         return deciding.watch(request, watcher, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, known, deed))
+    return _tell(response, await ask.take(who, request_id, may_watch(here, who, watcher), deed))
 
 
 @router.delete("/{request_id}/watchers/{watcher}")
 async def unwatch(
-    request_id: UUID, watcher: str, ask: Ask, who: Colleague, response: Response
+    request_id: UUID, watcher: str, ask: Ask, who: Colleague, here: Here, response: Response
 ) -> Answer:
-    """Watch it no more."""
+    """Watch it no more, or, as its assignee or a supervisor, spare somebody."""
 
     def deed(request: Request, _: Rules) -> Events:
         return deciding.unwatch(request, watcher, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, known, deed))
+    return _tell(response, await ask.take(who, request_id, may_watch(here, who, watcher), deed))

@@ -414,7 +414,8 @@ async def test_who_may_do_what(tickets: Tickets) -> None:
     assert await code(f"{id_}/reply", "operator", subject="anna") == 201
     assert await code(f"{id_}/reply", "supervisor") == 201
     assert await code(f"{unknown}/reply", "supervisor") == 404
-    assert await code(f"{id_}/note", "light_agent") == 201
+    assert await code(f"{id_}/note", "light_agent") == 403
+    assert await code(f"{id_}/note", "light_agent", subject="bohdan") == 201
     assert await code(f"{id_}/note", "integrator") == 403
     assert (await tickets.http.post("/v1/requests", json=OPENING)).status_code == 401
     refused = await tickets.post("", OPENING, token("light_agent", subject="lena"))
@@ -437,6 +438,47 @@ async def test_who_may_do_what(tickets: Tickets) -> None:
     assert (await tickets.get(f"/{id_}", token("analyst")))["contact"] is None
     log = await tickets.get(f"/{id_}/log", token("analyst"))
     assert "Марія" not in json.dumps(log, ensure_ascii=False)
+
+
+async def test_watching_and_notes_are_for_those_who_may_see_it(tickets: Tickets) -> None:
+    """Nobody lets themselves in by watching; others are made watchers by who is responsible."""
+    id_ = uuid4()
+    await tickets.tell(came_in(id_))
+    await eventually(lambda: tickets.log(id_))
+    await tickets.tell(assigned(id_, "anna"))
+    await eventually(lambda: _assignee(tickets, id_, "anna"))
+    stranger = tickets.world.token("operator", subject="olga")
+    agent = tickets.world.token("light_agent", subject="lena")
+    bohdan = tickets.world.token("operator", subject="bohdan")
+
+    async def watch(who: dict[str, str], watcher: str | None = None) -> int:
+        body = {"watcher": watcher} if watcher else None
+        return (await tickets.post(f"/{id_}/watchers", body, who)).status_code
+
+    async def unwatch(who: dict[str, str], watcher: str) -> int:
+        url = f"/v1/requests/{id_}/watchers/{watcher}"
+        return (await tickets.http.delete(url, headers=who)).status_code
+
+    for outside in (stranger, agent):
+        assert await watch(outside) == 403
+        assert (await tickets.post(f"/{id_}/note", {"text": "x"}, outside)).status_code == 403
+        seen = await tickets.http.get(f"/v1/requests/{id_}", headers=outside)
+        assert seen.status_code == 403
+    assert await watch(bohdan) == 200  # of the same group
+    assert await watch(bohdan, "olena") == 403
+    assert await watch(tickets.anna, "olena") == 200  # hers
+    assert await watch(tickets.boss, "lena") == 422  # nobody the workspace knows
+    assert await unwatch(agent, "bohdan") == 403
+    assert await unwatch(bohdan, "olena") == 403
+    assert await unwatch(bohdan, "bohdan") == 200
+    assert await unwatch(tickets.anna, "olena") == 200
+
+    wrong = await tickets.post(f"/{id_}/watchers", {"watcher": "x" * 150}, tickets.anna)
+    (error,) = wrong.json()["errors"]
+    assert (error["at"], error["value"]) == ("body.watcher", "x" * 100 + "…")
+    waiting = await tickets.opened()
+    assert (await tickets.post(f"/{waiting}/note", {"text": "x"}, agent)).status_code == 201
+    assert (await tickets.post(f"/{waiting}/watchers", None, agent)).status_code == 200
 
 
 async def test_the_list_pages_and_filters(tickets: Tickets) -> None:
