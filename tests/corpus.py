@@ -46,7 +46,8 @@ ITEM: TypeAdapter[Item] = TypeAdapter(Item)
 ODD: tuple[tuple[str, Any], ...] = (
     ("null", None), ("true", True), ("zero", 0), ("negative", -1), ("fraction", 1.5),
     ("2^63", 2**63), ("400 digits", 10**400), ("no words", ""), ("blank", " \n"), ("word", "x"),
-    ("unstorable", "a\x00b\ud800c"), ("markup", "<script>alert(1)</script>"), ("list", []),
+    ("unstorable", "a\x00b\ud800c"), ("controls", "\x01a\x1b[2Jb\x7f\x85\x9c"),
+    ("nothing but controls", "\x01" * 9), ("markup", "<script>alert(1)</script>"), ("list", []),
     ("object", {}), ("list of lists", [[[]]]), ("list of objects", [{"id": "1"}, {}]),
     ("other object", {"id": {"id": []}}),
 )  # fmt: skip

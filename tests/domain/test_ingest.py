@@ -406,6 +406,19 @@ class TestTelegram:
         body = orjson.dumps(update()).replace(b"Hello", b"a\\u0000b\\ud800c")
         assert self.read(body).text == "a\ufffdb\ufffdc"
 
+    def test_text_nobody_needs_is_taken_out(self) -> None:
+        body = orjson.dumps(update()).replace(b"Hello", b"a\\u0001\\u001b[2Jb\\t\\nc\\u007f\\u009c")
+        assert self.read(body).text == "a[2Jb\t\nc"
+
+    def test_text_of_nothing_else_is_still_something(self) -> None:
+        body = orjson.dumps(update()).replace(b"Hello", b"\\u0001\\u0002")
+        assert self.read(body).text == "\ufffd"
+
+    def test_text_that_is_too_long_is_cut_and_flagged(self) -> None:
+        item = self.read(update({**MESSAGE, "text": "x" * 100_001}))
+        assert (len(item.text), item.flags) == (100_000, ("text may have 100000 characters",))
+        assert self.read(update({**MESSAGE, "text": "x" * 100_000})).flags == ()
+
     anything = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -6,12 +6,14 @@ padded and in other encodings. docs/channels.md says how many that are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from corpus import INBOUND_ID, NOW, Case, broken, cases, how_many, mutants
 
+from chassis.tx import LARGEST
 from ingest import adapters, store
 from ingest.adapters.item import Item, Unreadable
 from ingest.adapters.mime import Excessive
@@ -20,12 +22,18 @@ from ingest.rules import Rules
 from trunkline_contracts import read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
 CASES = cases()
 NAMED = 1_000
 """The longest id or name that is kept."""
+BUTTON = 4_096
+"""Characters a button may stand for, which is the longest of what nobody wrote."""
+MESSAGE = LARGEST // 2
+"""Bytes a fact has at most, even of bodies much larger: tickets adds to it what it knows."""
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\u00(?:0[0-8bcef]|1[0-9a-f])")
 
 
 def taken_in(case: Case, body: bytes) -> str:
@@ -50,6 +58,8 @@ def taken_in(case: Case, body: bytes) -> str:
             assert len(name or "") <= NAMED
     for fact, _ in book.facts:
         wire = fact.numbered(1).wire()
+        assert len(wire) < MESSAGE
+        assert max(map(len, short(orjson.loads(wire)))) <= BUTTON
         keepable(wire.decode())
         read(wire)
     for outcome in book.outcomes:
@@ -69,8 +79,18 @@ def item_or_reason(item: adapters.Read) -> tuple[Item | None, str | None]:
 def keepable(text: str) -> None:
     """Fail unless a database keeps this as text."""
     text.encode()
-    assert "\x00" not in text
-    assert "\\u0000" not in text.replace("\\\\", "")
+    assert CONTROLS.search(text) is None
+    assert ESCAPED.search(text) is None
+
+
+def short(value: Any) -> Iterator[str]:
+    """Give every text of a fact but those people wrote: none of them is as long as a body."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in inner:
+        if isinstance(each, dict | list):
+            yield from short(each)
+        elif isinstance(each, str) and key != "text":
+            yield each
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -96,6 +96,32 @@ async def test_what_cannot_be_used_is_flagged_where_it_is_read(ingest: Ingest) -
     assert told["reason"] == "; ".join(flags)
 
 
+@pytest.mark.parametrize("odd", ["\x01", "\x00", '"'], ids=["control", "NUL", "quote"])
+async def test_the_longest_form_there_can_be_holds_up_nobody(ingest: Ingest, odd: str) -> None:
+    """Whatever it is full of: what follows from it is told, and so is what comes after it."""
+    kind = "application/x-www-form-urlencoded"
+    answer = await ingest.http.post(
+        "/channels/form/main?token=form-new",
+        content=f"text={odd * 262_000}",
+        headers={"Content-Type": kind},
+    )
+    told = await ingest.outcome(answer)
+    later = await ingest.outcome(await form(ingest, {"text": "Hello"}))
+
+    assert (told["outcome"], later["outcome"]) == ("opened", "opened")
+    relay = ingest.apps[0].state.service.relay
+
+    async def relayed() -> bool:
+        assert relay.position == 2, relay.alarm
+        return True
+
+    await eventually(relayed)
+    first = (await ingest.said("request_opened"))[0]["message"]
+    assert len(first["text"]) <= 100_000
+    if odd != "\x01":
+        assert first["flags"] == ["text may have 100000 characters"]
+
+
 async def test_who_fills_what_people_do_not_see_is_rejected(ingest: Ingest) -> None:
     told = await ingest.outcome(await form(ingest, {"text": "Buy!", "website": "http://x.test"}))
 

@@ -1,6 +1,7 @@
 """One module per channel, each one pure function: what a platform sent, as its items."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from ingest.adapters import (
@@ -17,6 +18,10 @@ from ingest.adapters import (
     whatsapp,
 )
 from ingest.adapters.item import Item, Raw, Unreadable
+from ingest.adapters.plain import LONGEST
+
+MOST = 50
+"""Attachments and cards of a message, and of each no more."""
 
 Read = Item | Unreadable
 """An item, or why this one of several cannot be understood; the others are not lost with it."""
@@ -50,4 +55,26 @@ def read(raw: Raw) -> Sequence[Read]:
     adapter = ADAPTERS.get(raw.channel)
     if adapter is None:
         raise Unreadable(f"no adapter for channel {raw.channel}")
-    return adapter(raw)
+    return tuple(map(_bounded, adapter(raw)))
+
+
+def _bounded(read: Read) -> Read:
+    """Leave out what is more than a message has, and say so: its sender was told it is here."""
+    if isinstance(read, Unreadable):
+        return read
+    flags: list[str] = []
+    if len(read.text) > LONGEST:
+        flags.append(f"text may have {LONGEST} characters")
+    if len(read.attachments) > MOST:
+        flags.append(f"there may be {MOST} attachments")
+    if len(read.cards) > MOST:
+        flags.append(f"there may be {MOST} contacts")
+    if not flags:
+        return read
+    return replace(
+        read,
+        text=read.text[:LONGEST],
+        attachments=read.attachments[:MOST],
+        cards=read.cards[:MOST],
+        flags=(*read.flags, *flags),
+    )

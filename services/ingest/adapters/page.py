@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ingest.adapters.custom import File
 from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
-from ingest.adapters.plain import SHORT, clean, digest, parse, words
+from ingest.adapters.plain import LONGEST, SHORT, clean, digest, parse, words
 from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.parts import Attachment
 
@@ -108,7 +108,7 @@ def form(raw: Raw) -> tuple[Item, ...]:
     conversation = page.text("conversation") or raw.inbound_id
     asked, person = page.asked(), page.person(None)
     files = tuple(page.files())
-    text = page.text("text", len(raw.body)) or page.text("description", len(raw.body))
+    text = page.text("text", LONGEST) or page.text("description", LONGEST)
     if text is None:
         if not any((asked.title, asked.fields, person.name, person.address, files)):
             raise Unreadable("there is nothing in it")
@@ -126,7 +126,7 @@ def widget(raw: Raw) -> tuple[Item, ...]:
     page = Page(parse(raw.body.removeprefix(b"\xef\xbb\xbf")), [])
     asked, person = page.asked(), page.person(raw.sender.address)
     files = tuple(page.files())
-    text = page.text("text", len(raw.body))
+    text = page.text("text", LONGEST)
     if text is None and not files:
         raise Unreadable("there is nothing in it")
     told = digest([text, page.body.get("attachments")])

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from ingest.adapters.item import Unreadable
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
-SHORT = 255
+SHORT, LONGEST = 255, 100_000
+"""Characters of a name, and of a text; the delivery itself is kept whole."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -43,15 +45,22 @@ def unreadable(bad: ValidationError) -> Unreadable:
 
 
 def clean(text: str) -> str:
-    """Replace what no database keeps as text."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    """Replace what no database keeps as text, and take out what no text needs.
+
+    Control characters (C0 and C1 of ISO 6429) but for tabs and the ends of lines: JSON writes six
+    bytes for one. What is not empty does not become so.
+    """
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub("", _UNSTORABLE.sub("\ufffd", text)) or (text and "\ufffd")
 
 
 def words(value: Any, limit: int | None = None) -> str | None:
     """Give a text that says something, or None."""
     if not isinstance(value, str) or not value.strip():
         return None
-    return clean(value if limit is None else value[:limit])
+    told = clean(value if limit is None else value[:limit])
+    return told if told.strip() else None
 
 
 def whole(value: Any) -> int | None:
