@@ -14,6 +14,7 @@ from ingest.threads import UNPROVEN, id_of_ours
 
 OWN = "one of our own addresses"
 OURS = "it answers a mail of ours"
+BY_NAME = "it came to no address that names a message, signed by us"
 
 REPLY, BOUNCE = "reply", "bounce"
 """What an address's tag is for: it names a conversation, or a message of ours that came back."""
@@ -59,14 +60,18 @@ def opened(item: Item, mailbox: Mailbox | None) -> Item:
 
 
 def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:
-    """Find the message of ours a report is about: by the address it came to, or by its name."""
+    """Find the message of ours a report is about: by the address it came to, or by its name.
+
+    A name is less: it stands in every copy of the mail, and in all that answers or forwards it.
+    """
     by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE, mailbox.secrets))
     here = (id for id in thread.answers if _is_here(id, mailbox))
     by_name = (str(id) for id in map(id_of_ours, here) if id is not None)
-    about = next(by_address, next(by_name, None))
-    if about is None:
+    about, name = next(by_address, None), next(by_name, None)
+    if about is None and name is None:
         return replace(item, kind="noted", state=None, thread=None)
-    return replace(item, thread=None, reference=about)
+    reason = item.reason if about is not None else f"{item.reason}; {BY_NAME}"
+    return replace(item, thread=None, reference=about or name, reason=reason)
 
 
 def counted_as(item: Item, account: str, mailbox: Mailbox) -> Who | None:
@@ -100,9 +105,10 @@ def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
 
 def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
     signed = next((tag for tag in found if tag.issued(REPLY, mailbox.secrets)), None)
-    tag = signed or next(iter(found), None)
+    bounced = [tag for tag in found if tag.issued(BOUNCE, mailbox.secrets)]
+    tag = signed or next((each for each in found if each not in bounced), None)
     # Who answers the address our mail came from, as machines do, answers that mail.
-    back = (f"<{tag.id}@back>" for tag in found if tag.issued(BOUNCE, mailbox.secrets))
+    back = (f"<{tag.id}@back>" for tag in bounced)
     return replace(
         thread,
         answers=(*back, *thread.answers),

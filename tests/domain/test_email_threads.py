@@ -464,6 +464,22 @@ def test_machines_that_answer_our_address_are_noted() -> None:
     assert {each.request_id for each in noted} == {first.request_id}
 
 
+def test_whoever_answers_the_address_that_bounces_go_to_is_not_doubted() -> None:
+    desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
+    reply = uuid4()
+    desk.threads.issue("main", reply, talk)
+
+    [plain] = take(desk, mail("thanks", Message_ID="<2@x>", To=tagged(reply, "bounce")))
+    assert (plain.request_id, plain.reason) == (first.request_id, None)
+    assert plain.threaded_by == "our_message_id"
+    both = f"{tagged(reply, 'bounce')}, {tagged(talk)}"
+    [named] = take(desk, mail("thanks!", Message_ID="<3@x>", To=both))
+    assert (named.threaded_by, named.reason) == ("reply_address", None)
+    [forged] = take(desk, mail("thanks?", To=tagged(reply, "bounce", secret="guessed")))
+    assert forged.reason == UNSIGNED
+    assert flags_of(desk) == (UNSIGNED,)
+
+
 def test_whoever_answers_our_mail_by_a_help_desk_is_heard() -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     reply = uuid4()

@@ -35,7 +35,7 @@ def test_a_bounce_names_the_message_it_is_about(server: str, end: str) -> None:
     item = heard(SERVERS[server](ID, action, status))
 
     assert (item.kind, item.state, item.reference) == ("receipt", "failed", str(OURS))
-    assert item.reason == reason
+    assert item.reason == f"{reason}; {post.BY_NAME}"
     assert (item.person, item.thread, item.text) == (None, None, "")
 
 
@@ -68,10 +68,13 @@ def test_a_bounce_comes_to_the_address_that_names_the_message() -> None:
     to = tagged(OURS, "bounce")
 
     assert heard(body, envelope=("", to)).reference == str(OURS)
+    assert heard(body, envelope=("", to)).reason == ENDS["nobody"][2]
     by_header = report([WORDS, (STATUS, PER_MAIL + fields("failed", "5.1.1"))], to=to)
     assert heard(by_header).reference == str(OURS)
     by_name = SERVERS["postfix"](f"<{OURS}@Desk.TEST>", "failed", "5.1.1")
     assert heard(by_name).reference == str(OURS)
+    forged = heard(by_name, envelope=("", tagged(OURS, "bounce", secret="guessed")))
+    assert forged.reason == f"{ENDS['nobody'][2]}; {post.BY_NAME}"
     # The address is signed; what is returned may be anything.
     body = SERVERS["postfix"](f"<{other}@desk.test>", "failed", "5.1.1")
     assert heard(body, envelope=("", to)).reference == str(OURS)
@@ -155,11 +158,11 @@ def test_a_bounce_becomes_a_fact_about_our_message() -> None:
     bounced, again = take(desk, bounce, bounce)
 
     assert (bounced.word, bounced.request_id) == ("noted", first.request_id)
-    assert bounced.reason == ENDS["full"][2]
+    assert bounced.reason == f"{ENDS['full'][2]}; {post.BY_NAME}"
     assert again.word == "duplicate"
     [told] = [fact for fact, _ in desk.facts if isinstance(fact, DeliveryReported)]
     assert (told.request_id, told.message_id) == (first.request_id, OURS)
-    assert (told.state, told.reason) == ("failed", ENDS["full"][2])
+    assert (told.state, told.reason) == ("failed", bounced.reason)
 
 
 def test_a_mailbox_with_another_secret_is_not_fooled() -> None:
