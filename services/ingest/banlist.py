@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from chassis.service import Service
 from chassis.tx import Tx
-from ingest.bans import Banned, Bans
+from ingest.bans import Banned, Bans, kept
 
 VERSION: LiteralString = "SELECT version FROM ban_version WHERE id = 1 LIMIT 1"
 ALL: LiteralString = "SELECT what, name FROM ban"
@@ -16,11 +16,11 @@ PUT: LiteralString = """
 INSERT INTO ban (name, what, reason, by, at) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (name) DO UPDATE SET reason = EXCLUDED.reason, by = EXCLUDED.by, at = EXCLUDED.at
 RETURNING (xmax = 0)"""
-LIFT: LiteralString = "DELETE FROM ban WHERE name = %s"
+LIFT: LiteralString = "DELETE FROM ban WHERE name = ANY(%s)"
 COUNT: LiteralString = "UPDATE ban_version SET version = version + 1 WHERE id = 1"
 LIST: LiteralString = """
 SELECT name AS contact, what, reason, by, at FROM ban WHERE name > %s ORDER BY name LIMIT %s"""
-ONE: LiteralString = "SELECT name AS contact, what, reason, by, at FROM ban WHERE name = %s"
+ONE: LiteralString = "SELECT name AS contact, what, reason, by, at FROM ban WHERE name = ANY(%s)"
 
 
 class Banlist:
@@ -37,7 +37,7 @@ class Banlist:
         """Give the bans in force for whoever has seen that version."""
         if version > self.known.version:
             rows = await (await conn.execute(ALL)).fetchall()
-            self.known = Bans.of((Banned(what, name) for what, name in rows), version)
+            self.known = Bans.of((kept(name) for _, name in rows), version)
         return self.known
 
     async def refresh(self, conn: AsyncConnection[Any]) -> None:
@@ -65,7 +65,7 @@ async def put(tx: Tx, banned: Banned, reason: str | None, by: str) -> bool:
 
 async def lift(tx: Tx, banned: Banned) -> bool:
     """Lift a ban; gives whether there was one."""
-    gone = (await tx.run(LIFT, banned.name)).rowcount
+    gone = (await tx.run(LIFT, await _names_of(tx.conn, banned))).rowcount
     await tx.run(COUNT)
     return bool(gone)
 
@@ -73,7 +73,13 @@ async def lift(tx: Tx, banned: Banned) -> bool:
 async def one(conn: AsyncConnection[Any], banned: Banned) -> dict[str, Any] | None:
     """Give a ban: since when, by whom, and why."""
     cursor = conn.cursor(row_factory=dict_row)
-    return await (await cursor.execute(ONE, (banned.name,))).fetchone()
+    return await (await cursor.execute(ONE, (await _names_of(conn, banned),))).fetchone()
+
+
+async def _names_of(conn: AsyncConnection[Any], banned: Banned) -> list[str]:
+    """Give the names a ban is kept under: it may have been set before its form was what it is."""
+    rows = await (await conn.execute(ALL)).fetchall()
+    return [name for _, name in rows if kept(name) == banned]
 
 
 async def some(conn: AsyncConnection[Any], after: str, limit: int) -> list[dict[str, Any]]:

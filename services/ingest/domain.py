@@ -35,6 +35,8 @@ from trunkline_contracts.ids import (
 )
 from trunkline_contracts.parts import Contact, Message
 
+SILENT = frozenset({"telephony"})
+"""Channels whose later messages may not say who they are from."""
 AGAIN = "a machine answered ours again, after the request that it began"
 
 
@@ -74,6 +76,10 @@ class Card:
     def part(self) -> Contact:
         """The contact as facts carry it."""
         return Contact(id=self.id, name=self.name, address=self.address, language=self.language)
+
+    def person(self) -> Person:
+        """The contact as who writes is looked up."""
+        return Person(self.address, self.name, self.language, self.email, self.phone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +141,42 @@ class Book:
         if first is not None:
             return Outcome(arrival, "duplicate", request_id=first.request_id)
         outcome = Outcome(arrival, "noted", first=True, reason=item.reason or flag)
-        if item.person is not None and self.bans.hit(arrival.contact, arrival.channel, item.person):
+        if self._is_banned(arrival, item):
             outcome.word, outcome.reason = "rejected", "banned"
             self._tell_rejected(arrival, "banned")
+            self._remember(arrival, item)
         elif item.kind == "message":
             self._hear(arrival, item, outcome)
         elif item.kind in REMARKS:
             self.remarks.take(arrival, item, outcome)
         self.firsts[arrival.message_id] = First(item.digest, outcome.request_id)
         return outcome
+
+    def _is_banned(self, arrival: Arrival, item: Item) -> bool:
+        """Whether who wrote is banned, or, where a message does not say, whom the talk is with."""
+        if item.person is not None:
+            return self.bans.hit(arrival.contact, arrival.channel, item.person)
+        talk = self.conversations.get(arrival.conversation) if arrival.conversation else None
+        card = self.contacts.get(talk.contact) if talk and talk.contact else None
+        return (
+            item.kind == "message"
+            and card is not None
+            and self.bans.hit(card.id, arrival.channel, card.person())
+        )
+
+    def _remember(self, arrival: Arrival, item: Item) -> None:
+        """Remember whom a call is with, though it was rejected: what comes of it may not say."""
+        if item.person is None or arrival.channel not in SILENT or arrival.conversation is None:
+            return
+        person, _ = known(item.person)
+        card = self._card(arrival, person)
+        if card.id not in self.contacts:
+            self.contacts[card.id] = card
+            self.changed.add(card.id)
+        talk = self._talk(arrival, item, card)
+        if talk.contact == contact_id(talk.channel, talk.account, talk.name):
+            talk.contact = card.id  # until now nobody was named
+        self.changed.add(talk.key)
 
     def _reject(self, arrival: Arrival, reason: str, first: First | None = None) -> Outcome:
         self._tell_rejected(arrival, reason)
@@ -249,9 +282,23 @@ class Book:
 
     def _know(self, arrival: Arrival, person: Person) -> Card:
         """Remember who wrote; what the platform leaves out stays as it was."""
+        card = self._card(arrival, person)
+        old = self.contacts.get(card.id)
+        if card != old:
+            self.contacts[card.id] = card
+            self.changed.add(card.id)
+            if old is not None:
+                told = ContactChanged(
+                    time=self.now, contact_id=card.id, contact=card.part(), **trail_of(arrival)
+                )
+                self.facts.append((told, None))
+        return card
+
+    def _card(self, arrival: Arrival, person: Person) -> Card:
+        """Give what is known of who wrote, with what was known before."""
         key = arrival.contact or contact_id(arrival.channel, arrival.account, person.address)
         old = self.contacts.get(key)
-        card = Card(
+        return Card(
             key,
             arrival.channel,
             arrival.account,
@@ -261,15 +308,6 @@ class Book:
             person.email or (old.email if old else None),
             person.phone or (old.phone if old else None),
         )
-        if card != old:
-            self.contacts[key] = card
-            self.changed.add(key)
-            if old is not None:
-                told = ContactChanged(
-                    time=self.now, contact_id=key, contact=card.part(), **trail_of(arrival)
-                )
-                self.facts.append((told, None))
-        return card
 
     def _open(
         self,

@@ -1,6 +1,6 @@
 """What ingest remembers: read and written for a whole batch at once, under its locks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, LiteralString
 from uuid import UUID, uuid5
@@ -120,9 +120,19 @@ async def look_up(tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> None:
             book.conversations.setdefault(rest[0], Conversation(*rest[:8]))
         if rest[8] is not None:
             book.contacts[rest[8]] = Card(*rest[8:])
+    silent = {talk.contact for talk in _talks_of_silent(book, read) if talk.contact}
+    if unknown := silent - book.contacts.keys():
+        await load_cards(tx, book, unknown)
     again = {arrival.again for arrival in read if _differs(book, arrival) and arrival.again}
     if again:
         await load_firsts(tx, book, again)
+
+
+def _talks_of_silent(book: Book, arrivals: Sequence[Arrival]) -> Iterator[Conversation]:
+    """Give the conversations of arrivals that do not say who wrote."""
+    for arrival in arrivals:
+        if arrival.contact is None and arrival.conversation in book.conversations:
+            yield book.conversations[arrival.conversation]
 
 
 def _differs(book: Book, arrival: Arrival) -> bool:

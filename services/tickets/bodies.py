@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from trunkline_contracts.addresses import mail_address
+from trunkline_contracts.addresses import mail_address, phone_number
 
 
 def _no_nul(text: str) -> str:
@@ -46,11 +46,23 @@ class Customer(Body):
 
     def address_on(self, channel: str) -> str | None:
         """Where the channel reaches them, as whoever writes from there is known."""
-        mail = mail_address(self.email or "")
-        given = mail_address(self.address or "") if channel == "email" else self.address
-        told = {"id": self.id, "email": mail, "phone": self.phone}
+        told = {"id": self.id, "email": mail_address(self.email or ""), "phone": self.phone}
         names = KNOWN_BY.get(channel, ("id", "phone", "email"))
-        return given or next((told[name] for name in names if told[name]), None)
+        found = (self.address, *(told[name] for name in names))
+        return next((known for each in found if each and (known := _written(channel, each))), None)
+
+
+def _written(channel: str, address: str) -> str:
+    """Write an address as the channel does; WhatsApp leaves out a number's plus."""
+    match channel:
+        case "email":
+            return mail_address(address)
+        case "telephony":
+            return phone_number(address)
+        case "whatsapp":
+            return phone_number(address).removeprefix("+")
+        case _:
+            return address
 
 
 class Opening(Body):

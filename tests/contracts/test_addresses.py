@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline_contracts import contact_id, mail_address
+from trunkline_contracts import contact_id, mail_address, phone_number
 
 SAME = {
     "ann@example.test": (
@@ -63,3 +63,15 @@ def test_a_contact_is_one_however_the_address_is_written() -> None:
     for written in SAME["ann@example.test"]:
         assert contact_id("email", "main", written) == known
     assert contact_id("custom", "main", "Ann") != contact_id("custom", "main", "ann")
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ("+38 (067) 111-22-33", "+380671112233"), ("+38\u2011067\u00a0111.22.33", "+380671112233"),
+        ("067 111 22 33", "0671112233"), ("101", "101"), ("anonymous", "anonymous"),
+        ("+38 067 ext. 5", "+38 067 ext. 5"), ("12", "12"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_number_is_one_however_it_is_written(written: str, known: str) -> None:
+    assert phone_number(written) == known

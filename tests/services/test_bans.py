@@ -81,6 +81,37 @@ async def test_from_a_banned_network_nothing_is_taken(ingest: Ingest) -> None:
     assert (await ingest.post(update(5))).status_code == 200
 
 
+async def test_a_network_is_banned_and_lifted_however_it_is_written(ingest: Ingest) -> None:
+    assert await ban(ingest, "::ffff:127.0.0.0/104") == 201
+    assert (await ingest.post(update(1))).status_code == 403
+    assert await ban(ingest, "127.0.0.1/8") == 200
+    shown = await ingest.http.get("/v1/bans/::FFFF:127.0.0.9%2F104", headers=ingest.boss)
+    assert (shown.json()["what"], shown.json()["contact"]) == ("network", "127.0.0.0/8")
+
+    gone = await ingest.http.delete("/v1/bans/::ffff:127.0.0.0/104", headers=ingest.boss)
+    assert gone.status_code == 204
+    assert (await ingest.post(update(2))).status_code == 200
+
+
+async def test_a_ban_that_was_kept_in_another_form_holds_and_can_be_lifted(ingest: Ingest) -> None:
+    await ingest.world.sql(
+        "ingest",
+        "INSERT INTO ban VALUES ('::ffff:7f00:0/104', 'network', NULL, 'tester', now())",
+    )
+    await ingest.world.sql("ingest", "UPDATE ban_version SET version = version + 1")
+
+    async def holds() -> bool:
+        return (await ingest.post(update(1))).status_code == 403
+
+    await eventually(holds)
+    [listed] = (await ingest.http.get("/v1/bans", headers=ingest.boss)).json()["items"]
+    shown = await ingest.http.get(f"/v1/bans/{listed['contact']}", headers=ingest.boss)
+    assert shown.json() == listed
+    gone = await ingest.http.delete(f"/v1/bans/{listed['contact']}", headers=ingest.boss)
+    assert gone.status_code == 204
+    assert (await ingest.post(update(2))).status_code == 200
+
+
 async def test_bans_are_listed(ingest: Ingest) -> None:
     for whom in ("b@x.test", "a@x.test", "10.0.0.0/8"):
         await ban(ingest, whom, json={"reason": "spam"})

@@ -184,6 +184,27 @@ async def test_a_call_is_one_chat(ingest: Ingest) -> None:
     assert await ingest.world.sql("ingest", "SELECT address FROM contact") == [("+380501112233",)]
 
 
+async def test_what_comes_of_a_rejected_call_is_rejected(ingest: Ingest) -> None:
+    """Who calls is said once; whoever takes the recording in knows it all the same."""
+    ban = "/v1/bans/%2B38 050 111-22-33"
+    assert (await ingest.http.put(ban, headers=ingest.boss)).json()["contact"] == "+380501112233"
+    ringing = await ingest.outcome(await call(ingest, "ringing", From="+380 50 111 22 33"))
+    assert (ringing["outcome"], ringing["reason"]) == ("rejected", "banned")
+
+    await ingest.stop()
+    await ingest.start()
+    other = await call(ingest, "recording", CallSid="CA18")
+    outcomes = [await ingest.outcome(each) for each in (await call(ingest, "recording"), other)]
+    assert [each["outcome"] for each in outcomes] == ["rejected", "opened"]
+
+    assert (await ingest.http.delete(ban, headers=ingest.boss)).status_code == 204
+    later = await ingest.outcome(await call(ingest, "transcript", transcript="Я тут"))
+    assert later["outcome"] == "opened"
+    told = {each["conversation"]: each["contact"] for each in await ingest.said("request_opened")}
+    assert told["CA17"]["address"] == "+380501112233"
+    assert (await ingest.ledger())["balanced"]
+
+
 async def test_a_provider_that_can_set_no_header_shows_its_token_in_the_query(
     ingest: Ingest,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from trunkline_contracts.addresses import mail_address
+from trunkline_contracts.addresses import mail_address, phone_number
 from trunkline_contracts.fact import (
     NAMESPACE,
     SLOTS,
@@ -297,6 +297,7 @@ __all__ = [
     "fact_id",
     "mail_address",
     "message_id",
+    "phone_number",
     "read",
     "slot_of",
     "splice",

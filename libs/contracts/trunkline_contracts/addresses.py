@@ -10,6 +10,8 @@ _ATOMS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DOTS = re.compile("[\u3002\uff0e\uff61]")
 _FOREIGN = re.compile(r'[\s\x00-\x1f\x7f@<>,;:()"\\]')
 LONGEST_LABEL = 63
+_DECORATION = re.compile("[\\s().\u2010-\u2015\u2212-]+")
+_NUMBER = re.compile(r"\+?[0-9]{3,20}")
 
 
 def mail_address(told: str) -> str:
@@ -24,6 +26,15 @@ def mail_address(told: str) -> str:
     if not at:
         return told.lower()
     return f"{_local(local)}@{_domain(domain)}"
+
+
+def phone_number(told: str) -> str:
+    """Give a phone number without what is there for the eye; what is none stays as it is.
+
+    Of which country a number without a plus is, only who dials it knows (ITU-T E.164, E.123).
+    """
+    bare = _DECORATION.sub("", told)
+    return bare if _NUMBER.fullmatch(bare) else told
 
 
 def _local(written: str) -> str:

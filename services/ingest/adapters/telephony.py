@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
 from ingest.adapters.plain import SHORT, clean, digest, instant_of, link, named, parse, words
+from trunkline_contracts.addresses import phone_number
 from trunkline_contracts.parts import Attachment
 
 FIELDS = (
@@ -47,7 +48,6 @@ OUT = frozenset({"out", "outbound", "outgoing", "outbound-api", "outbound-dial"}
 
 _SIGNS = re.compile(r"[^a-z0-9]+")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-_DECORATION = re.compile(r"[\s().-]+")
 _NUMBER = re.compile(r"\+?[0-9]{3,20}")
 DEEPEST = 10
 LONGEST = 100_000
@@ -139,17 +139,10 @@ def _settled(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ends(said: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Give the customer's end of a call, and ours."""
-    caller, called = (_bare(named(said.get(end))) for end in ("from", "to"))
+    told = (named(said.get(end)) for end in ("from", "to"))
+    caller, called = (None if each is None else phone_number(each) for each in told)
     direction = (words(said.get("direction"), 64) or "").strip().lower()
     return (called, caller) if direction in OUT else (caller, called)
-
-
-def _bare(number: str | None) -> str | None:
-    """Write a number without what is there for the eye."""
-    if number is None:
-        return None
-    bare = _DECORATION.sub("", number)
-    return bare if _NUMBER.fullmatch(bare) else number
 
 
 def _phone(address: str) -> str | None:
