@@ -6,6 +6,7 @@ that moves the position, so nothing is skipped and nothing is applied twice.
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import LiteralString
 
 import psycopg
@@ -34,11 +35,20 @@ WAIT: LiteralString = (
     "INSERT INTO waiting (reader, position, slot, key, subject, headers, data, since)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
 )
+WAITING_KEYS: LiteralString = (
+    "SELECT DISTINCT key FROM waiting WHERE reader = %s AND slot = ANY(%b::int[])"
+)
 WAITING: LiteralString = (
-    "SELECT position, subject, headers, data, since FROM waiting"
-    " WHERE reader = %s AND slot = ANY(%b::int[]) ORDER BY position LIMIT 1000"
+    "SELECT key, position, subject, headers, data FROM waiting"
+    " WHERE reader = %s AND key = ANY(%b::text[]) ORDER BY position"
+)
+LATE: LiteralString = (
+    "SELECT count(*) FROM waiting WHERE reader = %s AND slot = ANY(%b::int[]) AND since < %s"
 )
 WAITED: LiteralString = "DELETE FROM waiting WHERE reader = %s AND position = ANY(%b::bigint[])"
+
+AT_ONCE = 100
+"""Keys that are tried again at once."""
 
 
 class Held:
@@ -51,15 +61,32 @@ class Held:
         self.parked: set[str] = set()
         self.freed: list[str] = []
         self.waiting: set[str] = set()
-        self.oldest: float = 0.0
+        self._last = ""
 
     async def load(self, conn: psycopg.AsyncConnection) -> None:
         """Read what is held, and which keys have been freed by a person."""
         rows = await (await conn.execute(OPEN_KEYS, (self.reader, self.slots))).fetchall()
         self.parked = {key for key, _ in rows}
         self.freed = [key for key, stuck in rows if not stuck]
-        cursor = await conn.execute(WAITING, (self.reader, self.slots))
-        self.waiting = {row[1].rsplit(".", 1)[1] for row in await cursor.fetchall()}
+        cursor = await conn.execute(WAITING_KEYS, (self.reader, self.slots))
+        self.waiting = {key for (key,) in await cursor.fetchall()}
+
+    async def some_waiting(self, conn: psycopg.AsyncConnection) -> dict[str, list[Incoming]]:
+        """Give what waits of some keys, whole and in order: of each in turn, call after call."""
+        keys = sorted(self.waiting)
+        keys = [key for key in keys if key > self._last][:AT_ONCE] or keys[:AT_ONCE]
+        self._last = keys[-1] if keys else ""
+        by_key: dict[str, list[Incoming]] = {key: [] for key in keys}
+        rows = await conn.execute(WAITING, (self.reader, keys))
+        for key, position, subject, headers, data in await rows.fetchall():
+            item = Incoming(subject, bytes(data), position, 0, 0, headers, kept=True)
+            by_key[key].append(item)
+        return by_key
+
+    async def late(self, conn: psycopg.AsyncConnection, since: datetime) -> int:
+        """Count what has waited since before then."""
+        row = await (await conn.execute(LATE, (self.reader, self.slots, since))).fetchone()
+        return int(row[0]) if row else 0
 
     async def park(self, tx: Tx, item: Incoming, reason: str, *, head: bool) -> None:
         """Keep a fact that cannot be applied, or one that stands behind such a fact."""

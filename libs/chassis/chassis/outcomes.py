@@ -19,6 +19,16 @@ class NotReady(Exception):
     """Something it needs is away: asking again later may help."""
 
 
+BEYOND = (
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+    psycopg.errors.TooManyColumns,
+    psycopg.errors.TooManyArguments,
+    psycopg.errors.CardinalityViolation,
+)
+"""What a value makes PostgreSQL refuse every time, by whatever class psycopg files it under."""
+
+
 class Fenced(Exception):
     """Somebody else has moved on from here: this replica's view is stale."""
 
@@ -35,3 +45,8 @@ TRANSIENT = (
     asyncio.TimeoutError,
 )
 """What says nothing about the fact at hand: the reader stops, waits and tries the same again."""
+
+
+def passes(why: BaseException) -> bool:
+    """Whether the same may go well later."""
+    return isinstance(why, TRANSIENT) and not isinstance(why, BEYOND)

@@ -11,15 +11,17 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from chassis import telemetry
 from chassis.bus import subject_of_slot
-from chassis.held import OPEN_OF_KEY, SETTLE, WAITING, Held
+from chassis.held import OPEN_OF_KEY, SETTLE, Held
 from chassis.incoming import Incoming, Joiner
-from chassis.outcomes import TRANSIENT, Fenced, Refused
+from chassis.outcomes import TRANSIENT, Fenced, Refused, passes
 from chassis.positions import Positions
 from chassis.pull import Pull
 from chassis.replay import ask
@@ -154,12 +156,14 @@ class Loop:
                 batch = await pull.take(BATCH, TICK)
                 if reader.join:
                     batch = joiner.join(batch)
-                began = self.progress_at = time.monotonic()
+                began = time.monotonic()
                 if batch:
+                    self.lag = batch[-1].pending + len(batch)
                     behind = await self._hear(batch)
                     if behind is not None:
                         await self._catch_up(*behind)
                         return
+                self.progress_at = time.monotonic()
                 await self._look()
                 if reader.tick is not None and time.monotonic() - self._ticked_at > TICK * 0.8:
                     await self._tick(pull, reader.tick)
@@ -199,21 +203,27 @@ class Loop:
             return
         try:
             await self._commit(news, at, sequence)
-        except (*TRANSIENT, Fenced):
+        except Fenced:
             raise
-        except Exception as why:  # noqa: BLE001 (it is the fact's verdict)
-            if len(news) == 1:
-                await self._commit(news, at, sequence, refused=describe(why))
-            else:
+        except Exception as why:
+            if isinstance(why, psycopg.errors.QueryCanceled) and len(news) > 1:
+                log.warning("%s: in halves after %r", self.name, why)
+                half = len(news) // 2
+                await self._in_parts([news[:half], news[half:]], sequence)
+            elif passes(why):
+                raise
+            elif len(news) > 1:
                 log.warning("%s: one by one after %r", self.name, why)
-                await self._singly(news, sequence)
+                await self._in_parts([[item] for item in news], sequence)
+            else:  # it is the fact's verdict
+                await self._commit(news, at, sequence, refused=describe(why))
 
-    async def _singly(self, news: list[Incoming], sequence: int) -> None:
-        for number, item in enumerate(news, 1):
-            at = dict(self._positions.at)
-            at[item.slot] = item.position or 0
-            upto = sequence if number == len(news) else max(self._positions.sequence, 0)
-            await self._apply([item], at, upto)
+    async def _in_parts(self, parts: list[list[Incoming]], sequence: int) -> None:
+        for number, part in enumerate(parts, 1):
+            at = self._positions.at | {item.slot: item.position or 0 for item in part}
+            upto = sequence if number == len(parts) else self._positions.sequence
+            await self._apply(part, at, upto)
+            self.progress_at = time.monotonic()
 
     async def _commit(
         self, news: list[Incoming], at: dict[int, int], sequence: int, refused: str | None = None
@@ -323,6 +333,7 @@ class Loop:
         self._looked_at = time.monotonic()
         if self._positions.stored != self._positions.at:
             await self._store(self._positions.at, self._positions.sequence)
+        self.late = 0
         if self._held.waiting:
             await self._retry_waiting()
         if woken or self._held.parked:
@@ -335,23 +346,17 @@ class Loop:
                     await self._held.load(conn)
 
     async def _retry_waiting(self) -> None:
+        late = self._service.clock() - timedelta(seconds=REPORT_WAITING)
         async with self._service.db.connection() as conn:
-            rows = await (await conn.execute(WAITING, (self.name, list(self.slots)))).fetchall()
-        if not rows:
-            self._held.waiting.clear()
-            self.late = 0
-            return
-        now = self._service.clock()
-        late = sum((now - since).total_seconds() > REPORT_WAITING for *_, since in rows)
-        self.late = late
-        by_key: dict[str, list[Incoming]] = {}
-        for position, subject, headers, data, _ in rows:
-            item = Incoming(subject, bytes(data), position, 0, 0, headers, kept=True)
-            by_key.setdefault(item.key, []).append(item)
+            self.late = await self._held.late(conn, late)
+            by_key = await self._held.some_waiting(conn)
         for key, items in by_key.items():
             await self._retry_key(key, items)
 
     async def _retry_key(self, key: str, items: list[Incoming]) -> None:
+        if not items:
+            self._held.waiting.discard(key)
+            return
         async with self._service.transaction(slots=self.slots) as tx:
             await self._positions.still(tx)
             reason = await self._try(tx, items)
@@ -373,7 +378,10 @@ class Loop:
             item = fresh.get(position, kept[position])
             async with self._service.transaction(slots=self.slots) as tx:
                 await self._positions.still(tx)
-                reason = await self._try(tx, [item])
+                early = key in self._held.waiting
+                reason = None if early else await self._try(tx, [item])
+                if early or (reason is None and tx.waiting):  # its request is not known yet
+                    await self._held.wait(tx, item)
                 if reason is None:
                     await tx.run(SETTLE, tx.now, [id_])
             if reason is not None:
@@ -391,12 +399,16 @@ class Loop:
                 for _, reason in things:
                     if reason is not None:
                         return reason
-                tx.heard = items
-                await self.reader.apply(tx, [thing for thing, _ in things])
-        except (*TRANSIENT, Fenced):
+                wanted = [n for n, (thing, _) in enumerate(things) if thing is not None]
+                if wanted:
+                    tx.heard = [items[n] for n in wanted]
+                    await self.reader.apply(tx, [things[n][0] for n in wanted])
+        except Fenced:
             raise
-        except Exception as why:  # noqa: BLE001 (the fact's verdict, again)
-            tx.unsay()
+        except Exception as why:
+            if passes(why):
+                raise
+            tx.unsay()  # the fact's verdict, again
             return describe(why)
         return None
 

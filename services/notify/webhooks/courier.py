@@ -23,7 +23,7 @@ from chassis.telemetry import continued
 from chassis.tx import Tx
 from notify.sender import attempts_made
 from notify.webhooks import deliveries
-from notify.webhooks.deliveries import Delivery, Settled
+from notify.webhooks.deliveries import FORGOTTEN, Delivery, Settled
 from notify.webhooks.endpoints import Endpoint, Endpoints
 from notify.webhooks.outward import Outward
 from notify.webhooks.post import deliver
@@ -210,12 +210,13 @@ class Courier:
                 tx.say(failed)
 
     async def _tidy(self, tx: Tx) -> None:
-        """Once a minute, forget what is older than streams are kept."""
+        """Once a minute, a piece at a time, forget what is older than streams are kept."""
         if time.monotonic() - self._tidied_at < TIDY or not self._service.workspaces.latest:
             return
         self._tidied_at = time.monotonic()
         keep = self._service.workspaces.current.retention.streams
-        await deliveries.forget(tx, tx.now - keep, list(self._endpoints.all))
+        if await deliveries.forget(tx, tx.now - keep, list(self._endpoints.all)) == FORGOTTEN:
+            self._tidied_at -= TIDY  # there is more: go on at once
 
     async def _drain(self) -> None:
         """End what was begun and record it; what is not ended in time is begun again by another."""

@@ -80,7 +80,9 @@ OF_REQUEST = """SELECT id, endpoint, type, sequence, turn, state, attempts, stat
 
 FORGET = """DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries
     WHERE created_at < %s AND (next_at IS NULL OR endpoint <> ALL(%b::text[])
-        OR endpoint IN (SELECT endpoint FROM endpoints WHERE disabled_at < %s)) LIMIT 1000)"""
+        OR endpoint IN (SELECT endpoint FROM endpoints WHERE disabled_at < %s)) LIMIT %s)"""
+FORGOTTEN = 1000
+"""Deliveries that are dropped at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
 
 async def forget(tx: Tx, before: datetime, living: Sequence[str]) -> int:
     """Drop what is old and done, or was for an endpoint there has not been since."""
-    return (await tx.run(FORGET, before, list(living), before)).rowcount
+    return (await tx.run(FORGET, before, list(living), before, FORGOTTEN)).rowcount
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
