@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -22,8 +23,11 @@ RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"gene
 PETRO = "petro@example.test"
 DESK, SECRET = "support@desk.test", "a mailbox' secret"
 BOX = Mailbox(
-    DESK, (SECRET, "the one before"), frozenset({DESK, "sales@desk.test"}), "mx.desk.test"
+    DESK, (SECRET, "the one before"), {DESK: "main", "sales@desk.test": "sales"}, "mx.desk.test"
 )
+
+SALES = replace(BOX, address="sales@desk.test", secrets=("the other mailbox' secret",))
+BOXES = {"main": BOX, "sales": SALES}
 
 
 def mail(text: str = "hello", **headers: str) -> bytes:
@@ -50,10 +54,12 @@ def tagged(id: Any, purpose: str = "reply", secret: str = SECRET) -> str:
     return f"{local}+{tags.write(id, purpose, secret)}@{domain}"
 
 
-def arrival(body: bytes, number: int = 1, box: Mailbox = BOX, **more: Any) -> Arrival:
+def arrival(
+    body: bytes, number: int = 1, box: Mailbox = BOX, account: str = "main", **more: Any
+) -> Arrival:
     """It on its way to its outcome, its tag read."""
-    item = post.opened(read(body, **more), box)
-    return Arrival(f"i-{number}", 0, "email", "main", NOW, item, sequence=number)
+    item = post.opened(read(body, **more), box, BOXES.get)
+    return Arrival(f"i-{number}", 0, "email", account, NOW, item, sequence=number)
 
 
 def outbound(address: str, channel: str = "email", **more: Any) -> Opened:

@@ -47,11 +47,11 @@ class Accounts:
         declared = self._workspaces.current.account("email", account)
         if declared is None or declared.address is None:
             return None
-        every = self._workspaces.current.channels.get("email", {}).values()
+        every = self._workspaces.current.channels.get("email", {}).items()
         return Mailbox(
             mail_address(declared.address),
             tuple(resolve_secret(declared.secret)),
-            frozenset(mail_address(each.address) for each in every if each.address),
+            {mail_address(each.address): name for name, each in every if each.address},
             declared.authserv.lower() if declared.authserv else None,
             acknowledges=declared.acknowledge is not None,
             per_sender=allowance(declared.per_sender),

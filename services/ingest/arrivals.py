@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from ingest.about import PER_CHAT, name_in, names_about
 from ingest.adapters.item import Asked, Item, Person
+from trunkline_contracts.fact import NAMESPACE
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
 from trunkline_contracts.parts import ContactCard, Location, Message
 
@@ -44,6 +45,8 @@ class Arrival:
     """Its name within its conversation, where the platform's id alone does not name it."""
     about: tuple[UUID, ...] = field(init=False, default=())
     """The keys of the message this is a remark about."""
+    copy: UUID | None = field(init=False, default=None)
+    """Of a mail: the key it has in whichever mailboxes it arrives."""
 
     def __post_init__(self) -> None:
         external_id = self.item.external_id if self.item else None
@@ -59,6 +62,8 @@ class Arrival:
         if self.item.person is not None:
             self.contact = contact_id(*where, self.item.person.address)
         self.about = names_about(*where, self.conversation, self.item)
+        if self.item.thread is not None and self.item.thread.content:
+            self.copy = uuid5(NAMESPACE, f"mail\n{self.item.thread.content}")
 
     @property
     def name(self) -> UUID:
@@ -69,6 +74,17 @@ class Arrival:
     def waits_for(self) -> tuple[UUID, ...]:
         """The keys under which a remark waits: its message's, or, if it names none, its talk's."""
         return self.about or ((self.conversation,) if self.conversation else ())
+
+    @property
+    def contacts(self) -> tuple[UUID, ...]:
+        """Who wrote it, as each mailbox it was sent to knows them."""
+        item = self.item
+        if self.contact is None or item is None or item.person is None:
+            return ()
+        beside = item.thread.beside if item.thread else ()
+        address = item.person.address
+        others = (contact_id(self.channel, each.account, address) for each in beside)
+        return (self.contact, *others)
 
     def _named(self, external_id: str) -> UUID:
         return message_id(self.channel, self.account, external_id)

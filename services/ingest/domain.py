@@ -5,18 +5,18 @@ because every path by which a message reaches a request is here, side by side.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 from ingest.about import REMARKS
-from ingest.adapters.item import Asked, Item, Person
+from ingest.adapters.item import Asked, Item, Person, Thread
 from ingest.arrivals import Arrival, First, Outcome, Word, message_of, moment, trail_of
 from ingest.bans import Bans
 from ingest.remarks import Remarks
 from ingest.rules import Rules, known
-from ingest.threads import Found, Threads
+from ingest.threads import Copy, Found, Threads
 from trunkline_contracts import (
     ContactChanged,
     Fact,
@@ -149,7 +149,7 @@ class Book:
             self._hear(arrival, item, outcome)
         elif item.kind in REMARKS:
             self.remarks.take(arrival, item, outcome)
-        self.firsts[arrival.message_id] = First(item.digest, outcome.request_id)
+        self.firsts.setdefault(arrival.message_id, First(item.digest, outcome.request_id))
         return outcome
 
     def _is_banned(self, arrival: Arrival, item: Item) -> bool:
@@ -201,6 +201,10 @@ class Book:
         if (reason := self._no_message(item, found)) is not None:
             talk = self.conversations.get(found.back or found.ours or UUID(int=0))
             outcome.request_id, outcome.reason = talk.last if talk else None, reason
+            self._arrived(arrival, outcome, talk)
+            return
+        if found.copy is not None:
+            self._link(arrival, outcome, found.copy)
             return
         card, doubts = self._author(arrival, item)
         talk = self._talk(arrival, item, card)
@@ -223,7 +227,20 @@ class Book:
             if item.thread is not None and item.thread.acknowledged:
                 # What answers the acknowledgement belongs here, too.
                 self.threads.issue(talk.account, acknowledgement_id(message.id), talk.key)
+        self._arrived(arrival, outcome, talk)
         self.remarks.heard(arrival.name, message.id, outcome.request_id)
+
+    def _arrived(self, arrival: Arrival, outcome: Outcome, talk: Conversation | None) -> None:
+        """Remember what may arrive in another mailbox, too."""
+        if arrival.copy is not None:
+            copy = Copy(arrival.message_id, outcome.request_id, talk.key if talk else None)
+            self.threads.arrive(arrival.copy, copy)
+
+    def _link(self, arrival: Arrival, outcome: Outcome, copy: Copy) -> None:
+        """What has arrived already has no second effect, whichever mailbox it arrives in."""
+        outcome.word, outcome.first, outcome.request_id = "duplicate", False, copy.request_id
+        outcome.reason = f"also received at {arrival.account}"
+        arrival.message_id = copy.message_id
 
     def _obeyed(self, asked: Asked | None) -> tuple[Asked, list[str]]:
         """Give what can be obeyed; of the many messages that ask for nothing, looked at once."""
@@ -237,9 +254,12 @@ class Book:
         """Where messages are named, what this one names says where it belongs."""
         if item.thread is None or arrival.conversation is None:
             return Found()
-        thread, there = item.thread, self.conversations
-        found = self.threads.find(arrival.account, thread, arrival.contact, there)
+        thread = item.thread
+        found = self._search(arrival, thread, item.person)
         if self._no_message(item, found) is not None:
+            return found
+        found = found.beside(self.threads.copies.get(arrival.copy) if arrival.copy else None)
+        if found.copy is not None and found.copy.conversation is None:
             return found
         if found.claim is not None:
             arrival.conversation = found.claim.conversation
@@ -259,6 +279,21 @@ class Book:
             return f"an automatic answer to ours: {item.auto_reply}"
         talk = self.conversations.get(found.ours)
         return f"{AGAIN}: {item.automatic}" if talk is not None and talk.went_on else None
+
+    def _search(self, arrival: Arrival, thread: Thread, person: Person | None) -> Found:
+        """Look where it was received, then where else it was sent to: it may belong there."""
+        there = self.conversations
+        found = self.threads.find(arrival.account, thread, arrival.contact, there)
+        if person is None:
+            return found
+        for each in thread.beside:
+            contact = contact_id(arrival.channel, each.account, person.address)
+            if found.belongs or self.bans.hit(contact, arrival.channel, person):
+                continue
+            seen = replace(thread, tag=each.tag, signed=each.signed)
+            other = self.threads.find(each.account, seen, contact, there)
+            found = other if other.belongs else found
+        return found
 
     def _talk(self, arrival: Arrival, item: Item, card: Card) -> Conversation:
         key = arrival.conversation or UUID(

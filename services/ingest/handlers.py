@@ -11,7 +11,7 @@ from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from ingest import adapters, delivery, names, post, store, waiting
-from ingest.adapters.item import Asked, Item, Raw, Unreadable
+from ingest.adapters.item import Asked, Item, Raw, Thread, Unreadable
 from ingest.arrivals import Arrival, Outcome
 from ingest.banlist import Banlist
 from ingest.delivery import Delivery
@@ -75,17 +75,21 @@ class Intake:
     async def _threads(self, tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> set[UUID]:
         """Give the conversations that messages name: they must be known before they can be locked.
 
-        A mailbox is taken in by one replica at a time; its lock is always the first to be held.
+        A mailbox is taken in by one replica at a time, as is a mail that arrives in several; these
+        locks are always the first to be held.
         """
-        named = [(a.account, a.item.thread) for a in arrivals if a.item and a.item.thread]
+        named = [told for each in arrivals for told in named_by(each)]
         if named:
-            await store.lock(tx, {mailbox(account) for account, _ in named})
+            copies = {each.copy for each in arrivals if each.copy}
+            await store.lock(tx, {mailbox(account) for account, _ in named} | copies)
             keys = {key for account, thread in named for key in keys_of(account, thread)}
             await names.load(tx, book.threads, list(keys))
+            await names.load_copies(tx, book.threads, list(copies))
         talks = {each.conversation for each in book.threads.known.values()}
+        talks |= {c.conversation for c in book.threads.copies.values() if c.conversation}
         talks |= {thread.tag for _, thread in named if thread.tag}
         if talks:
-            people = {each.contact for each in arrivals if each.contact}
+            people = {contact for each in arrivals for contact in each.contacts}
             await names.load_parts(tx, book.threads, list(talks), list(people))
         return talks
 
@@ -97,7 +101,7 @@ class Intake:
         except Unreadable as why:
             return replace(each, items=why)
         mailbox = self._mailboxes(each.raw.account)
-        items = tuple(post.opened(item, mailbox) for item in items)
+        items = tuple(post.opened(item, mailbox, self._mailboxes) for item in items)
         if mailbox is not None and not item.kept:
             self._slow_down(each.raw, items, mailbox)
         return replace(each, items=items)
@@ -236,6 +240,15 @@ def _items(each: Delivery) -> Sequence[adapters.Read]:
     if isinstance(each.items, Unreadable):
         raise each.items
     return adapters.read(each.raw) if each.items is None else each.items
+
+
+def named_by(arrival: Arrival) -> Iterable[tuple[str, Thread]]:
+    """Give what names messages: in the mailbox it came to, and in those it was sent to as well."""
+    thread = arrival.item.thread if arrival.item else None
+    if thread is not None:
+        yield arrival.account, thread
+        for each in thread.beside:
+            yield each.account, replace(thread, tag=each.tag, signed=each.signed)
 
 
 def began_elsewhere(fact: Heard) -> TypeGuard[Opened]:

@@ -4,11 +4,13 @@ A mail is taken apart by a process without credentials; here, in ours, the tag o
 was sent to is checked.
 """
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 from chassis import tags
 from chassis.tags import Tag
-from ingest.adapters.item import Item, Thread
+from ingest.adapters.item import Beside, Item, Thread
 from ingest.pace import Who
 from ingest.threads import UNPROVEN, id_of_ours
 
@@ -27,8 +29,8 @@ class Mailbox:
     address: str
     """In the form addresses are known by."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    own: frozenset[str] = frozenset()
-    """The addresses of all our mailboxes: whoever writes from there is one of us."""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """The addresses of all our mailboxes, and whose each is: who writes from there is one of us."""
     server: str | None = None
     """The name under which our own server says what it found of senders (RFC 8601)."""
     acknowledges: bool = False
@@ -41,22 +43,49 @@ class Mailbox:
         name, _, tag = local.partition("+")
         return tags.read(tag) if f"{name}@{domain}" == self.address else None
 
+    def tags_in(self, addresses: Iterable[str]) -> list[Tag]:
+        """Read the tags of those addresses that are this mailbox's."""
+        return [tag for address in addresses if (tag := self.tag_of(address)) is not None]
+
+    def owner(self, address: str) -> str | None:
+        """Give the account whose address it is, with or without a tag."""
+        local, _, domain = address.rpartition("@")
+        return self.own.get(address) or self.own.get(f"{local.partition('+')[0]}@{domain}")
+
     def is_own(self, address: str) -> bool:
         """Whether it is an address of ours, with or without a tag."""
-        local, _, domain = address.rpartition("@")
-        return address in self.own or f"{local.partition('+')[0]}@{domain}" in self.own
+        return self.owner(address) is not None
 
 
-def opened(item: Item, mailbox: Mailbox | None) -> Item:
-    """Give an item with what the mailbox knows of it."""
+def opened(
+    item: Item,
+    mailbox: Mailbox | None,
+    mailboxes: Callable[[str], Mailbox | None] = lambda _: None,
+) -> Item:
+    """Give an item with what the mailbox knows of it, and the others it was sent to."""
     if mailbox is None or item.thread is None:
         return item
     thread = item.thread
-    found = [tag for address in thread.to if (tag := mailbox.tag_of(address)) is not None]
+    found = mailbox.tags_in(thread.to)
     if item.kind == "receipt":
         return _reported(item, thread, found, mailbox)
-    known = _known(thread, found, mailbox)
+    known = replace(
+        _known(thread, found, mailbox), beside=tuple(_beside(thread, mailbox, mailboxes))
+    )
     return replace(item, thread=known, no_auto_response=_why_silent(item, known, mailbox))
+
+
+def _beside(
+    thread: Thread, mailbox: Mailbox, mailboxes: Callable[[str], Mailbox | None]
+) -> Iterator[Beside]:
+    """Say what its addresses are to the other mailboxes of ours among them."""
+    here = mailbox.owner(mailbox.address)
+    owners = dict.fromkeys(map(mailbox.owner, thread.to))
+    for name in owners:
+        other = mailboxes(name) if name is not None and name != here else None
+        if name is not None and other is not None:
+            tag, signed = _tag(other.tags_in(thread.to), other)
+            yield Beside(name, tag, signed)
 
 
 def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:
@@ -103,18 +132,29 @@ def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
     return item.no_auto_response or thread.doubt or (OWN if own else OURS if answers else None)
 
 
-def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
+def _tag(found: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, bool]:
+    """Give what its reply address names, one that is signed first, and whether it is."""
     signed = next((tag for tag in found if tag.issued(REPLY, mailbox.secrets)), None)
-    bounced = [tag for tag in found if tag.issued(BOUNCE, mailbox.secrets)]
-    tag = signed or next((each for each in found if each not in bounced), None)
+    back = _returned(found, mailbox)
+    tag = signed or next((each for each in found if each not in back), None)
+    return (tag.id if tag else None), signed is not None
+
+
+def _returned(found: list[Tag], mailbox: Mailbox) -> list[Tag]:
+    """Give those that name a mail of ours, in an address it was sent from."""
+    return [tag for tag in found if tag.issued(BOUNCE, mailbox.secrets)]
+
+
+def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
+    tag, signed = _tag(found, mailbox)
     # Who answers the address our mail came from, as machines do, answers that mail.
-    back = (f"<{tag.id}@back>" for tag in bounced)
+    back = (f"<{tag.id}@back>" for tag in _returned(found, mailbox))
     return replace(
         thread,
         answers=(*back, *thread.answers),
         to=tuple(each for each in thread.to if not mailbox.is_own(each)),
-        tag=None if tag is None else tag.id,
-        signed=signed is not None,
+        tag=tag,
+        signed=signed,
         acknowledged=mailbox.acknowledges,
         doubt=UNPROVEN if _verdict(thread, mailbox) == "fail" else thread.doubt,
     )

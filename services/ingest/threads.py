@@ -7,7 +7,7 @@ adds nothing to it, whatever they know of it.
 """
 
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -22,6 +22,7 @@ RULES: dict[Kind, str] = {
     "received": "known_message_id",
     "mentioned": ANCESTOR,
 }
+COPY = "copy"
 ORDER = (SIGNED, *list(RULES.values())[:2], PLUS, ANCESTOR)
 """The rules, the strongest first, as `threaded_by` names them."""
 
@@ -43,6 +44,15 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A mail that has arrived already, maybe in another mailbox, and where it went."""
+
+    message_id: UUID
+    request_id: UUID | None = None
+    conversation: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A conversation a message may belong to, and the rule that says so."""
 
@@ -60,6 +70,20 @@ class Found:
     """The conversation of what it answers when that is ours, whoever sent it."""
     back: UUID | None = None
     """That of the message of ours it is, come back to us."""
+    copy: Copy | None = None
+    """What it is another copy of."""
+
+    @property
+    def belongs(self) -> bool:
+        """Whether anything known here is named by it."""
+        return self.claim is not None or self.ours is not None or self.back is not None
+
+    def beside(self, copy: Copy | None) -> "Found":
+        """Give what was found, given what it is a copy of; what says where it belongs counts."""
+        if copy is None or (self.claim and self.claim.conversation != copy.conversation):
+            return self
+        claim = Claim(copy.conversation, COPY) if copy.conversation else self.claim
+        return replace(self, claim=claim, copy=copy)
 
 
 def key_of(account: str, id: str) -> UUID:
@@ -90,6 +114,10 @@ class Threads:
     parts: set[tuple[UUID, UUID]] = field(default_factory=set)
     """Conversations and contacts that have a part in them."""
     joined: set[tuple[UUID, UUID]] = field(default_factory=set)
+    """Those that are new."""
+    copies: dict[UUID, Copy] = field(default_factory=dict)
+    """Mails that have arrived, by what they are in every mailbox."""
+    arrived: set[UUID] = field(default_factory=set)
     """Those that are new."""
 
     def find(
@@ -140,6 +168,12 @@ class Threads:
         new = {(conversation, contact) for contact in contacts} - self.parts
         self.parts |= new
         self.joined |= new
+
+    def arrive(self, key: UUID, copy: Copy) -> None:
+        """Remember a mail that has arrived, so that another copy is known as one."""
+        if key not in self.copies:
+            self.copies[key] = copy
+            self.arrived.add(key)
 
     def issue(self, account: str, message: UUID, conversation: UUID) -> None:
         """Remember a message of ours."""

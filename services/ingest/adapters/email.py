@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
-from ingest.adapters import markup, mime, quoted, verdicts
+from ingest.adapters import markup, mime, quoted, sameness, verdicts
 from ingest.adapters.item import Asked, Item, Person, Raw, Thread, Unreadable
 from ingest.adapters.mime import Excessive, Part
 from ingest.adapters.plain import SHORT, clean
@@ -76,6 +76,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 _to(mail, raw),
                 verdicts.found(_every(mail, "authentication-results")),
                 doubt=_doubt(mail) or doubt,
+                content=sameness.content_of(mail, raw.body) if own else raw.sha256,
             ),
             automatic=next(_signs(mail, raw), None),
             auto_reply=next(_replies(mail, raw), None),

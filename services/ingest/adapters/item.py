@@ -76,6 +76,19 @@ class Thread:
     """Whether its mailbox acknowledges what begins a request."""
     doubt: str | None = None
     """Why its sender may not be who it seems: then it joins no conversation."""
+    content: str = ""
+    """A digest of its id and content, which is the same in whichever mailboxes it arrives."""
+    beside: tuple["Beside", ...] = ()
+    """What it is to those other mailboxes of ours it was sent to as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a message's addresses say of it in another mailbox than the one it came to."""
+
+    account: str
+    tag: UUID | None = None
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,12 @@ def scan(raw: bytes) -> None:
         raise Excessive(f"more than {DEPTH} mails within mails")
 
 
+def end_of_headers(raw: bytes) -> int:
+    """Say where a mail's body begins."""
+    end = _BLANK.search(raw, 0, HEAD + 4)
+    return end.end() if end else len(raw)
+
+
 def parse(raw: bytes) -> Part:
     """Parse a mail, within the limits."""
     scan(raw)
