@@ -45,6 +45,8 @@ class Carried:
     sender: str
     to: str
     mail: Message
+    body: bytes
+    """It as it came."""
 
 
 @dataclass
@@ -71,7 +73,8 @@ class Office:
         body, sender = envelope.content, (envelope.mail_from or "").strip("<>")
         assert isinstance(body, bytes)
         for to in envelope.rcpt_tos:
-            self.carried.append(Carried(sender, to, message_from_bytes(body, policy=default)))
+            mail = message_from_bytes(body, policy=default)
+            self.carried.append(Carried(sender, to, mail, body))
             if not self.closed:
                 await self._hand_on(sender, to, body)
         return "250 taken"

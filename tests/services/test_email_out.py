@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import default
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from forging import HOSTILE, headers_of
 from postoffice import free_port, open_office
 from telling import Teller
 from world import EXAMPLE
 
 from chassis.testing import eventually, running
-from notify import acknowledging, mail
+from notify import acknowledging, mail, mime
 from notify.app import make
 from notify.domain import Refused, Retry, Sent, Unknown
 from notify.ledger import Attempt
@@ -91,7 +93,7 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     letter = Letter(
         "Hi\r\nBcc: x@evil.test\x00", ("<a b@x>", "<x\r\nBcc: y>", long), automatic=True
     )
-    raw = mail.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
+    raw = mime.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
     told = message_from_bytes(raw, policy=default)
 
     assert told["Bcc"] is None
@@ -103,9 +105,36 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     assert str(told["From"].addresses[0].addr_spec) == SUPPORT
 
 
+async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
+    async with open_office() as office:
+        for line in HOSTILE:
+            account = Account(office.place, "", ("key",), address=SUPPORT, name=line)
+            letter = Letter(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
+            what = replace(attempt("the answer", letter), chat=line)
+            assert isinstance(await mail.email(None, account, what), Sent)  # type: ignore[arg-type]
+
+    expected = {
+        "message-id", "in-reply-to", "references", "from", "reply-to", "to", "subject", "date",
+        "auto-submitted", "precedence", "x-auto-response-suppress", "content-type",
+        "content-transfer-encoding", "mime-version",
+    }  # fmt: skip
+    assert len(office.carried) == len(HOSTILE)
+    for carried in office.carried:
+        assert headers_of(carried.body).keys() == expected
+        assert carried.body.partition(b"\r\n\r\n")[2] == b"the answer\r\n"
+        assert carried.mail.get_content_type() == "text/plain"
+
+
 @pytest.mark.parametrize(
-    "to", ["", "nobody", "a b@x.test", "a@x.test>\r\nRCPT TO:<b@x.test", "я@x"]
-)
+    "to",
+    [
+        "", "nobody", "a b@x.test", "a@x.test>\r\nRCPT TO:<b@x.test", "я@x", "a@[x",
+        "a@[192.0.2.1]",
+        "=?utf-8?q?a=0D=0ABcc:_b?=@x.com", "a@=?utf-8?q?x=0D=0ABcc:_b?=", "a@b@x.test",
+        '"a"b@x.test', '"a@b"@x.test', '"=?x"@x.test', "a,b@x.test", "a(b)@x.test", "a\nb@x.test",
+        "a@x.test, b@x.test", "a:b@x.test;",
+    ],
+)  # fmt: skip
 async def test_no_address_is_made_up(to: str) -> None:
     assert isinstance(await send("smtp://127.0.0.1:1", attempt(to=to)), Refused)
 
@@ -123,6 +152,20 @@ async def test_every_end_an_attempt_can_have() -> None:
         memory.faults.append(sink.Fault(kind="drop", taken=True))
         assert isinstance(await send(place, attempt()), Unknown)
         assert len(memory.sent) == 1
+
+
+async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
+    outcome = await send("smtp://127.0.0.1:1", attempt("half a letter: \ud800"))
+
+    assert outcome == Refused("it cannot be written as a mail (Unwritable)")
+
+
+async def test_an_account_that_is_nobody_sends_nothing() -> None:
+    account = Account("smtp://127.0.0.1:1", "", address="support@[x")
+    outcome = await mail.email(None, account, attempt())  # type: ignore[arg-type]
+
+    assert isinstance(outcome, Retry)
+    assert outcome.exit_shut
 
 
 # ---------------------------------------------------------------------- the service
