@@ -6,7 +6,8 @@ from typing import Any
 
 from chassis.outcomes import NotReady
 from chassis.workspace import Workspaces
-from tickets.domain.rules import Field, Graph, Rules, Topic
+from chassis.workspace.fields import ValueRule
+from tickets.domain.rules import Graph, Rules, Topic
 
 
 def rules_in_force(workspaces: Workspaces) -> Rules:
@@ -24,7 +25,7 @@ def rules_of(workspaces: Workspaces, version: int) -> Rules:
         version=version,
         types={name: _graph(declared) for name, declared in document.types.items()},
         topics={name: _topic(declared) for name, declared in document.topics.items()},
-        fields={name: _field(declared) for name, declared in document.fields.items()},
+        fields={name: _rule(declared).complaint for name, declared in document.fields.items()},
         priorities=tuple(document.priorities),
         type=document.defaults.type,
         topic=document.defaults.topic,
@@ -46,11 +47,6 @@ def _asked(names: Iterable[str]) -> dict[str, bool]:
     return {name.removesuffix("?"): not name.endswith("?") for name in names}
 
 
-def _field(declared: Any) -> Field:
-    return Field(
-        kind=declared.kind,
-        pattern=declared.pattern,
-        min=declared.min,
-        max=declared.max,
-        options=tuple(declared.options or ()),
-    )
+def _rule(declared: Any) -> ValueRule:
+    limits = (declared.pattern, declared.min, declared.max, tuple(declared.options))
+    return ValueRule(declared.kind, *limits)

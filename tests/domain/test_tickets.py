@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.workspace.fields import LARGEST, LONGEST, ValueRule
 from tickets.bodies import Customer
 from tickets.domain import deciding
 from tickets.domain import events as e
 from tickets.domain.request import FOLD, Request, evolve, replay
-from tickets.domain.rules import Field, Graph, Invalid, Refused, Rules, Topic
+from tickets.domain.rules import Graph, Invalid, Refused, Rules, Topic
 from tickets.store import MAPPER
 from trunkline_contracts import BY_NAME, read, splice
 
@@ -43,11 +44,12 @@ RULES = Rules(
         "delivery": Topic("first-line", {"order_no": True}, {"cause": True}),
     },
     fields={
-        "order_no": Field("text", pattern="^[0-9]{6}$"),
-        "amount": Field("number", min=0),
-        "due": Field("date"),
-        "cause": Field("list", options=("printer", "other")),
-        "remark": Field("text"),
+        "order_no": ValueRule("text", pattern="^[0-9]{6}$").complaint,
+        "amount": ValueRule("number", min=0).complaint,
+        "due": ValueRule("date").complaint,
+        "cause": ValueRule("list", options=("printer", "other")).complaint,
+        "remark": ValueRule("text").complaint,
+        "words": ValueRule("text", pattern="^([a-z]+ ?)+$").complaint,
     },
     priorities=("low", "medium", "high"),
     type="chat",
@@ -298,7 +300,7 @@ def test_late_and_older_assignments_are_void() -> None:
 
 
 def test_a_topic_asks_for_its_fields() -> None:
-    with pytest.raises(Invalid, match="order_no required"):
+    with pytest.raises(Invalid, match="lack order_no, required"):
         deciding.open_request(RULES, draft(topic="delivery"))
 
     request = msgspec.structs.replace(opened(), topic="delivery")
@@ -317,13 +319,22 @@ def test_a_topic_asks_for_its_fields() -> None:
         ("cause", "printer", "fire"),
         ("remark", "Ґанок 🦉", "\ud800"),
         ("remark", "", "a\x00b"),
+        ("remark", "x" * LONGEST, "x" * (LONGEST + 1)),
+        ("amount", LARGEST, LARGEST + 1),
+        ("amount", 1e18, float("inf")),
+        ("amount", None, float("nan")),
+        ("amount", 7, 10**4200),
+        ("due", "2026-02-28", "20260228"),
+        ("order_no", "123456", "123456\n"),
+        ("words", "a few words", "a" * 40 + "!"),
     ],
 )
 def test_fields_take_what_they_declare(name: str, good: object, bad: object) -> None:
     RULES.check_fields({name: good})
 
-    with pytest.raises(Invalid, match=name):
+    with pytest.raises(Invalid, match=name) as refusal:
         RULES.check_fields({name: bad})
+    assert len(str(refusal.value)) < 200  # the value itself is told apart, cut
 
 
 def test_a_long_title_is_cut_at_a_word() -> None:

@@ -331,23 +331,38 @@ async def _takes(tickets: Tickets, id_: str, fields: dict[str, Any]) -> bool:
     return (await tickets.post(f"/{id_}/fields", {"fields": fields})).status_code == 200
 
 
+ODD = {
+    "half a character": ("remark", '"\\ud800"'),
+    "NUL": ("remark", '"a\\u0000b"'),
+    "too long": ("remark", f'"{"x" * 2001}"'),
+    "infinite": ("amount", "1e400"),
+    "not a number": ("amount", "NaN"),
+    "huge": ("amount", "1" + "0" * 4200),
+    "dear to match": ("words", f'"{"a" * 40}!"'),
+}
+
+
 async def test_an_odd_value_is_refused_and_holds_up_nobody(tickets: Tickets) -> None:
-    await declare(tickets, remark={"kind": "text"})
+    words = {"kind": "text", "pattern": "^([a-z]+ ?)+$"}
+    await declare(tickets, remark={"kind": "text"}, words=words)
     mine, theirs = await tickets.opened(), await tickets.opened()
-    odd = "\ud800"
+    json_ = {**tickets.boss, "Content-Type": "application/json"}
 
-    refused, noted = await asyncio.gather(
-        tickets.http.post(
-            f"/v1/requests/{mine}/fields",
-            content=json.dumps({"fields": {"remark": odd}}),
-            headers={**tickets.boss, "Content-Type": "application/json"},
-        ),
-        tickets.post(f"/{theirs}/note", {"text": "meanwhile"}),
-    )
+    async def give(name: str, value: str) -> httpx.Response:
+        body = f'{{"fields": {{"{name}": {value}}}}}'
+        url = f"/v1/requests/{mine}/fields"
+        return await tickets.http.post(url, content=body, headers=json_)
 
-    assert (refused.status_code, noted.status_code) == (422, 201), refused.text
-    assert [error["at"] for error in refused.json()["errors"]] == ["field remark"]
-    assert (await tickets.post(f"/{mine}/note", {"text": "later"})).status_code == 201
+    for why, (name, value) in ODD.items():
+        async with asyncio.timeout(5):
+            refused, noted = await asyncio.gather(
+                give(name, value), tickets.post(f"/{theirs}/note", {"text": "meanwhile"})
+            )
+        assert (refused.status_code, noted.status_code) == (422, 201), (why, refused.text)
+        assert [error["at"] for error in refused.json()["errors"]] == [f"field {name}"], why
+        assert len(refused.content) < 1000, why
+    assert (await give("words", '"a few words"')).status_code == 200
+    assert (await tickets.get(f"/{mine}"))["fields"] == {"words": "a few words"}
 
 
 async def test_versions_guard_commands(tickets: Tickets) -> None:

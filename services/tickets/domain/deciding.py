@@ -144,7 +144,8 @@ def open_request(rules: Rules, draft: e.Opened) -> Events:
     topic = one_of("topic", draft.topic or rules.topic, rules.topics)
     rules.check_fields(draft.fields)
     if lacking := missing(rules.topics[topic].create, draft.fields):
-        raise Invalid("fields", draft.fields, f"{', '.join(lacking)} required by topic {topic}")
+        wrong = f"lack {', '.join(lacking)}, required by topic {topic}"
+        raise Invalid("fields", draft.fields, wrong=wrong)
     return (
         e.Opened(
             type=draft.type or rules.type,

@@ -1,11 +1,13 @@
 """What the workspace says about requests, in the form decisions need it."""
 
 import re
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
+
+Complaint = Callable[[Any], str | None]
+"""Says what is wrong with a value of one field, or nothing."""
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """What no database keeps as text: NUL, and halves of characters."""
@@ -21,10 +23,13 @@ class Refused(Exception):
 
 
 class Invalid(Exception):
-    """A value nobody could accept, and what would be."""
+    """A value nobody could accept, what is wrong with it, and what would be accepted."""
 
-    def __init__(self, what: str, value: object, allowed: object) -> None:
-        super().__init__(f"{what} {value!r} is not known here; allowed: {allowed}")
+    def __init__(
+        self, what: str, value: object, allowed: object = None, wrong: str = "is not known here"
+    ) -> None:
+        told = "" if allowed is None else f"; allowed: {allowed}"
+        super().__init__(f"{what} {wrong}{told}")
         self.what, self.value, self.allowed = what, value, allowed
 
 
@@ -42,50 +47,6 @@ class Graph(Struct, frozen=True):
         return tuple(dict.fromkeys((*self.steps, *ends, *self.closing)))
 
 
-class Field(Struct, frozen=True):
-    """What a field's value may be."""
-
-    kind: str
-    pattern: str | None = None
-    min: float | None = None
-    max: float | None = None
-    options: tuple[str, ...] = ()
-
-    def allows(self, value: object) -> bool:
-        """Whether the value is one of this field's; null takes it away, and may."""
-        match self.kind, value:
-            case _, None:
-                return True
-            case "text", str():
-                fits = self.pattern is None or re.fullmatch(self.pattern, value) is not None
-                return fits and not UNSTORABLE.search(value)
-            case "number", bool():
-                return False
-            case "number", int() | float():
-                low = self.min is None or value >= self.min
-                return low and (self.max is None or value <= self.max)
-            case "date", str():
-                return _is_date(value)
-            case "list", str():
-                return value in self.options
-            case _:
-                return False
-
-    def __str__(self) -> str:
-        """Say it for people."""
-        told = {"pattern": self.pattern, "min": self.min, "max": self.max}
-        limits = [f"{name} {value}" for name, value in told.items() if value is not None]
-        return ", ".join([self.kind, *limits, *self.options])
-
-
-def _is_date(value: str) -> bool:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
 class Topic(Struct, frozen=True):
     """What a topic asks for; the fields' values say whether they are required."""
 
@@ -100,20 +61,25 @@ class Rules(Struct, frozen=True):
     version: int
     types: Mapping[str, Graph]
     topics: Mapping[str, Topic]
-    fields: Mapping[str, Field]
+    fields: Mapping[str, Complaint]
     priorities: tuple[str, ...]
     type: str
     topic: str
     priority: str
 
     def check_fields(self, given: Mapping[str, Any]) -> None:
-        """Refuse fields and values that nobody declared."""
+        """Refuse fields and values that nobody declared; null takes a value away, and may."""
         for name, value in given.items():
-            field = self.fields.get(name)
-            if field is None:
+            complaint = self.fields.get(name)
+            if complaint is None:
                 raise Invalid("field", name, sorted(self.fields))
-            if not field.allows(value):
-                raise Invalid(f"field {name}", value, str(field))
+            if value is not None and (wrong := _unstorable(value) or complaint(value)):
+                raise Invalid(f"field {name}", value, wrong=wrong)
+
+
+def _unstorable(value: object) -> str | None:
+    odd = isinstance(value, str) and UNSTORABLE.search(value)
+    return "must be text that can be stored: no NUL, no halves of characters" if odd else None
 
 
 def one_of(what: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
