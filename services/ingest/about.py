@@ -11,7 +11,8 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from ingest.adapters.item import Item, Kind
-from trunkline_contracts.ids import message_id
+from trunkline_contracts.chats import TelegramChat
+from trunkline_contracts.ids import conversation_key, message_id
 from trunkline_contracts.parts import DeliveryState
 
 REMARKS: Final[frozenset[Kind]] = frozenset({"edited", "deleted", "reacted", "receipt"})
@@ -41,7 +42,7 @@ class Known:
     ours: bool = False
     conversation: UUID | None = None
     platform: UUID | None = None
-    """Of ours: its name on the platform, within its conversation."""
+    """Of ours: its name on the platform, among those numbered together."""
     written_at: datetime | None = None
     sent_at: datetime | None = None
     state: DeliveryState | None = None
@@ -61,21 +62,26 @@ class Known:
         return self.sent_at is not None and self.sent_at - LAG <= until
 
 
-def name_in(conversation: UUID, platform_id: str) -> UUID:
-    """Give the key of a message by its name within a conversation."""
-    return uuid5(conversation, platform_id)
+def counted_in(channel: str, account: str, conversation: str) -> UUID:
+    """Give the key of that within which a conversation's messages are numbered: mostly itself."""
+    if channel == "telegram" and ":" in conversation:
+        conversation = TelegramChat.named(conversation).numbered.name
+    return UUID(conversation_key(channel, account, conversation))
 
 
-def names_about(
-    channel: str, account: str, conversation: UUID | None, item: Item
-) -> tuple[UUID, ...]:
+def name_in(counted: UUID, platform_id: str) -> UUID:
+    """Give the key of a message by its name among those that are numbered together."""
+    return uuid5(counted, platform_id)
+
+
+def names_about(channel: str, account: str, counted: UUID | None, item: Item) -> tuple[UUID, ...]:
     """Give the keys under which the message a remark is about may be known, the surest first."""
     if item.kind not in REMARKS:
         return ()
     names = [_uuid(item.reference)] if item.reference else []
     if item.about:
         names.append(None if channel in PER_CHAT else message_id(channel, account, item.about))
-        names.append(name_in(conversation, item.about) if conversation else None)
+        names.append(name_in(counted, item.about) if counted else None)
     return tuple(name for name in names if name is not None)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from ingest.about import PER_CHAT, name_in, names_about
+from ingest.about import PER_CHAT, counted_in, name_in, names_about
 from ingest.adapters.item import Asked, Item, Person
 from trunkline_contracts.fact import NAMESPACE
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
@@ -42,7 +42,7 @@ class Arrival:
     conversation: UUID | None = field(init=False, default=None)
     contact: UUID | None = field(init=False, default=None)
     platform: UUID | None = field(init=False, default=None)
-    """Its name within its conversation, where the platform's id alone does not name it."""
+    """Its name within its chat, where the platform's id alone does not name it."""
     about: tuple[UUID, ...] = field(init=False, default=())
     """The keys of the message this is a remark about."""
     copy: UUID | None = field(init=False, default=None)
@@ -54,14 +54,16 @@ class Arrival:
         if self.item is None:
             return
         where = (self.channel, self.account)
+        counted = None
         if self.item.person is not None or self.item.conversation:
             self.conversation = UUID(conversation_key(*where, self.item.conversation))
+            counted = counted_in(*where, self.item.conversation)
             platform_id = self.item.platform_id
             if platform_id is not None and (self.channel in PER_CHAT or platform_id != external_id):
-                self.platform = name_in(self.conversation, platform_id)
+                self.platform = name_in(counted, platform_id)
         if self.item.person is not None:
             self.contact = contact_id(*where, self.item.person.address)
-        self.about = names_about(*where, self.conversation, self.item)
+        self.about = names_about(*where, counted, self.item)
         if self.item.thread is not None and self.item.thread.content:
             self.copy = uuid5(NAMESPACE, f"mail\n{self.item.thread.content}")
 

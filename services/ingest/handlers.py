@@ -11,6 +11,7 @@ from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
 from ingest import adapters, delivery, names, post, store, waiting
+from ingest.about import counted_in
 from ingest.adapters.item import Asked, Item, Raw, Thread, Unreadable
 from ingest.arrivals import Arrival, Outcome
 from ingest.banlist import Banlist
@@ -122,16 +123,21 @@ class Intake:
         """Hear which requests are open no more, which began elsewhere, and what came too late."""
         ours = [fact for fact in facts if of_ours(fact)]
         facts = [fact for fact in facts if of_requests(fact)]
-        keys = await store.conversations_of(tx, {fact.request_id for fact in (*facts, *ours)})
-        keys |= {fact.request_id: key_of(fact) for fact in facts if began_elsewhere(fact)}
+        about = {fact.request_id for fact in (*facts, *ours)}
+        keys, counted = await store.conversations_of(tx, about)
+        begun = [fact for fact in facts if began_elsewhere(fact)]
+        keys |= {fact.request_id: key_of(fact) for fact in begun}
+        counted |= {fact.request_id: counted_of(fact) for fact in begun}
         if not keys:
             return
         book = Book(self._rules(tx.workspace), tx.now)
-        await store.lock(tx, [*keys.values(), *(message_of(fact) for fact in ours)])
+        called = waiting.names_of(ours, counted)
+        messages = map(message_of, ours)
+        await store.lock(tx, [*keys.values(), *messages, *called.values()])
         if facts:
             await self._requests(tx, book, facts, keys)
         if ours:
-            await waiting.follow(tx, book.remarks, ours, keys)
+            await waiting.follow(tx, book.remarks, ours, keys, called)
         self._say(tx, book)
 
     async def _requests(
@@ -290,6 +296,7 @@ def _keys(arrivals: Iterable[Arrival]) -> Iterable[UUID]:
     for arrival in arrivals:
         if arrival.item is not None:
             yield arrival.message_id
+            yield arrival.name
         if arrival.conversation is not None:
             yield arrival.conversation
         yield from arrival.about
@@ -299,3 +306,8 @@ def key_of(opened: Opened) -> UUID:
     """Give the conversation of a request that tickets opened."""
     name = conversation_of(opened)
     return UUID(conversation_key(opened.channel, opened.account, name))
+
+
+def counted_of(opened: Opened) -> UUID:
+    """Give that within which messages are numbered in a request that tickets opened."""
+    return counted_in(opened.channel, opened.account, conversation_of(opened))

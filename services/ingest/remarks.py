@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ingest.about import TOO_MANY, WAITS, Known, name_in
+from ingest.about import TOO_MANY, WAITS, Known
 from ingest.adapters.item import Item
 from ingest.arrivals import Arrival, Outcome, message_of, moment, trail_of
 from trunkline_contracts import (
@@ -172,15 +172,15 @@ class Remarks:
         known = self._ours(conversation, reply.request_id, reply.message.id)
         known.written_at = known.written_at or reply.message.sent_at
 
-    def sent(self, conversation: UUID, recorded: DeliveryRecorded) -> None:
+    def sent(self, conversation: UUID, recorded: DeliveryRecorded, name: UUID | None) -> None:
         """What we wrote is on its way, and has a name on the platform."""
         known = self._ours(conversation, recorded.request_id, recorded.message_id)
         known.sent_at = known.sent_at or recorded.time
         if known.advances("sent"):
             known.state = "sent"
-        if recorded.platform_id is not None:
-            known.platform = name_in(conversation, recorded.platform_id)
-            self.known[known.platform] = known
+        if name is not None:
+            known.platform = name
+            self.known[name] = known
 
     def _ours(self, conversation: UUID, request_id: UUID, id: UUID) -> Known:
         known = self.ours.setdefault(

@@ -9,6 +9,7 @@ import orjson
 
 from chassis.locks import lock_key
 from chassis.tx import Tx
+from ingest.about import counted_in
 from ingest.adapters.item import Asked
 from ingest.arrivals import Arrival, First, Outcome
 from ingest.domain import Book, Card, Conversation
@@ -41,8 +42,11 @@ FIRSTS: LiteralString = EACH + "(message) CROSS JOIN LATERAL (" + FIRST + ") x"
 CONVERSATIONS: LiteralString = EACH + "(conversation) CROSS JOIN LATERAL (" + CONVERSATION + ") x"
 CONTACTS: LiteralString = EACH + "(contact) CROSS JOIN LATERAL (" + CONTACT + ") x"
 REQUESTS: LiteralString = """
-SELECT r.* FROM unnest(%b::uuid[]) AS g (id) CROSS JOIN LATERAL (
-    SELECT request_id, conversation FROM request r WHERE r.request_id = g.id LIMIT 1) r"""
+SELECT r.*, c.* FROM unnest(%b::uuid[]) AS g (id) CROSS JOIN LATERAL (
+    SELECT request_id, conversation FROM request r WHERE r.request_id = g.id LIMIT 1) r
+LEFT JOIN LATERAL (
+    SELECT channel, account, name FROM conversation c
+    WHERE c.conversation = r.conversation LIMIT 1) c ON true"""
 AUTHORS: LiteralString = """
 SELECT i.* FROM unnest(%b::uuid[]) AS g (id) CROSS JOIN LATERAL (
     SELECT message_id, contact_id, asked FROM item i
@@ -158,10 +162,19 @@ async def load_cards(tx: Tx, book: Book, ids: Iterable[UUID]) -> None:
         book.contacts[row[0]] = Card(*row)
 
 
-async def conversations_of(tx: Tx, requests: Iterable[UUID]) -> dict[UUID, UUID]:
-    """Say which conversation each request belongs to; that never changes."""
+async def conversations_of(
+    tx: Tx, requests: Iterable[UUID]
+) -> tuple[dict[UUID, UUID], dict[UUID, UUID]]:
+    """Say to which conversation each request belongs, and in what its messages are numbered.
+
+    That never changes.
+    """
     rows = await (await tx.run(REQUESTS, list(requests))).fetchall()
-    return dict(rows)
+    counted = {
+        id: key if name is None else counted_in(channel, account, name)
+        for id, key, channel, account, name in rows
+    }
+    return {id: key for id, key, *_ in rows}, counted
 
 
 async def authors_of(

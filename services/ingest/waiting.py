@@ -142,23 +142,30 @@ async def _load_early(tx: Tx, into: Remarks, names: Sequence[UUID]) -> None:
         into.wait(Waiting(arrival, Outcome(arrival, "noted", reason=WAITS), stored=True))
 
 
+def names_of(
+    facts: Sequence[ReplySent | DeliveryRecorded], counted: Mapping[UUID, UUID]
+) -> dict[UUID, UUID]:
+    """Give the platform's names of messages of ours; `counted`: by request, in what it counts."""
+    return {
+        each.message_id: name_in(counted[each.request_id], each.platform_id)
+        for each in facts
+        if isinstance(each, DeliveryRecorded)
+        and each.platform_id is not None
+        and each.request_id in counted
+    }
+
+
 async def follow(
     tx: Tx,
     into: Remarks,
     facts: Sequence[ReplySent | DeliveryRecorded],
     conversations: Mapping[UUID, UUID],
+    names: Mapping[UUID, UUID],
 ) -> None:
     """Remember what we wrote and what is on its way, and pass on what waited for that."""
     ids = [each.message.id if isinstance(each, ReplySent) else each.message_id for each in facts]
     talks = {conversations[each.request_id] for each in facts if each.request_id in conversations}
-    platform = [
-        name_in(conversations[each.request_id], each.platform_id)
-        for each in facts
-        if isinstance(each, DeliveryRecorded)
-        and each.platform_id is not None
-        and each.request_id in conversations
-    ]
-    await _load_early(tx, into, [*talks, *ids, *platform])
+    await _load_early(tx, into, [*talks, *ids, *names.values()])
     if into.early:
         _put(into, await (await tx.run(OURS, ids)).fetchall())
         await _load_known(tx, into, [each.arrival for each in into.early.values()])
@@ -169,7 +176,7 @@ async def follow(
         if isinstance(fact, ReplySent):
             into.wrote(talk, fact)
         else:
-            into.sent(talk, fact)
+            into.sent(talk, fact, names.get(fact.message_id))
     into.catch_up()
     await save(tx, into)
 

@@ -6,6 +6,7 @@ that cannot be understood leaves the outcome unknown. No address or token is put
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,19 +17,32 @@ from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unkno
 from notify.ledger import Attempt
 from notify.mail import email
 from notify.posting import WHOLE, Account, Answer, Send, post
+from trunkline_contracts.chats import TelegramChat
 
 
 async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
-    """Send by the Bot API's sendMessage."""
+    """Send by the Bot API's sendMessage, into the conversation the customer wrote in."""
     url = f"{account.base}/bot{account.token}/sendMessage"
-    body = {"chat_id": _chat(attempt.chat), "text": attempt.text}
+    there = TelegramChat.named(attempt.chat)
+    body = {"chat_id": _chat(there.chat), "text": attempt.text, **_within(there)}
     headers = {"Idempotency-Key": str(attempt.message_id)}
     answered = await post(client, url, orjson.dumps(body), headers)
-    return (
-        telegram_verdict(answered.status, answered.body)
-        if isinstance(answered, Answer)
-        else answered
-    )
+    if not isinstance(answered, Answer):
+        return answered
+    outcome = telegram_verdict(answered.status, answered.body)
+    if isinstance(outcome, Retry) and outcome.chat is not None:
+        return replace(outcome, chat=there._replace(chat=outcome.chat).name)
+    return outcome
+
+
+def _within(chat: TelegramChat) -> dict[str, str | int]:
+    """Say where within a chat (core.telegram.org/bots/api#sendmessage)."""
+    told = {
+        "business_connection_id": chat.business,
+        "message_thread_id": chat.topic,
+        "direct_messages_topic_id": chat.direct,
+    }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 EXITS: Mapping[str, Send] = {"custom": custom, "email": email, "telegram": telegram}

@@ -18,6 +18,7 @@ from trunkline_contracts import (
     OperatorPresenceChanged,
     RequestUnassigned,
     StatusChanged,
+    TelegramChat,
     TicketsFact,
     Unreadable,
     contact_id,
@@ -108,6 +109,26 @@ def test_a_conversation_is_a_request_where_a_contact_may_have_several() -> None:
     assert conversation_name(REQUEST, "telegram", None, ann) == ann.address
     assert conversation_name(REQUEST, "telegram", None, nowhere) == str(nowhere.id)
     assert conversation_name(REQUEST, "email", "order 7", ann) == "order 7"
+
+
+@pytest.mark.parametrize(
+    ("name", "chat"),
+    [
+        ("7", TelegramChat("7")), ("-100200", TelegramChat("-100200")),
+        ("@shop", TelegramChat("@shop")),
+        ("7:business:b-C_1", TelegramChat("7", "b-C_1")),
+        ("-100200:topic:44", TelegramChat("-100200", topic=44)),
+        ("-100300:direct:7", TelegramChat("-100300", direct=7)),
+        ("7:business:b:topic:3", TelegramChat("7", "b", 3)),
+        ("7:topic:", TelegramChat("7:topic:")), ("", TelegramChat("")),
+    ],
+)  # fmt: skip
+def test_what_is_apart_in_a_telegram_chat_is_read_from_the_conversations_name(
+    name: str, chat: TelegramChat
+) -> None:
+    assert TelegramChat.named(name) == chat
+    assert chat.name == name
+    assert chat.numbered == chat._replace(topic=None, direct=None)
 
 
 def test_time_is_aware_and_leaves_in_utc() -> None:

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
+import httpx
 import pytest
 
-from notify.channels import intent_of, telegram_verdict
+from notify.channels import intent_of, telegram, telegram_verdict
 from notify.domain import (
     GIVE_UP_AFTER,
     LONGEST_WAIT,
@@ -21,6 +22,8 @@ from notify.domain import (
     after,
     notices,
 )
+from notify.ledger import Attempt
+from notify.posting import Account
 from trunkline_contracts import (
     NAMESPACE,
     AssigneeChanged,
@@ -186,6 +189,54 @@ def answer(**body: Any) -> bytes:
 )  # fmt: skip
 def test_telegrams_answers(status: int, body: bytes, outcome: Outcome) -> None:
     assert telegram_verdict(status, body) == outcome
+
+
+def streamed(**body: Any) -> httpx.ByteStream:
+    return httpx.ByteStream(answer(**body))
+
+
+async def sent(chat: str, answered: httpx.Response) -> tuple[dict[str, Any], Outcome]:
+    """Send into a conversation; gives what the platform was asked, and what came of it."""
+    asked: list[dict[str, Any]] = []
+
+    def platform(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return answered
+
+    attempt = Attempt(
+        message_id=ID, request_id=ID, channel="telegram", account="main", chat=chat,
+        address="7", text="yes", attempts=1, age=0, abandoned=False, traceparent=None,
+        lease=ID,
+    )  # fmt: skip
+    async with httpx.AsyncClient(transport=httpx.MockTransport(platform)) as client:
+        outcome = await telegram(client, Account("https://api.example.test", "t"), attempt)
+    return asked[0], outcome
+
+
+@pytest.mark.parametrize(
+    ("chat", "where"),
+    [
+        ("7", {"chat_id": 7}), ("@shop", {"chat_id": "@shop"}),
+        ("7:business:b", {"chat_id": 7, "business_connection_id": "b"}),
+        ("-100200:topic:44", {"chat_id": -100200, "message_thread_id": 44}),
+        ("-100300:direct:7", {"chat_id": -100300, "direct_messages_topic_id": 7}),
+        ("7:business:b:topic:3",
+         {"chat_id": 7, "business_connection_id": "b", "message_thread_id": 3}),
+    ],
+)  # fmt: skip
+async def test_an_answer_goes_where_in_the_chat_the_customer_wrote(
+    chat: str, where: dict[str, Any]
+) -> None:
+    taken = httpx.Response(200, stream=streamed(ok=True, result={"message_id": 41}))
+
+    assert await sent(chat, taken) == ({**where, "text": "yes"}, Sent("41"))
+
+
+async def test_a_chat_that_moved_keeps_its_topics() -> None:
+    moved = streamed(ok=False, parameters={"migrate_to_chat_id": -100900})
+    _, outcome = await sent("-100200:topic:44", httpx.Response(400, stream=moved))
+
+    assert outcome == Retry("the chat has moved", 0.0, chat="-100900:topic:44")
 
 
 def test_unknown_is_not_failed_and_is_sent_again_only_by_policy() -> None:

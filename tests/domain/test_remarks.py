@@ -15,6 +15,7 @@ from ingest.arrivals import Arrival
 from ingest.bans import Banned, Bans, understood
 from ingest.domain import Book
 from ingest.rules import Rules
+from ingest.waiting import names_of
 from trunkline_contracts import (
     DeliveryRecorded,
     DeliveryReported,
@@ -137,6 +138,31 @@ class TestAboutACustomersMessage:
         assert (edited.request_id, edited.message.id) == (other.request_id, other.message.id)
         assert desk.outcomes[-1].reason == WAITS
 
+    @pytest.mark.parametrize("first", [True, False], ids=["in order", "overtaken"])
+    def test_a_reaction_finds_its_message_in_whichever_topic(self, *, first: bool) -> None:
+        """It does not say in which: messages are numbered in the chat, whatever the topic."""
+        desk = book()
+        there = message("5", chat="-100:topic:44")
+        react = arrival("reacted", 9, chat="-100", about="5", reaction="👍")
+        desk.take_in([message("4", chat="-100"), message("6", chat="-100:topic:45")])
+        for each in (there, react) if first else (react, there):
+            desk.take_in([each])
+
+        (reacted,) = said(desk, MessageReacted)
+        assert reacted.message_id == there.message_id
+        assert len(said(desk, RequestOpened)) == 3
+
+    def test_businesses_number_their_messages_apart(self) -> None:
+        desk = book()
+        desk.take_in([message("5", chat="7"), message("5", chat="7:business:b")])
+        desk.take_in([arrival("edited", 9, chat="7:business:b", about="5", text="x")])
+        desk.take_in([arrival("edited", 9, chat="7:business:c", about="5", text="x")])
+
+        (edited,) = said(desk, MessageEdited)
+        other = next(f for f in said(desk, RequestOpened) if f.conversation == "7:business:b")
+        assert edited.request_id == other.request_id
+        assert desk.outcomes[-1].reason == WAITS
+
     def test_where_ids_name_a_message_anywhere_the_conversation_need_not_be_told(self) -> None:
         desk = book()
         desk.take_in([message("wamid.1", external_id="wamid.1", channel="whatsapp")])
@@ -193,8 +219,12 @@ class TestAboutOurs:
     def written(self) -> Book:
         desk = book()
         desk.remarks.wrote(TALK, self.reply(0))
-        desk.remarks.sent(TALK, self.recorded(1))
+        self.sent(desk, self.recorded(1))
         return desk
+
+    def sent(self, desk: Book, recorded: DeliveryRecorded) -> None:
+        names = names_of([recorded], {self.request: TALK})
+        desk.remarks.sent(TALK, recorded, names[recorded.message_id])
 
     @pytest.mark.parametrize("named", [{"about": "90"}, {"reference": "id"}, {"until": later(2)}])
     def test_a_receipt_by_its_name_by_ours_or_by_the_time(self, named: dict[str, Any]) -> None:
@@ -230,7 +260,7 @@ class TestAboutOurs:
         assert desk.outcomes[0].reason == WAITS
         assert said(desk, DeliveryReported) == []
 
-        desk.remarks.sent(TALK, self.recorded(2.5))
+        self.sent(desk, self.recorded(2.5))
         desk.remarks.catch_up()
 
         assert [f.state for f in said(desk, DeliveryReported)] == ["delivered"]
@@ -240,7 +270,7 @@ class TestAboutOurs:
         desk = self.written()
         other = uuid4()
         desk.remarks.wrote(TALK, self.reply(0.5, other))
-        desk.remarks.sent(TALK, self.recorded(60, other, "91"))
+        self.sent(desk, self.recorded(60, other, "91"))
         desk.take_in([arrival("receipt", 2, state="read", until=later(2))])
 
         assert [f.message_id for f in said(desk, DeliveryReported)] == [self.id]

@@ -54,7 +54,14 @@ async def reason(ingest: Ingest, accepted: httpx.Response, not_: str) -> dict[st
     return told
 
 
-REMARKS = [edit(20, 1, "Hello!"), reaction(21, 1, "👍"), deletion(22, 1)]
+def in_business(body: dict[str, Any]) -> dict[str, Any]:
+    """The same, in the customer's chat with a business the bot works for."""
+    ((kind, message),) = [each for each in body.items() if each[0] != "update_id"]
+    told = {**message, "business_connection_id": "b"}
+    return {"update_id": body["update_id"], kind.replace("message", "business_message"): told}
+
+
+REMARKS = [edit(20, 1, "Hello!"), reaction(21, 1, "👍")]
 
 
 async def test_they_reach_the_request_of_their_message(ingest: Ingest) -> None:
@@ -64,15 +71,15 @@ async def test_they_reach_the_request_of_their_message(ingest: Ingest) -> None:
 
     assert {each["request_id"] for each in told} == {first["request_id"]}
     assert [(each["outcome"], each["reason"]) for each in told] == [
-        ("noted", "edited"), ("noted", "reacted"), ("noted", "deleted"),
+        ("noted", "edited"), ("noted", "reacted"),
     ]  # fmt: skip
     assert (again["outcome"], again["request_id"]) == ("duplicate", first["request_id"])
     (opened,) = await ingest.said("request_opened")
-    edited, deleted = await ingest.said("message_edited")
+    (edited,) = await ingest.said("message_edited")
     (reacted,) = await ingest.said("message_reacted")
-    ids = {edited["message"]["id"], deleted["message"]["id"], reacted["message_id"]}
+    ids = {edited["message"]["id"], reacted["message_id"]}
     assert ids == {opened["message"]["id"]}
-    assert (edited["message"]["text"], deleted["deleted"]) == ("Hello!", True)
+    assert edited["message"]["text"] == "Hello!"
     assert (await ingest.ledger())["balanced"]
 
 
@@ -85,13 +92,40 @@ async def test_those_that_overtook_wait_for_their_message(ingest: Ingest) -> Non
     first = await ingest.outcome(await ingest.post(update(1)))
 
     told = [await reason(ingest, each, about.WAITS) for each in waits]
-    assert [each["reason"] for each in told] == ["deleted", "reacted", "edited"]
+    assert [each["reason"] for each in told] == ["reacted", "edited"]
     assert {each["request_id"] for each in told} == {first["request_id"]}
-    edited, deleted = await ingest.said("message_edited")
-    assert (edited["message"]["text"], deleted["deleted"]) == ("Hello!", True)
+    (edited,) = await ingest.said("message_edited")
+    assert edited["message"]["text"] == "Hello!"
     assert len(await ingest.said("message_reacted")) == 1
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
     assert (await ingest.ledger())["balanced"]
+
+
+async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
+    ingest: Ingest,
+) -> None:
+    """The chat's number is the same, and so may be the messages' numbers."""
+    early = await ingest.post(deletion(22, 1))
+    assert (await ingest.outcome(early))["reason"] == about.WAITS
+    bots = await ingest.outcome(await ingest.post(update(1)))
+    other = update(2)
+    other["message"]["message_id"] = named(1)
+    theirs = await ingest.outcome(await ingest.post(in_business(other)))
+    edited = await ingest.outcome(await ingest.post(edit(20, 1, "Hello!")))
+    changed = await ingest.outcome(await ingest.post(in_business(edit(21, 1, "Hi!"))))
+
+    assert [bots["outcome"], theirs["outcome"]] == ["opened", "opened"]
+    assert edited["request_id"] == bots["request_id"] != theirs["request_id"]
+    assert changed["request_id"] == theirs["request_id"]
+    gone = await reason(ingest, early, about.WAITS)
+    assert (gone["reason"], gone["request_id"]) == ("deleted", theirs["request_id"])
+    told = [(f["request_id"], f["deleted"]) for f in await ingest.said("message_edited")]
+    assert told == [
+        (theirs["request_id"], True), (bots["request_id"], False), (theirs["request_id"], False),
+    ]  # fmt: skip
+    assert [fact["conversation"] for fact in await ingest.said("request_opened")] == [
+        "7", "7:business:b",
+    ]  # fmt: skip
 
 
 async def test_one_that_overtook_finds_its_message_among_many_others_that_wait(

@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from trunkline_contracts.addresses import mail_address, phone_number
+from trunkline_contracts.chats import TelegramChat
 from trunkline_contracts.fact import (
     NAMESPACE,
     SLOTS,
@@ -280,6 +281,7 @@ __all__ = [
     "TargetSet",
     "TargetWarned",
     "TargetsRestated",
+    "TelegramChat",
     "TicketsFact",
     "Time",
     "TitleChanged",

@@ -1,7 +1,9 @@
 """Telegram's Bot API: one update per delivery (core.telegram.org/bots/api#update).
 
 A message's id counts within its chat, an update's within the bot: what an edit or a reaction is
-about is found by the former, what came before is recognised by the latter.
+about is found by the former, what came before is recognised by the latter. A chat may hold several
+conversations: of businesses the bot works for, of a forum's topics, of who writes to a channel. A
+reaction does not say in which topic its message is.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 from ingest.adapters import telegram_content as content
 from ingest.adapters.item import Item, Person, Raw, Unreadable
 from ingest.adapters.plain import SHORT, digest, instant, named, parse, part, whole, words
+from trunkline_contracts.chats import TelegramChat
 
 MOST = 100
 """Messages one update can say are deleted: no more are shown at a time by the platform."""
@@ -55,9 +58,8 @@ class _Told:
     number: str
     digest: str
 
-    def noted(self, reason: str, chat_id: int | None = None) -> Item:
+    def noted(self, reason: str, where: str = "") -> Item:
         """Something that is only remembered."""
-        where = "" if chat_id is None else str(chat_id)
         return Item("noted", self.number, self.digest, reason=reason, conversation=where)
 
 
@@ -96,23 +98,24 @@ def _message(kind: str, body: dict[str, Any], told: _Told) -> Item:
     chat_id = whole(part(body, "chat").get("id"))
     if chat_id is None:
         raise Unreadable(f"{_short(kind)}.chat.id is missing or not a whole number")
+    where = _conversation(body, chat_id)
     if _ours(kind, body, chat_id):
-        return told.noted("our own message", chat_id)
+        return told.noted("our own message", where)
     inside = content.type_of(body)
     text = content.words_of(body)
     if text is None and inside in content.NOTICES:
-        return told.noted(inside, chat_id)
+        return told.noted(inside, where)
     message_id = named(body.get("message_id"))
     edited = kind.startswith("edited_")
     if edited and message_id is None:
-        return told.noted(_short(kind), chat_id)
+        return told.noted(_short(kind), where)
     at = instant(body.get("date"))
     more = {} if inside is None else content.inside(body, inside)
     return Item(
         "edited" if edited else "message",
         told.number,
         told.digest,
-        conversation=str(chat_id),
+        conversation=where,
         person=_person(body, chat_id),
         text=content.placeholder(body, inside) if text is None else text,
         sent_at=(instant(body.get("edit_date")) or at) if edited else at,
@@ -121,6 +124,20 @@ def _message(kind: str, body: dict[str, Any], told: _Told) -> Item:
         reply_to=content.reply_to(body) if "reply_to_message" in body else None,
         **more,
     )
+
+
+def _conversation(body: dict[str, Any], chat_id: int) -> str:
+    """Name the conversation: the chat, and what is apart within it.
+
+    A thread is a topic only where that is said: elsewhere it is a chain of replies.
+    """
+    forum = body.get("is_topic_message") is True
+    return TelegramChat(
+        str(chat_id),
+        named(body.get("business_connection_id")),
+        whole(body.get("message_thread_id")) if forum else None,
+        whole(part(body, "direct_messages_topic").get("topic_id")),
+    ).name
 
 
 def _ours(kind: str, body: dict[str, Any], chat_id: int) -> bool:
@@ -140,8 +157,9 @@ def _deleted(body: dict[str, Any], told: _Told) -> tuple[Item, ...]:
     gone = [id for id in dict.fromkeys(ids) if id is not None]
     if chat_id is None or not gone:
         return (told.noted("deleted_business_messages of no message"),)
+    where = _conversation(body, chat_id)
     return tuple(
-        Item("deleted", f"{told.number}:{id}", told.digest, conversation=str(chat_id), about=id)
+        Item("deleted", f"{told.number}:{id}", told.digest, conversation=where, about=id)
         for id in gone
     )
 
@@ -158,7 +176,7 @@ def _reaction(body: dict[str, Any], told: _Told) -> Item:
         "reacted",
         told.number,
         told.digest,
-        conversation=str(chat_id),
+        conversation=_conversation(body, chat_id),
         person=_person(body, chat_id, ("user", "actor_chat")),
         sent_at=instant(body.get("date")),
         about=about,
@@ -186,7 +204,7 @@ def _pressed(body: dict[str, Any], told: _Told) -> Item:
         "message",
         told.number,
         told.digest,
-        conversation=str(chat_id),
+        conversation=_conversation(on, chat_id),
         person=_person({**body, "chat": on.get("chat")}, chat_id),
         text=label or (f"[button] {pressed}" if pressed else "[button]"),
         reply_to=named(on.get("message_id")),
