@@ -78,6 +78,11 @@ def unseen() -> Problem:
     return Problem(403, "not_yours", "it is neither yours nor your groups', and does not wait")
 
 
+def unseen_contacts() -> Problem:
+    """Say that customers are not theirs to look for: ids are derived from addresses."""
+    return Problem(403, "not_yours", "who customers are is not shown to you", at="query.contact")
+
+
 def nowhere() -> Problem:
     """Say that there is no such request."""
     return missing("request", "of this id")

@@ -11,7 +11,7 @@ from chassis.auth import Identity
 from chassis.problems import invalid, missing
 from chassis.service import Here, Service
 from tickets import talk, views
-from tickets.access import Viewer, sight, unseen
+from tickets.access import Viewer, sight, unseen, unseen_contacts
 from tickets.domain.events import PREFIX
 
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
@@ -42,12 +42,13 @@ class Wanted(BaseModel):
 @router.get("")
 async def requests(here: Here, who: Viewer, wanted: Annotated[Wanted, Query()]) -> dict[str, Any]:
     """List requests, the newest first; every filter that is given must fit."""
+    seen = sight(here, who)
+    if wanted.contact is not None and not seen.contacts:
+        raise unseen_contacts()
     filters = wanted.model_dump(exclude_none=True, exclude={"limit", "cursor"})
     async with here.db.connection() as conn:
         try:
-            items, more = await views.some(
-                conn, sight(here, who), filters, wanted.limit, wanted.cursor
-            )
+            items, more = await views.some(conn, seen, filters, wanted.limit, wanted.cursor)
         except ValueError:
             detail = "not a cursor of this list"
             raise invalid(detail, at="query.cursor", value=wanted.cursor) from None
@@ -122,4 +123,5 @@ async def messages(
         events = await views.history(conn, request_id)
     after = talk.after(talk.messages(events), cursor)
     more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
-    return {"items": after[:limit], "next": more}
+    seen = sight(here, who)
+    return {"items": [seen.hide(each) for each in after[:limit]], "next": more}

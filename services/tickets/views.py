@@ -53,6 +53,16 @@ INNER: Final = (
     "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated"
 )  # fmt: skip
 """What a folded request knows for its decisions alone."""
+CUSTOMER: Final = {
+    "contact": None,
+    "conversation": None,  # the platform's chat, often a phone number
+    "contacts": [],  # cards somebody sent
+    "contact_id": None,
+    "external_id": None,  # platforms name messages after people
+    "platform_id": None,
+    "reply_to": None,
+}
+"""Who a customer is, wherever a document says it, and what those see who may not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +84,24 @@ class Sight:
 
     def hide(self, document: dict[str, Any]) -> dict[str, Any]:
         """Leave out who the customer is, when that is not theirs to see."""
-        if not self.contacts and "contact" in document:
-            document["contact"] = None
-        return document
+        return document if self.contacts else _anonymous(document)
+
+
+def _anonymous(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: CUSTOMER[name] if name in CUSTOMER else _within(name, part)
+        for name, part in document.items()
+    }
+
+
+def _within(name: str, part: Any) -> Any:
+    """Look into messages and what is in them; the names of own fields mean something else."""
+    match part:
+        case Mapping() if name != "fields":
+            return _anonymous(part)
+        case list() | tuple():
+            return [_within(name, each) for each in part]
+    return part
 
 
 async def one(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:

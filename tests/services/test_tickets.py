@@ -21,7 +21,9 @@ from tickets.app import make
 from tickets.settings import Settings
 from trunkline_contracts import (
     AssigneeChanged,
+    Attachment,
     Contact,
+    ContactCard,
     DeliveryRecorded,
     DeliveryReported,
     Fact,
@@ -450,9 +452,50 @@ async def test_who_may_do_what(tickets: Tickets) -> None:
     assert await sees("operator", subject="stranger") == 403
     assert await sees("integrator") == 403
     assert await sees("analyst") == 200
-    assert (await tickets.get(f"/{id_}", token("analyst")))["contact"] is None
-    log = await tickets.get(f"/{id_}/log", token("analyst"))
-    assert "Марія" not in json.dumps(log, ensure_ascii=False)
+
+
+async def test_analysts_see_everything_but_who_the_customer_is(tickets: Tickets) -> None:
+    id_, phone = uuid4(), "380671234567"
+    who = Contact(id=uuid4(), name="Марія", address=phone)
+    card = ContactCard(name="Марія", phone=phone)
+    words = Message(
+        id=uuid4(), text="hello", sent_at=now(), external_id=f"wamid.{phone}",
+        reply_to=f"wamid.{phone}", contacts=(card,),
+        attachments=(Attachment(name="a.pdf", external_id=f"file.{phone}"),),
+    )  # fmt: skip
+    about: dict[str, Any] = {"time": now(), "request_id": id_}
+    opened = RequestOpened(
+        request_type="chat", channel="whatsapp", account="main", conversation=phone, contact=who,
+        message=words, **about,
+    )  # fmt: skip
+    await tickets.tell(opened)
+    await eventually(lambda: tickets.log(id_))
+    reply = await tickets.post(f"/{id_}/reply", {"text": "hi"})
+    ours = UUID(reply.json()["message_id"])
+    await tickets.tell(
+        MessageReacted(
+            message_id=words.id, reaction="👍", reacted_at=now(), contact_id=who.id, **about
+        )
+    )
+    await tickets.tell(MessageSent(message_id=ours, platform_id=f"wamid.{phone}", **about))
+    await eventually(lambda: _log_has(tickets, id_, "delivery_recorded"))
+    await eventually(lambda: _log_has(tickets, id_, "reaction_changed"))
+    analyst = tickets.world.token("analyst")
+    at = datetime.now(UTC).isoformat().replace("+", "%2B")
+    paths = ("", f"/{id_}", f"/{id_}?as_of={at}", f"/{id_}/log", f"/{id_}/messages")
+    secrets = (phone, "Марія", str(who.id))
+    for path in paths:
+        shown, open_ = [
+            json.dumps(await tickets.get(path, reader), ensure_ascii=False)
+            for reader in (analyst, tickets.boss)
+        ]
+        assert [secret for secret in secrets if secret in shown] == [], path
+        assert [secret for secret in secrets if secret in open_] != [], path
+    messages = (await tickets.get(f"/{id_}/messages", analyst))["items"]
+    assert [(m["text"], m["direction"]) for m in messages] == [("hello", "in"), ("hi", "out")]
+    assert [each["reaction"] for each in messages[0]["reactions"]] == ["👍"]
+    sought = await tickets.http.get(f"/v1/requests?contact={who.id}", headers=analyst)
+    assert (sought.status_code, sought.json()["type"]) == (403, "not_yours")
 
 
 async def test_watching_and_notes_are_for_those_who_may_see_it(tickets: Tickets) -> None:
