@@ -1,12 +1,13 @@
 """What tickets hears becomes part of the request's own history, in the order it was heard."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 from uuid import UUID
 
 from chassis.locks import lock_key
 from chassis.reader import UNHURRIED, Reader
 from chassis.tx import Tx
+from tickets import breaches
 from tickets.domain import deciding
 from tickets.domain import events as e
 from tickets.domain.deciding import Events
@@ -29,12 +30,9 @@ from trunkline_contracts import (
     RequestQueued,
     RequestUnassigned,
     TargetBreached,
+    TargetsRestated,
 )
 
-BREACHED: Final[LiteralString] = (
-    "INSERT INTO breaches (request_id, clock, due_at)"
-    " SELECT * FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[]) ON CONFLICT DO NOTHING"
-)
 SAY: Final = lock_key("say", "tickets")
 
 
@@ -66,11 +64,6 @@ class Historian:
             tx.appended |= any(change.events for change in changes)
             again = [changes[n].request_id for n in sorted(verdicts.conflicts)]
             groups = {request_id: groups[request_id] for request_id in again}
-
-    async def note_breaches(self, tx: Tx, facts: Sequence[TargetBreached]) -> None:
-        """Remember which promises were broken, for whoever looks for them."""
-        columns = zip(*((fact.request_id, fact.clock, fact.due_at) for fact in facts), strict=True)
-        await tx.run(BREACHED, *map(list, columns))
 
 
 def _fold(
@@ -200,6 +193,11 @@ def readers(rules: Callable[[], Rules]) -> list[Reader]:
     return [
         Reader("INGEST", historian.hear, hears=messages),
         Reader("ROUTING", historian.hear, hears=queue),
-        Reader("SLA", historian.note_breaches, hears=of(TargetBreached), pace=UNHURRIED),
+        Reader(
+            "SLA",
+            breaches.note,
+            hears=of(TargetBreached, TargetsRestated),
+            pace=UNHURRIED,
+        ),
         Reader("NOTIFY", historian.hear, hears=of(MessageSent, MessageFailed), pace=UNHURRIED),
     ]

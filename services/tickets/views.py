@@ -53,7 +53,7 @@ INNER: Final = (
     "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated"
 )  # fmt: skip
 """What a folded request knows for its decisions alone."""
-CUSTOMER: Final = {
+CUSTOMER: Final[Mapping[str, Any]] = {
     "contact": None,
     "conversation": None,  # the platform's chat, often a phone number
     "contacts": [],  # cards somebody sent

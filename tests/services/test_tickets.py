@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 import psycopg
@@ -39,7 +39,9 @@ from trunkline_contracts import (
     RequestOpened,
     RequestQueued,
     RequestUnassigned,
+    Restated,
     TargetBreached,
+    TargetsRestated,
     read,
 )
 
@@ -562,6 +564,38 @@ async def test_the_list_pages_and_filters(tickets: Tickets) -> None:
     assert (await tickets.get(f"/{ids[2]}"))["breached"] == ["FRT"]
     wrong = await tickets.http.get("/v1/requests?cursor=none", headers=tickets.boss)
     assert wrong.status_code == 422
+
+
+async def test_a_breach_that_was_disproved_is_none(tickets: Tickets) -> None:
+    """It heals, whenever it is told; what an earlier clock broke stays."""
+    kept, healed, other = [UUID(await tickets.opened()) for _ in range(3)]
+    early, late = now() - timedelta(hours=2), now()
+
+    def broke(id_: UUID, clock: Literal["FRT", "NRT"], due: datetime) -> TargetBreached:
+        return TargetBreached(time=now(), request_id=id_, clock=clock, due_at=due, noticed_at=now())
+
+    def stands(id_: UUID, *targets: Restated) -> TargetsRestated:
+        return TargetsRestated(time=now(), request_id=id_, targets=targets, reason="heard late")
+
+    between = early + timedelta(hours=1)
+    await tickets.tell(
+        broke(kept, "NRT", early), broke(kept, "NRT", late), broke(kept, "FRT", early),
+        broke(healed, "FRT", late), broke(other, "FRT", early),
+        stands(kept, Restated(clock="NRT", state="met", started_at=between)),
+        stands(healed, Restated(clock="FRT", state="paused", started_at=early)),
+        stands(other, Restated(clock="FRT", state="breached", started_at=early, due_at=late)),
+        broke(healed, "NRT", late),
+        stands(healed, Restated(clock="NRT", state="met", due_at=late)),
+    )  # fmt: skip
+
+    async def told() -> bool:
+        rows = await tickets.world.sql("tickets", "SELECT request_id, clock, due_at FROM breaches")
+        return set(rows) == {(kept, "NRT", early), (kept, "FRT", early), (other, "FRT", late)}
+
+    await eventually(told)
+    listed = (await tickets.get("?breached=true"))["items"]
+    assert {item["id"] for item in listed} == {str(kept), str(other)}
+    assert (await tickets.get(f"/{healed}"))["breached"] == []
 
 
 async def test_everything_else_one_can_do(tickets: Tickets) -> None:
