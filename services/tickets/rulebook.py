@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 from chassis.outcomes import NotReady
-from chassis.workspace import Workspaces
+from chassis.workspace import Workspace, Workspaces, document
 from chassis.workspace.fields import ValueRule
 from tickets.domain.rules import Graph, Rules, Topic
 
@@ -20,26 +19,40 @@ def rules_in_force(workspaces: Workspaces) -> Rules:
 @lru_cache(maxsize=64)
 def rules_of(workspaces: Workspaces, version: int) -> Rules:
     """Give a version's rules."""
-    document = workspaces.version(version)
+    return rules_in(workspaces.version(version), version)
+
+
+def rules_in(workspace: Workspace, version: int) -> Rules:
+    """Read the rules out of a document. What has retired is known, for those who have it."""
+    retired = frozenset(name for name, declared in workspace.fields.items() if declared.retired)
     return Rules(
         version=version,
-        types={name: _graph(declared) for name, declared in document.types.items()},
-        topics={name: _topic(declared) for name, declared in document.topics.items()},
-        fields={name: _rule(declared).complaint for name, declared in document.fields.items()},
-        priorities=tuple(document.priorities),
-        type=document.defaults.type,
-        topic=document.defaults.topic,
-        priority=document.defaults.priority,
+        types={name: _graph(declared) for name, declared in workspace.types.items()},
+        topics={name: _topic(declared, retired) for name, declared in workspace.topics.items()},
+        fields={
+            name: _rule(declared).complaint
+            for name, declared in workspace.fields.items()
+            if name not in retired
+        },
+        priorities=tuple(workspace.priorities),
+        type=workspace.defaults.type,
+        topic=workspace.defaults.topic,
+        priority=workspace.defaults.priority,
+        retired=retired,
     )
 
 
-def _graph(declared: Any) -> Graph:
+def _graph(declared: document.Type) -> Graph:
     steps = {status: tuple(after) for status, after in declared.statuses.items()}
-    return Graph(next(iter(steps)), steps, tuple(declared.closing))
+    return Graph(next(iter(steps)), steps, tuple(declared.closing), declared.retired)
 
 
-def _topic(declared: Any) -> Topic:
-    return Topic(declared.group, _asked(declared.fields.create), _asked(declared.fields.close))
+def _topic(declared: document.Topic, retired: frozenset[str]) -> Topic:
+    create, close = (
+        {name: must for name, must in _asked(names).items() if name not in retired}
+        for names in (declared.fields.create, declared.fields.close)
+    )
+    return Topic(declared.group, create, close, declared.retired)
 
 
 def _asked(names: Iterable[str]) -> dict[str, bool]:
@@ -47,6 +60,6 @@ def _asked(names: Iterable[str]) -> dict[str, bool]:
     return {name.removesuffix("?"): not name.endswith("?") for name in names}
 
 
-def _rule(declared: Any) -> ValueRule:
+def _rule(declared: document.FieldType) -> ValueRule:
     limits = (declared.pattern, declared.min, declared.max, tuple(declared.options))
     return ValueRule(declared.kind, *limits)

@@ -1,5 +1,6 @@
 """What a request allows: no sequence of commands makes replay fail, statuses only move forward."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,13 +12,16 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import the_example
 
+from chassis.workspace import load
 from chassis.workspace.fields import LARGEST, LONGEST, ValueRule
 from tickets.bodies import Customer
 from tickets.domain import deciding
 from tickets.domain import events as e
 from tickets.domain.request import FOLD, Request, evolve, replay
 from tickets.domain.rules import Graph, Invalid, Refused, Rules, Topic
+from tickets.rulebook import rules_in
 from tickets.store import MAPPER
 from trunkline_contracts import BY_NAME, read, splice
 
@@ -335,6 +339,37 @@ def test_fields_take_what_they_declare(name: str, good: object, bad: object) -> 
     with pytest.raises(Invalid, match=name) as refusal:
         RULES.check_fields({name: bad})
     assert len(str(refusal.value)) < 200  # the value itself is told apart, cut
+
+
+def test_what_has_retired_is_kept_but_not_chosen_anew() -> None:
+    document: dict[str, Any] = the_example().document()
+    document["topics"]["billing"]["retired"] = True
+    document["types"]["ticket"]["retired"] = True
+    document["fields"]["order_no"]["retired"] = True
+    document["topics"]["general"] |= {"fields": {"create": ["order_no"], "close": ["order_no"]}}
+    rules = rules_in(load(json.dumps(document)), 2)
+    request = msgspec.structs.replace(opened(), topic="billing", fields={"order_no": "123456"})
+
+    for what, deed in (
+        ("topic", partial(deciding.open_request, rules, draft(topic="billing"))),
+        ("topic", partial(deciding.set_topic, opened("chat"), rules, "billing", "anna")),
+        ("type", partial(deciding.open_request, rules, draft(type="ticket"))),
+        ("field order_no", partial(rules.check_fields, {"order_no": "123456"})),
+    ):
+        with pytest.raises(Invalid, match="has retired") as refusal:
+            deed()
+        assert refusal.value.what == what
+        assert refusal.value.value not in (refusal.value.allowed or [])
+    (event,) = deciding.opened_elsewhere(None, rules, draft(type="ticket", topic="billing"))
+    assert isinstance(event, e.Opened)
+    assert (event.type, event.topic) == ("chat", "general")
+
+    assert deciding.set_topic(request, rules, "billing", "anna") == ()
+    assert deciding.set_topic(request, rules, "general", "anna") != ()
+    assert deciding.set_status(request, rules, "open", "anna") != ()
+    assert deciding.set_fields(request, rules, {"order_no": None}, "anna") != ()
+    assert deciding.open_request(rules, draft()) != ()  # nothing is missing
+    assert deciding.close(opened("chat"), rules, "", "anna") != ()
 
 
 def test_a_long_title_is_cut_at_a_word() -> None:

@@ -10,7 +10,16 @@ from uuid import UUID
 
 from tickets.domain import events as e
 from tickets.domain.request import Request, reaction_key
-from tickets.domain.rules import Invalid, Refused, Rules, missing, one_of
+from tickets.domain.rules import (
+    Graph,
+    Invalid,
+    Refused,
+    Rules,
+    Topic,
+    living,
+    missing,
+    one_of,
+)
 
 Events = tuple[e.Event, ...]
 NOTHING: Events = ()
@@ -33,7 +42,7 @@ def opened_elsewhere(request: Request | None, rules: Rules, draft: e.Opened) -> 
     """A customer's first message opens a request; what is not known gets its default."""
     if request is not None:
         return NOTHING
-    type_ = draft.type if draft.type in rules.types else rules.type
+    type_ = draft.type if _lives(draft.type, rules.types) else rules.type
     return (
         e.Opened(
             type=type_,
@@ -41,7 +50,7 @@ def opened_elsewhere(request: Request | None, rules: Rules, draft: e.Opened) -> 
             account=draft.account,
             contact=draft.contact,
             title=draft.title or title_of(draft.message.text),
-            topic=draft.topic if draft.topic in rules.topics else rules.topic,
+            topic=draft.topic if _lives(draft.topic, rules.topics) else rules.topic,
             priority=draft.priority if draft.priority in rules.priorities else rules.priority,
             status=rules.types[type_].initial,
             fields=draft.fields,
@@ -51,6 +60,10 @@ def opened_elsewhere(request: Request | None, rules: Rules, draft: e.Opened) -> 
             follow_up_of=draft.follow_up_of,
         ),
     )
+
+
+def _lives(name: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> bool:
+    return name in known and not known[name].retired
 
 
 def hear_message(request: Request, message: e.Message, threaded_by: str | None) -> Events:
@@ -140,8 +153,8 @@ def hear_report(
 
 def open_request(rules: Rules, draft: e.Opened) -> Events:
     """Somebody opens a request for a customer."""
-    graph = rules.types[one_of("type", draft.type or rules.type, rules.types)]
-    topic = one_of("topic", draft.topic or rules.topic, rules.topics)
+    graph = rules.types[living("type", draft.type or rules.type, rules.types)]
+    topic = living("topic", draft.topic or rules.topic, rules.topics)
     rules.check_fields(draft.fields)
     if lacking := missing(rules.topics[topic].create, draft.fields):
         wrong = f"lack {', '.join(lacking)}, required by topic {topic}"
@@ -223,8 +236,9 @@ def set_title(request: Request, to: str, by: str) -> Events:
 def set_topic(request: Request, rules: Rules, to: str, by: str) -> Events:
     """It is about something else."""
     _still_open(request)
-    one_of("topic", to, rules.topics)
-    return () if to == request.topic else (e.TopicChanged(request.topic, to, by),)
+    if to == request.topic:
+        return NOTHING
+    return (e.TopicChanged(request.topic, living("topic", to, rules.topics), by),)
 
 
 def set_priority(request: Request, rules: Rules, to: str, by: str) -> Events:

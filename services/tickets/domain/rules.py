@@ -12,6 +12,8 @@ Complaint = Callable[[Any], str | None]
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """What no database keeps as text: NUL, and halves of characters."""
 
+RETIRED = "has retired"
+
 
 class Refused(Exception):
     """The rules forbid it: asking again will not help."""
@@ -39,6 +41,7 @@ class Graph(Struct, frozen=True):
     initial: str
     steps: Mapping[str, tuple[str, ...]]
     closing: tuple[str, ...]
+    retired: bool = False
 
     @property
     def statuses(self) -> tuple[str, ...]:
@@ -53,6 +56,7 @@ class Topic(Struct, frozen=True):
     group: str
     create: Mapping[str, bool] = {}
     close: Mapping[str, bool] = {}
+    retired: bool = False
 
 
 class Rules(Struct, frozen=True):
@@ -66,15 +70,20 @@ class Rules(Struct, frozen=True):
     type: str
     topic: str
     priority: str
+    retired: frozenset[str] = frozenset()
+    """Fields that can only be taken away."""
 
     def check_fields(self, given: Mapping[str, Any]) -> None:
         """Refuse fields and values that nobody declared; null takes a value away, and may."""
         for name, value in given.items():
-            complaint = self.fields.get(name)
-            if complaint is None:
+            known = name in self.fields or name in self.retired
+            if not known:
                 raise Invalid("field", name, sorted(self.fields))
-            if value is not None and (wrong := _unstorable(value) or complaint(value)):
+            if value is not None and (wrong := self._complaint(name, value)):
                 raise Invalid(f"field {name}", value, wrong=wrong)
+
+    def _complaint(self, name: str, value: object) -> str | None:
+        return RETIRED if name in self.retired else _unstorable(value) or self.fields[name](value)
 
 
 def _unstorable(value: object) -> str | None:
@@ -87,6 +96,14 @@ def one_of(what: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) 
     if value not in allowed:
         raise Invalid(what, value, list(allowed))
     return value
+
+
+def living(what: str, value: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> str:
+    """Give the value back when it can be chosen; what has retired is kept by those who have it."""
+    allowed = {name: declared for name, declared in known.items() if not declared.retired}
+    if value in known and value not in allowed:
+        raise Invalid(what, value, list(allowed), RETIRED)
+    return one_of(what, value, allowed)
 
 
 def missing(asked: Mapping[str, bool], given: Mapping[str, Any]) -> list[str]:
