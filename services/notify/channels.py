@@ -78,16 +78,15 @@ def telegram_verdict(status: int, body: bytes) -> Outcome:
         if told.get("ok") is True:
             return _telegram_sent(told)
         given = told.get("error_code")
-        if told.get("ok") is not False or not isinstance(given, int):
+        if told.get("ok") is not False or (code := _whole(given) or 0) not in range(100, 600):
             return Unknown("the answer could not be understood")
-        code = given
     return _telegram_error(code, told)
 
 
 def _telegram_sent(told: dict[str, Any]) -> Outcome:
     result = told.get("result")
     number = result.get("message_id") if isinstance(result, dict) else None
-    if isinstance(number, int) and not isinstance(number, bool):
+    if _whole(number) is not None:
         return Sent(str(number))
     return Unknown("taken, but the answer names no message")
 
@@ -99,7 +98,7 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
         case 429:
             wait = wait_asked(parameters.get("retry_after"))
             return Retry("too many requests", wait, exit_shut=wait is not None)
-        case 400 if isinstance(moved := parameters.get("migrate_to_chat_id"), int):
+        case 400 if (moved := _whole(parameters.get("migrate_to_chat_id"))) is not None:
             return Retry("the chat has moved", 0.0, chat=str(moved))
         case 401 | 404 | 301 | 302 | 303 | 307 | 308:
             return Retry(
@@ -112,6 +111,12 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
         case _:
             lasting = 400 <= code < 500
             return Refused(f"refused ({code})") if lasting else Retry(f"answered {code}")
+
+
+def _whole(value: object) -> int | None:
+    """Give a number as Telegram has them: whole, of 64 bits at most."""
+    number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return value if isinstance(value, int) and number else None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from notify.domain import (
     Retry,
     Sent,
     Unknown,
+    kept,
     wait_asked,
 )
 from notify.ledger import Attempt
@@ -87,4 +88,4 @@ def _named(body: bytes) -> str | None:
     except ValueError:
         return None
     id = told.get("id") if isinstance(told, dict) else None
-    return str(id)[:255] if isinstance(id, str | int) and not isinstance(id, bool) else None
+    return kept(str(id)) if isinstance(id, str | int) and not isinstance(id, bool) else None

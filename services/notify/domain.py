@@ -281,20 +281,24 @@ class Next:
     chat: str | None = None
 
 
+def kept(told: str | None, longest: int = 255) -> str | None:
+    """Give what can be kept of a stranger's text: no control characters, no halves of others."""
+    return told and "".join(c if c.isprintable() else "\ufffd" for c in told[:longest])
+
+
 def after(outcome: Outcome, attempts: int, age: float, *, resend: bool) -> Next:
     """Decide by outcome, age and policy. Unknown is not failed: it is sent again only by policy."""
     late = age > GIVE_UP_AFTER
     match outcome:
         case Sent(platform_id):
-            return Next("sent", platform_id=platform_id)
+            return Next("sent", platform_id=kept(platform_id))
         case Refused(reason):
-            return Next("failed", reason=reason)
+            return Next("failed", reason=kept(reason))
         case Unknown(reason):
             again = patience(attempts) if resend and not late else None
-            return Next("unknown", again, reason=reason)
+            return Next("unknown", again, reason=kept(reason))
         case Retry(reason, wait, _, chat):
             if late:
-                return Next("failed", reason=f"given up: {reason}")
-            return Next(
-                "intended", patience(attempts) if wait is None else wait, None, reason, chat
-            )
+                return Next("failed", reason=kept(f"given up: {reason}"))
+            delay = patience(attempts) if wait is None else wait
+            return Next("intended", delay, None, kept(reason), chat if chat == kept(chat) else None)

@@ -7,7 +7,7 @@ nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -114,6 +114,13 @@ class Verdict:
     next: Next
     shut: float | None = None
     """Seconds for which nothing can be sent through this account."""
+    found_at: float = 0.0
+    """By the monotonic clock of whoever found it out."""
+
+    def bare(self) -> "Verdict":
+        """Give it without what was told by others: that it was sent, or not, is kept."""
+        plain = replace(self.next, platform_id=None, reason=None, chat=None)
+        return replace(self, next=plain)
 
 
 async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:

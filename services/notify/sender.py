@@ -47,6 +47,8 @@ STUCK = 10.0
 attempts_made = counter("send_attempts_total", "Attempts to send", "channel", "outcome")
 
 AWAY = (*TRANSIENT, PoolTimeout)
+UNKEEPABLE = frozenset({"22", "23", "54"})
+"""Classes of what PostgreSQL says about a value: data, integrity, program limit exceeded."""
 
 
 class Sender:
@@ -68,8 +70,12 @@ class Sender:
         service.health.add("sender", self._health)
 
     def _health(self) -> str | None:
-        silent = time.monotonic() - self._looked_at
-        return f"no progress for {silent:.0f} s" if silent > STUCK else None
+        now = time.monotonic()
+        silent = now - self._looked_at
+        if silent > STUCK:
+            return f"no progress for {silent:.0f} s"
+        waited = now - min((each.found_at for each in self._done), default=now)
+        return f"an outcome is not recorded for {waited:.0f} s" if waited > STUCK else None
 
     def expect(self, messages: int) -> None:
         """Look at once when the transaction that intends these messages is committed."""
@@ -147,7 +153,7 @@ class Sender:
             shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after
             log.error("%s/%s is shut: %s", attempt.channel, attempt.account, outcome.reason)
         step = after(outcome, attempt.attempts, attempt.age, resend=self._resends(attempt))
-        self._done.append(Verdict(attempt, step, shut))
+        self._done.append(Verdict(attempt, step, shut, time.monotonic()))
         self._settle.set()
 
     def _resends(self, attempt: Attempt) -> bool:
@@ -179,16 +185,47 @@ class Sender:
         while verdicts := list(self._done):
             self._settle.clear()
             try:
-                async with self._service.transaction() as tx:
-                    for verdict in await ledger.settle(tx, verdicts):
-                        if (fact := _fact(verdict, tx.now)) is not None:
-                            tx.say(fact)
-            except AWAY as why:
-                log.warning("outcomes wait for the database: %s", type(why).__name__)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 1.0)
-            else:
+                await self._settle_all(verdicts)
                 del self._done[: len(verdicts)]
+            except Exception as why:  # noqa: BLE001 (nothing that was found out is ever dropped)
+                log.warning("outcomes are not recorded: %s", type(why).__name__)
+                if not _lasting(why) or not await self._each(verdicts):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 1.0)
+
+    async def _settle_all(self, verdicts: list[Verdict]) -> None:
+        async with self._service.transaction() as tx:
+            for verdict in await ledger.settle(tx, verdicts):
+                if (fact := _fact(verdict, tx.now)) is not None:
+                    tx.say(fact)
+
+    async def _each(self, verdicts: list[Verdict]) -> bool:
+        """Record one by one, so that one that cannot be kept as it is holds up no other.
+
+        Tells whether all are recorded; what is not is tried again after the others.
+        """
+        left = []
+        for verdict in verdicts:
+            for form in (verdict, verdict.bare()):
+                try:
+                    await self._settle_all([form])
+                except Exception as why:  # noqa: BLE001 (the others do not wait for it)
+                    log.warning("an outcome is not recorded: %s", type(why).__name__)
+                    if not _lasting(why):
+                        return False  # the database is away: all of them again, later
+                else:
+                    break
+            else:
+                left.append(verdict)
+            self._done.remove(verdict)
+        self._done += left
+        return not left
+
+
+def _lasting(why: Exception) -> bool:
+    """Whether it is about what was to be recorded, so that it stays however often it is tried."""
+    state = getattr(why, "sqlstate", None) or ""
+    return not isinstance(why, AWAY) or state[:2] in UNKEEPABLE
 
 
 def _fact(verdict: Verdict, now: datetime) -> Fact | None:

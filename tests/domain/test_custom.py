@@ -129,6 +129,9 @@ def test_what_is_no_message_is_said_to_be_none(body: bytes) -> None:
     [
         (Answer(200, b'{"id": "x-1"}'), Sent("x-1")),
         (Answer(202, b'{"id": 17}'), Sent("17")),
+        (Answer(200, rb'{"id": "a\u0000b\r\n"}'), Sent("a\ufffdb\ufffd\ufffd")),
+        (Answer(200, b'{"id": "' + b"x" * 999 + b'"}'), Sent("x" * 255)),
+        (Answer(200, b'{"id": 1e999}'), Sent()),
         (Answer(204, b""), Sent()),
         (Answer(299, b"<html>"), Sent()),
         (Answer(200, b"[1]"), Sent()),

@@ -175,6 +175,12 @@ def answer(**body: Any) -> bytes:
         (400, answer(ok=False, description="chat not found"), Refused("refused (400)")),
         (400, answer(ok=False, parameters={"migrate_to_chat_id": -100}),
          Retry("the chat has moved", 0.0, chat="-100")),
+        (400, b'{"ok": false, "parameters": {"migrate_to_chat_id": ' + b"9" * 4000 + b"}}",
+         Refused("refused (400)")),
+        (400, answer(ok=False, parameters={"migrate_to_chat_id": True}), Refused("refused (400)")),
+        (200, answer(ok=True, result={"message_id": 2**63}),
+         Unknown("taken, but the answer names no message")),
+        (200, answer(ok=False, error_code=10**9), Unknown("the answer could not be understood")),
         (429, answer(ok=False, parameters={"retry_after": 3}),
          Retry("too many requests", 3.0, exit_shut=True)),
         (429, answer(ok=False, parameters={"retry_after": 10**6}),
@@ -242,6 +248,17 @@ async def test_a_chat_that_moved_keeps_its_topics() -> None:
 def test_unknown_is_not_failed_and_is_sent_again_only_by_policy() -> None:
     assert after(Unknown("?"), 1, 5, resend=True) == Next("unknown", 1.0, reason="?")
     assert after(Unknown("?"), 1, 5, resend=False) == Next("unknown", None, reason="?")
+
+
+def test_what_others_say_is_kept_only_as_text() -> None:
+    told = "a\x00b\ud800\n" + "x" * 999
+    plain = "a\ufffdb\ufffd\ufffd" + "x" * 250
+
+    assert after(Sent(told), 1, 5, resend=True).platform_id == plain
+    for outcome in (Refused(told), Retry(told), Unknown(told)):
+        assert after(outcome, 1, 5, resend=True).reason == plain
+    assert after(Retry("moved", chat="1\x00"), 1, 5, resend=True).chat is None
+    assert after(Retry("moved", chat="-17"), 1, 5, resend=True).chat == "-17"
 
 
 def test_patience_grows_and_ends() -> None:

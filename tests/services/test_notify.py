@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from telling import Teller
@@ -20,6 +21,8 @@ from telling import Teller
 from chassis.testing import eventually, running
 from notify import ledger
 from notify.app import make
+from notify.channels import EXITS
+from notify.domain import Sent
 from notify.settings import Settings
 from trunkline import sink as the_sink
 from trunkline_contracts import (
@@ -456,6 +459,56 @@ async def test_stopping_ends_what_was_begun(notify: Notify) -> None:
     assert await notify.world.sql("notify", "SELECT state, attempts FROM sends") == [("sent", 1)]
     assert len(await notify.arrived()) == 1
     assert len(await notify.said("message_sent")) == 1
+
+
+async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+
+    async def send(_: Any, __: Any, attempt: Any) -> Any:
+        asked[attempt.chat] += 1
+        return Sent("a\x00b" if attempt.chat == "66" else "1")
+
+    monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
+    monkeypatch.setattr("notify.domain.kept", lambda told, *_: told)  # as if nobody had looked
+    await notify.start()
+    odd, good = uuid4(), uuid4()
+    replies = [replied(odd, chat="66"), replied(good)]
+    await notify.tell(opened(odd, "66"), opened(good), *replies)
+
+    assert (await notify.until_state(replies[0], "sent"))["platform_id"] is None
+    assert (await notify.until_state(replies[1], "sent"))["platform_id"] == "1"
+    assert asked == {"66": 1, "77": 1}
+    assert len(await notify.said("message_sent")) == 2
+
+
+async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_on(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = ledger.settle
+
+    async def refused(tx: Any, verdicts: Any) -> Any:
+        if any(each.attempt.chat == "66" for each in verdicts):
+            raise psycopg.DataError
+        return await settle(tx, verdicts)
+
+    monkeypatch.setattr(ledger, "settle", refused)
+    monkeypatch.setattr("notify.sender.STUCK", 1.5)
+    await notify.start()
+    odd, good = uuid4(), uuid4()
+    replies = [replied(odd, chat="66"), replied(good)]
+    await notify.tell(opened(odd, "66"), opened(good), *replies)
+    await notify.until_state(replies[1], "sent")
+
+    async def unready() -> bool:
+        answer = await notify.http.get("/health/ready")
+        return answer.status_code == 503 and "an outcome is not recorded" in answer.text
+
+    await eventually(unready)
+    monkeypatch.setattr(ledger, "settle", settle)
+    assert (await notify.until_state(replies[0], "sent"))["attempts"] == 1
+    assert len(await notify.arrived("66")) == 1
 
 
 async def test_channels_whose_customers_come_and_read_and_channels_without_a_way_out(
