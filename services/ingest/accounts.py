@@ -55,6 +55,7 @@ class Accounts:
             declared.authserv.lower() if declared.authserv else None,
             acknowledges=declared.acknowledge is not None,
             per_sender=allowance(declared.per_sender),
+            forwarders=frozenset(map(mail_address, declared.forwarders)),
         )
 
     @property

@@ -73,9 +73,15 @@ class Card:
     email: str | None = None
     phone: str | None = None
 
-    def part(self) -> Contact:
-        """The contact as facts carry it."""
-        return Contact(id=self.id, name=self.name, address=self.address, language=self.language)
+    def part(self, answer_to: str | None = None) -> Contact:
+        """The contact as facts carry it, and where a request is answered when that is elsewhere."""
+        return Contact(
+            id=self.id,
+            name=self.name,
+            address=self.address,
+            language=self.language,
+            answer_to=answer_to,
+        )
 
     def person(self) -> Person:
         """The contact as who writes is looked up."""
@@ -212,6 +218,7 @@ class Book:
         flags = [*found.flags, *item.flags, *doubts, *(flags if talk.open is None else ())]
         if outcome.reason is not None and outcome.reason != item.reason:
             flags.insert(0, outcome.reason)
+        flags = list(dict.fromkeys(flags))
         outcome.reason = "; ".join(filter(None, (item.reason, *flags))) or None
         message = message_of(arrival, item, arrival.message_id, flags)
         if talk.open is not None:
@@ -223,7 +230,8 @@ class Book:
             rule = found.claim.rule if found.claim else "follow_up"
             outcome.threaded_by = "new" if talk.last is None else rule
             trail = trail_of(arrival)
-            outcome.request_id = self._open(talk, card, message, outcome.asked, None, trail)
+            contact = self._answered(talk, card, item)
+            outcome.request_id = self._open(talk, contact, message, outcome.asked, None, trail)
             if item.thread is not None and item.thread.acknowledged:
                 # What answers the acknowledgement belongs here, too.
                 self.threads.issue(talk.account, acknowledgement_id(message.id), talk.key)
@@ -241,6 +249,13 @@ class Book:
         outcome.word, outcome.first, outcome.request_id = "duplicate", False, copy.request_id
         outcome.reason = f"also received at {arrival.account}"
         arrival.message_id = copy.message_id
+
+    def _answered(self, talk: Conversation, card: Card, item: Item) -> Contact:
+        """Give whose request it is; whoever is answered instead has a part in the conversation."""
+        answer_to = item.thread.answer_to if item.thread is not None else None
+        if answer_to is not None:
+            self.threads.join(talk.key, [contact_id(talk.channel, talk.account, answer_to)])
+        return card.part(answer_to)
 
     def _obeyed(self, asked: Asked | None) -> tuple[Asked, list[str]]:
         """Give what can be obeyed; of the many messages that ask for nothing, looked at once."""
@@ -347,7 +362,7 @@ class Book:
     def _open(
         self,
         talk: Conversation,
-        card: Card,
+        contact: Contact,
         message: Message,
         asked: Asked,
         cause: Fact | None,
@@ -361,7 +376,7 @@ class Book:
             channel=talk.channel,
             account=talk.account,
             conversation=talk.name,
-            contact=card.part(),
+            contact=contact,
             message=message,
             title=asked.title,
             topic=asked.topic or self.rules.topic,
@@ -431,7 +446,7 @@ class Book:
         talk.last = talk.last or returned.request_id
         card = author or self._nobody(talk)
         obeyed, _ = self.rules.obeyed(asked)
-        request_id = self._open(talk, card, message, obeyed, returned, {})
+        request_id = self._open(talk, card.part(), message, obeyed, returned, {})
         self.corrections.append(Correction(message.id, "opened", request_id, "returned"))
 
     def _nobody(self, talk: Conversation) -> Card:

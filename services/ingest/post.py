@@ -10,12 +10,15 @@ from uuid import UUID
 
 from chassis import tags
 from chassis.tags import Tag
-from ingest.adapters.item import Beside, Item, Thread
+from ingest.adapters.email import UNREAD
+from ingest.adapters.item import Beside, Item, Person, Thread
 from ingest.pace import Who
 from ingest.threads import UNPROVEN, id_of_ours
 
 OWN = "one of our own addresses"
 OURS = "it answers a mail of ours"
+SPOKEN_FOR = "it was sent in its author's name: its Reply-To says who that is"
+ASKS = "it asks to be answered at another address"
 BY_NAME = "it came to no address that names a message, signed by us"
 
 REPLY, BOUNCE = "reply", "bounce"
@@ -36,6 +39,8 @@ class Mailbox:
     acknowledges: bool = False
     per_sender: tuple[int, int] = (20, 60)
     """How many mails of one address are taken in, in how many seconds."""
+    forwarders: frozenset[str] = frozenset()
+    """Addresses that write for others."""
 
     def tag_of(self, address: str) -> Tag | None:
         """Read the tag of an address of this mailbox."""
@@ -69,6 +74,9 @@ def opened(
     found = mailbox.tags_in(thread.to)
     if item.kind == "receipt":
         return _reported(item, thread, found, mailbox)
+    if thread.reply_to is not None and not mailbox.is_own(thread.reply_to.address):
+        item = _answered_elsewhere(item, thread, thread.reply_to, mailbox)
+        thread = item.thread or thread
     known = replace(
         _known(thread, found, mailbox), beside=tuple(_beside(thread, mailbox, mailboxes))
     )
@@ -86,6 +94,26 @@ def _beside(
         if name is not None and other is not None:
             tag, signed = _tag(other.tags_in(thread.to), other)
             yield Beside(name, tag, signed)
+
+
+def _answered_elsewhere(item: Item, thread: Thread, asked: Person, mailbox: Mailbox) -> Item:
+    """Follow a mail's wish to be answered at another address, as far as it can do no harm.
+
+    Whoever writes for others names the author there, and proves nothing of them: so the mail joins
+    no conversation. Else its author stays its author; a request it begins is answered where it asks
+    to be if its sender is proven, for a forged mail asks for an answer, too.
+    """
+    if item.person is None or _writes_for_others(item.person.address, mailbox):
+        known = replace(thread, doubt=thread.doubt or SPOKEN_FOR)
+        return replace(item, person=asked, thread=known, flags=(*item.flags, SPOKEN_FOR))
+    if thread.doubt is None and _verdict(thread, mailbox) == "pass":
+        thread = replace(thread, answer_to=asked.address)
+    return replace(item, thread=thread, flags=(*item.flags, ASKS))
+
+
+def _writes_for_others(address: str, mailbox: Mailbox) -> bool:
+    unread = UNREAD.fullmatch(address.rpartition("@")[0]) is not None
+    return unread or address in mailbox.forwarders or mailbox.is_own(address)
 
 
 def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:

@@ -148,7 +148,7 @@ def _intent(reply: ReplySent) -> Intent:
         reply.channel,
         reply.account,
         chat,
-        reply.contact.address,
+        reply.contact.answer_to or reply.contact.address,
         reply.message.text if state == "intended" else None,
         state,
         reason,

@@ -156,7 +156,7 @@ def _draft(fact: RequestOpened) -> e.Opened:
 
 
 def _contact(told: Contact) -> e.Contact:
-    return e.Contact(told.id, told.name, told.address, told.language)
+    return e.Contact(told.id, told.name, told.address, told.language, told.answer_to)
 
 
 def _message(told: Message) -> e.Message:

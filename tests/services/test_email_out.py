@@ -249,6 +249,8 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
         opened(uuid4(), no_auto_response="auto-submitted"),
     )
     answer = reply(first.request_id, "On its way.")
+    elsewhere = answer.contact.model_copy(update={"answer_to": "orders@example.test"})
+    answer = answer.model_copy(update={"contact": elsewhere})
     async with open_office() as office, Teller(world) as teller:
         app = make(world.settings("notify", Settings, SINK_SMTP=office.place))
         async with running(app) as http:
@@ -279,6 +281,7 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
     assert receipt.mail["X-Auto-Response-Suppress"] == "All"
     assert receipt.mail["Subject"] == "Auto: Order"
     assert receipt.mail.get_payload() == "We have got it.\r\nSomebody will answer.\r\n"
+    assert (letter.to, letter.mail["To"]) == ("orders@example.test", "orders@example.test")
     assert letter.mail["In-Reply-To"] == IDS[0]
     assert str(letter.mail["References"]).split() == [IDS[0], own]
     assert letter.mail["Auto-Submitted"] is None

@@ -35,6 +35,7 @@ from trunkline_contracts import (
     MessageReturned,
     MessageSent,
     Opened,
+    ReplySent,
     RequestAssigned,
     RequestOpened,
     RequestQueued,
@@ -154,7 +155,7 @@ def written(text: str = "My printer is on fire") -> Message:
 def came_in(request_id: UUID, **more: Any) -> RequestOpened:
     return RequestOpened(
         time=now(), request_id=request_id, request_type="chat", channel="telegram", account="main",
-        conversation="77", contact=Contact(id=uuid4(), name="Марія", address="77"),
+        conversation="77", contact=Contact(id=uuid4(), name="Марія", address="77", answer_to="78"),
         message=written(), **more,
     )  # fmt: skip
 
@@ -199,8 +200,10 @@ async def test_a_life_is_one_history(tickets: Tickets) -> None:
     facts = await tickets.stream(8)
     assert [fact.sequence for fact in facts] == list(range(1, 9))
     assert all(fact.subject == str(id_) for fact in facts)
-    opened, _, change, *_, returned = facts
+    opened, _, change, answer, *_, returned = facts
     assert isinstance(opened, Opened)
+    assert isinstance(answer, ReplySent)
+    assert opened.contact.answer_to == answer.contact.answer_to == "78"
     assert (opened.title, opened.status, opened.workspace) == ("My printer is on fire", "new", 1)
     assert isinstance(change, AssigneeChanged)
     assert (change.from_, change.to, change.mode, change.epoch) == (None, "anna", "auto", 1)

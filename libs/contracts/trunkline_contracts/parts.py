@@ -36,6 +36,8 @@ class Contact(Part):
     name: str | None = None
     address: str | None = None
     language: str | None = None
+    # Where this request is answered, when that is another address (RFC 5322, Reply-To).
+    answer_to: str | None = None
 
 
 class Attachment(Part):

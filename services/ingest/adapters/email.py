@@ -31,8 +31,11 @@ _ANGLED = re.compile(r"<\s{0,9}([^\s@<>]{1,200}@[^\s@<>]{1,200})\s{0,9}>")
 SUPPRESS = "X-Auto-Response-Suppress"
 AUTORESPONDERS = ("x-autoreply", "x-autorespond", "x-autoresponder")
 AUTO_REPLY = frozenset({"auto_reply", "auto-reply", "autoreply"})
+_NO_REPLY = "no[-_.]?reply|do[-_.]?not[-_.]?reply"
+UNREAD = re.compile(rf"(?:{_NO_REPLY})(?:\+.*)?")
+"""What stands before the @ where nobody reads answers, though a person may have written."""
 _MACHINE = re.compile(
-    r"(?:mailer-daemon|postmaster|majordomo|listserv|no[-_.]?reply|do[-_.]?not[-_.]?reply|owner-.*"
+    rf"(?:mailer-daemon|postmaster|majordomo|listserv|{_NO_REPLY}|owner-.*"
     r"|.*-(?:request|owner|relay|bounces?|errors?)|bounces?[+=-].*|bounces?)(?:\+.*)?"
 )
 """What stands before the @ where nobody reads: RFC 3834, section 2, and usage."""
@@ -75,6 +78,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
                 answers,
                 _to(mail, raw),
                 verdicts.found(_every(mail, "authentication-results")),
+                reply_to=_reply_to(mail, person),
                 doubt=_doubt(mail) or doubt,
                 content=sameness.content_of(mail, raw.body) if own else raw.sha256,
             ),
@@ -125,6 +129,18 @@ def _sender(mail: Part, raw: Raw) -> tuple[Person, str | None]:
             named = value == _header(mail, "from")
             return Person(address, told, email=address), None if named else NAMELESS
     raise Unreadable("nobody is named as its sender")
+
+
+def _reply_to(mail: Part, author: Person) -> Person | None:
+    """Give where it asks to be answered; a list's wish is to have everybody told."""
+    asked = list(_every(mail, "reply-to"))
+    named = {mail_address(each) for value in asked for each in _addresses_in(value)}
+    if len(asked) != 1 or len(named) != 1 or any(key.lower().startswith("list-") for key in mail):
+        return None
+    told, address = _address(asked[0])
+    if address is None or address == author.address:
+        return None
+    return Person(address, told, email=address)
 
 
 def _addresses_in(value: str) -> list[str]:

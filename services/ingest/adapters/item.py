@@ -74,6 +74,10 @@ class Thread:
     signed: bool = False
     acknowledged: bool = False
     """Whether its mailbox acknowledges what begins a request."""
+    reply_to: Person | None = None
+    """Where it asks to be answered, when that is one address, and not its sender's."""
+    answer_to: str | None = None
+    """That address, when its sender is proven: a request it begins is answered there."""
     doubt: str | None = None
     """Why its sender may not be who it seems: then it joins no conversation."""
     content: str = ""

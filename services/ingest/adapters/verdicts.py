@@ -1,9 +1,9 @@
 """What servers found of a mail's sender, as they wrote it down (RFC 8601; DMARC: RFC 7489).
 
 A sender chooses words that get into our server's header, too: the address in `MAIL FROM`, the
-domain of a signature. So only a failure says anything, wherever it is read, and by either reading:
-the header as it stands, and the header without its comments and quoted strings. Whoever has a
-failure read into their own mail is doubted, and no more.
+domain of a signature. So a failure counts wherever it is read, and by either reading: the header as
+it stands, and the header without its comments and quoted strings. Whoever has a failure read into
+their own mail is doubted, and no more; a pass counts where nothing else is read.
 """
 
 import re
@@ -25,15 +25,18 @@ class Piece(NamedTuple):
 
 
 def found(headers: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Give each server that is named, and its verdict; of several `fail`, else the first."""
-    said: dict[str, str] = {}
+    """Give each server that is named, and its verdict: `pass` where all it says is that."""
+    said: dict[str, list[str]] = {}
     for value in headers:
         pieces = list(pieces_of(value))
-        server = server_of(pieces)
-        before = said.get(server, "none")
-        heard = [each for each in (before, *_results(value, pieces)) if each != "none"]
-        said[server] = "fail" if "fail" in heard else next(iter(heard), "none")
-    return tuple(said.items())
+        said.setdefault(server_of(pieces), []).extend(_results(value, pieces))
+    return tuple((server, _verdict(words)) for server, words in said.items())
+
+
+def _verdict(words: list[str]) -> str:
+    if "fail" in words:
+        return "fail"
+    return next((each for each in words if each != "pass"), "pass" if words else "none")
 
 
 def server_of(pieces: Iterable[Piece]) -> str:
@@ -48,12 +51,17 @@ def server_of(pieces: Iterable[Piece]) -> str:
 
 
 def _results(value: str, pieces: list[Piece]) -> Iterator[str]:
+    """Give what it says of DMARC, by either reading; a sender's word for `pass` is none."""
     bare = "".join(text if kind == "text" else " " for kind, text in pieces)
-    for reading in (value, bare):
-        for each in reading.split(";")[1:]:
-            result = _RESULT.match(each)
-            if result is not None:
-                yield result[1].lower()
+    yield from _words(bare)
+    yield from (each for each in _words(value) if each != "pass")
+
+
+def _words(value: str) -> Iterator[str]:
+    for each in value.split(";")[1:]:
+        result = _RESULT.match(each)
+        if result is not None:
+            yield result[1].lower()
 
 
 def pieces_of(value: str) -> Iterator[Piece]:

@@ -20,6 +20,7 @@ class Contact(Struct, frozen=True):
     name: str | None = None
     address: str | None = None
     language: str | None = None
+    answer_to: str | None = None
 
 
 class Message(Struct, frozen=True):

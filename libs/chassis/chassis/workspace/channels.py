@@ -37,7 +37,8 @@ CallField = Literal[
 FieldPath = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
 """Where in what a provider sends a value is: names and numbers of places, with dots between."""
 
-MAIL = {"user", "password", "from_name", "authserv", "acknowledge", "per_sender"}
+MAILBOX = r"^[^@\s]+@[^@\s]+$"
+MAIL = {"user", "password", "from_name", "authserv", "acknowledge", "per_sender", "forwarders"}
 META = ({"secret", "token", "verify_token"}, {"api_base", "app_id"})
 KEYS: dict[str, tuple[set[str], set[str]]] = {
     "telegram": ({"secret", "token"}, {"api_base"}),
@@ -73,7 +74,7 @@ class Account(Part):
     api_base: Url = ""
     app_id: str | None = None
     phone_id: str | None = None
-    address: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
+    address: str | None = Field(default=None, pattern=MAILBOX)
     smtp: Url | None = None
     user: str | None = None
     password: Secret | None = None
@@ -84,6 +85,8 @@ class Account(Part):
     """What whoever begins a request is answered at once, by the machine; None: nothing."""
     per_sender: Rate = "20/min"
     """How many mails one address may send; beyond that they are parked, for it may be a loop."""
+    forwarders: list[Annotated[str, Field(pattern=MAILBOX)]] = []
+    """Addresses that write for others, as a shop's form does: the author is in `Reply-To`."""
     url: Url | None = None
     field_mapping: dict[FieldPath, CallField] = {}
     origins: list[Origin] = []
