@@ -100,9 +100,18 @@ class Book:
         self._replace(request_id, lambda r: replace(r, weight=weight))
 
     def hand_on(
-        self, request_id: UUID, reason: str, group: str | None = None, to: str | None = None
+        self,
+        request_id: UUID,
+        reason: str,
+        group: str | None = None,
+        to: str | None = None,
+        *,
+        home: Callable[[str, str], str] = lambda group, _: group,
     ) -> None:
-        """Take a request back and queue it with its age, for somebody else, or a group."""
+        """Take a request back and queue it with its age, for somebody else, or a group.
+
+        `home` says where one of a group and a topic waits, should the group have retired.
+        """
         state = self.now.get(request_id)
         request = state.request if isinstance(state, Held) else state
         if not isinstance(request, Request):
@@ -110,7 +119,8 @@ class Book:
         if isinstance(state, Held):
             self.released.append(Release(state, reason=reason))
             request = replace(request, avoid=state.operator)
-        self.now[request_id] = replace(request, group=group or request.group)
+        place = home(group or request.group, request.topic)
+        self.now[request_id] = replace(request, group=place)
         self.joined[request_id] = reason
         if to is not None:
             self.wanted[request_id] = to
@@ -133,10 +143,15 @@ class Book:
         return [r for r in self.waiting() if r.id in self.joined]
 
     def settle(self, operators: Mapping[str, Operator]) -> None:
-        """Give operators the room back that was released."""
+        """Give operators the room back that was released, and take what was claimed already."""
         for release in self.released:
             if (op := operators.get(release.held.operator)) is not None:
                 op.release(release.held.request.channel, release.closed_at)
+        for taken in self.taken:
+            request = taken.decision.request
+            held = self.now[request.id]
+            if isinstance(held, Held) and (op := operators.get(taken.operator)) is not None:
+                op.take(request.channel, held.since)
 
     def _replace(self, request_id: UUID, change: Callable[[Request], Request]) -> bool:
         """Change a request wherever it is; tells whether it waits."""

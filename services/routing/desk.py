@@ -51,7 +51,8 @@ class Desk:
         self.began = time.perf_counter()
         self.arrived: set[str] = set()
         self.everywhere = old is not plan
-        self._moved = plan.moved_since(old) if old else []
+        self._moved = plan.moved_since(old) if old else {}
+        self._retired = old.groups.keys() - plan.groups.keys() if old else set()
 
     @classmethod
     async def take(
@@ -70,10 +71,12 @@ class Desk:
 
     async def open(self, ids: Iterable[UUID] = ()) -> Book:
         """Find the requests that are about to change, and those a new workspace moves."""
-        moved = await store.moved(self.tx, self._moved) if self._moved else []
+        moved: list[tuple[UUID, str]] = []
+        if self._moved or self._retired:
+            moved = await store.moved(self.tx, self._moved, self._retired)
         book = Book(await store.touched(self.tx, [*ids, *(row[0] for row in moved)]))
-        for request_id, topic, group in moved:
-            book.retopic(request_id, topic, group)
+        for request_id, topic in moved:
+            book.retopic(request_id, topic, self.plan.group_of(topic))
         return book
 
     async def appear(
@@ -90,6 +93,7 @@ class Desk:
             )
             if status is Status.ONLINE:
                 self.arrived.add(operator)
+                await store.forgive(self.tx, operator)
 
     async def close(self, book: Book, causes: dict[UUID, Fact] | None = None) -> None:
         """Give out what can be given out now, save, and tell."""

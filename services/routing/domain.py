@@ -189,7 +189,8 @@ def eligibility(
 ) -> Bar | None:
     """Tell why the operator cannot have the request; None when they can.
 
-    Claiming, unlike being given, is for those away too, and for who handed the request back.
+    Claiming, unlike being given, is for those away too, and for who handed the request back. They
+    are given it again only when their group has nobody else.
     """
     person = op.person
     if person.id not in group.members:
@@ -198,7 +199,7 @@ def eligibility(
         return Bar.NO_SKILL
     if op.status is not Status.ONLINE and (automatic or op.status is not Status.AWAY):
         return _ABSENT[op.status]
-    if automatic and person.id == request.avoid:
+    if automatic and person.id == request.avoid and len(group.members) > 1:
         return Bar.HANDED_BACK
     if op.load >= person.limit:
         return Bar.FULL

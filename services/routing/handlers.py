@@ -104,7 +104,7 @@ def _hand_on(
     book: Book, plan: Plan, id_: UUID, reason: str, group: str | None, to: str | None
 ) -> None:
     known = group if group in plan.groups else None
-    book.hand_on(id_, reason, known, to)
+    book.hand_on(id_, reason, known, to, home=plan.home)
 
 
 def readers(plans: Callable[[int], Plan], clock: Callable[[], datetime]) -> list[Reader]:

@@ -23,10 +23,13 @@ class Plan:
         """Give the group that answers a topic; an unknown one goes where the default does."""
         return self.topics.get(topic) or self.topics[self.default_topic]
 
-    def moved_since(self, old: "Plan") -> list[tuple[str, str, str]]:
-        """Name the topics another group answers now: topic, old group, new group."""
-        pairs = ((topic, old.topics.get(topic), group) for topic, group in self.topics.items())
-        return [(topic, was, group) for topic, was, group in pairs if was and was != group]
+    def moved_since(self, old: "Plan") -> dict[str, str]:
+        """Name the topics another group answers now, and the group that did until now."""
+        return {topic: was for topic, was in old.topics.items() if was != self.group_of(topic)}
+
+    def home(self, group: str, topic: str) -> str:
+        """Give where a request of this group and topic waits: in the topic's, if it has retired."""
+        return group if group in self.groups else self.group_of(topic)
 
     def groups_with(self, operators: Iterable[str]) -> set[str]:
         """Give the groups any of these belongs to."""
@@ -66,5 +69,9 @@ def plan_of(workspaces: Workspaces, version: int) -> Plan:
         for name, declared in document.groups.items()
         if not declared.retired
     }
-    topics = {name: declared.group for name, declared in document.topics.items()}
+    topics = {
+        name: declared.group
+        for name, declared in document.topics.items()
+        if declared.group in groups
+    }
     return Plan(version, people, groups, topics, dict(document.priorities), document.defaults.topic)

@@ -114,10 +114,11 @@ LAPSED: LiteralString = (
     "SELECT id, status FROM operators WHERE lease_until <= %s AND status <> 'offline' ORDER BY id"
 )
 MOVED: LiteralString = """
-SELECT q.request_id, m.topic, m.new
-FROM unnest(%b::text[], %b::text[], %b::text[]) AS m (topic, old, new)
-JOIN queue q ON q.request_group = m.old AND q.topic = m.topic
+SELECT q.request_id, q.topic FROM queue q
+WHERE q.request_group = ANY(%b::text[])
+   OR (q.topic, q.request_group) IN (SELECT * FROM unnest(%b::text[], %b::text[]))
 """
+FORGIVE: LiteralString = "UPDATE queue SET avoid = '' WHERE avoid = %s"
 HELD_BY: LiteralString = "SELECT request_id FROM capacity WHERE operator = %s ORDER BY request_id"
 STRAYED: LiteralString = """
 SELECT o.id, o.load, coalesce(sum(c.units), 0)::int
@@ -298,11 +299,17 @@ async def lapsed(tx: Tx, at: datetime) -> list[tuple[str, Status]]:
     return [(id_, Status(s)) for id_, s in await (await tx.run(LAPSED, at)).fetchall()]
 
 
-async def moved(tx: Tx, topics: Collection[tuple[str, str, str]]) -> list[tuple[UUID, str, str]]:
-    """Find who waits for a topic in the group that answered it until now."""
-    columns = [list(column) for column in zip(*topics, strict=True)]
-    rows = await (await tx.run(MOVED, *columns)).fetchall()
-    return [(id_, topic, group) for id_, topic, group in rows]
+async def moved(
+    tx: Tx, topics: Mapping[str, str], groups: Collection[str]
+) -> list[tuple[UUID, str]]:
+    """Find who waits for these topics where they were answered until now, or in these groups."""
+    rows = await tx.run(MOVED, list(groups), list(topics), list(topics.values()))
+    return [(id_, topic) for id_, topic in await rows.fetchall()]
+
+
+async def forgive(tx: Tx, operator: str) -> None:
+    """Let an operator be given again what they handed back."""
+    await tx.run(FORGIVE, operator)
 
 
 async def held_by(tx: Tx, operator: str) -> list[UUID]:

@@ -125,6 +125,11 @@ WRONG: list[tuple[str, str, str]] = [
         "overlap",
     ),
     (changed("calendars", "always", "week", to={}), "calendars.always.week", "never opens"),
+    (
+        changed("calendars", "always", "week", to={"mon": ["09:00-09:05"]}),
+        "sla.0.targets.TTR",
+        "in a year",
+    ),
     (changed("groups", "finance", "operators", to=["eve"]), "groups.finance.operators", "anna"),
     (changed("groups", "finance", "method", to="random"), "groups.finance.method", "longest_idle"),
     (changed("groups", "finance", "mode", to="push"), "groups.finance.mode", "claim"),

@@ -27,6 +27,7 @@ from routing.domain import (
     room,
     waits,
 )
+from routing.plan import Plan
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOPICS = ("general", "delivery", "billing")
@@ -262,3 +263,39 @@ def test_who_has_a_request_keeps_it_when_its_topic_changes() -> None:
     assert isinstance(kept, Held)
     assert (kept.operator, kept.request.group, kept.request.weight) == ("anna", "second", 40)
     assert book.joined == {}
+
+
+def test_who_hands_back_gets_it_again_only_when_there_is_nobody_else() -> None:
+    alone, two = Group("first", frozenset({"anna"})), Group("first", frozenset({"anna", "boris"}))
+    again = request(avoid="anna")
+    assert eligibility(operator(), again, two) is Bar.HANDED_BACK
+    assert eligibility(operator(), again, alone) is None
+    (decision,) = match([again], {"first": alone}, {"anna": operator()}, NOW)
+    assert decision.operator == "anna"
+
+
+def test_what_was_claimed_counts_before_anything_is_given_out() -> None:
+    op = operator(limit=2, channels={"telegram": 1})
+    book = Book({request(1).id: request(1)})
+    book.take(chosen(request(1), op, "claim"), "anna", "claim", NOW)
+    book.settle({"anna": op})
+    assert (op.load, op.channel_load, op.last_assigned) == (1, {"telegram": 1}, NOW)
+    group = Group("first", frozenset({"anna"}))
+    given = match([request(2)], {"first": group}, {"anna": op}, NOW)
+    assert not [decision for decision in given if decision.operator]
+
+
+def test_what_waits_where_nobody_is_any_more_waits_at_its_topics() -> None:
+    groups = {name: Group(name, frozenset({"anna"})) for name in GROUPS}
+    topics = {"general": "first", "billing": "second", "delivery": "second"}
+    old = Plan(1, {}, groups, topics, {}, "general")
+    moved = topics | {"delivery": "first"}
+    assert Plan(2, {}, groups, moved, {}, "general").moved_since(old) == {"delivery": "second"}
+    gone = Plan(2, {}, {"first": groups["first"]}, {"general": "first"}, {}, "general")
+    assert gone.moved_since(old) == {"billing": "second", "delivery": "second"}
+    assert (gone.home("second", "billing"), gone.home("first", "billing")) == ("first", "first")
+    held = Held(request(1, group="second", topic="billing"), "anna", NOW, "auto")
+    book = Book({request(1).id: held})
+    book.hand_on(request(1).id, "redistributed", home=gone.home)
+    (waits_now,) = book.waiting()
+    assert (waits_now.group, waits_now.avoid) == ("first", "anna")

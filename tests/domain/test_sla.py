@@ -378,3 +378,35 @@ def test_always_open_equals_the_wall_over_a_change_of_the_clocks(day: str) -> No
 
 def test_request_ids_are_read_from_the_envelope() -> None:
     assert isinstance(ID, UUID)
+
+
+RESTARTS = Policy("p", Calendar("always"), {Measure.NRT: 60}, restart_nrt=True)
+
+
+@pytest.mark.parametrize("noticed", [False, True])
+@pytest.mark.parametrize("late", [60.1, 60.6, 3600])
+def test_a_further_message_after_the_deadline_hides_no_breach(noticed: bool, late: float) -> None:
+    """Whether a timer was there to notice it, or the facts are heard afterwards, all at once."""
+    life = Life(RESTARTS)
+    life.open()
+    life.reply(10)
+    life.write(100)
+    told = life.notice(100 + late) if noticed else []
+    told += life.write(100 + late)
+    assert kinds(told) == [(TargetBreached, "NRT")]
+    assert life.states() == {"NRT": "breached"}
+    assert kinds(life.reply(100 + late + 30)) == []
+    assert kinds(life.write(5000)) == [(TargetSet, "NRT")]
+
+
+def test_a_further_message_heard_late_disproves_a_breach_and_starts_anew() -> None:
+    life = Life(RESTARTS)
+    life.open()
+    life.reply(10)
+    life.write(100)
+    life.notice(200)
+    assert life.states() == {"NRT": "breached"}
+    told = life.say(MessageAdded, 150, now=210, message=message("more"))
+    assert kinds(told) == [(TargetsRestated, ""), (TargetSet, "NRT")]
+    assert life.states() == {"NRT": "running"}
+    assert life.request.clocks[Measure.NRT].due_at == at(210)

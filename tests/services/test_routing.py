@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from ruamel.yaml import YAML
 from telling import Teller
 from world import EXAMPLE
 
@@ -295,6 +296,52 @@ async def test_another_workspace_is_followed_and_a_lowered_limit_leaves_the_load
     await routing.world.apply(text.replace(line, line.replace("limit: 5", "limit: 3")))
     await routing.waiting(0)
     await routing.load("bohdan", 3)
+
+
+async def test_who_has_nobody_beside_them_is_given_their_work_again(routing: Routing) -> None:
+    await routing.start()
+    await routing.appear("olena")
+    id_ = uuid4()
+    await routing.tell(opened(id_, "billing"))
+    await routing.load("olena", 1)
+    path = "/v1/operators/olena/redistribute"
+    answer = await routing.http.post(path, headers=routing.boss)
+    assert answer.json()["redistributed"] == [str(id_)]
+    await routing.waiting(1)
+    await routing.appear("olena")
+    await routing.load("olena", 1)
+
+
+async def test_where_nobody_is_any_more_nobody_waits(routing: Routing) -> None:
+    """A group retires with its topic and its operator: others answer in their place."""
+    await routing.start()
+    await routing.appear("olena")
+    has, waits, later = uuid4(), uuid4(), uuid4()
+    await routing.tell(opened(has, "billing"))
+    await routing.load("olena", 1)
+    await routing.appear("olena", "away")
+    await routing.tell(opened(waits, "billing"))
+    await routing.waiting(1)
+
+    document = YAML(typ="safe", pure=True).load(EXAMPLE.read_text())
+    for kind, name in (("topics", "billing"), ("groups", "finance"), ("operators", "olena")):
+        document[kind][name]["retired"] = True
+    for operator in document["operators"].values():
+        operator.pop("skills", None)
+    await routing.world.apply(json.dumps(document))
+
+    async def moved() -> bool:
+        return [i["group"] for i in await routing.waiting(1)] == ["first-line"]
+
+    await eventually(moved)
+    await routing.tell(opened(later, "billing"))
+    answer = await routing.http.post("/v1/operators/olena/redistribute", headers=routing.boss)
+    assert answer.json()["redistributed"] == [str(has)]
+    assert {i["group"] for i in await routing.waiting(3)} == {"first-line"}
+    unknown = await routing.http.post("/v1/operators/nobody/redistribute", headers=routing.boss)
+    assert unknown.status_code == 404
+    await routing.appear("anna")
+    await routing.waiting(0)
 
 
 async def test_changes_on_the_way(routing: Routing) -> None:

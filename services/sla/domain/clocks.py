@@ -247,9 +247,14 @@ class Fold:
         if not self.request.answered or added.message.automatic is not None:
             return
         clock = self.request.clocks.get(Measure.NRT)
-        waits = clock is not None and not clock.over
-        if not waits or (self.policy.restart_nrt and clock is not None and not clock.breached):
+        if clock is None or clock.over:
             self._start((Measure.NRT,), at)
+        elif self.policy.restart_nrt:
+            self._halt(clock, at)  # only now is it certain whether it was kept until here
+            if clock.breached:
+                self._run(clock, at)
+            else:
+                self._start((Measure.NRT,), at)
 
     def _run(self, clock: Clock, at: datetime) -> None:
         if self.request.paused:

@@ -5,12 +5,13 @@ Every complaint names path, value and what is allowed. One generator per part of
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, get_args
 
 from chassis.workspace.channels import complaints as account_complaints
-from chassis.workspace.document import Calendar, FieldType, StreamName, Type, Workspace
+from chassis.workspace.document import Calendar, FieldType, Policy, StreamName, Type, Workspace
 from chassis.workspace.values import days, takes_no_time, window
 from trunkline_contracts.addresses import mail_address
 
@@ -188,9 +189,23 @@ def _sla(w: Workspace) -> Complaints:
         yield from _known(f"sla.{number}.calendar", policy.calendar, "calendar", w.calendars)
         if policy.warn != sorted(set(policy.warn)):
             yield complaint(f"sla.{number}.warn", "must rise", policy.warn)
+        yield from _within_a_year(number, policy, w.calendars.get(policy.calendar))
         for name, wanted in policy.match.items():
             for value in wanted if isinstance(wanted, list) else [wanted]:
                 yield from _known(f"sla.{number}.match.{name}", value, name, allowed[name] or [])
+
+
+def _within_a_year(number: int, policy: Policy, calendar: Calendar | None) -> Complaints:
+    """Tell which targets a calendar cannot carry: deadlines are not looked for without end."""
+    try:
+        hours = calendar.hours() if calendar else {}
+    except ValueError:  # which is complained of already
+        return
+    week = sum(closes - opens for spans in hours.values() for opens, closes in spans)
+    for name, target in policy.targets.items():
+        if week and target > timedelta(minutes=52 * week):
+            what = f"more working time than {policy.calendar} has in a year"
+            yield complaint(f"sla.{number}.targets.{name}", what, target)
 
 
 def _channels(w: Workspace) -> Complaints:
