@@ -28,11 +28,17 @@ from trunkline_contracts.ids import conversation_key
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 1.0
+"""Seconds after which mails that have been taken apart are taken in, whatever others take."""
+
 Heard = Opened | Closed | MessageReturned | ReplySent | DeliveryRecorded
 
 
 class Intake:
-    """Both of ingest's readers."""
+    """All of ingest's readers.
+
+    Mails have one of their own: what takes long to take apart holds up no other channel.
+    """
 
     def __init__(
         self,
@@ -50,7 +56,25 @@ class Intake:
     def readers(self) -> list[Reader]:
         """What ingest hears."""
         return [
-            Reader("INBOUND", self.deliveries, parse=self.parse, join=True, on_park=self.park),
+            Reader(
+                "INBOUND",
+                self.deliveries,
+                takes=lambda item: not is_mail(item),
+                parse=self.parse,
+                join=True,
+                on_park=self.park,
+            ),
+            Reader(
+                "INBOUND",
+                self.deliveries,
+                name="mail",
+                subjects="inbound.email.*",
+                takes=is_mail,
+                parse=self.parse,
+                patience=PATIENCE,
+                join=True,
+                on_park=self.park,
+            ),
             Reader("TICKETS", self.tickets, hears=frozenset(get_args(Heard)), pace=UNHURRIED),
         ]
 
@@ -97,15 +121,34 @@ class Intake:
     async def understand(self, item: Incoming) -> Delivery:
         """Read a delivery and have it taken apart, elsewhere than here."""
         each = delivery.read(item)
-        try:
-            items = await self._mailroom.read(each.raw)
-        except Unreadable as why:
-            return replace(each, items=why)
         mailbox = self._mailboxes(each.raw.account)
+        told = mailbox if not item.kept else None
+        try:
+            items = await self._mailroom.read(each.raw, lambda: self._turn_away(each.raw, told))
+        except Refused:
+            self._count_refused(each.raw, told)
+            raise
+        except Unreadable as why:
+            self._count_refused(each.raw, told)
+            return replace(each, items=why)
         items = tuple(post.opened(item, mailbox, self._mailboxes) for item in items)
         if mailbox is not None and not item.kept:
             self._slow_down(each.raw, items, mailbox)
         return replace(each, items=items)
+
+    def _turn_away(self, raw: Raw, mailbox: Mailbox | None) -> None:
+        """Refuse to read who wrote much that could not be read; a person may have it read."""
+        if mailbox is None:
+            return
+        most, seconds = mailbox.per_sender
+        if self._pace.reached(post.refused_as(raw), raw.received_at, (most, seconds)):
+            raise Refused(f"{most} mails of its sender could not be read in {seconds} s")
+
+    def _count_refused(self, raw: Raw, mailbox: Mailbox | None) -> None:
+        """Count a mail that could not be read, or was not, for what was too much."""
+        if mailbox is not None:
+            who = post.refused_as(raw)
+            self._pace.exceeded(who, raw.inbound_id, raw.received_at, mailbox.per_sender)
 
     def _slow_down(self, raw: Raw, items: Sequence[Item], mailbox: Mailbox) -> None:
         """Refuse what comes faster than people write; a person who re-drives it has looked."""

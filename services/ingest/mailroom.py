@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from contextlib import suppress
 
 from chassis.outcomes import Refused
@@ -19,10 +20,14 @@ from ingest.confined import ANSWERED, ASKED, BROKEN, EXCESSIVE, ITEMS, UNREADABL
 log = logging.getLogger(__name__)
 
 PROCESSES = 2
-PATIENCE = 10.0
+PATIENCE = 8.0
 """Seconds on the clock; processor time runs out long before, unless the machine is busy."""
 MAILS = 500
 """Mails after which a process is replaced."""
+
+
+def anybody() -> None:
+    """Turn nobody away."""
 
 
 class Ended(Exception):
@@ -98,9 +103,13 @@ class Mailroom:
         finally:
             await self.close()
 
-    async def read(self, raw: Raw) -> tuple[Item, ...]:
-        """Take a mail apart; raises `Unreadable`, or `Refused` when it is more than can be."""
+    async def read(self, raw: Raw, first: Callable[[], None] = anybody) -> tuple[Item, ...]:
+        """Take a mail apart; raises `Unreadable`, or `Refused` when it is more than can be.
+
+        When its turn has come, `first` is asked, which may refuse it.
+        """
         async with self._places:
+            first()
             for last in (False, True):
                 try:
                     return _items(*await self._work(raw))

@@ -36,6 +36,12 @@ class Pace:
         lately[id] = (at, too_many)
         return too_many
 
+    def reached(self, who: Who, at: datetime, allowed: tuple[int, int]) -> bool:
+        """Whether the next one would be one too many."""
+        most, seconds = allowed
+        begins = at - timedelta(seconds=seconds)
+        return sum(came > begins for came, _ in self._lately.get(who, {}).values()) >= most
+
     def _forget(self, begins: datetime) -> None:
         """Let go of one who has not written since."""
         who = next(iter(self._lately), None)

@@ -4,6 +4,7 @@ A mail is taken apart by a process without credentials; here, in ours, the tag o
 was sent to is checked.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -11,7 +12,8 @@ from uuid import UUID
 from chassis import tags
 from chassis.tags import Tag
 from ingest.adapters.email import UNREAD
-from ingest.adapters.item import Beside, Item, Person, Thread
+from ingest.adapters.item import Beside, Item, Person, Raw, Thread
+from ingest.adapters.mime import HEAD
 from ingest.pace import Who
 from ingest.threads import UNPROVEN, id_of_ours
 
@@ -141,6 +143,25 @@ def counted_as(item: Item, account: str, mailbox: Mailbox) -> Who | None:
         return None
     found = item.thread.doubt or _verdict(item.thread, mailbox)
     return account, item.person.address, found or ""
+
+
+_FROM = re.compile(
+    rb"^from:[ \t]{0,99}([^\r\n]{1,1000}(?:\r?\n[ \t][^\r\n]{1,1000}){0,9})",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ADDRESS = re.compile(rb"[^\s<>\"(),;:@]{1,200}@[^\s<>\"(),;:@]{1,200}")
+REFUSED = "refused"
+
+
+def refused_as(raw: Raw) -> Who:
+    """Say as whose a mail is counted that could not be read: by its envelope, and what it says.
+
+    Apart from what could be read, so that nobody is kept out by less than both.
+    """
+    told = _FROM.search(raw.body, 0, HEAD)
+    found = _ADDRESS.findall(told[1])[-1:] if told else []
+    said = b"".join(found).lower().decode(errors="replace")
+    return raw.account, " ".join([*raw.envelope[:1], said]), REFUSED
 
 
 def _verdict(thread: Thread, mailbox: Mailbox) -> str | None:

@@ -83,7 +83,8 @@ FROM json_to_recordset(%s) AS v (
     received_at timestamptz, outcome text, first boolean, message_id uuid, external_id text,
     digest text, contact_id uuid, request_id uuid, reason text, threaded_by text, asked json,
     chunks smallint, platform uuid)
-JOIN reader_position p ON p.reader = 'inbound' AND p.slot = v.slot
+JOIN reader_position p
+    ON p.reader = CASE v.channel WHEN 'email' THEN 'mail' ELSE 'inbound' END AND p.slot = v.slot
 ON CONFLICT (inbound_id, n) DO UPDATE SET
     outcome = EXCLUDED.outcome, first = EXCLUDED.first, message_id = EXCLUDED.message_id,
     external_id = EXCLUDED.external_id, digest = EXCLUDED.digest, contact_id = EXCLUDED.contact_id,

@@ -33,14 +33,14 @@ def _begin_counting(service: "Service") -> None:
     metrics.nats_errors.labels(service.name)
     for reader in service.readers:
         for counted in (metrics.parked, metrics.foreign, metrics.applied):
-            counted.labels(service.name, reader.stream.lower())
+            counted.labels(service.name, reader.called)
 
 
 def _readers(service: "Service") -> None:
     now = time.monotonic()
     for reader in service.readers:
         loops = [loop for loop in service.loops if loop.reader is reader]
-        labels = (service.name, reader.stream.lower())
+        labels = (service.name, reader.called)
         silent = max((now - loop.progress_at for loop in loops if loop.leading), default=0.0)
         metrics.reader_lag.labels(*labels).set(sum(loop.lag for loop in loops))
         metrics.reader_silent.labels(*labels).set(silent)

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -27,6 +26,7 @@ from chassis.pull import Pull
 from chassis.replay import ask
 from chassis.telemetry import metrics
 from chassis.tx import Tx
+from chassis.understanding import Understanding, Understood, describe
 from trunkline_contracts import read
 from trunkline_contracts.fact import SLOTS, Fact
 
@@ -76,14 +76,36 @@ class Reader:
     parse: Callable[[Incoming], Any] = read_fact
     """Makes a message what `apply` takes; raising parks it. What takes long may be awaited: it is
     done before the transaction begins, for all messages of a batch at once."""
+    patience: float | None = None
+    """Seconds a batch waits for what takes long; what comes first of the rest begins the next one.
+    None: until all is done."""
     pace: float = PACE
     """Seconds between the beginnings of two transactions while less than half a batch has come.
     The first fact after a rest is applied at once; under load, those who come within this time
     share a transaction, and cost follows transactions."""
+    name: str = ""
+    """What its positions are kept under, if not under the stream's name."""
+    subjects: str = ""
+    """What the subjects it reads begin with, up to the slot; empty for all of the stream."""
+    takes: Callable[[Incoming], bool] | None = None
+    """Which of the messages it reads are its own; the others only move the position."""
     join: bool = False
     """Whether a body may come in several messages."""
     on_park: OnPark | None = None
     """Told of every message that is parked, in the same transaction."""
+
+    @property
+    def called(self) -> str:
+        """Its name, in storage and in figures."""
+        return self.name or self.stream.lower()
+
+    def filters(self, slots: tuple[int, ...]) -> list[str]:
+        """Give the subjects it reads; none for all of the stream."""
+        if len(slots) == SLOTS:
+            return [f"{self.subjects}.>"] if self.subjects else []
+        if self.subjects:
+            return [f"{self.subjects}.{slot:02d}.*" for slot in slots]
+        return [subject_of_slot(self.stream, slot) for slot in slots]
 
     @property
     def own_positions(self) -> bool:
@@ -102,7 +124,7 @@ class Loop:
 
     def __init__(self, service: "Service", reader: Reader, slots: tuple[int, ...]) -> None:
         self.reader = reader
-        self.name = reader.stream.lower()
+        self.name = reader.called
         self.office = f"reader.{self.name}.{slots[0]:02d}-{slots[-1]:02d}"
         self.slots = slots
         self.progress_at = time.monotonic()
@@ -112,6 +134,7 @@ class Loop:
         self._types = None if reader.hears is None else {fact.name() for fact in reader.hears}
         self._positions = Positions(self.name, slots)
         self._held = Held(self.name, reader.stream, slots)
+        self._understanding = Understanding(reader.parse, self._go_on)
         self._looked_at = 0.0
         self._ticked_at = 0.0
         self._certain: tuple[datetime, int] | None = None
@@ -132,6 +155,10 @@ class Loop:
                     pause = min(pause * 2, 2.0)
         finally:
             self.leading, self.lag, self.late, self.behind = False, 0, 0, 0
+            await self._understanding.aclose()
+
+    def _go_on(self) -> None:
+        self.progress_at = time.monotonic()
 
     async def _read(self) -> None:
         service, reader = self._service, self.reader
@@ -141,35 +168,56 @@ class Loop:
             await self._held.load(conn)
         if not reader.own_positions and info.state.first_seq > self._positions.sequence + 1:
             await self._make_up(info.state.first_seq)
-        filters = (
-            []
-            if len(self.slots) == SLOTS
-            else [subject_of_slot(reader.stream, s) for s in self.slots]
-        )
+        filters = reader.filters(self.slots)
         start = self._positions.sequence + 1
         own = reader.own_positions
         self._looked_at = 0.0
         self._certain = None
         async with Pull(service.bus.own, reader.stream, filters, start, own_positions=own) as pull:
             joiner = Joiner()
+            left: list[Incoming] = []
             while True:
-                batch = await pull.take(BATCH, TICK)
-                if reader.join:
-                    batch = joiner.join(batch)
+                if len(left) < BATCH:
+                    came = await pull.take(BATCH, 0 if left else TICK)
+                    left += joiner.join(came) if reader.join else came
                 began = time.monotonic()
+                ready = await self._ready(left)
+                batch, left = left[:ready], left[ready:]
                 if batch:
                     self.lag = batch[-1].pending + len(batch)
                     behind = await self._hear(batch)
                     if behind is not None:
                         await self._catch_up(*behind)
                         return
-                self.progress_at = time.monotonic()
+                    self.lag += len(left)
+                self._go_on()
                 await self._look()
                 if reader.tick is not None and time.monotonic() - self._ticked_at > TICK * 0.8:
-                    await self._tick(pull, reader.tick)
-                if 0 < len(batch) < BATCH // 2:
+                    await self._tick(pull, reader.tick, len(left))
+                if 0 < len(batch) < BATCH // 2 and not left:
                     took = time.monotonic() - began
                     await asyncio.sleep(max(reader.pace - took, min(took, REST)))
+
+    async def _ready(self, batch: Sequence[Incoming]) -> int:
+        """Say how many of a batch can be applied: all before the first that takes longer."""
+        patience = self.reader.patience
+        if patience is None:
+            return len(batch)
+        held = self._held.parked | self._held.waiting
+        slow = [
+            number
+            for number, item in enumerate(batch)
+            if (item.position or 0) > self._positions.at[item.slot]
+            and self._is_ours(item)
+            and item.key not in held
+        ]
+        done = await self._understanding.upto([batch[number] for number in slow], patience)
+        return slow[done] if done < len(slow) else len(batch)
+
+    def _is_ours(self, item: Incoming) -> bool:
+        """Whether it is acted upon."""
+        takes = self.reader.takes
+        return (self._types is None or item.type in self._types) and (takes is None or takes(item))
 
     async def _hear(self, batch: Sequence[Incoming]) -> tuple[int, int] | None:
         """Apply a batch; gives (slot, position) when what came before is gone from the stream."""
@@ -223,7 +271,7 @@ class Loop:
             at = self._positions.at | {item.slot: item.position or 0 for item in part}
             upto = sequence if number == len(parts) else self._positions.sequence
             await self._apply(part, at, upto)
-            self.progress_at = time.monotonic()
+            self._go_on()
 
     async def _commit(
         self, news: list[Incoming], at: dict[int, int], sequence: int, refused: str | None = None
@@ -249,6 +297,7 @@ class Loop:
             self._held.parked, self._held.waiting = parked, waiting
             raise
         self._positions.moved(at, sequence)
+        self._understanding.forget(news)
         metrics.applied.labels(self._service.name, self.name).inc(len(ready))
         telemetry.heard(f"{self._service.name} hears", ready, began)
         for item, _, reason in parsed:
@@ -267,9 +316,9 @@ class Loop:
         parsed: list[tuple[Incoming, Any, str | None]] = []
         bad: set[str] = set()
         held = self._held.parked | self._held.waiting
-        ours = [item for item in news if self._types is None or item.type in self._types]
+        ours = [item for item in news if self._is_ours(item)]
         free = [item for item in ours if item.key not in held and refused is None]
-        understood = dict(zip(map(id, free), await self._understand(free), strict=True))
+        understood = dict(zip(map(id, free), await self._understanding.of(free), strict=True))
         for item in ours:
             if item.key in held or item.key in bad:
                 parsed.append((item, None, None))
@@ -281,30 +330,6 @@ class Loop:
                 bad.add(item.key)
             parsed.append((item, thing, reason))
         return parsed
-
-    async def _understand(self, items: Sequence[Incoming]) -> list[tuple[Any, str | None]]:
-        """Parse each: what it is, or why it cannot be understood."""
-
-        async def finish(thing: Any) -> tuple[Any, str | None]:
-            try:
-                return await thing, None
-            except TRANSIENT:
-                raise
-            except Exception as why:  # noqa: BLE001 (whatever it broke)
-                return None, describe(why)
-
-        tried: list[tuple[Any, str | None]] = []
-        for item in items:
-            try:
-                tried.append((self.reader.parse(item), None))
-            except Exception as why:  # noqa: BLE001 (the same)
-                tried.append((None, describe(why)))
-        slow = [n for n, (thing, _) in enumerate(tried) if isawaitable(thing)]
-        if slow:
-            done = await asyncio.gather(*(finish(tried[n][0]) for n in slow))
-            for n, told in zip(slow, done, strict=True):
-                tried[n] = told
-        return tried
 
     async def _keep(self, tx: Tx, parsed: Sequence[tuple[Incoming, Any, str | None]]) -> None:
         """Park what is bad and what stands behind it; keep what came too early."""
@@ -357,15 +382,17 @@ class Loop:
         if not items:
             self._held.waiting.discard(key)
             return
+        things = await self._understanding.of(items)
         async with self._service.transaction(slots=self.slots) as tx:
             await self._positions.still(tx)
-            reason = await self._try(tx, items)
+            reason = await self._try(tx, items, things)
             if reason is not None:
                 for number, item in enumerate(items):
                     await self._held.park(tx, item, reason, head=number == 0)
             if reason is not None or not tx.waiting:
                 await self._held.waited(tx, [item.position or 0 for item in items])
                 self._held.waiting.discard(key)
+        self._understanding.forget(items)
 
     async def _redrive(self, key: str) -> None:
         """Apply what a person freed, then what stood behind it, until one is bad again."""
@@ -376,14 +403,17 @@ class Loop:
         fresh = {} if self.reader.own_positions else await self._fetch_anew(heads)
         for id_, position, *_ in rows:
             item = fresh.get(position, kept[position])
+            things = await self._understanding.of([item])
             async with self._service.transaction(slots=self.slots) as tx:
                 await self._positions.still(tx)
                 early = key in self._held.waiting
-                reason = None if early else await self._try(tx, [item])
+                reason = None if early else await self._try(tx, [item], things)
                 if early or (reason is None and tx.waiting):  # its request is not known yet
                     await self._held.wait(tx, item)
                 if reason is None:
                     await tx.run(SETTLE, tx.now, [id_])
+            self._understanding.forget([item])
+            self._go_on()
             if reason is not None:
                 async with self._service.transaction(slots=self.slots) as tx:
                     await self._held.park(tx, item, reason, head=True)
@@ -391,11 +421,10 @@ class Loop:
                 return
         log.info("%s: re-driven and applied: %s facts", self.name, len(rows))
 
-    async def _try(self, tx: Tx, items: list[Incoming]) -> str | None:
+    async def _try(self, tx: Tx, items: list[Incoming], things: Sequence[Understood]) -> str | None:
         """Apply in a savepoint; gives the reason when it cannot be applied."""
         try:
             async with tx.conn.transaction():
-                things = await self._understand(items)
                 for _, reason in things:
                     if reason is not None:
                         return reason
@@ -442,7 +471,7 @@ class Loop:
         try:
             async with aclosing(self._replay(want)) as replay:
                 async for item in replay:
-                    self.progress_at = time.monotonic()
+                    self._go_on()
                     await self._told_again(slot, item)
                     if item.position == until:
                         break
@@ -457,14 +486,14 @@ class Loop:
         at = {**self._positions.at, slot: item.position}
         await self._apply([item], at, self._positions.sequence)
 
-    async def _tick(self, pull: Pull, tick: Tick) -> None:
+    async def _tick(self, pull: Pull, tick: Tick, left: int) -> None:
         """Ask how far the stream has come; once that is applied, that instant is certain.
 
         So time is noticed however busy the stream is: all must be applied that had been published
         then, not all there is. What was trimmed meanwhile is never taken, so a promise is renewed.
         """
         certain, upto = self._certain or (self._service.clock(), await pull.published())
-        if pull.taken < upto:
+        if pull.taken - left < upto:
             stale = (self._service.clock() - certain).total_seconds() > RENEW
             self._certain = None if stale else (certain, upto)
             return
@@ -474,9 +503,3 @@ class Loop:
             await tick(tx, certain)
             if tx.said:
                 await self._positions.still(tx)
-
-
-def describe(why: BaseException) -> str:
-    """Give a reason a person can read: the kind of error and its first line."""
-    text = str(why).strip().splitlines()
-    return f"{type(why).__name__}: {text[0] if text else ''}"[:500]
