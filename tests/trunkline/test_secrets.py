@@ -65,4 +65,9 @@ def test_secrets_are_private_and_kept(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert second == first | {"NEW_SECRET": "given"}
+    monkeypatch.setenv("NEW_SECRET", "changed")
+    second = secret_values.ensure(file, WORKSPACE, ("NEW_SECRET",))
+    assert second == first | {"NEW_SECRET": "changed"}
+    monkeypatch.delenv("NEW_SECRET")
+    assert secret_values.ensure(file, WORKSPACE, ("NEW_SECRET",)) == second
     assert file.read_text().splitlines() == [f"{name}={value}" for name, value in second.items()]

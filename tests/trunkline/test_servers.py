@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -59,6 +60,20 @@ def test_postgres_keeps_what_it_committed_over_a_crash(data: Path) -> None:
 
         assert kept == (1, "on")
     assert postgres.returncode == 0
+
+
+def test_postgres_waits_for_one_that_is_still_leaving(data: Path) -> None:
+    """Whoever kept it was killed; its port is free only after its last checkpoint."""
+    postgres = Postgres(data / "postgres", 0, "admin", sync=False).start()
+    port = postgres.port
+    postgres.kill()
+    with socket.socket() as leaving:
+        leaving.bind(("127.0.0.1", port))
+        leaving.listen()
+        threading.Timer(1.5, leaving.close).start()
+        again = Postgres(data / "postgres", port, "admin", sync=False).start()
+    assert again.port == port
+    again.stop()
 
 
 def test_a_removed_store_is_an_empty_one(data: Path, config: Path) -> None:

@@ -44,16 +44,15 @@ def read(file: Path) -> dict[str, str]:
 def ensure(file: Path, workspace: object, further: tuple[str, ...] = ()) -> dict[str, str]:
     """Give every secret the workspace refers to a value, and keep those that have one.
 
-    What the environment already knows is taken from there, so that a real secret can be given.
+    What the environment knows is taken from there, so that a real secret can be given, and later
+    another one: the file always says what is in force.
     """
-    known = read(file)
+    before = read(file)
     wanted = dict(references(workspace)) | dict.fromkeys(further, False)
-    missing = {
-        name: os.environ.get(name) or _made_up(name, webhook)
+    known = before | {
+        name: os.environ.get(name) or before.get(name) or _made_up(name, webhook)
         for name, webhook in sorted(wanted.items())
-        if name not in known
     }
-    if missing or not file.exists():
-        known |= missing
+    if known != before or not file.exists():
         write_private(file, "".join(f"{k}={v}\n" for k, v in known.items()))
     return known

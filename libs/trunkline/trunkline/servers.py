@@ -33,6 +33,8 @@ _STORE_DIR = re.compile(rb'\bstore_dir\s*[:=]?\s*(?:"[^"]*"|[^\s,}]+),?')
 
 SCRAM_ITERATIONS = 64
 """Passwords here are long and random, which stretching makes no stronger, only slower to check."""
+LEAVES_WITHIN = 15.0
+"""Seconds a predecessor may take for its last checkpoint, when whoever kept it was killed."""
 _LEAVING = ("still in use", "already exists", "already in use", "is being used")
 
 
@@ -72,7 +74,8 @@ class Postgres(Child):
         chosen = self.port
         for _ in range(40):
             self.port = chosen or free_port()
-            wait_for_port(self.port, self.name)
+            leaving = (home / "cluster" / "postmaster.pid").exists()
+            wait_for_port(self.port, self.name, LEAVES_WITHIN if leaving else 1.0)
             since = self.written()
             self._run(home)
             if self.await_ready(self._answers):
