@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from trunkline import places
+from trunkline.child import wait_for_port
 from trunkline.servers import CannotStart, Nats, Postgres
 
 CONFIG = "jetstream { sync_interval: always }\n"
@@ -67,7 +68,9 @@ def test_postgres_waits_for_one_that_is_still_leaving(data: Path) -> None:
     postgres = Postgres(data / "postgres", 0, "admin", sync=False).start()
     port = postgres.port
     postgres.kill()
+    wait_for_port(port, "the test", 10)
     with socket.socket() as leaving:
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         leaving.bind(("127.0.0.1", port))
         leaving.listen()
         threading.Timer(1.5, leaving.close).start()
