@@ -38,7 +38,9 @@ NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 INBOUND_ID = "5f0c9d52-7f0e-8a53-9c0e-3a6d2b1f4e11"
 KINDS = ("body", "form", "text")
 LONG = 100_000
-CUTS, OTHERWISE = 300, 29
+DEPTHS = (200, 300, *range(900, 1_020, 10))
+"""How deep a field may be of which nobody needs anything; Python itself stops at a thousand."""
+CUTS, OTHERWISE = 300, 30 + 2 * len(DEPTHS)
 """At least so often a body is cut off; and in how many other ways it is broken."""
 
 ITEM: TypeAdapter[Item] = TypeAdapter(Item)
@@ -207,6 +209,12 @@ def broken(case: Case) -> Iterator[tuple[str, bytes]]:
         yield f"[{word.decode()}]", b"[" + word + b"]"
     yield "deep lists", b"[" * 100_000
     yield "deep objects", b'{"a":' * 100_000
+    for deep in DEPTHS:
+        within = b'{"within":' + b"[" * deep + b"]" * deep + b","
+        yield f"with {deep} lists within", body.replace(b"{", within, 1)
+        within = b'{"within":' + b'{"a":' * deep + b"1" + b"}" * deep + b","
+        yield f"with {deep} objects within", body.replace(b"{", within, 1)
+    yield "a long number", body.replace(b"{", b'{"number":' + b"9" * 10_000 + b",", 1)
     yield "keys twice", body.replace(b"{", b'{"id":1,"id":"2",', 1)
     yield "a strange key", body.replace(b"{", b'{"__proto__":{"id":1},', 1)
 

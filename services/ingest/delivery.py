@@ -21,7 +21,7 @@ LONGEST, MOST = 254, 20
 """Characters of an address in an envelope (RFC 5321, 4.5.3), and addresses that are kept of it."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _ENVELOPED = re.compile(r"<([^<>]*)>")
-RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION = (
+RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION, FORM = (
     "Trunkline-Received",
     "Trunkline-Account",
     "Trunkline-Sha256",
@@ -30,6 +30,7 @@ RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION = (
     "Trunkline-Sender",
     "Trunkline-Envelope",
     "Trunkline-Conversation",
+    "Trunkline-Form",
 )
 PERSON = [field.name for field in fields(Person)]
 
@@ -86,6 +87,7 @@ def write(
         (KEY, raw.idempotency_key),
         (BY, principal),
         (CONVERSATION, raw.conversation),
+        (FORM, raw.form),
         ("Content-Type", content_type),
     ):
         if value:
@@ -141,6 +143,7 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
             clean(unquote(each)) for each in _ENVELOPED.findall(headers.get(ENVELOPE, ""))
         ),
         conversation=clean(unquote(talk)) if talk else None,
+        form=headers.get(FORM, ""),
     )
 
 

@@ -84,7 +84,9 @@ class Door:
         body = body if scheme.signed else await request.body()
         if scheme.check is not None:
             scheme.check(body)
-        return await self.accept(request, self.raw(scheme.channel, account, body), scheme.status)
+        raw = self.raw(scheme.channel, account, body)
+        raw = replace(raw, form=scheme.operation) if scheme.operation else raw
+        return await self.accept(request, raw, scheme.status)
 
     async def shake(self, scheme: Scheme, request: Request) -> Response:
         """Answer Meta's question whether an address is ours: only to whom knows our token."""

@@ -60,7 +60,7 @@ class Scheme:
     query: tuple[str, ...] = ()
     """The query parameters that may be shown in place of the headers."""
     operation: str = ""
-    """What its address is called in documents, when not as the channel."""
+    """What its address is called in documents, and its form, when not as the channel."""
     path: str = ""
     """Where it comes in, when that is not where all channels do; the account is its parameter."""
 
@@ -130,7 +130,7 @@ SCHEMES = (
         ("x-access-token",),
         key="token",
         check=check_update,
-        operation="connectiveone",
+        operation=connectiveone.FORM,
         path="/messengers_host/{bot_id}/custom_channel/hooks",
     ),
     Scheme(

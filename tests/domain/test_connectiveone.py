@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from chassis.problems import Problem
 from ingest import adapters
 from ingest.adapters.item import Item, Person, Raw, Unreadable
+from ingest.schemes import check_update
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -82,3 +86,24 @@ def test_our_own_form_is_read_as_before() -> None:
     item = read({"id": "m-1", "text": "hello", "contact": {"id": "u-7"}, "update_id": 1})
 
     assert item.external_id == "m-1"
+
+
+def test_the_door_says_whose_form_it_is() -> None:
+    """Else the body tells: our own form names a contact."""
+    both = {**update(), "contact": {"id": "c-7"}, "id": "m-1", "text": "Hello"}
+    raw = Raw("custom", "acme", "0", json.dumps(both).encode(), NOW)
+
+    (guessed,), (told,) = adapters.read(raw), adapters.read(replace(raw, form="connectiveone"))
+
+    assert isinstance(guessed, Item)
+    assert isinstance(told, Item)
+    assert (guessed.text, told.text) == ("Hello", "Де моє замовлення?")
+
+
+@pytest.mark.parametrize("deep", [100, 300, *range(950, 1_010)])
+def test_however_deep_it_is_its_sender_is_told_at_once(deep: int) -> None:
+    body = json.dumps(update()).replace("{", '{"x":' + "[" * deep + "]" * deep + ",", 1).encode()
+
+    with contextlib.suppress(Problem):
+        check_update(body)
+        adapters.read(Raw("custom", "acme", "0", body, NOW, form="connectiveone"))

@@ -139,6 +139,27 @@ async def test_connectiveone(ingest: Ingest) -> None:
     assert (opened["conversation"], opened["contact"]["address"]) == ("c-7_viber", "c-7")
 
 
+async def test_connectiveone_is_taken_in_as_it_was_let_in(ingest: Ingest) -> None:
+    """Whatever else stands in the update, and however it is written."""
+    bodies = [
+        json.dumps({**update(1, "one"), "contact": {"id": "c-7"}}).encode(),
+        json.dumps(update(2, "two")).replace("update_id", "update\\u005fid").encode(),
+        json.dumps(update(3, "three")).encode("utf-16"),
+        json.dumps(update(4, "four"))
+        .replace("{", '{"deep":' + "[" * 900 + "]" * 900 + ",", 1)
+        .encode(),
+    ]
+    path, headers = "/messengers_host/acme/custom_channel/hooks", {"x-access-token": "acme-new"}
+    told = [
+        await ingest.outcome(await ingest.http.post(path, content=body, headers=headers))
+        for body in bodies
+    ]
+    deep = await ingest.http.post(path, content=b'{"a":' * 10_000, headers=headers)
+
+    assert [each["outcome"] for each in told] == ["opened", "appended", "appended", "appended"]
+    assert deep.status_code == 422
+
+
 # ------------------------------------------------------------------ telephony
 
 

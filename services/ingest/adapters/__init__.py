@@ -30,7 +30,7 @@ Adapter = Callable[[Raw], Sequence[Read]]
 
 def _custom(raw: Raw) -> Sequence[Item]:
     """A custom channel speaks our own form, or ConnectiveOne's."""
-    return connectiveone.read(raw) if connectiveone.is_update(raw.body) else custom.read(raw)
+    return connectiveone.read(raw) if connectiveone.is_update(raw) else custom.read(raw)
 
 
 ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(

@@ -43,6 +43,8 @@ class Raw:
     """What the account calls the fields: the sender's name of each, and ours."""
     conversation: str | None = None
     """Where it was written, where the door knows that."""
+    form: str = ""
+    """In whose form it is, where a channel takes several and the door knows which it let in."""
 
 
 @dataclass(frozen=True, slots=True)

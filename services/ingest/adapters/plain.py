@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -16,6 +17,8 @@ _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
 SHORT, LONGEST = 255, 100_000
 """Characters of a name, and of a text; the delivery itself is kept whole."""
+DIGITS = 1_000
+"""Of a number that is read as one."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -30,11 +33,18 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _parse_lenient(body: bytes) -> Any:
-    """Lone surrogates are valid JSON, though no text; they are replaced later, by `clean`."""
+    """Lone surrogates are valid JSON, though no text; they are replaced later, by `clean`.
+
+    So is a number of any length; one that is longer than Python reads is kept as it was written.
+    """
     try:
-        return json.loads(body)
+        return json.loads(body, parse_int=_long)
     except (ValueError, RecursionError):
         raise Unreadable("the body is not JSON") from None
+
+
+def _long(number: str) -> int | str:
+    return int(number) if len(number) <= DIGITS else number
 
 
 def unreadable(bad: ValidationError) -> Unreadable:
@@ -151,9 +161,28 @@ def degrees(latitude: Any, longitude: Any) -> tuple[float, float] | None:
 
 
 def digest(value: Any) -> str:
-    """Sum up a JSON value, whatever the order of its keys."""
+    """Sum up a JSON value, whatever the order of its keys, and however deep it is."""
     try:
-        canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
     except (orjson.JSONEncodeError, RecursionError):
-        canonical = json.dumps(value, sort_keys=True).encode()
-    return sha256(canonical).hexdigest()
+        pass  # a number of more than 64 bits, a lone surrogate, or more than 254 levels
+    try:
+        return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    except RecursionError:
+        return sha256("\n".join(_leaves(value)).encode()).hexdigest()
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Give what a value is made of, in order, without recursion."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as inner:
+                yield f"object of {len(inner)}"
+                for key in sorted(inner, reverse=True):
+                    waiting += [inner[key], key]
+            case list() as listed:
+                yield f"list of {len(listed)}"
+                waiting += reversed(listed)
+            case leaf:
+                yield json.dumps(leaf)
