@@ -213,7 +213,7 @@ def test_topics_in_storage_are_what_they_always_were() -> None:
 
 
 def test_a_snapshot_is_what_its_number_says() -> None:
-    assert FOLD == 2, "then the list below is for another number"
+    assert FOLD == 3, "then the list below is for another number"
     assert Request.__struct_fields__ == (
         "id", "version", "type", "status", "title", "topic", "priority", "channel", "account",
         "contact", "fields", "conversation", "origin", "follow_up_of", "opened_at", "updated_at",
@@ -221,6 +221,31 @@ def test_a_snapshot_is_what_its_number_says() -> None:
         "deliveries", "sent", "changed", "deleted", "reactions", "resolution", "rated",
         "closed_at",
     )  # fmt: skip
+
+
+def test_a_long_conversation_has_a_short_snapshot() -> None:
+    """It is read and written with every command: plain text, and of messages no more than ids."""
+    request = opened()
+    plain = len(msgspec.json.encode(request))
+    long = after(request, *(e.MessageAdded(message(n)) for n in range(2, 1002)))
+
+    assert all(long.has(message(n).id) for n in range(1, 1002))
+    assert len(msgspec.json.encode(long)) - plain <= 1000 * 36
+    assert msgspec.json.decode(msgspec.json.encode(long))["messages"][0].isalnum()
+
+
+def test_what_became_of_an_answer_is_recorded_once_and_never_backwards() -> None:
+    answer, other = message(2).id, message(3).id
+    request = after(opened(), e.ReplySent(message(2), "anna", "telegram", "main", ANNA, "42"))
+    recorded = []
+    for state in ("sent", "sent", "read", "delivered", "failed", "read"):
+        events = deciding.hear_delivery(request, e.DeliveryRecorded(answer, state))
+        recorded += [state for _ in events]
+        request = after(request, *events)
+
+    assert recorded == ["sent", "read", "failed"]
+    assert request.became(answer, "read")
+    assert not request.became(other, "read")
 
 
 def test_what_the_workspace_does_not_know_opens_with_its_defaults() -> None:

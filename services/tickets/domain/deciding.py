@@ -68,7 +68,7 @@ def _lives(name: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> bool:
 
 def hear_message(request: Request, message: e.Message, threaded_by: str | None) -> Events:
     """A further message is added, or returned when it comes after closing."""
-    if message.id in request.messages:
+    if request.has(message.id):
         return NOTHING
     if request.closed:
         return (e.MessageReturned(message, "closed"),)
@@ -77,7 +77,7 @@ def hear_message(request: Request, message: e.Message, threaded_by: str | None) 
 
 def hear_edit(request: Request, message: e.Message, *, deleted: bool = False) -> Events:
     """A message this request has was corrected, or taken back; what was said later stands."""
-    if message.id not in request.messages or message.id in request.deleted:
+    if not request.has(message.id) or message.id in request.deleted:
         return NOTHING
     last = request.changed.get(message.id)
     if not deleted and last is not None and last > message.sent_at:
@@ -87,7 +87,7 @@ def hear_edit(request: Request, message: e.Message, *, deleted: bool = False) ->
 
 def hear_reaction(request: Request, change: e.ReactionChanged) -> Events:
     """Somebody reacted to a message this request has; what they said later stands."""
-    if change.message_id not in request.messages:
+    if not request.has(change.message_id):
         return NOTHING
     key = reaction_key(change.message_id, change.contact_id)
     at, last = request.reactions.get(key, (change.reacted_at, None))
@@ -128,8 +128,8 @@ def _from(request: Request, change: e.AssigneeChanged) -> e.AssigneeChanged:
 
 def hear_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
     """What became of an answer is part of its request's history, also after closing."""
-    known = {state for id, state in request.deliveries if id == delivery.message_id}
-    if delivery.state in known or (delivery.state == "delivered" and "read" in known):
+    further = ("delivered", "read") if delivery.state == "delivered" else (delivery.state,)
+    if any(request.became(delivery.message_id, state) for state in further):
         return NOTHING
     return (delivery,)
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tickets.domain import events as e
 
-FOLD = 2
+FOLD = 3
 """Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
 
 
@@ -33,7 +33,8 @@ class Request(Struct, frozen=True):
     follow_up_of: UUID | None
     opened_at: datetime
     updated_at: datetime
-    messages: frozenset[UUID]
+    messages: frozenset[str]
+    """Ids in hexadecimal, as they are cheap to read: there may be many thousands."""
     assignee: str | None = None
     group: str | None = None
     queued: bool = False
@@ -41,7 +42,8 @@ class Request(Struct, frozen=True):
     paused: bool = False
     tags: tuple[str, ...] = ()
     watchers: tuple[str, ...] = ()
-    deliveries: frozenset[tuple[UUID, str]] = frozenset()
+    deliveries: frozenset[str] = frozenset()
+    """What became of answers; see `delivery_key`."""
     sent: dict[str, UUID] = {}
     """Our messages by what the platform calls them."""
     changed: dict[UUID, datetime] = {}
@@ -52,6 +54,14 @@ class Request(Struct, frozen=True):
     resolution: str | None = None
     rated: bool = False
     closed_at: datetime | None = None
+
+    def has(self, message_id: UUID) -> bool:
+        """Whether a message is one of this request's."""
+        return message_id.hex in self.messages
+
+    def became(self, message_id: UUID, state: str) -> bool:
+        """Whether an answer has come this far."""
+        return delivery_key(message_id, state) in self.deliveries
 
     @property
     def closed(self) -> bool:
@@ -98,14 +108,14 @@ def _opened(recorded: e.Recorded, event: e.Opened) -> Request:
         follow_up_of=event.follow_up_of,
         opened_at=recorded.time,
         updated_at=recorded.time,
-        messages=frozenset((event.message.id,)),
+        messages=frozenset((event.message.id.hex,)),
     )
 
 
 def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0912  one case per event
     match event:
         case e.MessageAdded(message) | e.MessageReturned(message) | e.ReplySent(message):
-            return {"messages": request.messages | {message.id}}
+            return {"messages": request.messages | {message.id.hex}}
         case e.AssigneeChanged(to=to, group=group, epoch=epoch):
             return {
                 "assignee": to,
@@ -128,7 +138,7 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
         case e.DeliveryRecorded(message_id, state, platform_id):
             named = {platform_id: message_id} if platform_id else {}
             return {
-                "deliveries": request.deliveries | {(message_id, state)},
+                "deliveries": request.deliveries | {delivery_key(message_id, state)},
                 "sent": {**request.sent, **named},
             }
         case e.MessageChanged(message, deleted):
@@ -165,6 +175,11 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
             return {"rated": True}
         case _:
             return {}
+
+
+def delivery_key(message_id: UUID, state: str) -> str:
+    """Name one thing that can become of an answer, once."""
+    return f"{message_id.hex}/{state}"
 
 
 def reaction_key(message_id: UUID, contact_id: UUID | None) -> str:
