@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import orjson
 
+from notify import mail
 from notify.custom import WITHIN, custom
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown, wait_asked
 from notify.ledger import Attempt
-from notify.mail import email
 from notify.posting import WHOLE, Account, Answer, Send, post
 from trunkline_contracts.chats import TelegramChat
 
@@ -45,10 +45,10 @@ def _within(chat: TelegramChat) -> dict[str, str | int]:
     return {key: value for key, value in told.items() if value is not None}
 
 
-EXITS: Mapping[str, Send] = {"custom": custom, "email": email, "telegram": telegram}
+EXITS: Mapping[str, Send] = {"custom": custom, "email": mail.email, "telegram": telegram}
 """How a message leaves, by channel."""
 
-LIMITS: Mapping[str, float] = {"custom": WITHIN}
+LIMITS: Mapping[str, float] = {"custom": WITHIN, "email": mail.WITHIN}
 """Seconds an attempt may take where that is not as everywhere."""
 
 
@@ -105,7 +105,7 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
                 f"credential or address refused ({code})", CREDENTIAL_PAUSE, exit_shut=True
             )
         case 502 | 504:
-            return Unknown(f"a gateway answered {code}")
+            return Unknown(f"a gateway answered {code}", taken=False)
         case 408 | 425:
             return Retry(f"answered {code}")
         case _:

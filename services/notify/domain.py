@@ -247,12 +247,17 @@ class Unknown:
     """Nobody can say whether it was taken."""
 
     reason: str
+    taken: bool = True
+    """Whether it may well have been: false where those who did not answer are not there."""
 
 
 Outcome = Sent | Retry | Refused | Unknown
 
 LONGEST_WAIT = 3600.0
 """A platform's `retry_after` is hostile input: never wait longer."""
+
+RESENDS = (1.0, 60.0)
+"""Seconds until what may have been taken is sent again; after the last nobody can say."""
 
 GIVE_UP_AFTER = 24 * 3600.0
 CREDENTIAL_PAUSE = 60.0
@@ -279,6 +284,8 @@ class Next:
     platform_id: str | None = None
     reason: str | None = None
     chat: str | None = None
+    doubted: bool = False
+    """Whether it may be a copy that the customer has."""
 
 
 def kept(told: str | None, longest: int = 255) -> str | None:
@@ -286,17 +293,25 @@ def kept(told: str | None, longest: int = 255) -> str | None:
     return told and "".join(c if c.isprintable() else "\ufffd" for c in told[:longest])
 
 
-def after(outcome: Outcome, attempts: int, age: float, *, resend: bool) -> Next:
-    """Decide by outcome, age and policy. Unknown is not failed: it is sent again only by policy."""
+def after(outcome: Outcome, attempts: int, age: float, *, resend: bool, doubts: int = 0) -> Next:
+    """Decide by outcome, age and policy. Unknown is not failed: it is sent again only by policy.
+
+    `doubts` is how many copies there may be already. Whoever has had a message three times has it,
+    and if not, somebody has to look: it is given up, and said to be.
+    """
     late = age > GIVE_UP_AFTER
     match outcome:
         case Sent(platform_id):
             return Next("sent", platform_id=kept(platform_id))
         case Refused(reason):
             return Next("failed", reason=kept(reason))
-        case Unknown(reason):
-            again = patience(attempts) if resend and not late else None
-            return Next("unknown", again, reason=kept(reason))
+        case Unknown(reason) if not resend:
+            return Next("unknown", reason=kept(reason))
+        case Unknown(reason, taken):
+            if late or (taken and doubts >= len(RESENDS)):
+                return Next("failed", reason=kept(f"nobody can say whether it arrived: {reason}"))
+            delay = RESENDS[doubts] if taken else patience(attempts)
+            return Next("unknown", delay, reason=kept(reason), doubted=taken)
         case Retry(reason, wait, _, chat):
             if late:
                 return Next("failed", reason=kept(f"given up: {reason}"))

@@ -45,15 +45,17 @@ CLAIM = """WITH ready AS (
     RETURNING s.message_id, s.request_id, s.channel, s.account, s.chat, s.address,
         coalesce(s.text, ''), s.attempts, extract(epoch FROM now() - s.created_at)::float8,
         ready.state = 'sending', s.traceparent, s.lease,
-        (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id), s.kind"""
+        (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id), s.kind,
+        s.doubts"""
 
 SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
         platform_id = coalesce(o.platform_id, s.platform_id), chat = coalesce(o.chat, s.chat),
         text = CASE WHEN o.state = 'sent' THEN NULL ELSE s.text END,
+        doubts = s.doubts + o.doubted::integer,
         settled_at = CASE WHEN o.delay IS NULL THEN now() END
     FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::float8[], %b::text[], %b::text[],
-        %b::text[]) AS o (id, lease, state, delay, platform_id, reason, chat)
+        %b::text[], %b::bool[]) AS o (id, lease, state, delay, platform_id, reason, chat, doubted)
     WHERE s.message_id = o.id AND s.lease = o.lease RETURNING s.message_id"""
 
 SHUT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
@@ -104,6 +106,8 @@ class Attempt:
     letter: Letter | None = None
     """What it says besides its text, by mail."""
     kind: str = REPLY
+    doubts: int = 0
+    """How many copies of it there may be already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,7 @@ async def claim(tx: Tx, limit: int, lease: float) -> list[Attempt]:
     """Claim what may be sent now; after `lease` seconds somebody else may attempt it again."""
     cursor = await tx.run(CLAIM, limit, uuid4(), lease)
     rows = await cursor.fetchall()
-    told: list[list[Any]] = [[*row[:-2], letter_of(row[-2]), row[-1]] for row in rows]
+    told: list[list[Any]] = [[*row[:12], letter_of(row[12]), *row[13:]] for row in rows]
     return [Attempt(*row) for row in told]
 
 
@@ -166,6 +170,7 @@ async def settle(tx: Tx, verdicts: Sequence[Verdict]) -> list[Verdict]:
             v.next.platform_id,
             v.next.reason,
             v.next.chat,
+            v.next.doubted,
         )
         for v in verdicts
     ]

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 REPLY, BOUNCE = "reply", "bounce"
 """What an address's tag is for, as intake reads it: an answer to us, or our mail come back."""
+FAREWELL = 1.0
+"""Seconds a server has to answer QUIT."""
+WITHIN = WHOLE + FAREWELL
+"""Seconds an attempt may take."""
 LOCAL = 64
 """Characters before the @ that every server takes."""
 
@@ -51,11 +56,11 @@ async def email(_: httpx.AsyncClient, account: Account, attempt: Attempt) -> Out
     # Nobody's machine should answer what a machine of ours wrote; other mail says which it was
     # when it comes back.
     sender = "" if letter.automatic else tagged(account, attempt.message_id, BOUNCE)
+    server = session(account)
     try:
-        async with asyncio.timeout(WHOLE):
-            return await _hand_over(session(account), account, sender, to, body, own)
-    except TimeoutError:
-        return Unknown("no answer in time")
+        return await _hand_over(server, account, sender, to, body, own)
+    finally:
+        await _leave(server)
 
 
 def session(account: Account) -> SMTP:
@@ -74,31 +79,45 @@ def session(account: Account) -> SMTP:
 async def _hand_over(
     server: SMTP, account: Account, sender: str, to: str, body: bytes, own: str
 ) -> Outcome:
+    until = asyncio.get_running_loop().time() + WHOLE
     try:
-        await server.connect()
-        if account.user:
-            await server.login(account.user, account.token)
-        await server.mail(sender)
-        await server.rcpt(to)
+        async with asyncio.timeout_at(until):
+            await server.connect()
+            if account.user:
+                await server.login(account.user, account.token)
+            await server.mail(sender)
+            await server.rcpt(to)
     except aiosmtplib.SMTPAuthenticationError:
         return Retry("the credential was refused", CREDENTIAL_PAUSE, exit_shut=True)
     except SMTPResponseException as why:
         return _answered(why.code)
-    except (SMTPException, OSError) as why:
+    except (SMTPException, OSError) as why:  # what took too long among them
         return Retry(f"not reached: {type(why).__name__}")
-    finally:
-        if not server.is_connected:
-            server.close()
     try:
-        await server.data(body)
+        async with asyncio.timeout_at(until):
+            await server.data(body)
     except SMTPResponseException as why:
         return _answered(why.code)
     except (SMTPException, OSError) as why:
         return Unknown(f"no answer: {type(why).__name__}")
-    finally:
-        with suppress(SMTPException, OSError):
-            await server.quit()
     return Sent(own)
+
+
+async def _leave(server: SMTP) -> None:
+    """Take leave, if there is somebody to take it of; whatever comes of it, nothing is left open.
+
+    What became of the mail is known by then, and a server that answers no QUIT changes nothing.
+    """
+    transport = server.transport
+    try:
+        if server.is_connected:
+            with suppress(SMTPException, OSError):
+                async with asyncio.timeout(FAREWELL):
+                    await server.quit(timeout=FAREWELL)
+    finally:
+        server.close()
+        if transport is not None:
+            cast(asyncio.WriteTransport, transport).abort()  # what is not read by now never will be
 
 
 def _answered(code: int) -> Outcome:

@@ -152,7 +152,8 @@ class Sender:
         if isinstance(outcome, Retry) and outcome.exit_shut:
             shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after
             log.error("%s/%s is shut: %s", attempt.channel, attempt.account, outcome.reason)
-        step = after(outcome, attempt.attempts, attempt.age, resend=self._resends(attempt))
+        resend = self._resends(attempt)
+        step = after(outcome, attempt.attempts, attempt.age, resend=resend, doubts=attempt.doubts)
         self._done.append(Verdict(attempt, step, shut, time.monotonic()))
         self._settle.set()
 

@@ -190,7 +190,7 @@ def answer(**body: Any) -> bytes:
         (401, b"", Retry("credential or address refused (401)", 60.0, exit_shut=True)),
         (302, b"", Retry("credential or address refused (302)", 60.0, exit_shut=True)),
         (500, b"", Retry("answered 500")),
-        (502, b"", Unknown("a gateway answered 502")),
+        (502, b"", Unknown("a gateway answered 502", taken=False)),
     ],
 )  # fmt: skip
 def test_telegrams_answers(status: int, body: bytes, outcome: Outcome) -> None:
@@ -246,8 +246,25 @@ async def test_a_chat_that_moved_keeps_its_topics() -> None:
 
 
 def test_unknown_is_not_failed_and_is_sent_again_only_by_policy() -> None:
-    assert after(Unknown("?"), 1, 5, resend=True) == Next("unknown", 1.0, reason="?")
+    assert after(Unknown("?"), 9, 5, resend=True) == Next("unknown", 1.0, reason="?", doubted=True)
     assert after(Unknown("?"), 1, 5, resend=False) == Next("unknown", None, reason="?")
+
+
+def test_of_what_may_have_arrived_there_are_three_copies_at_most() -> None:
+    steps = [after(Unknown("?"), 9, 5, resend=True, doubts=n) for n in range(4)]
+
+    assert [step.state for step in steps] == ["unknown", "unknown", "failed", "failed"]
+    assert [step.delay for step in steps] == [1.0, 60.0, None, None]
+    assert steps[2].reason == "nobody can say whether it arrived: ?"
+    assert after(Unknown("?"), 1, GIVE_UP_AFTER + 1, resend=True).state == "failed"
+    assert after(Unknown("?"), 9, 5, resend=False, doubts=9) == Next("unknown", reason="?")
+
+
+def test_a_gateway_that_is_alone_is_asked_until_it_is_not() -> None:
+    gateway = telegram_verdict(502, b"")
+    step = after(gateway, 3, 5, resend=True, doubts=9)
+
+    assert (step.state, step.delay, step.doubted) == ("unknown", 4.0, False)
 
 
 def test_what_others_say_is_kept_only_as_text() -> None:

@@ -154,6 +154,81 @@ async def test_every_end_an_attempt_can_have() -> None:
         assert len(memory.sent) == 1
 
 
+class Stubborn:
+    """A mail server that says what it is told to, and never a word to QUIT."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers = answers
+        self.port = free_port()
+        self.open: set[asyncio.StreamWriter] = set()
+        self.mails = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.add(writer)
+        writer.write(b"220 here\r\n")
+        try:
+            while line := await reader.readline():
+                verb = line[:4].decode().strip().upper()
+                if verb == "QUIT":
+                    continue
+                usual = "354 go on" if verb == "DATA" else "250 well"
+                writer.write(f"{self.answers.get(verb, usual)}\r\n".encode())
+                if verb == "DATA" and verb not in self.answers:
+                    await reader.readuntil(b"\r\n.\r\n")
+                    self.mails += 1
+                    writer.write(f"{self.answers.get('END', '250 taken')}\r\n".encode())
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open.discard(writer)
+            writer.close()
+
+    async def left_alone(self) -> None:
+        """Wait until every connection is closed."""
+
+        async def gone() -> bool:
+            return not self.open
+
+        await eventually(gone)
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ({}, None),
+        ({"RCPT": "550 nobody"}, Refused("refused (550)")),
+        ({"MAIL": "451 later"}, Retry("answered 451")),
+        ({"DATA": "554 no"}, Refused("refused (554)")),
+        ({"END": "452 full"}, Retry("answered 452")),
+    ],
+)
+async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
+    answers: dict[str, str], outcome: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "FAREWELL", 0.05)
+    stubborn = Stubborn(**answers)
+    server = await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port)
+    async with server:
+        for _ in range(4):
+            what = attempt()
+            expected = outcome or Sent(f"<{what.message_id}@example.test>")
+            assert await send(f"smtp://127.0.0.1:{stubborn.port}", what) == expected
+        await stubborn.left_alone()
+    assert stubborn.mails == (4 if outcome is None or "END" in answers else 0)
+
+
+async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mail, "WHOLE", 0.2)
+    monkeypatch.setattr(mail, "FAREWELL", 0.05)
+    for silent, kind in (("RCPT", Retry), ("END", Unknown)):
+        stubborn = Stubborn(**{silent: "250-it goes on"})
+        async with await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port):
+            assert isinstance(await send(f"smtp://127.0.0.1:{stubborn.port}", attempt()), kind)
+            await stubborn.left_alone()
+
+
 async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
     outcome = await send("smtp://127.0.0.1:1", attempt("half a letter: \ud800"))
 
