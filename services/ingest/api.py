@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from chassis.auth import Identity, Role, allow
-from chassis.problems import missing
+from chassis.outcomes import NotReady
+from chassis.problems import missing, unavailable
 from chassis.service import Here
 from ingest import views
 from ingest.adapters.api import Submission
@@ -44,6 +45,7 @@ HANDSHAKE = ("hub.mode", "hub.verify_token", "hub.challenge")
 
 door = APIRouter(route_class=Guarded, tags=["door"])
 router = APIRouter(prefix="/v1", tags=["inbound"])
+health = APIRouter(prefix="/health", tags=["operations"])
 
 
 def at_the_door(request: Request) -> Door:
@@ -159,6 +161,18 @@ for each in SCHEMES:
 async def submit(request: Request) -> Response:
     """Open a request, or write to the one that is open in a conversation."""
     return await at_the_door(request).submit(request)
+
+
+@health.get("/door", responses={503: {"description": "It is shut."}})
+async def open_door(request: Request) -> dict[str, str]:
+    """Tell whether the door takes deliveries: it does while PostgreSQL is away, too."""
+    try:
+        why = at_the_door(request).shut()
+    except NotReady as away:
+        why = str(away)
+    if why:
+        raise unavailable(why)
+    return {"status": "open"}
 
 
 @router.get("/inbound/{inbound_id}")

@@ -67,7 +67,7 @@ def make(settings: Settings) -> FastAPI:
         "ingest",
         settings,
         readers=readers,
-        routers=[api.door, pages_api.router, api.router, banning.router],
+        routers=[api.door, pages_api.router, api.router, api.health, banning.router],
         subjects={"channel": Token(2), "account": Token(3, token_of)},
         tasks=tasks,
         answers=[ASKED],

@@ -66,6 +66,12 @@ class Door:
         self._publisher = Publisher(lambda: service.bus.nc)
         self._limits = Limits(loop.time)
 
+    def shut(self) -> str | None:
+        """Say why nothing can be taken in; nothing of it is PostgreSQL's."""
+        if not self._service.workspaces.latest:
+            return "no workspace has been applied yet"
+        return None if self._service.bus.nc.is_connected else "nats is not connected"
+
     async def take(self, scheme: Scheme, request: Request) -> Response:
         """Take what a platform or a program delivers, by the rules of its channel."""
         account = request.path_params[scheme.parameter]

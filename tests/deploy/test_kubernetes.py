@@ -37,7 +37,8 @@ def test_a_service_is_probed_drained_and_told_what_it_understands(service: str) 
 
     assert told <= {name.upper() for name in fields} | {"DATABASE_URL"}
     assert container["args"] == ["serve", service, "--data", "/run/trunkline"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    ready = "/health/door" if container["name"] == "ingest" else "/health/ready"
+    assert container["readinessProbe"]["httpGet"]["path"] == ready
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
     assert pod["terminationGracePeriodSeconds"] >= 5 + 10 + 5
     assert pod["securityContext"]["runAsNonRoot"] is True

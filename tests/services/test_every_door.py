@@ -8,8 +8,10 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from entrances import Entrance, entrances, opened
+from psycopg import sql
 from tampering import NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.http import BODY
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import httpx
     from taking_in import Ingest
     from world import World
+
+OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
 
 @pytest.fixture
@@ -114,7 +118,9 @@ async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -
     finally:
         os.kill(nats.pid, signal.SIGCONT)
     nats.stop()
-    for answer in (*frozen, *await refused()):
+    away = await refused()
+    assert (await ingest.http.get("/health/door")).status_code == 503
+    for answer in (*frozen, *away):
         assert answer.status_code == 503, answer.url
         assert int(answer.headers["retry-after"]) >= 1, answer.url
     nats.start()
@@ -125,3 +131,32 @@ async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -
     await eventually(taken)
     for door in doors:
         assert await knock(ingest.http, door) in {200, 202}, door.way.name
+
+
+async def test_everywhere_is_open_while_postgresql_is_away(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.service.STUCK", 1.0)
+    world, doors = ingest.world, entrances()
+
+    async def status(path: str) -> int:
+        return (await ingest.http.get(path)).status_code
+
+    async def unready() -> bool:
+        return await status("/health/ready") == 503
+
+    assert await status("/health/door") == 200
+    admin = await psycopg.AsyncConnection.connect(world.postgres.url, autocommit=True)
+    async with admin:
+        name = sql.Identifier(world.database)
+        await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        try:
+            await admin.execute(OUT, (world.database,))
+            await eventually(unready)
+            answers = [await ask(ingest.http, door) for door in doors]
+            assert {answer.status_code for answer in answers} == {200, 202}
+            assert await status("/health/door") == 200
+        finally:
+            await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    for answer in answers:
+        assert (await ingest.outcome(answer))["request_id"], answer.url

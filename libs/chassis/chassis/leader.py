@@ -8,6 +8,7 @@ positions are fenced.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
@@ -37,6 +38,8 @@ class Leaders:
         self._turn = asyncio.Lock()
         self._gone = asyncio.Event()
         self.held: set[str] = set()
+        self.answered_at = time.monotonic()
+        """When PostgreSQL answered last: it is asked all the time, in office or standing by."""
 
     async def heartbeat(self) -> None:
         """Keep the session alive; when it is lost, every office is."""
@@ -108,6 +111,7 @@ class Leaders:
                         self._conn = await self._db.lone()
                         self._gone = asyncio.Event()
                     row = await (await self._conn.execute(sql, args)).fetchone()
+                self.answered_at = time.monotonic()
             except BaseException:
                 await self._drop()
                 raise

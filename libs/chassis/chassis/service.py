@@ -6,6 +6,7 @@ this replica is their leader. One file, though long: a beginning and its end are
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -184,6 +185,7 @@ class Service:
         for task in tasks:
             self.background(partial(task, self), getattr(task, "__name__", "a task"))
         self.background(lambda: measure(self), "measuring")
+        self.health.add("postgres", self._postgres_health)
         self.health.add("relay", self._relay_health)
         self.health.add("workspace", self._workspace_health)
 
@@ -200,6 +202,10 @@ class Service:
     def _reader_health(self, loop: Loop) -> str | None:
         silent = asyncio.get_running_loop().time() - loop.progress_at
         return f"no progress for {silent:.0f} s" if loop.leading and silent > STUCK else None
+
+    def _postgres_health(self) -> str | None:
+        silent = time.monotonic() - self.leaders.answered_at
+        return f"no answer for {silent:.0f} s" if silent > STUCK else None
 
     def _relay_health(self) -> str | None:
         if "relay" not in self.leaders.held:
