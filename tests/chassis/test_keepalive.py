@@ -163,6 +163,59 @@ async def test_a_header_cannot_break_out_of_its_line() -> None:
     assert server.heard == []
 
 
+LINE = b"X-A: " + b"a" * 200 + b"\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", LINE),
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"a" * 200),
+        (b"HTTP/1.1 200 OK\r\n", b"a" * 200),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + b"0\r\n", LINE),
+        (CHUNKED + b"0\r\nX-A: ", b"a" * 200),
+        (CHUNKED, b"0" * 200),
+        (CHUNKED + b"1;", b"a" * 200),
+    ],
+    ids=[
+        "headers", "a header", "a name", "interim answers", "trailers", "a trailer", "a size",
+        "an extension",
+    ],
+)  # fmt: skip
+async def test_what_does_not_end_before_or_after_a_body_is_hung_up_on(
+    before: bytes, again: bytes
+) -> None:
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(before)
+        try:
+            while sent < 64 * 1024 * 1024:
+                writer.write(again * 64)
+                await writer.drain()
+                sent += len(again) * 64
+        except ConnectionError:
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, httpx.AsyncClient(transport=KeptAlive(), timeout=20) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(url)
+    assert sent < 16 * 1024 * 1024  # what sockets hold between the two, and no more
+
+
+async def test_headers_within_bounds_and_a_long_body_are_read() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n" + LINE * 200 + b"\r\n"
+    async with met(head + b"x" * 300_000) as (_, url, client):
+        assert len((await client.post(url)).content) == 300_000
+
+
 async def test_a_large_answer_is_read_at_the_readers_pace() -> None:
     size = 3 * keepalive.AHEAD
     large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size

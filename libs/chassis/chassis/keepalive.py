@@ -19,6 +19,9 @@ Origin = tuple[str, str, int, str]
 EXPIRY = 5.0
 """Seconds an idle connection is kept: less than servers keep theirs."""
 
+HEAD = 64 * 1024
+"""Bytes an answer's headers may take, what follows its body included."""
+
 AHEAD = 128 * 1024
 """Bytes of an answer taken in before somebody wants them."""
 
@@ -40,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._waiting = 0
+        self._named = self._idle = 0
         self._done = self._keep = False
         self._why: httpx.TransportError | None = None
         self._news = asyncio.Event()
@@ -107,10 +111,14 @@ class Connection(asyncio.Protocol):
         if self.free:
             self.close()  # nobody has asked
             return
+        self._idle += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as why:
             self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {type(why).__name__}"))
+            self.close()
+        if self._idle > HEAD and not self._done:  # the parser keeps a line until it ends
+            self._fail(httpx.RemoteProtocolError("headers that do not end"))
             self.close()
         self._news.set()
 
@@ -137,12 +145,18 @@ class Connection(asyncio.Protocol):
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._named += len(name) + len(value)
+        if self._named > HEAD:
+            raise ValueError("headers that do not end")
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
+        if self._headed:
+            self._idle = 0
 
     def on_body(self, body: bytes) -> None:
+        self._idle = 0
         self._pieces.append(body)
         self._waiting += len(body)
         if self._waiting > AHEAD and self._transport is not None:
