@@ -10,13 +10,13 @@ from chassis.reader import Reader
 from chassis.service import Service
 from notify import api, handlers
 from notify.accounts import Accounts
+from notify.outward import Outward
 from notify.sender import Sender
 from notify.settings import Settings
 from notify.webhooks.api import router as webhooks
 from notify.webhooks.courier import Courier
 from notify.webhooks.endpoints import Endpoints
 from notify.webhooks.intake import Intake
-from notify.webhooks.outward import Outward
 
 
 def make(settings: Settings) -> FastAPI:

@@ -1,14 +1,18 @@
 """Webhooks: when to try again, and where nothing is ever sent."""
 
-import socket
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from notify.webhooks import outward
-from notify.webhooks.outward import Forbidden, Outward, public
+from chassis.testing import eventually
+from notify import names as resolving
+from notify.outward import Forbidden, NotKnown, Outward, Place, public
 from notify.webhooks.rules import DELAYS, Outcome, after, delivery_id
 
 ID = UUID("0b7a3a0c-1111-5e0b-8d0f-5b7a3a0c7e21")
@@ -94,7 +98,7 @@ def test_what_is_everybodys_is_not(address: str) -> None:
     ],
 )  # fmt: skip
 async def test_nothing_is_sent_inside(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outward, "LOOK_UP", 1.0)
+    monkeypatch.setattr(resolving, "PATIENCE", 1.0)
     with pytest.raises(Forbidden):
         await Outward().place(url)
 
@@ -105,20 +109,15 @@ class Names:
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
 
-    async def __call__(self, name: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
-        found = self.answers.pop(0)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
+    def __call__(self, name: str) -> list[str]:
+        return self.answers.pop(0)
 
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(*answers: list[str]) -> None:
-        import asyncio
-
-        monkeypatch.setattr(
-            asyncio.get_running_loop(), "getaddrinfo", Names(*answers), raising=False
-        )
-        monkeypatch.setattr(outward, "KEEP", 0.0)
+        monkeypatch.setattr(resolving, "resolve", Names(*answers))
+        monkeypatch.setattr(resolving, "KEEP", 0.0)
 
     return use
 
@@ -148,6 +147,73 @@ async def test_networks_of_ones_own_are_named() -> None:
         await guard.place("http://10.0.0.1:9000/x")
 
 
-async def test_the_stand_in_for_the_outside_world_stands_where_it_likes() -> None:
+async def test_the_stand_in_for_the_outside_world_stands_where_it_likes(names: Any) -> None:
+    names(["10.0.0.9"])
     place = await Outward().place("http://sink:8009/webhook/audit", trusted=True)
     assert (place.host, place.port, place.scheme) == ("sink", 8009, "http")
+
+
+class Resolver:
+    """The system's resolver, which knows one name, and says nothing about dead ones."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.answer = threading.Event()
+
+    def __call__(self, name: str) -> list[str]:
+        self.asked[name] += 1
+        if name.startswith("dead"):
+            self.answer.wait(20)
+        return ["1.1.1.1"]
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    resolver = Resolver()
+    monkeypatch.setattr(resolving, "resolve", resolver)
+    monkeypatch.setattr(resolving, "PATIENCE", 0.1)
+    yield resolver
+    resolver.answer.set()
+
+
+async def test_dead_names_keep_no_other_name_and_nobody_else_waiting(resolver: Resolver) -> None:
+    guard = Outward()
+    dead = [guard.place(f"https://dead{n % 10}.test/") for n in range(200)]
+    told = await asyncio.gather(*dead, guard.place("https://alive.test/"), return_exceptions=True)
+
+    assert all(isinstance(each, NotKnown) for each in told[:-1])
+    assert isinstance(told[-1], Place)
+    assert set(resolver.asked.values()) == {1}  # once at a time, however many ask
+    assert len(resolver.asked) == 11
+    async with asyncio.timeout(1):  # what everybody shares is free
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+
+async def test_what_is_not_known_is_not_asked_again_at_once(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Outward()
+    for _ in range(3):
+        with pytest.raises(NotKnown):
+            await guard.place("https://dead.test/")
+    resolver.answer.set()
+
+    async def known() -> bool:
+        try:
+            return bool(await guard.known("dead.test"))
+        except NotKnown:
+            return False
+
+    await eventually(known)
+    assert resolver.asked["dead.test"] == 1
+
+
+async def test_there_is_an_end_to_how_many_are_asked(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolving, "AT_ONCE", 3)
+    guard = Outward()
+    dead = [guard.place(f"https://dead{n}.test/") for n in range(9)]
+    await asyncio.gather(*dead, return_exceptions=True)
+
+    assert len(resolver.asked) == 3

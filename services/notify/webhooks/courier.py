@@ -21,11 +21,11 @@ from chassis.outcomes import TRANSIENT
 from chassis.service import Service
 from chassis.telemetry import continued
 from chassis.tx import Tx
+from notify.outward import Outward
 from notify.sender import attempts_made
 from notify.webhooks import deliveries
 from notify.webhooks.deliveries import FORGOTTEN, Delivery, Settled
 from notify.webhooks.endpoints import Endpoint, Endpoints
-from notify.webhooks.outward import Outward
 from notify.webhooks.post import deliver
 from notify.webhooks.rules import CHANNEL, Outcome, after
 from trunkline_contracts import NotificationFailed

@@ -14,8 +14,8 @@ import httpx
 from chassis.keepalive import KeptAlive
 from chassis.webhooks import sign
 from notify.custom import wait_told
+from notify.outward import Forbidden, Outward, Place
 from notify.webhooks.endpoints import Endpoint
-from notify.webhooks.outward import Forbidden, Outward, Place
 from notify.webhooks.rules import Outcome
 
 WITHIN = 15.0
