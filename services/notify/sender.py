@@ -8,7 +8,6 @@ replica that is told to stop first records what it has begun.
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +25,7 @@ from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, limit_of
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
 from notify.ledger import ACKNOWLEDGEMENT, Attempt, Verdict
-from notify.posting import PATIENCE, WHOLE
+from notify.posting import PATIENCE
 from trunkline_contracts import (
     Fact,
     MessageFailed,
@@ -41,6 +40,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 32
 IDLE = 0.5
 """How often to look without being told: for what another replica intends, and what is due again."""
+
+LAST_WORDS = 5.0
+"""Seconds for what was begun to end and be recorded; less than a service is given to stop."""
 
 STUCK = 10.0
 
@@ -108,11 +110,18 @@ class Sender:
         self._woken.clear()
 
     async def _drain(self) -> None:
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=WHOLE)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WHOLE):
+        """Record what was begun as it ends; what does not end in time is somebody else's again."""
+        try:
+            async with asyncio.timeout(LAST_WORDS):
                 await self._settled()
+                while self._busy:
+                    await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+                    await self._settled()
+        except TimeoutError:
+            log.warning("%d attempts are left to be found out again", len(self._busy))
+        finally:
+            for task in self._busy:
+                task.cancel()
 
     async def _send(self, client: httpx.AsyncClient) -> bool:
         """Claim as much as there are hands for; tells whether more may be ready at once."""

@@ -511,6 +511,38 @@ async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_
     assert len(await notify.arrived("66")) == 1
 
 
+async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: Counter[str] = Counter()
+    go, never = asyncio.Event(), asyncio.Event()
+
+    async def send(_: Any, __: Any, attempt: Any) -> Any:
+        begun[attempt.chat] += 1
+        await (never if attempt.chat == "66" else go).wait()
+        return Sent("1")
+
+    monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
+    monkeypatch.setattr("notify.sender.LAST_WORDS", 1.0)
+    await notify.start()
+    chats = {chat: uuid4() for chat in ("66", "1", "2", "3")}
+    await notify.tell(*[opened(id_, chat) for chat, id_ in chats.items()])
+    await notify.tell(*[replied(id_, chat=chat) for chat, id_ in chats.items()])
+
+    async def all_begun() -> bool:
+        return len(begun) == 4
+
+    await eventually(all_begun)
+    asyncio.get_running_loop().call_later(0.2, go.set)
+    began = time.monotonic()
+    await notify.stop()
+
+    assert time.monotonic() - began < 4
+    states = await notify.world.sql("notify", "SELECT chat, state FROM sends ORDER BY chat")
+    assert states == [("1", "sent"), ("2", "sent"), ("3", "sent"), ("66", "sending")]
+    assert len(await notify.said("message_sent")) == 3
+
+
 async def test_channels_whose_customers_come_and_read_and_channels_without_a_way_out(
     notify: Notify,
 ) -> None:

@@ -497,6 +497,24 @@ async def test_of_two_replicas_one_goes_on_where_the_other_ended(
     assert set(times.values()) <= ({1} if well else {1, 2})
 
 
+async def test_a_leader_that_is_stopped_records_what_is_on_its_way(
+    notify: Notify, receiver: Receiver
+) -> None:
+    await notify.declare(slow=hook(f"{receiver.url}/slow"))
+    await notify.start()
+    receiver.hold.clear()
+    await notify.tell(opened(uuid4()))
+
+    async def under_way() -> bool:
+        return receiver.under_way["slow"] == 1
+
+    await eventually(under_way)
+    asyncio.get_running_loop().call_later(1.5, receiver.hold.set)
+    await notify.end(0)
+
+    assert await notify.world.sql("notify", "SELECT state FROM deliveries") == [("sent",)]
+
+
 async def test_nothing_is_sent_inside(notify: Notify, receiver: Receiver) -> None:
     port = receiver.url.rpartition(":")[2]
     await notify.declare(hook=hook(f"http://localhost:{port}/hook"))

@@ -25,7 +25,7 @@ RELEASE = b"SELECT pg_advisory_unlock(%b)"
 HEARTBEAT = 2.0
 STANDBY = 0.25
 LAST_WORDS = 1.0
-"""Seconds after which work that was told to stop is told so again."""
+"""Seconds after which work that was told to stop is told so again, unless it asks for more."""
 
 
 class Leaders:
@@ -53,15 +53,20 @@ class Leaders:
                         "the connection that holds %s is lost", sorted(self.held) or "no office"
                     )
 
-    async def lead(self, office: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work whenever this replica holds the office; stand by when another one does."""
+    async def lead(
+        self, office: str, work: Callable[[], Awaitable[None]], last_words: float = LAST_WORDS
+    ) -> None:
+        """Do the work whenever this replica holds the office; stand by when another one does.
+
+        `last_words` is how many seconds the work may take to end; then it is told again to stop.
+        """
         pause = 0.2
         while True:
             await self._elected(office)
             metrics.leader.labels(self._service, office).set(1)
             term = asyncio.get_running_loop().time()
             try:
-                await self._serve(office, work)
+                await self._serve(office, work, last_words)
             finally:
                 metrics.leader.labels(self._service, office).set(0)
                 await asyncio.shield(self._resign(office))
@@ -69,7 +74,9 @@ class Leaders:
             pause = 0.2 if long else min(pause * 2, 5)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (not a secret)
 
-    async def _serve(self, office: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _serve(
+        self, office: str, work: Callable[[], Awaitable[None]], last_words: float
+    ) -> None:
         gone = self._gone
         task = asyncio.ensure_future(work())
         lost = asyncio.create_task(gone.wait())
@@ -77,7 +84,7 @@ class Leaders:
             await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
-            await _ended({task})
+            await _ended({task}, last_words)
         if not task.cancelled() and (why := task.exception()) is not None:
             log.warning("%s stopped: %r", office, why, exc_info=why)
 
@@ -144,11 +151,13 @@ async def side_by_side(*works: Awaitable[None]) -> None:
             task.result()
 
 
-async def _ended(tasks: Iterable[asyncio.Task[None] | asyncio.Future[None]]) -> None:
+async def _ended(
+    tasks: Iterable[asyncio.Task[None] | asyncio.Future[None]], last_words: float = LAST_WORDS
+) -> None:
     """Stop tasks and wait until they have, even when somebody tells us to stop meanwhile."""
     while left := [task for task in tasks if not task.done()]:
         for task in left:
             # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
             task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait(left, timeout=LAST_WORDS)
+            await asyncio.wait(left, timeout=last_words)

@@ -44,6 +44,7 @@ IDLE = 0.5
 FROZEN = 4.0
 """After so many seconds without a look this replica may have been deposed."""
 LAST_WORDS = 5.0
+"""Seconds for what was begun to end and be recorded; less than a service is given to stop."""
 STUCK = 10.0
 TIDY = 60.0
 
@@ -97,7 +98,7 @@ class Courier:
 
     async def lead(self) -> None:
         """Stand for the office for ever."""
-        await self._service.leaders.lead(OFFICE, self._run)
+        await self._service.leaders.lead(OFFICE, self._run, LAST_WORDS + 1)
 
     async def _run(self) -> None:
         self._begin()
@@ -219,15 +220,27 @@ class Courier:
             self._tidied_at -= TIDY  # there is more: go on at once
 
     async def _drain(self) -> None:
-        """End what was begun and record it; what is not ended in time is begun again by another."""
+        """Record what was begun as it ends; what does not end in time is begun again by another."""
         for line in self._lines.values():
             line.next.clear()
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=LAST_WORDS)
-        for task in self._busy:
-            task.cancel()
         try:
-            async with asyncio.timeout(LAST_WORDS), self._service.transaction() as tx:
-                await self._settle(tx, list(self._done))
-        except (*AWAY, TimeoutError) as why:
-            log.warning("outcomes are left to be found out again: %s", type(why).__name__)
+            async with asyncio.timeout(LAST_WORDS):
+                await self._recorded()
+                while self._busy:
+                    await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+                    await self._recorded()
+        except TimeoutError:
+            log.warning("outcomes are left to be found out again")
+        finally:
+            for task in self._busy:
+                task.cancel()
+
+    async def _recorded(self) -> None:
+        while done := list(self._done):
+            try:
+                async with self._service.transaction() as tx:
+                    await self._settle(tx, done)
+                del self._done[: len(done)]
+            except AWAY as why:
+                log.warning("outcomes wait for the database: %s", type(why).__name__)
+                await asyncio.sleep(PACE)
