@@ -25,7 +25,15 @@ from ingest.adapters.meta import (
     said_at,
     text,
 )
-from ingest.adapters.plain import SHORT, digest, instant_of_millis, named, part, words
+from ingest.adapters.plain import (
+    SHORT,
+    digest,
+    digest_but_addresses,
+    instant_of_millis,
+    named,
+    part,
+    words,
+)
 
 BESIDE = frozenset({"hop_context", "recipient", "sender", "timestamp"})
 """Keys that tell of an event, not what happened."""
@@ -131,7 +139,7 @@ def _echo(event: Event, body: Piece, kind: str) -> Item:
     told = body[kind]
     what = "deleted" if told.get("is_deleted") is True else kind
     id, metadata = named(told.get("mid")), words(told.get("metadata"), SHORT)
-    summary = digest([what, id or told])
+    summary = digest_but_addresses([what, id or told])
     mine = what == "message" and _is_ours(metadata)
     return Item(
         "receipt" if mine else "noted",
@@ -182,7 +190,7 @@ def _message(event: Event, body: Piece) -> Iterator[Item]:
 def _postback(event: Event, body: Piece) -> Iterator[Item]:
     """A button, or an entry of the menu, was pressed."""
     id, person = named(body.get("mid")), event.person()
-    summary, pressed = digest(body), words(body.get("payload"), 1000)
+    summary, pressed = digest_but_addresses(body), words(body.get("payload"), 1000)
     yield Item(
         "message",
         id or f"postback:{person.address}:{event.moment or summary}",
@@ -199,7 +207,7 @@ def _postback(event: Event, body: Piece) -> Iterator[Item]:
 
 def _edited(event: Event, body: Piece) -> Iterator[Item]:
     id, count = named(body.get("mid")), named(body.get("num_edit"))
-    key = f"edit:{id}:{count or event.moment or digest(body)}"
+    key = f"edit:{id}:{count or event.moment or digest_but_addresses(body)}"
     yield _remark("edited", event, id, key, text=text(body.get("text")) or "[message]")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ingest.adapters.item import Place
 from ingest.adapters.meta import LISTED, Piece, described, joined, pieces, short, text
-from ingest.adapters.plain import degrees, digest, link, named, part, words
+from ingest.adapters.plain import degrees, digest_but_addresses, link, named, part, words
 from trunkline_contracts.parts import Attachment
 
 MOST = 500
@@ -25,7 +25,7 @@ def digest_of(message: Piece) -> str:
     ]
     rest = {key: told for key, told in message.items() if key not in ("attachments", "reply_to")}
     answered = [part(message, "reply_to").get("mid"), story.get("id")]
-    return digest([rest, files, answered])
+    return digest_but_addresses([rest, files, answered])
 
 
 def text_of(message: Piece) -> str:

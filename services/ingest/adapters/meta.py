@@ -10,7 +10,15 @@ from datetime import datetime
 from typing import Any
 
 from ingest.adapters.item import Item, Raw, Unreadable
-from ingest.adapters.plain import SHORT, clean, digest, instant_of, named, parse, words
+from ingest.adapters.plain import (
+    SHORT,
+    clean,
+    digest_but_addresses,
+    instant_of,
+    named,
+    parse,
+    words,
+)
 
 Read = Item | Unreadable
 Piece = dict[str, Any]
@@ -113,7 +121,7 @@ def said_at(value: Any, raw: Raw) -> datetime | None:
 
 def noted(why: str, what: Any, **more: Any) -> Item:
     """Remember, once, something that is no message."""
-    reason, summary = clean(why)[:SHORT], digest(what)
+    reason, summary = clean(why)[:SHORT], digest_but_addresses(what)
     return Item("noted", f"{reason[:64]}:{summary}", summary, reason=reason, **more)
 
 

@@ -17,6 +17,8 @@ _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
 SHORT, LONGEST = 255, 100_000
 """Characters of a name, and of a text; the delivery itself is kept whole."""
+WRITTEN = frozenset({"body", "caption", "text", "title"})
+"""Where in a platform's message there is what people wrote; an object there is looked into."""
 DIGITS = 1_000
 """Of a number that is read as one."""
 
@@ -170,6 +172,33 @@ def digest(value: Any) -> str:
         return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
     except RecursionError:
         return sha256("\n".join(_leaves(value)).encode()).hexdigest()
+
+
+def digest_but_addresses(value: Any) -> str:
+    """Sum up a JSON value of a platform that signs addresses anew for whoever is told of them.
+
+    What people wrote stays in, be it an address.
+    """
+    return digest(_without_addresses(value, 50))
+
+
+def _without_addresses(value: Any, deep: int) -> Any:
+    if deep == 0:
+        return value
+    match value:
+        case dict():
+            return {
+                key: _without_addresses(one, deep - 1)
+                for key, one in value.items()
+                if key in WRITTEN or not _is_address(one)
+            }
+        case list():
+            return [_without_addresses(one, deep - 1) for one in value if not _is_address(one)]
+    return value
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
 def _leaves(value: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ from ingest.adapters.item import Item, Person, Place, Raw, Unreadable
 from ingest.adapters.plain import (
     SHORT,
     degrees,
-    digest,
+    digest_but_addresses,
     instant_of_millis,
     link,
     named,
@@ -32,7 +32,7 @@ def read(raw: Raw) -> tuple[Item, ...]:
     event = words(body.get("event"), 64)
     if event is None:
         raise Unreadable("event is missing or not a text")
-    told = digest({key: value for key, value in body.items() if key not in VARYING})
+    told = _digest(body)
     token = named(body.get("message_token"))
     if event == "message":
         return (_message(body, token, told),)
@@ -53,6 +53,14 @@ def read(raw: Raw) -> tuple[Item, ...]:
             ),
         )
     return (Item("noted", external_id, told, reason=event, sent_at=sent_at),)
+
+
+def _digest(body: dict[str, Any]) -> str:
+    """Sum up what an event says; the address of a picture may differ, one that is sent may not."""
+    said = part(body, "message")
+    sent = {"text": said.get("media")} if said.get("type") == "url" else None
+    lasting = {key: value for key, value in body.items() if key not in VARYING}
+    return digest_but_addresses([lasting, sent] if sent else lasting)
 
 
 def _message(body: dict[str, Any], token: str | None, told: str) -> Item:

@@ -25,7 +25,7 @@ from ingest.adapters.meta import (
     short,
     trouble,
 )
-from ingest.adapters.plain import digest, named, part, words
+from ingest.adapters.plain import digest, digest_but_addresses, named, part, words
 from trunkline_contracts.parts import DeliveryState
 
 STATES: MappingProxyType[str, DeliveryState] = MappingProxyType(
@@ -128,7 +128,7 @@ def _error(told: Any, _: Piece, __: Raw) -> Iterator[Item]:
 def _echo(told: Any, _: Piece, raw: Raw) -> Iterator[Item]:
     """Somebody of ours wrote from the telephone; nothing is to be answered."""
     echo = piece(told)
-    id, summary = named(echo.get("id")), digest(echo)
+    id, summary = named(echo.get("id")), digest_but_addresses(echo)
     yield Item(
         "noted",
         f"echo:{id or summary}",

@@ -10,7 +10,16 @@ from typing import Any
 
 from ingest.adapters.item import Item, Person, Place, Unreadable
 from ingest.adapters.meta import Piece, described, joined, pieces, short, text
-from ingest.adapters.plain import SHORT, degrees, digest, link, named, part, size, words
+from ingest.adapters.plain import (
+    SHORT,
+    degrees,
+    digest_but_addresses,
+    link,
+    named,
+    part,
+    size,
+    words,
+)
 from trunkline_contracts.parts import Attachment
 
 NOTICES = frozenset({"request_welcome", "system"})
@@ -25,7 +34,7 @@ def type_of(message: Piece) -> str:
 
 def digest_of(message: Piece, kind: str) -> str:
     """Sum up what a message says; a file's address is signed anew for whoever is told of it."""
-    return digest(
+    return digest_but_addresses(
         {**message, kind: {**part(message, kind), "url": None}} if kind in FILES else message
     )
 
