@@ -331,9 +331,15 @@ class Book:
         return self._know(arrival, person), doubts
 
     def _know(self, arrival: Arrival, person: Person) -> Card:
-        """Remember who wrote; what the platform leaves out stays as it was."""
+        """Remember who wrote; what the platform leaves out stays as it was.
+
+        Whoever is doubted to be them changes nothing that is known of a person.
+        """
         card = self._card(arrival, person)
         old = self.contacts.get(card.id)
+        thread = arrival.item.thread if arrival.item is not None else None
+        if old is not None and thread is not None and thread.doubt is not None:
+            return old
         if card != old:
             self.contacts[card.id] = card
             self.changed.add(card.id)

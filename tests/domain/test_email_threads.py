@@ -14,7 +14,13 @@ from ingest.adapters.item import Thread
 from ingest.domain import AGAIN
 from ingest.handlers import key_of as key_of_talk
 from ingest.threads import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNPROVEN, UNSIGNED, key_of, keys_of
-from trunkline_contracts import Message, MessageReceived, MessageReturned, RequestOpened
+from trunkline_contracts import (
+    ContactChanged,
+    Message,
+    MessageReceived,
+    MessageReturned,
+    RequestOpened,
+)
 
 
 def test_an_answer_to_ours_is_appended_and_says_why() -> None:
@@ -425,6 +431,21 @@ def test_whoever_reads_it_is_told_that_its_sender_is_not_proven() -> None:
 
     assert (forged.word, forged.reason) == ("opened", UNPROVEN)
     assert flags_of(desk) == (UNPROVEN,)
+
+
+def test_a_forged_mail_changes_nothing_that_is_known_of_a_person() -> None:
+    failed = b"Authentication-Results: mx.desk.test; dmarc=fail\r\n"
+    name = {"From": "Ivan <iryna@example.test>"}
+    desk, _, _ = begun(mail(Message_ID="<1@x>"))
+
+    take(desk, failed + mail("pay here", **name))
+
+    opened = [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]
+    assert [fact.contact.name for fact in opened] == ["Iryna"] * 2
+    assert not [fact for fact, _ in desk.facts if isinstance(fact, ContactChanged)]
+    take(desk, mail("it is me", **name))
+    [changed] = [fact for fact, _ in desk.facts if isinstance(fact, ContactChanged)]
+    assert changed.contact.name == "Ivan"
 
 
 def test_whoever_sends_in_nobodys_name_joins_no_conversation() -> None:
