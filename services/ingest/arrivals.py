@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID, uuid5
 
 from ingest.about import PER_CHAT, counted_in, name_in, names_about
@@ -12,6 +12,7 @@ from trunkline_contracts.fact import NAMESPACE
 from trunkline_contracts.ids import contact_id, conversation_key, message_id
 from trunkline_contracts.parts import ContactCard, Location, Message
 
+HIGHEST: Final = 2**53 - 1
 Word = Literal["opened", "appended", "noted", "duplicate", "rejected", "parked"]
 
 
@@ -117,9 +118,15 @@ def moment(arrival: Arrival) -> tuple[datetime, int, int]:
     """Order what was said by when it was said, then by the platform's number, then as it came."""
     item = arrival.item
     said = item.sent_at if item and item.sent_at else arrival.received_at
+    return (said, number_of(item) or 0, arrival.sequence)
+
+
+def number_of(item: Item | None) -> int | None:
+    """Give the platform's number of an item, where its id is one that every reader understands."""
     told = (item.external_id if item else None) or ""
-    number = int(told) if told.isascii() and told.isdigit() else 0
-    return (said, number, arrival.sequence)
+    if len(told) > len(str(HIGHEST)) or not (told.isascii() and told.isdigit()):
+        return None
+    return number if (number := int(told)) <= HIGHEST else None
 
 
 def message_of(arrival: Arrival, item: Item, id: UUID, flags: Sequence[str] = ()) -> Message:
@@ -145,6 +152,7 @@ def message_of(arrival: Arrival, item: Item, id: UUID, flags: Sequence[str] = ()
         quoted=item.quoted,
         flags=tuple(flags),
         no_auto_response=item.no_auto_response,
+        number=number_of(item),
         automatic=item.automatic,
     )
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ingest.about import TOO_MANY, WAITS, Known
 from ingest.adapters.item import Item
-from ingest.arrivals import Arrival, Outcome, message_of, moment, trail_of
+from ingest.arrivals import Arrival, Outcome, message_of, moment, number_of, trail_of
 from trunkline_contracts import (
     DeliveryRecorded,
     DeliveryReported,
@@ -124,6 +124,7 @@ class Remarks:
                     reaction=item.reaction,
                     reacted_at=at,
                     contact_id=arrival.contact,
+                    number=number_of(item),
                     **about,
                 )
                 self.facts.append((reacted, None))

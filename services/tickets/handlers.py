@@ -120,7 +120,7 @@ def _of_messages(request: Request, fact: RequestFact) -> Events:
             return deciding.hear_edit(request, _message(fact.message), deleted=fact.deleted)
         case MessageReacted():
             change = e.ReactionChanged(
-                fact.message_id, fact.reaction, fact.reacted_at, fact.contact_id
+                fact.message_id, fact.reaction, fact.reacted_at, fact.contact_id, fact.number
             )
             return deciding.hear_reaction(request, change)
         case MessageSent():
@@ -175,6 +175,7 @@ def _message(told: Message) -> e.Message:
         told.flags,
         told.no_auto_response,
         told.automatic,
+        told.number,
     )
 
 

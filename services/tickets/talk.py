@@ -63,11 +63,12 @@ def after(ordered: Sequence[dict[str, Any]], cursor: int) -> Sequence[dict[str, 
 def in_order(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Put customers' messages in the order they were said, and each answer after all it answered.
 
+    Where platforms' clocks tell no more than the second, their numbers tell the order within it.
     Platforms' clocks and ours are not compared: an answer stands behind what had come before it.
     """
     said = sorted(
         (each for each in shown if each["direction"] == "in"),
-        key=lambda each: (each["said_at"], each["sequence"]),
+        key=lambda each: (each["said_at"], each["number"] or 0, each["sequence"]),
     )
     answers: dict[int, list[dict[str, Any]]] = {}
     for each in shown:
@@ -107,7 +108,7 @@ def _changed(shown: dict[str, Any], message: e.Message, *, deleted: bool) -> dic
     told: dict[str, Any] = {**msgspec.to_builtins(message), "id": message.id}
     kept = {name: shown[name] for name in ("sent_at", "reply_to", "external_id")}
     told |= {name: value for name, value in kept.items() if value is not None}
-    when = {"edited_at": message.sent_at}
+    when = {"edited_at": message.sent_at, "number": shown["number"]}
     return {**told, **when, "edited": shown["edited"] or not deleted, "deleted": deleted}
 
 

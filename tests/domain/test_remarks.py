@@ -85,6 +85,24 @@ class TestAboutACustomersMessage:
         assert getattr(told, "message_id", None) or told.message.id == opened.message.id
         assert desk.remarks.early == {}
 
+    def test_each_says_the_platforms_number(self) -> None:
+        desk = book()
+        desk.take_in([message(external_id="81"), message("6", external_id="80")])
+        desk.take_in([arrival("edited", 9, about="5", text="x", external_id="83")])
+        desk.take_in([arrival("reacted", 9, about="5", reaction="👍", external_id="82")])
+
+        assert [f.message.number for f in said(desk, RequestOpened)] == [80]  # of one instant
+        assert [f.message.number for f in said(desk, MessageReceived)] == [81]
+        assert [f.message.number for f in said(desk, MessageEdited)] == [83]
+        assert [f.number for f in said(desk, MessageReacted)] == [82]
+
+    @pytest.mark.parametrize("id", ["wamid.7", "7:1", str(2**53), "9" * 5000, "٣"])
+    def test_an_id_no_reader_takes_for_a_number_is_none(self, id: str) -> None:
+        desk = book()
+        desk.take_in([message(external_id=id)])
+
+        assert [f.message.number for f in said(desk, RequestOpened)] == [None]
+
     def test_an_edit_says_all_of_the_message_anew(self) -> None:
         desk = book()
         place = Place(50.45, 30.52, "Square")

@@ -44,7 +44,7 @@ def name(number: int) -> UUID:
     return uuid5(ID, str(number))
 
 
-def told(number: int, said: float | None = None, **more: Any) -> Message:
+def told(number: int, said: float | None = None, /, **more: Any) -> Message:
     said = number if said is None else said
     more = {"text": f"n{number}", "external_id": str(number), **more}
     return Message(id=name(number), sent_at=at(said), **more)
@@ -74,7 +74,7 @@ class History:
         self.events += more
         return len(more)
 
-    def receive(self, number: int, said: float | None = None, **more: Any) -> None:
+    def receive(self, number: int, said: float | None = None, /, **more: Any) -> None:
         message = told(number, said, **more)
         self.hear(MessageReceived, message=message, threaded_by="conversation")
 
@@ -121,6 +121,25 @@ class TestEdits:
         assert history.hear(MessageEdited, message=told(1, 80, text="first")) == 0
         assert history.one()["text"] == "second"
 
+    @pytest.mark.parametrize(
+        ("numbers", "stands"),
+        [((11, 10), "n11"), ((10, 11), "n11"), ((11, None), "nNone"), ((None, 11), "n11")],
+    )
+    def test_of_one_second_the_higher_number_counts(
+        self, history: History, numbers: tuple[int | None, int | None], stands: str
+    ) -> None:
+        for number in numbers:
+            history.hear(MessageEdited, message=told(1, 90, text=f"n{number}", number=number))
+
+        assert history.one()["text"] == stands
+
+    def test_an_edits_number_does_not_move_the_message(self, history: History) -> None:
+        history.receive(2, 9, number=20)
+        history.receive(3, 9, number=21)
+        history.hear(MessageEdited, message=told(2, 90, text="better", number=22))
+
+        assert [each["text"] for each in history.shown()] == ["n1", "better", "n3"]
+
     def test_what_was_taken_back_stays_so(self, history: History) -> None:
         history.hear(MessageEdited, message=told(1, 90, text=""), deleted=True)
 
@@ -134,11 +153,25 @@ class TestEdits:
 
 
 class TestReactions:
-    def react(self, history: History, reaction: str | None, seconds: float, who: UUID = ANN) -> int:
+    def react(
+        self,
+        history: History,
+        reaction: str | None,
+        seconds: float,
+        who: UUID = ANN,
+        number: int | None = None,
+    ) -> int:
         return history.hear(
             MessageReacted, message_id=name(1), reaction=reaction, reacted_at=at(seconds),
-            contact_id=who,
+            contact_id=who, number=number,
         )  # fmt: skip
+
+    def test_of_one_second_the_higher_number_counts(self, history: History) -> None:
+        self.react(history, "❤", 2, number=11)
+
+        assert self.react(history, None, 2, number=10) == 0
+        assert self.react(history, "🔥", 2, number=12) == 1
+        assert [each["reaction"] for each in history.one()["reactions"]] == ["🔥"]
 
     def test_everybody_has_one_the_last(self, history: History) -> None:
         assert self.react(history, "👍", 1) == 1
@@ -202,6 +235,12 @@ class TestOrder:
             history.receive(number)
 
         assert [each["text"] for each in history.shown()] == ["n1", "n2", "n3", "n4"]
+
+    def test_of_one_second_the_platforms_numbers_tell(self, history: History) -> None:
+        for number in (12, 10, 11):
+            history.receive(number, 9, number=number)
+
+        assert [each["text"] for each in history.shown()] == ["n1", "n10", "n11", "n12"]
 
     def test_an_answer_stands_behind_all_that_had_come(self, history: History) -> None:
         history.receive(3)

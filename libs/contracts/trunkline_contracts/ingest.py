@@ -9,6 +9,7 @@ from trunkline_contracts.parts import (
     DeliveryState,
     Fields,
     Message,
+    Number,
     RequestFact,
     Token,
     TopicBy,
@@ -63,6 +64,8 @@ class MessageReacted(RequestFact):
     reaction: str | None
     reacted_at: Time
     contact_id: UUID | None = None
+    # The platform's number of it: of two of one instant the smaller came first.
+    number: Number | None = None
 
 
 class RatingReceived(RequestFact):

@@ -29,6 +29,10 @@ DeliveryState = Literal["sent", "delivered", "read", "failed"]
 """How far a message to a customer has come."""
 
 
+Number = Annotated[int, Field(ge=0, lt=2**53)]
+"""A whole number that every reader of JSON takes for the same (RFC 8259, 6)."""
+
+
 class Contact(Part):
     """The customer, as one channel's account knows them; `ids.contact_id` derives the id."""
 
@@ -93,6 +97,8 @@ class Message(Part):
     no_auto_response: str | None = None
     # The sign that a machine sent it (RFC 3834), where there is one: then it starts no clock.
     automatic: str | None = None
+    # The platform's number of it: of two of one instant the smaller came first.
+    number: Number | None = None
 
 
 class RequestFact(Fact):

@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from trunkline_contracts.fact import Fact, Time, of_key
-from trunkline_contracts.parts import Contact, DeliveryState, Fields, Message, RequestFact
+from trunkline_contracts.parts import (
+    Contact,
+    DeliveryState,
+    Fields,
+    Message,
+    Number,
+    RequestFact,
+)
 
 
 class TicketsFact(RequestFact):
@@ -63,6 +70,8 @@ class ReactionChanged(TicketsFact):
     reaction: str | None
     reacted_at: Time
     contact_id: UUID | None = None
+    # The platform's number of it: of two of one instant the smaller came first.
+    number: Number | None = None
 
 
 class MessageReturned(TicketsFact):

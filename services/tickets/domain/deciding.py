@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from tickets.domain import events as e
-from tickets.domain.request import Request, reaction_key
+from tickets.domain.request import Request, Said, reaction_key
 from tickets.domain.rules import (
     Graph,
     Invalid,
@@ -79,8 +79,8 @@ def hear_edit(request: Request, message: e.Message, *, deleted: bool = False) ->
     """A message this request has was corrected, or taken back; what was said later stands."""
     if not request.has(message.id) or message.id in request.deleted:
         return NOTHING
-    last = request.changed.get(message.id)
-    if not deleted and last is not None and last > message.sent_at:
+    said = message.sent_at, message.number
+    if not deleted and later(request.changed.get(message.id, said), said):
         return NOTHING
     return (e.MessageChanged(message, deleted),)
 
@@ -90,8 +90,16 @@ def hear_reaction(request: Request, change: e.ReactionChanged) -> Events:
     if not request.has(change.message_id):
         return NOTHING
     key = reaction_key(change.message_id, change.contact_id)
-    at, last = request.reactions.get(key, (change.reacted_at, None))
-    return NOTHING if at > change.reacted_at or last == change.reaction else (change,)
+    said = change.reacted_at, change.number
+    at, last = request.reactions.get(key, (said, None))
+    return NOTHING if later(at, said) or last == change.reaction else (change,)
+
+
+def later(one: Said, other: Said) -> bool:
+    """Whether one was surely said after the other; of one instant, by the platform's numbers."""
+    if one[0] != other[0] or one[1] is None or other[1] is None:
+        return one[0] > other[0]
+    return one[1] > other[1]
 
 
 def hear_rating(request: Request, score: int, comment: str | None) -> Events:

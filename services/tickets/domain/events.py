@@ -40,6 +40,7 @@ class Message(Struct, frozen=True):
     flags: tuple[str, ...] = ()
     no_auto_response: str | None = None
     automatic: str | None = None
+    number: int | None = None
 
 
 class Event(Struct, frozen=True):
@@ -92,6 +93,7 @@ class ReactionChanged(Event, frozen=True):
     reaction: str | None
     reacted_at: datetime
     contact_id: UUID | None = None
+    number: int | None = None
 
 
 class MessageReturned(Event, frozen=True):

@@ -13,6 +13,9 @@ from tickets.domain import events as e
 FOLD = 3
 """Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
 
+Said = tuple[datetime, int | None]
+"""When something was said, by the platform's clock, and its number there, if they are numbered."""
+
 
 class Request(Struct, frozen=True):
     """What is known of one request, folded from its history."""
@@ -46,10 +49,10 @@ class Request(Struct, frozen=True):
     """What became of answers; see `delivery_key`."""
     sent: dict[str, UUID] = {}
     """Our messages by what the platform calls them."""
-    changed: dict[UUID, datetime] = {}
+    changed: dict[UUID, Said] = {}
     """When messages were last corrected."""
     deleted: frozenset[UUID] = frozenset()
-    reactions: dict[str, tuple[datetime, str | None]] = {}
+    reactions: dict[str, tuple[Said, str | None]] = {}
     """The last of each person on each message; see `reaction_key`."""
     resolution: str | None = None
     rated: bool = False
@@ -144,12 +147,12 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
         case e.MessageChanged(message, deleted):
             gone = {message.id} if deleted else set()
             return {
-                "changed": {**request.changed, message.id: message.sent_at},
+                "changed": {**request.changed, message.id: (message.sent_at, message.number)},
                 "deleted": request.deleted | gone,
             }
-        case e.ReactionChanged(message_id, reaction, at, contact_id):
+        case e.ReactionChanged(message_id, reaction, at, contact_id, number):
             key = reaction_key(message_id, contact_id)
-            return {"reactions": {**request.reactions, key: (at, reaction)}}
+            return {"reactions": {**request.reactions, key: ((at, number), reaction)}}
         case e.TitleChanged(to=to):
             return {"title": to}
         case e.TopicChanged(to=to):
