@@ -67,4 +67,4 @@ class Accounts:
         if not secrets:
             raise NoAccount("the account's secret is not set")
         place = f"{self._sink}/custom/{name}" if url == SINK else url
-        return Account(place, "", tuple(secrets))
+        return Account(place, "", tuple(secrets), trusted=url == SINK)

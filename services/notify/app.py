@@ -28,10 +28,11 @@ def make(settings: Settings) -> FastAPI:
     def readers(service: Service) -> list[Reader]:
         accounts = Accounts(service.workspaces, settings.sink_url, settings.sink_smtp)
         resend = settings.unknown_outcome == "resend"
-        sender = Sender(service, accounts, resend=resend, lease=settings.send_lease)
+        outward = Outward(inside)
+        sender = Sender(service, accounts, outward, resend=resend, lease=settings.send_lease)
         service.state["sender"] = sender
         endpoints = Endpoints(service.workspaces, settings.sink_url)
-        courier = Courier(service, endpoints, Outward(inside))
+        courier = Courier(service, endpoints, outward)
         service.state.update(endpoints=endpoints, courier=courier)
 
         def group_of(group: str | None, topic: str) -> Sequence[str]:

@@ -9,24 +9,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import orjson
 
 from notify import mail
 from notify.custom import WITHIN, custom
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown, wait_asked
 from notify.ledger import Attempt
-from notify.posting import WHOLE, Account, Answer, Send, post
+from notify.posting import WHOLE, Account, Answer, Send, Ways, post
 from trunkline_contracts.chats import TelegramChat
 
 
-async def telegram(client: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
+async def telegram(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
     """Send by the Bot API's sendMessage, into the conversation the customer wrote in."""
     url = f"{account.base}/bot{account.token}/sendMessage"
     there = TelegramChat.named(attempt.chat)
     body = {"chat_id": _chat(there.chat), "text": attempt.text, **_within(there)}
     headers = {"Idempotency-Key": str(attempt.message_id)}
-    answered = await post(client, url, orjson.dumps(body), headers)
+    answered = await post(ways, account, url, orjson.dumps(body), headers)
     if not isinstance(answered, Answer):
         return answered
     outcome = telegram_verdict(answered.status, answered.body)

@@ -8,7 +8,6 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import httpx
 import orjson
 
 from chassis.webhooks import sign
@@ -24,20 +23,20 @@ from notify.domain import (
     wait_asked,
 )
 from notify.ledger import Attempt
-from notify.posting import Account, Answer, post
+from notify.posting import Account, Answer, Ways, post
 
 WITHIN = 15.0
 """Seconds a receiver has to answer, by the specification."""
 
 
-async def custom(client: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
+async def custom(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
     """Hand a reply to the integrator's address."""
     id, body, now = str(attempt.message_id), body_of(attempt), time.time()
     try:
         headers = sign(account.secrets, id, int(now), body)
     except ValueError:
         return Retry("the account's secret is not one", CREDENTIAL_PAUSE, exit_shut=True)
-    answered = await post(client, account.base, body, headers, WITHIN)
+    answered = await post(ways, account, account.base, body, headers, WITHIN)
     if isinstance(answered, Answer):
         return verdict(answered, datetime.fromtimestamp(now, UTC))
     return Retry(answered.reason) if isinstance(answered, Unknown) else answered
@@ -63,21 +62,23 @@ def verdict(answered: Answer, now: datetime) -> Outcome:
         return Sent(_named(answered.body))
     if status == 410:
         return Refused("the receiver is gone (410)")
-    wait = wait_told(answered.headers.get("retry-after"), now)
+    wait = wait_told(status, answered.headers.get("retry-after"), now)
     busy = status in {429, 502, 503, 504}
     return Retry(f"answered {status}", wait, exit_shut=busy and wait is not None)
 
 
-def wait_told(header: str | None, now: datetime) -> float | None:
-    """Read a `Retry-After`: seconds, or a date."""
+def wait_told(status: int, header: str | None, now: datetime) -> float | None:
+    """Read a `Retry-After`: seconds, or a date; it says something only with 429 and 5xx."""
     told = (header or "").strip()
+    if not told or (status != 429 and status < 500):
+        return None
     if told.isascii() and told.isdigit() and len(told) < 9:
         return wait_asked(int(told))
     try:
         at = parsedate_to_datetime(told)
-    except ValueError:
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):  # years and zones of any size
         return None
-    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
     return wait_asked(min(max(seconds, 0.0), LONGEST_WAIT))
 
 

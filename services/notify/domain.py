@@ -316,4 +316,5 @@ def after(outcome: Outcome, attempts: int, age: float, *, resend: bool, doubts: 
             if late:
                 return Next("failed", reason=kept(f"given up: {reason}"))
             delay = patience(attempts) if wait is None else wait
-            return Next("intended", delay, None, kept(reason), chat if chat == kept(chat) else None)
+            moved = chat if chat == kept(chat, 2000) else None
+            return Next("intended", delay, None, kept(reason), moved)

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiosmtplib
-import httpx
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from chassis import tags
@@ -21,7 +20,8 @@ from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unkno
 from notify.ledger import Attempt
 from notify.letters import Letter
 from notify.mime import compose, is_address
-from notify.posting import WHOLE, Account
+from notify.outward import NotKnown
+from notify.posting import WHOLE, Account, Ways
 from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.ids import conversation_key, mail_id
 
@@ -37,7 +37,7 @@ LOCAL = 64
 """Characters before the @ that every server takes."""
 
 
-async def email(_: httpx.AsyncClient, account: Account, attempt: Attempt) -> Outcome:
+async def email(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
     """Send an answer by mail."""
     to = mail_address(attempt.address or "")
     if not is_address(to):
@@ -57,6 +57,10 @@ async def email(_: httpx.AsyncClient, account: Account, attempt: Attempt) -> Out
     # when it comes back.
     sender = "" if letter.automatic else tagged(account, attempt.message_id, BOUNCE)
     server = session(account)
+    try:
+        await ways.outward.known(server.hostname or "")
+    except NotKnown as why:
+        return Retry(f"not reached: {why}")
     try:
         return await _hand_over(server, account, sender, to, body, own)
     finally:

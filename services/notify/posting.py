@@ -1,7 +1,7 @@
 """One attempt to hand something over by HTTP. Nothing that is answered is trusted.
 
-Reads are bounded, redirects are not followed, and what cannot be understood leaves the outcome
-unknown. No address or token is put into a reason.
+Reads are bounded, redirects are not followed, no cookie is kept, and what cannot be understood
+leaves the outcome unknown. No address or token is put into a reason.
 """
 
 import asyncio
@@ -10,15 +10,23 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from chassis.keepalive import KeptAlive
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown
 from notify.ledger import Attempt
+from notify.outward import Forbidden, NotKnown, Outward, Place
 
 MOST = 64 * 1024
+"""Bytes of an answer that are read."""
 WHOLE = 10.0
 """Seconds an attempt may take unless its channel says otherwise; much less than a lease."""
 
 CONNECT = 3.0
-PATIENCE = httpx.Timeout(WHOLE, connect=CONNECT)
+
+HEADERS = {
+    "Content-Type": "application/json",
+    "User-Agent": "trunkline",
+    "Accept-Encoding": "identity",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +41,19 @@ class Account:
     """From which address mail is sent, under which name, and who we are to the server."""
     name: str | None = None
     user: str | None = None
+    trusted: bool = True
+    """Whether it may be inside: a platform's address, or the stand-in's, but no integrator's."""
 
 
-Send = Callable[[httpx.AsyncClient, Account, Attempt], Awaitable[Outcome]]
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What every attempt goes out by."""
+
+    wire: KeptAlive
+    outward: Outward
+
+
+Send = Callable[[Ways, Account, Attempt], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +63,67 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in lower case."""
+    whole: bool = True
+    """Whether the body ended within what is read of it."""
 
 
 async def post(
-    client: httpx.AsyncClient,
+    ways: Ways,
+    account: Account,
     url: str,
     body: bytes,
     headers: Mapping[str, str],
     within: float = WHOLE,
 ) -> Answer | Outcome:
     """Post JSON; gives the answer, or the outcome when there was none."""
-    common = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-    patience = httpx.Timeout(within, connect=CONNECT)
     try:
-        async with (
-            asyncio.timeout(within),
-            client.stream(
-                "POST", url, content=body, headers={**common, **headers}, timeout=patience
-            ) as answer,
-        ):
-            read = b""
-            async for piece in answer.aiter_raw():
-                read += piece
-                if len(read) > MOST:
-                    return Unknown("the answer does not end")
-            return Answer(answer.status_code, read, answer.headers)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as why:
+        async with asyncio.timeout(within):
+            place = await ways.outward.place(url, trusted=account.trusted)
+            raw = written(place, {**HEADERS, **headers}, body)
+            answer = await exchange(ways.wire, place, raw, CONNECT)
+    except NotKnown as why:
+        return Retry(f"not reached: {why}")
+    except Forbidden as why:
+        return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as why:
         return Retry(f"not reached: {type(why).__name__}")
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-        return Retry("the account's address is not one", CREDENTIAL_PAUSE, exit_shut=True)
-    except (httpx.HTTPError, TimeoutError) as why:
+    except (httpx.TransportError, TimeoutError) as why:
         return Unknown(f"no answer: {type(why).__name__}")
+    return answer if answer.whole else Unknown("the answer does not end")
+
+
+def written(place: Place, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Write a request; raises ValueError for a header that would break out of its line."""
+    lines = [f"{name}: {value}".encode("ascii") for name, value in headers.items()]
+    if any(c < 32 for line in lines for c in line):
+        raise ValueError("a header holds a control character")
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    return place.head + b"\r\n".join([*lines, length]) + body
+
+
+async def exchange(wire: KeptAlive, place: Place, raw: bytes, patience: float) -> Answer:
+    """Ask once; a kept connection that had been hung up meanwhile costs no attempt."""
+    while True:
+        connection = await wire.connection(
+            place.scheme, place.host, place.port, patience, name=place.name
+        )
+        kept = connection.free
+        try:
+            connection.send(raw)
+            await connection.head()
+            status, told = connection.status, connection.headers
+            body = b""
+            while (piece := await connection.piece()) and len(body) <= MOST:
+                body += piece
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            connection.close()
+            if not kept or connection.status:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            connection.release()
+            named = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in told}
+            return Answer(status, body[:MOST], named, whole=not piece and len(body) <= MOST)

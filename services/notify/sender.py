@@ -11,7 +11,6 @@ import time
 from datetime import datetime
 from typing import Any
 
-import httpx
 from opentelemetry.trace import SpanKind
 from psycopg_pool import PoolTimeout
 
@@ -25,7 +24,8 @@ from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, limit_of
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
 from notify.ledger import ACKNOWLEDGEMENT, Attempt, Verdict
-from notify.posting import PATIENCE
+from notify.outward import Outward
+from notify.posting import Ways
 from trunkline_contracts import (
     Fact,
     MessageFailed,
@@ -56,9 +56,12 @@ UNKEEPABLE = frozenset({"22", "23", "54"})
 class Sender:
     """One replica's hands."""
 
-    def __init__(self, service: Service, accounts: Accounts, *, resend: bool, lease: float) -> None:
+    def __init__(
+        self, service: Service, accounts: Accounts, outward: Outward, *, resend: bool, lease: float
+    ) -> None:
         self._service = service
         self._accounts = accounts
+        self._outward = outward
         self._resend = resend
         self._lease = lease
         self._woken = asyncio.Event()
@@ -89,17 +92,17 @@ class Sender:
 
     async def run(self) -> None:
         """Send for ever; when told to stop, end what was begun."""
-        wire = KeptAlive()
-        async with httpx.AsyncClient(timeout=PATIENCE, transport=wire, trust_env=False) as client:
-            recorder = asyncio.create_task(self._record())
-            try:
-                while not recorder.done():
-                    if not await self._send(client):
-                        await self._rest()
-                recorder.result()
-            finally:
-                recorder.cancel()
-                await self._drain()
+        ways = Ways(KeptAlive(), self._outward)
+        recorder = asyncio.create_task(self._record())
+        try:
+            while not recorder.done():
+                if not await self._send(ways):
+                    await self._rest()
+            recorder.result()
+        finally:
+            recorder.cancel()
+            await self._drain()
+            await ways.wire.aclose()
 
     async def _rest(self) -> None:
         try:
@@ -123,7 +126,7 @@ class Sender:
             for task in self._busy:
                 task.cancel()
 
-    async def _send(self, client: httpx.AsyncClient) -> bool:
+    async def _send(self, ways: Ways) -> bool:
         """Claim as much as there are hands for; tells whether more may be ready at once."""
         room = AT_ONCE - len(self._busy)
         if room <= 0:
@@ -139,22 +142,20 @@ class Sender:
         self._looked_at = claimed_at
         self._expected = max(0, self._expected - sum(a.attempts == 1 for a in attempts))
         for attempt in attempts:
-            task = asyncio.create_task(self._attempt(client, attempt, claimed_at))
+            task = asyncio.create_task(self._attempt(ways, attempt, claimed_at))
             self._busy.add(task)
             task.add_done_callback(self._busy.discard)
         self._full = len(attempts) == room
         return self._full
 
-    async def _attempt(
-        self, client: httpx.AsyncClient, attempt: Attempt, claimed_at: float
-    ) -> None:
+    async def _attempt(self, ways: Ways, attempt: Attempt, claimed_at: float) -> None:
         # an attempt that begins too late would still go on when its lease is somebody else's
         latest = max(self._lease - limit_of(attempt.channel), self._lease / 5)
         if time.monotonic() - claimed_at > latest:
             log.warning("an attempt was left: this replica was frozen; another will make it")
             return
         with continued(attempt.traceparent, "send", kind=SpanKind.CLIENT):
-            outcome = await self._outcome(client, attempt)
+            outcome = await self._outcome(ways, attempt)
         kind = type(outcome).__name__.lower()
         attempts_made.labels("notify", attempt.channel, kind).inc()
         shut = None
@@ -170,12 +171,12 @@ class Sender:
         """Nobody misses an acknowledgement as they miss an answer; two are one too many."""
         return self._resend and attempt.kind != ACKNOWLEDGEMENT
 
-    async def _outcome(self, client: httpx.AsyncClient, attempt: Attempt) -> Outcome:
+    async def _outcome(self, ways: Ways, attempt: Attempt) -> Outcome:
         if attempt.abandoned and not self._resends(attempt):
             return Unknown("a replica ended while it was sending this")
         try:
             account = self._accounts.find(attempt.channel, attempt.account)
-            return await EXITS[attempt.channel](client, account, attempt)
+            return await EXITS[attempt.channel](ways, account, attempt)
         except NoAccount as why:
             return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
         except Exception as why:

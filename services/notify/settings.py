@@ -19,7 +19,8 @@ class Settings(Common):
     It is sent again under the same id, and the customer may read it twice; or it is held as
     `unknown` for a person to decide, and the customer may miss it."""
     webhook_networks: str = ""
-    """Networks of one's own, such as `10.1.0.0/16,192.0.2.7`, to which webhooks may go as well.
+    """Networks of one's own, such as `10.1.0.0/16,192.0.2.7`, to which webhooks and replies to
+    custom channels may go as well.
 
     There over http and on any port, too; elsewhere only to public addresses, by https."""
     send_lease: float = 20.0

@@ -145,6 +145,7 @@ def test_what_is_no_message_is_said_to_be_none(body: bytes) -> None:
         (Answer(500, b"", {"retry-after": "7"}), Retry("answered 500", 7.0)),
         (Answer(503, b"", {"retry-after": "9" * 8}), Retry("answered 503", 3600, exit_shut=True)),
         (Answer(504, b"", {"retry-after": "soon"}), Retry("answered 504")),
+        (Answer(404, b"", {"retry-after": "7"}), Retry("answered 404")),
     ],
 )
 def test_what_an_answer_means(answered: Answer, outcome: Outcome) -> None:
@@ -163,10 +164,16 @@ def test_what_an_answer_means(answered: Answer, outcome: Outcome) -> None:
         ("Mon, 02 Mar 2026 09:00:30 GMT", 30.0),
         ("Mon, 02 Mar 2026 08:00:00 GMT", 0.0),
         ("Mon, 02 Mar 2099 08:00:00 GMT", 3600.0),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 02 Mar 2026 09:00:00 +99999999999999", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 3600.0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
+        ("Mon,,,", None),
+        ("\x00", None),
     ],
 )
 def test_a_wish_to_wait(header: str | None, wait: float | None) -> None:
-    assert wait_told(header, NOW) == wait
+    assert wait_told(503, header, NOW) == wait
 
 
 def test_every_attempt_has_the_same_bytes() -> None:

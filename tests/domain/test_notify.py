@@ -3,11 +3,12 @@
 import json
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid5
 
-import httpx
 import pytest
 
+from chassis.keepalive import KeptAlive
 from notify.channels import intent_of, telegram, telegram_verdict
 from notify.domain import (
     GIVE_UP_AFTER,
@@ -23,7 +24,8 @@ from notify.domain import (
     notices,
 )
 from notify.ledger import Attempt
-from notify.posting import Account
+from notify.outward import Outward
+from notify.posting import Account, Answer, Ways
 from trunkline_contracts import (
     NAMESPACE,
     AssigneeChanged,
@@ -197,25 +199,22 @@ def test_telegrams_answers(status: int, body: bytes, outcome: Outcome) -> None:
     assert telegram_verdict(status, body) == outcome
 
 
-def streamed(**body: Any) -> httpx.ByteStream:
-    return httpx.ByteStream(answer(**body))
-
-
-async def sent(chat: str, answered: httpx.Response) -> tuple[dict[str, Any], Outcome]:
+async def sent(chat: str, status: int, body: bytes) -> tuple[dict[str, Any], Outcome]:
     """Send into a conversation; gives what the platform was asked, and what came of it."""
     asked: list[dict[str, Any]] = []
 
-    def platform(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content))
-        return answered
+    async def platform(_: Any, __: Any, ___: str, told: bytes, ____: Any) -> Answer:
+        asked.append(json.loads(told))
+        return Answer(status, body)
 
     attempt = Attempt(
         message_id=ID, request_id=ID, channel="telegram", account="main", chat=chat,
         address="7", text="yes", attempts=1, age=0, abandoned=False, traceparent=None,
         lease=ID,
     )  # fmt: skip
-    async with httpx.AsyncClient(transport=httpx.MockTransport(platform)) as client:
-        outcome = await telegram(client, Account("https://api.example.test", "t"), attempt)
+    ways = Ways(KeptAlive(), Outward())
+    with patch("notify.channels.post", platform):
+        outcome = await telegram(ways, Account("https://api.example.test", "t"), attempt)
     return asked[0], outcome
 
 
@@ -233,14 +232,14 @@ async def sent(chat: str, answered: httpx.Response) -> tuple[dict[str, Any], Out
 async def test_an_answer_goes_where_in_the_chat_the_customer_wrote(
     chat: str, where: dict[str, Any]
 ) -> None:
-    taken = httpx.Response(200, stream=streamed(ok=True, result={"message_id": 41}))
+    taken = answer(ok=True, result={"message_id": 41})
 
-    assert await sent(chat, taken) == ({**where, "text": "yes"}, Sent("41"))
+    assert await sent(chat, 200, taken) == ({**where, "text": "yes"}, Sent("41"))
 
 
 async def test_a_chat_that_moved_keeps_its_topics() -> None:
-    moved = streamed(ok=False, parameters={"migrate_to_chat_id": -100900})
-    _, outcome = await sent("-100200:topic:44", httpx.Response(400, stream=moved))
+    moved = answer(ok=False, parameters={"migrate_to_chat_id": -100900})
+    _, outcome = await sent("-100200:topic:44", 400, moved)
 
     assert outcome == Retry("the chat has moved", 0.0, chat="-100900:topic:44")
 

@@ -18,13 +18,15 @@ from postoffice import free_port, open_office
 from telling import Teller
 from world import EXAMPLE
 
+from chassis.keepalive import KeptAlive
 from chassis.testing import eventually, running
 from notify import acknowledging, mail, mime
 from notify.app import make
 from notify.domain import Refused, Retry, Sent, Unknown
 from notify.ledger import Attempt
 from notify.letters import Letter
-from notify.posting import Account
+from notify.outward import Outward
+from notify.posting import Account, Ways
 from notify.settings import Settings
 from trunkline import sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from trunkline.sink import Memory
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+WAYS = Ways(KeptAlive(), Outward())
 SUPPORT = "support@example.test"
 IRYNA = "iryna@example.test"
 IDS = ("<1@mail.example.test>", "<2@mail.example.test>")
@@ -59,7 +62,7 @@ def attempt(text: str = "On its way.", letter: Letter | None = None, to: str = I
 
 
 async def send(place: str, what: Attempt) -> Any:
-    return await mail.email(None, Account(place, "", address=SUPPORT), what)  # type: ignore[arg-type]
+    return await mail.email(WAYS, Account(place, "", address=SUPPORT), what)
 
 
 # ---------------------------------------------------------------------- the wire
@@ -111,7 +114,7 @@ async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
             account = Account(office.place, "", ("key",), address=SUPPORT, name=line)
             letter = Letter(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
             what = replace(attempt("the answer", letter), chat=line)
-            assert isinstance(await mail.email(None, account, what), Sent)  # type: ignore[arg-type]
+            assert isinstance(await mail.email(WAYS, account, what), Sent)
 
     expected = {
         "message-id", "in-reply-to", "references", "from", "reply-to", "to", "subject", "date",
@@ -237,7 +240,7 @@ async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
 
 async def test_an_account_that_is_nobody_sends_nothing() -> None:
     account = Account("smtp://127.0.0.1:1", "", address="support@[x")
-    outcome = await mail.email(None, account, attempt())  # type: ignore[arg-type]
+    outcome = await mail.email(WAYS, account, attempt())
 
     assert isinstance(outcome, Retry)
     assert outcome.exit_shut

@@ -15,19 +15,18 @@ from chassis.keepalive import KeptAlive
 from chassis.webhooks import sign
 from notify.custom import wait_told
 from notify.outward import Forbidden, Outward, Place
+from notify.posting import exchange, written
 from notify.webhooks.endpoints import Endpoint
 from notify.webhooks.rules import Outcome
 
 WITHIN = 15.0
 """Seconds a receiver has to answer."""
 CONNECT = 5.0
-MOST = 64 * 1024
-"""Bytes of an answer that are read so that the connection can be kept."""
-
-HEAD = (
-    b"Content-Type: application/cloudevents+json\r\nUser-Agent: trunkline\r\n"
-    b"Accept-Encoding: identity\r\n"
-)
+HEADERS = {
+    "Content-Type": "application/cloudevents+json",
+    "User-Agent": "trunkline",
+    "Accept-Encoding": "identity",
+}
 
 
 async def deliver(
@@ -42,49 +41,20 @@ async def deliver(
         async with asyncio.timeout(WITHIN):
             place = await outward.place(endpoint.url, trusted=endpoint.trusted)
             raw = _raw(place, sign(secrets, str(id), int(now), body), body, trace)
-            status, wish = await _exchange(wire, place, raw)
+            answer = await exchange(wire, place, raw, CONNECT)
     except Forbidden as why:
         return Outcome(reason=str(why))
     except (httpx.ConnectError, httpx.ConnectTimeout):
         return Outcome(reason="not reached")
     except (httpx.TransportError, TimeoutError) as why:
         return Outcome(reason=f"no answer: {type(why).__name__}")
-    return Outcome(status, wait_told(wish, datetime.fromtimestamp(now, UTC)))
+    wish = answer.headers.get("retry-after")
+    asked = wait_told(answer.status, wish, datetime.fromtimestamp(now, UTC))
+    return Outcome(answer.status, asked)
 
 
 def _raw(place: Place, signed: dict[str, str], body: bytes, trace: str | None) -> bytes:
-    lines = [b"%s: %s\r\n" % (name.encode(), value.encode()) for name, value in signed.items()]
+    headers = HEADERS | signed
     if trace is not None and trace.isascii() and trace.isprintable():
-        lines.append(b"traceparent: %s\r\n" % trace.encode())
-    length = b"Content-Length: %d\r\n\r\n" % len(body)
-    return b"".join((place.head, HEAD, *lines, length, body))
-
-
-async def _exchange(wire: KeptAlive, place: Place, raw: bytes) -> tuple[int, str | None]:
-    """Ask once; a kept connection that had been hung up meanwhile costs no attempt."""
-    while True:
-        connection = await wire.connection(
-            place.scheme, place.host, place.port, CONNECT, name=place.name
-        )
-        kept = connection.free
-        try:
-            connection.send(raw)
-            await connection.head()
-            status = connection.status
-            wish = next(
-                (v.decode("latin-1") for n, v in connection.headers if n.lower() == b"retry-after"),
-                None,
-            )
-            read = 0
-            while (piece := await connection.piece()) and read <= MOST:
-                read += len(piece)
-        except (httpx.RemoteProtocolError, httpx.ReadError):
-            connection.close()
-            if not kept or connection.status:
-                raise
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            connection.release()
-            return status, wish
+        headers["traceparent"] = trace
+    return written(place, headers, body)

@@ -1,0 +1,140 @@
+"""What is handed over by HTTP: where it may go, and what of an answer is believed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from chassis.keepalive import KeptAlive
+from notify import custom, posting
+from notify.domain import CREDENTIAL_PAUSE, Retry, Sent, Unknown
+from notify.ledger import Attempt
+from notify.outward import Outward
+from notify.posting import Account, Answer, Ways, post
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+OK = b"HTTP/1.1 200 OK\r\nSet-Cookie: who=victim; Path=/\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Receiver:
+    """Writes down what it hears, and answers with the next of what it is given, else `OK`."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.heard: list[bytes] = []
+        self.connections: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length:")[2].split()[0])
+                self.heard.append(head + await reader.readexactly(length))
+                answer = self.answers.pop(0) if self.answers else OK
+                writer.write(answer)
+                if not answer:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def receiving(*answers: bytes) -> AsyncGenerator[Receiver]:
+    receiver = Receiver(*answers)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    async with server:
+        yield receiver
+
+
+@asynccontextmanager
+async def going(*inside: str) -> AsyncGenerator[Ways]:
+    ways = Ways(KeptAlive(), Outward([ip_network(each) for each in inside]))
+    yield ways
+    await ways.wire.aclose()
+
+
+def integrator(url: str) -> Account:
+    return Account(url, "", ("whsec_" + "A" * 44,), trusted=False)
+
+
+def reply() -> Attempt:
+    lease = uuid4()
+    return Attempt(uuid4(), uuid4(), "custom", "acme", "c", "c-7", "hi", 1, 0.0, False, None, lease)
+
+
+async def test_an_integrators_address_is_judged_as_webhooks_are() -> None:
+    async with receiving() as receiver:
+        async with going() as ways:
+            outcome = await custom.custom(ways, integrator(receiver.url), reply())
+            assert isinstance(outcome, Retry)
+            assert (outcome.after, outcome.exit_shut) == (CREDENTIAL_PAUSE, True)
+            assert receiver.heard == []
+        async with going("127.0.0.0/8") as ways:
+            assert await custom.custom(ways, integrator(receiver.url), reply()) == Sent()
+            assert len(receiver.heard) == 1
+
+
+async def test_no_cookie_is_kept_and_a_redirect_is_an_answer() -> None:
+    moved = b"HTTP/1.1 307 Go\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    async with receiving(OK, OK, moved) as receiver, going() as ways:
+        for status in (200, 200, 307):
+            answer = await post(ways, Account("", ""), receiver.url, b"{}", {"X-It": "1"})
+            assert isinstance(answer, Answer)
+            assert answer.status == status
+    assert len(receiver.heard) == 3
+    assert not any(b"cookie" in each.lower() for each in receiver.heard)
+    assert receiver.heard[0].startswith(b"POST /hook HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+async def test_a_kept_connection_that_was_hung_up_costs_no_attempt() -> None:
+    async with receiving(OK, b"") as receiver, going() as ways:
+        for _ in range(2):  # the second time it is hung up on after it has asked
+            answer = await post(ways, Account("", ""), receiver.url, b"{}", {})
+            assert isinstance(answer, Answer)
+    assert (len(receiver.heard), len(receiver.connections)) == (3, 2)
+
+
+async def test_what_is_hung_up_on_a_fresh_connection_is_in_doubt() -> None:
+    async with receiving(b"") as receiver, going() as ways:
+        outcome = await post(ways, Account("", ""), receiver.url, b"{}", {})
+    assert isinstance(outcome, Unknown)
+    assert len(receiver.heard) == 1
+
+
+@pytest.mark.parametrize("size", [posting.MOST, posting.MOST + 1, 10**7])
+async def test_an_answer_is_read_to_an_end(size: int) -> None:
+    told = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+    async with receiving(told) as receiver, going() as ways:
+        answer: Any = await post(ways, Account("", ""), receiver.url, b"{}", {})
+    if size > posting.MOST:
+        assert answer == Unknown("the answer does not end")
+    else:
+        assert len(answer.body) == size
+
+
+async def test_an_address_that_is_none_shuts_the_account() -> None:
+    async with going() as ways:
+        for url in ("nonsense", "ftp://example.test/", "http://", "https://a:b@example.test/"):
+            outcome = await post(ways, Account("", ""), url, b"{}", {})
+            assert isinstance(outcome, Retry)
+            assert outcome.exit_shut
+        outcome = await post(ways, Account("", ""), "https://nobody.invalid/", b"{}", {})
+        assert outcome == Retry("not reached: the name is not known")
+
+
+async def test_a_header_cannot_break_out_of_its_line() -> None:
+    async with receiving() as receiver, going() as ways:
+        with pytest.raises(ValueError, match="control"):
+            await post(ways, Account("", ""), receiver.url, b"{}", {"X": "a\r\nB: c"})
