@@ -6,7 +6,7 @@ replicas. An outcome counts only while its lease is the row's, so a replica that
 nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,15 +30,29 @@ INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, a
     ORDER BY n
     ON CONFLICT (message_id) DO NOTHING RETURNING message_id"""
 
-CLAIM = """WITH ready AS (
-        SELECT s.message_id, s.state FROM sends s
-        WHERE s.next_at <= now()
-          AND NOT EXISTS (SELECT 1 FROM sends e
-                WHERE e.channel = s.channel AND e.account = s.account
-                    AND e.chat = s.chat AND e.turn < s.turn AND e.next_at IS NOT NULL)
-          AND NOT EXISTS (SELECT 1 FROM exits x
-                WHERE x.channel = s.channel AND x.account = s.account AND x.shut_until > now())
-        ORDER BY s.next_at LIMIT %s FOR UPDATE OF s SKIP LOCKED)
+# Accounts that have something open are found by skipping along the index from one to the next.
+CLAIM = """WITH RECURSIVE accounts AS (
+        (SELECT channel, account FROM sends WHERE next_at IS NOT NULL
+            ORDER BY channel, account LIMIT 1)
+        UNION ALL
+        SELECT n.channel, n.account FROM accounts a, LATERAL (
+            SELECT s.channel, s.account FROM sends s
+            WHERE s.next_at IS NOT NULL AND (s.channel, s.account) > (a.channel, a.account)
+            ORDER BY s.channel, s.account LIMIT 1) n),
+    rooms AS (
+        SELECT a.channel, a.account, %s::integer - coalesce(b.under_way, 0) AS room
+        FROM accounts a LEFT JOIN unnest(%b::text[], %b::text[], %b::integer[])
+            AS b (channel, account, under_way) USING (channel, account)
+        WHERE NOT EXISTS (SELECT 1 FROM exits x
+            WHERE x.channel = a.channel AND x.account = a.account AND x.shut_until > now())),
+    ready AS (
+        SELECT r.message_id, r.state FROM rooms o, LATERAL (
+            SELECT s.message_id, s.state FROM sends s
+            WHERE s.channel = o.channel AND s.account = o.account AND s.next_at <= now()
+              AND NOT EXISTS (SELECT 1 FROM sends e
+                    WHERE e.channel = s.channel AND e.account = s.account
+                        AND e.chat = s.chat AND e.turn < s.turn AND e.next_at IS NOT NULL)
+            ORDER BY s.next_at LIMIT greatest(o.room, 0) FOR UPDATE OF s SKIP LOCKED) r)
     UPDATE sends s SET state = 'sending', lease = %s, attempts = s.attempts + 1,
         next_at = now() + %s * interval '1 second'
     FROM ready WHERE s.message_id = ready.message_id
@@ -151,9 +165,16 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
     return {row[0] for row in await (await tx.run(INTEND, *_columns(rows))).fetchall()}
 
 
-async def claim(tx: Tx, limit: int, lease: float) -> list[Attempt]:
-    """Claim what may be sent now; after `lease` seconds somebody else may attempt it again."""
-    cursor = await tx.run(CLAIM, limit, uuid4(), lease)
+async def claim(
+    tx: Tx, at_once: int, under_way: Mapping[tuple[str, str], int], lease: float
+) -> list[Attempt]:
+    """Claim what may be sent now; after `lease` seconds somebody else may attempt it again.
+
+    `at_once` is how many attempts an account may have, some of which are `under_way`.
+    """
+    busy = [(*account, number) for account, number in under_way.items() if number]
+    columns = _columns(busy) if busy else [[], [], []]
+    cursor = await tx.run(CLAIM, at_once, *columns, uuid4(), lease)
     rows = await cursor.fetchall()
     told: list[list[Any]] = [[*row[:12], letter_of(row[12]), *row[13:]] for row in rows]
     return [Attempt(*row) for row in told]

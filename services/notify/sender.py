@@ -8,7 +8,9 @@ replica that is told to stop first records what it has begun.
 import asyncio
 import logging
 import time
+from collections import Counter
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -38,6 +40,7 @@ from trunkline_contracts.ids import contact_id
 log = logging.getLogger(__name__)
 
 AT_ONCE = 32
+"""Attempts through one account; however long they take, they are in no other's way."""
 IDLE = 0.5
 """How often to look without being told: for what another replica intends, and what is due again."""
 
@@ -68,6 +71,7 @@ class Sender:
         self._expected = 0
         self._full = False
         self._busy: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[tuple[str, str]] = Counter()
         self._done: list[Verdict] = []
         self._settle = asyncio.Event()
         self._looked_at = time.monotonic()
@@ -96,8 +100,8 @@ class Sender:
         recorder = asyncio.create_task(self._record())
         try:
             while not recorder.done():
-                if not await self._send(ways):
-                    await self._rest()
+                await self._send(ways)
+                await self._rest()
             recorder.result()
         finally:
             recorder.cancel()
@@ -126,27 +130,27 @@ class Sender:
             for task in self._busy:
                 task.cancel()
 
-    async def _send(self, ways: Ways) -> bool:
-        """Claim as much as there are hands for; tells whether more may be ready at once."""
-        room = AT_ONCE - len(self._busy)
-        if room <= 0:
-            self._looked_at = time.monotonic()
-            return False
+    async def _send(self, ways: Ways) -> None:
+        """Claim as much as there are hands for."""
         claimed_at = time.monotonic()
         try:
             async with self._service.single() as tx:
-                attempts = await ledger.claim(tx, room, self._lease)
+                attempts = await ledger.claim(tx, AT_ONCE, self._under_way, self._lease)
         except AWAY as why:
             log.warning("nothing can be claimed: %s", type(why).__name__)
-            return False
+            return
         self._looked_at = claimed_at
         self._expected = max(0, self._expected - sum(a.attempts == 1 for a in attempts))
+        self._under_way.update((each.channel, each.account) for each in attempts)
+        self._full = any(number >= AT_ONCE for number in self._under_way.values())
         for attempt in attempts:
             task = asyncio.create_task(self._attempt(ways, attempt, claimed_at))
             self._busy.add(task)
-            task.add_done_callback(self._busy.discard)
-        self._full = len(attempts) == room
-        return self._full
+            task.add_done_callback(partial(self._ended, attempt))
+
+    def _ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        self._busy.discard(task)
+        self._under_way[attempt.channel, attempt.account] -= 1
 
     async def _attempt(self, ways: Ways, attempt: Attempt, claimed_at: float) -> None:
         # an attempt that begins too late would still go on when its lease is somebody else's

@@ -23,6 +23,7 @@ from notify import ledger
 from notify.app import make
 from notify.channels import EXITS
 from notify.domain import Sent
+from notify.sender import AT_ONCE
 from notify.settings import Settings
 from trunkline import sink as the_sink
 from trunkline_contracts import (
@@ -541,6 +542,41 @@ async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
     states = await notify.world.sql("notify", "SELECT chat, state FROM sends ORDER BY chat")
     assert states == [("1", "sent"), ("2", "sent"), ("3", "sent"), ("66", "sending")]
     assert len(await notify.said("message_sent")) == 3
+
+
+async def test_an_account_that_hangs_keeps_no_other_waiting(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, go = 0, asyncio.Event()
+
+    async def hang(*_: Any) -> Any:
+        nonlocal hanging
+        hanging += 1
+        await go.wait()
+        return Sent("1")
+
+    monkeypatch.setitem(EXITS, "email", hang)  # type: ignore[arg-type]
+    await notify.start()
+    slow = [uuid4() for _ in range(AT_ONCE + 8)]
+    await notify.tell(*[opened(id_, f"c-{id_}", "email") for id_ in slow])
+    await notify.tell(*[replied(id_, chat=f"c-{id_}", channel="email") for id_ in slow])
+
+    async def all_hands() -> bool:
+        return hanging == AT_ONCE
+
+    await eventually(all_hands)
+    quick = uuid4()
+    reply = replied(quick)
+    await notify.tell(opened(quick), reply)
+    await notify.until_state(reply, "sent")
+    assert hanging == AT_ONCE
+
+    go.set()  # and whoever waited for a hand has one
+
+    async def all_sent() -> bool:
+        return len(await notify.said("message_sent")) == len(slow) + 1
+
+    await eventually(all_sent)
 
 
 async def test_channels_whose_customers_come_and_read_and_channels_without_a_way_out(
