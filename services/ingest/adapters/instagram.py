@@ -27,11 +27,12 @@ def _comment(value: Piece, entry: Piece, raw: Raw) -> Iterator[Item]:
     """A comment, under a picture or a live video; our own are noted."""
     id, author = named(value.get("id")), part(value, "from")
     who, summary = named(author.get("id")), digest([value.get("text"), value.get("id")])
-    if who is None:
-        raise Unreadable("from.id is missing: nobody could be answered")
     above = named(value.get("parent_id"))
+    if who is None and id is None:
+        raise Unreadable("id and from.id are missing: it cannot be found, and nobody answered")
     root, at = above or id or summary, said_at(entry.get("time"), raw)
-    if who == named(entry.get("id")) or author.get("self_ig_scoped_id") is not None:
+    ours = author.get("self_ig_scoped_id") is not None
+    if ours or (who is not None and who == named(entry.get("id"))):
         yield Item(
             "noted", f"echo:comment:{id or summary}", summary, reason="echo comment", sent_at=at
         )
@@ -40,8 +41,8 @@ def _comment(value: Piece, entry: Piece, raw: Raw) -> Iterator[Item]:
         "message",
         id or f"comment:{who}:{summary}",
         summary,
-        conversation=f"comment:{root}:{who}",
-        person=Person(who, short(author.get("username"))),
+        conversation=f"comment:{root}:{who or id}",
+        person=Person(who or f"comment:{id}", short(author.get("username"))),
         text=text(value.get("text")) or described("comment"),
         sent_at=at,
         platform_id=id,

@@ -1,4 +1,7 @@
-"""Reading what strangers wrote: any bytes give a value or `Unreadable`; text can be kept."""
+"""Reading what strangers wrote: any bytes give a value or `Unreadable`; text can be kept.
+
+Longer than other files because each kind of value there is, is read here for all channels.
+"""
 
 import json
 import re
@@ -15,6 +18,7 @@ from ingest.adapters.item import Unreadable
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
+_DEGREES = re.compile(r"\s?[+-]?[0-9]{1,3}(\.[0-9]{1,30})?\s?", re.ASCII)
 SHORT, LONGEST = 255, 100_000
 """Characters of a name, and of a text; the delivery itself is kept whole."""
 WRITTEN = frozenset({"body", "caption", "text", "title"})
@@ -153,9 +157,10 @@ def link(value: Any) -> str | None:
 
 
 def degrees(latitude: Any, longitude: Any) -> tuple[float, float] | None:
-    """Give a place on the globe, or None."""
+    """Give a place on the globe, or None; some write its numbers as texts."""
     found = []
-    for value, most in ((latitude, 90), (longitude, 180)):
+    for told, most in ((latitude, 90), (longitude, 180)):
+        value = float(told) if isinstance(told, str) and _DEGREES.fullmatch(told) else told
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
             return None
         found.append(float(value))

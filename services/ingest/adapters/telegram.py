@@ -12,6 +12,7 @@ from typing import Any
 from ingest.adapters import telegram_content as content
 from ingest.adapters.item import Item, Person, Raw, Unreadable
 from ingest.adapters.plain import SHORT, digest, instant, named, parse, part, whole, words
+from ingest.adapters.telegram_beside import beside
 from trunkline_contracts.chats import TelegramChat
 
 MOST = 100
@@ -111,6 +112,8 @@ def _message(kind: str, body: dict[str, Any], told: _Told) -> Item:
         return told.noted(_short(kind), where)
     at = instant(body.get("date"))
     more = {} if inside is None else content.inside(body, inside)
+    shown = beside(body)
+    more |= {**shown, "attachments": (*more.get("attachments", ()), *shown.get("attachments", ()))}
     return Item(
         "edited" if edited else "message",
         told.number,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest.adapters.item import Person, Place
 from ingest.adapters.plain import SHORT, degrees, named, part, size, words
+from ingest.adapters.vcards import told_in
 from trunkline_contracts.parts import Attachment
 
 Part = dict[str, Any]
@@ -136,7 +137,20 @@ def _name(value: Part) -> str | None:
 
 
 def _card(value: Part) -> str | None:
-    return ", ".join(filter(None, (_name(value), words(value.get("phone_number"), 64)))) or None
+    phone = words(value.get("phone_number"), 64)
+    return ", ".join(filter(None, (_name(value), phone, *_beside(value, phone)))) or None
+
+
+def _beside(value: Part, phone: str | None) -> Iterator[str]:
+    """Give what a card tells beside the number that is told anyway."""
+    known = _digits(phone or "")
+    for kind, told in told_in(words(value.get("vcard")) or ""):
+        if kind != "TEL" or _digits(told) != known:
+            yield told
+
+
+def _digits(phone: str) -> str:
+    return "".join(filter(str.isdecimal, phone))
 
 
 _DESCRIBED: dict[str, Callable[[Part], str | None]] = {
@@ -223,7 +237,9 @@ def _cards(body: Part) -> tuple[Person, ...]:
 def _person(card: Part) -> Person | None:
     phone = words(card.get("phone_number"), 64)
     address = named(card.get("user_id")) or phone
-    return None if address is None else Person(address, _name(card), phone=phone)
+    beside = told_in(words(card.get("vcard")) or "")
+    email = next((told for kind, told in beside if kind == "EMAIL"), None)
+    return None if address is None else Person(address, _name(card), email=email, phone=phone)
 
 
 def reply_to(body: Part) -> str | None:

@@ -98,8 +98,12 @@ def _text(said: dict[str, Any], kind: str) -> str:
 
 def _attachments(said: dict[str, Any], kind: str) -> tuple[Attachment, ...]:
     """The platform keeps what is sent for a while only; here it is named, not fetched."""
-    where = None if kind in NO_FILES else link(said.get("media"))
+    where = link(said.get("media"))
     if where is None:
+        return ()
+    if kind == "url" and words(said.get("text")) not in (None, where):
+        return (Attachment(name="link", url=where),)
+    if kind in NO_FILES:
         return ()
     big = size(said.get("file_size")) or size(said.get("size"))
     return (Attachment(name=words(said.get("file_name"), SHORT), size=big, url=where),)

@@ -62,6 +62,8 @@ def _message(told: Any, value: Piece, raw: Raw) -> Iterator[Item]:
     person = _person(message, value)
     if person is None and kind not in content.NOTICES:
         raise Unreadable("from is missing: nobody could be answered")
+    context = part(message, "context")
+    forwarded = True in (context.get("forwarded"), context.get("frequently_forwarded"))
     base = Item(
         "message",
         id or f"sha256:{summary}",
@@ -71,7 +73,8 @@ def _message(told: Any, value: Piece, raw: Raw) -> Iterator[Item]:
         person=person,
         sent_at=said_at(message.get("timestamp"), raw),
         platform_id=id,
-        reply_to=named(part(message, "context").get("id")),
+        reply_to=named(context.get("id")),
+        flags=("it was forwarded: somebody else wrote it",) if forwarded else (),
     )
     yield content.filled(base, message, kind)
 

@@ -100,8 +100,21 @@ def _location(base: Item, message: Piece, kind: str) -> Item:
 
 def _contacts(base: Item, message: Piece, kind: str) -> Item:
     cards = tuple(card for one in pieces(message, kind) if (card := _card(one)) is not None)
-    told = joined("; ", *(joined(", ", card.name, card.phone) for card in cards[:10]))
+    told = joined("; ", *map(_all_of, pieces(message, kind)[:10]))
     return _said(base, message, text=described(kind, told), cards=cards)
+
+
+def _all_of(body: Piece) -> str | None:
+    """Write all that a contact tells, for a card has room for one number and one address."""
+    card, org = _card(body), part(body, "org")
+    lists = (("phones", "phone"), ("emails", "email"), ("urls", "url"))
+    told = [short(one.get(key)) for name, key in lists for one in pieces(body, name)[:5]]
+    where = (
+        joined(" ", *(short(one.get(key)) for key in ("street", "zip", "city", "country")))
+        for one in pieces(body, "addresses")[:5]
+    )
+    work = (short(org.get(key)) for key in ("company", "department", "title"))
+    return joined(", ", card.name if card else None, *told, *work, *where)
 
 
 def _card(body: Piece) -> Person | None:
@@ -141,7 +154,8 @@ def _interactive(base: Item, message: Piece, kind: str) -> Item:
     what = words(body.get("type"), 64) or next(iter(body), kind)
     reply = part(body, what)
     pressed = words(reply.get("id"), SHORT)
-    told = text(reply.get("title")) or text(reply.get("response_json")) or text(reply.get("body"))
+    titled = joined("\n", text(reply.get("title")), text(reply.get("description")))
+    told = titled or text(reply.get("response_json")) or text(reply.get("body"))
     return _said(
         base, message, text=told or pressed or described(short(what) or kind), button=pressed
     )
