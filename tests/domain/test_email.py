@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mailing import mail, raw, read
 
-from ingest.adapters import email, mime
+from ingest.adapters import bodies, email, mime
 from ingest.adapters.item import Unreadable
 from ingest.adapters.mime import Excessive
 from ingest.confined import items_of
@@ -201,7 +201,7 @@ def test_bombs_are_seen_before_they_cost_anything(name: str, body: bytes) -> Non
 
 def test_what_is_read_is_short_enough_to_travel() -> None:
     item = read(mail("я" * 200_000))
-    assert len(item.text.encode()) <= email.TEXT
+    assert len(item.text.encode()) <= bodies.TEXT
     html = "<p>" + "x" * 300_000
     item = read(mail(html, Content_Type="text/html"))
     assert item.html is None

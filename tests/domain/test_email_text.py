@@ -17,6 +17,11 @@ from ingest.adapters import markup, mime, quoted
 LIMIT = 200_000
 
 
+def safe(told: str, limit: int) -> str | None:
+    """Give what is shown of markup."""
+    return markup.safe(told, limit)[0]
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_what_was_quoted_is_told_apart(client: str) -> None:
     written, below = quoted.split(f"{NOW}\n\n{CLIENTS[client]}")
@@ -31,6 +36,8 @@ WHOLE = {
     "only a quotation": CLIENTS["gmail uk"],
     "only a forward": CLIENTS["gmail forward"],
     "colons and numbers": "At 10:30 I wrote to you:\nnothing came\nFrom: here\nto there",
+    "a journey": "Please rebook me.\n\nFrom: Kyiv\nTo: Lviv\nDate: 5 May 10:30\n\nOrder 123456",
+    "a journey in Ukrainian": "Переоформіть:\n\nВід: Київ\nДо: Львів\nДата: 5 травня\n\n№ 17",
     "a price list": "1. Від: 100\n2. До: 200",
     "empty": "",
 }
@@ -96,7 +103,7 @@ HARMFUL = {
 
 @pytest.mark.parametrize("what", HARMFUL)
 def test_nothing_harmful_is_left(what: str) -> None:
-    kept = markup.safe(f"<p>before</p>{HARMFUL[what]}<p>after</p>", LIMIT) or ""
+    kept = safe(f"<p>before</p>{HARMFUL[what]}<p>after</p>", LIMIT) or ""
 
     assert "<p>before</p>" in kept
     assert harmless(kept)
@@ -108,7 +115,7 @@ def test_what_is_harmless_is_left() -> None:
         '<table><tr><td colspan="2"><b>17</b></td></tr></table><a href="https://x.test/?a=1">x</a>'
         '<img src="cid:logo@x" alt="logo"><ul><li>one</li></ul><blockquote>q</blockquote>'
     )
-    kept = markup.safe(told, LIMIT) or ""
+    kept = safe(told, LIMIT) or ""
 
     for each in ("<b>17</b>", 'href="https://x.test/?a=1"', "cid:logo@x", "<li>one", "blockquote"):
         assert each in kept
@@ -117,7 +124,7 @@ def test_what_is_harmless_is_left() -> None:
 def test_an_address_may_be_quoted_from() -> None:
     told = '<blockquote cite="https://x.test/1">q</blockquote>'
 
-    assert markup.safe(told, LIMIT) == told
+    assert safe(told, LIMIT) == told
 
 
 @pytest.mark.parametrize("name", sorted(markup.ADDRESSES))
@@ -133,7 +140,7 @@ def test_no_attribute_holds_an_address_that_acts(name: str) -> None:
 )
 def test_what_is_too_much_is_left_out(told: str) -> None:
     began = time.process_time()
-    kept = markup.safe(told, LIMIT)
+    kept = safe(told, LIMIT)
 
     assert kept is None or kept == "?"
     assert time.process_time() - began < 1
@@ -222,7 +229,7 @@ BOMBS = {
 @pytest.mark.parametrize("what", BOMBS)
 def test_no_markup_takes_long(what: str) -> None:
     began = time.process_time()
-    markup.safe(BOMBS[what][:LIMIT], LIMIT)
+    safe(BOMBS[what][:LIMIT], LIMIT)
     mime.plain_of(BOMBS[what] * 5)
     assert time.process_time() - began < 2
 
@@ -250,6 +257,6 @@ LIKE_A_BROWSER = {
 
 @pytest.mark.parametrize("told", LIKE_A_BROWSER)
 def test_sloppy_markup_is_read_as_it_is_meant(told: str) -> None:
-    kept = markup.safe(told, LIMIT) or ""
+    kept = safe(told, LIMIT) or ""
 
     assert kept.replace(' rel="noopener noreferrer"', "") == LIKE_A_BROWSER[told]

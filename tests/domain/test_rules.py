@@ -133,6 +133,19 @@ class TestKinds:
         assert rule.complaint("a" * 1999 + "b") is None
         assert time.perf_counter() - began < 1
 
+    def test_digits_and_letters_of_patterns_are_those_of_json_schema(self) -> None:
+        for pattern, good, bad in (
+            (r"\d{3}", "123", "١٢٣"),
+            (r"[\d-]{3}", "1-2", "１-２"),
+            (r"\w+", "a_1", "є"),
+            (r"\D", "є", "1"),
+            (r"[^\W]", "x", "-"),
+            (r"\\d", r"\d", "1"),
+        ):
+            rule = FieldRule("text", pattern=pattern)
+            assert rule.complaint(good) is None
+            assert rule.complaint(bad) == f"must match {pattern}"
+
     def test_a_pattern_the_engine_does_not_know_fits_nothing_and_fails_nothing(self) -> None:
         assert FieldRule("text", pattern="(?=a)a").complaint("a") == "must match (?=a)a"
 

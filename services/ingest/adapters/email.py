@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
-from ingest.adapters import markup, mime, quoted, sameness, verdicts
+from ingest.adapters import bodies, mime, quoted, sameness, verdicts
 from ingest.adapters.item import Asked, Item, Person, Raw, Thread, Unreadable
-from ingest.adapters.mime import Excessive, Part
+from ingest.adapters.mime import Part
 from ingest.adapters.plain import SHORT, clean
 from ingest.adapters.reports import Report, report_of
 from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.parts import Attachment
 
-TEXT, HTML = 100_000, 200_000
-"""Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
 REMEMBERED = 50
 _ID = re.compile(r"<[!-;=?-~]{1,250}>")
 RECIPIENTS = frozenset(
@@ -55,9 +53,8 @@ def read(raw: Raw) -> tuple[Item, ...]:
     if report is not None:
         return (_reported(raw, mail, external_id, report),)
     answers = _answers(mail, own)
-    texts, html, files = _bodies(mail)
-    text = mime.page("\n\n".join(texts), TEXT) or mime.page(mime.plain_of(html), TEXT)
-    written, below = quoted.split(text)
+    said = bodies.of(mail)
+    written, below = quoted.split(said.text)
     person, doubt = _sender(mail, raw)
     return (
         Item(
@@ -66,13 +63,14 @@ def read(raw: Raw) -> tuple[Item, ...]:
             raw.sha256,
             conversation=raw.sha256,
             person=person,
-            text=written or _nothing(files),
+            flags=said.flags,
+            text=written or _nothing(said.files),
             quoted=below,
-            html=markup.safe(mime.page(html, HTML + 1), HTML),
+            html=said.html,
             sent_at=_date(mail, raw.received_at),
             platform_id=own,
             asked=Asked(title=mime.line(_header(mail, "subject"), SHORT) or None),
-            attachments=tuple(files),
+            attachments=tuple(said.files),
             thread=Thread(
                 own or f"<{raw.sha256}@unnamed>",
                 answers,
@@ -195,35 +193,6 @@ def _date(mail: Part, received_at: datetime) -> datetime | None:
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
     return min(at, received_at) if at.year >= 1990 else None
-
-
-def _bodies(mail: Part) -> tuple[list[str], str, list[Attachment]]:
-    """Sort the parts: what is read, its markup, and what came along."""
-    texts: list[str] = []
-    markup: list[str] = []
-    files: list[Attachment] = []
-    for place, part in mime.leaves(mail):
-        kind = part.get_content_type()
-        name = mime.quietly(part.get_filename)
-        attached = name or mime.quietly(part.get_content_disposition) == "attachment"
-        if kind == "text/plain" and not attached:
-            texts.append(mime.text_of(part))
-        elif kind == "text/html" and not attached:
-            markup.append(mime.text_of(part))
-        else:
-            files.append(_file(place, kind, name, part))
-    if len(files) > mime.FILES:
-        raise Excessive(f"more than {mime.FILES} files")
-    return [text for text in texts if text.strip()], "\n".join(markup), files
-
-
-def _file(place: str, kind: str, name: str | None, part: Part) -> Attachment:
-    return Attachment(
-        name=mime.line(name, SHORT) or None if name else None,
-        content_type=mime.line(kind, 100),
-        size=mime.size_of(part),
-        external_id=place,
-    )
 
 
 def _nothing(files: list[Attachment]) -> str:

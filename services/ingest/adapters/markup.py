@@ -49,21 +49,22 @@ class TooDeep(Exception):
     """There is more within more than is shown."""
 
 
-def safe(markup: str, limit: int) -> str | None:
-    """Give the markup as it may be shown, or None when it is too much, or nothing is left.
+def safe(markup: str, limit: int) -> tuple[str | None, str | None]:
+    """Give the markup as it may be shown, if anything is left of it, or why it is not shown.
 
     `limit` is in bytes, of what came and of what is left.
     """
-    if not 0 < len(markup.encode(errors="ignore")) <= limit:
-        return None
+    much = f"may have {limit} bytes"
+    if len(markup.encode(errors="ignore")) > limit:
+        return None, much
     try:
         told = balanced(markup.encode(errors="replace").decode())
     except TooDeep:
-        return None
+        return None, f"may have {DEPTH} elements within each other"
     kept = nh3.clean(
         told, attribute_filter=_addresses, url_schemes=set(SCHEMES), url_relative="deny"
     ).strip()
-    return kept if 0 < len(kept.encode()) <= limit else None
+    return (None, much) if len(kept.encode()) > limit else (kept or None, None)
 
 
 def _addresses(tag: str, name: str, value: str) -> str | None:

@@ -110,17 +110,22 @@ def _inner(part: Part) -> list[Part]:
     return [each for each in inner if isinstance(each, Message)] if isinstance(inner, list) else []
 
 
-def leaves(mail: Part) -> Iterator[tuple[str, Part]]:
-    """Give the parts that hold something, with their places; a mail within is one such part."""
-    waiting = [("", mail)]
+def leaves(mail: Part) -> Iterator[tuple[str, Part, str]]:
+    """Give the parts that hold something, each with its place; a mail within is one such part.
+
+    Third comes the place of the outermost `multipart/alternative` it is in, else its own.
+    """
+    waiting: list[tuple[str, Part, str]] = [("", mail, "")]
     while waiting:
-        place, part = waiting.pop()
+        place, part, among = waiting.pop()
         if part.is_multipart() and part.get_content_maintype() == "multipart":
             inner = _inner(part)
             dot = f"{place}." if place else ""
-            waiting += [(f"{dot}{n}", inner[n - 1]) for n in range(len(inner), 0, -1)]
+            if part.get_content_subtype() == "alternative":
+                among = among or f"{dot}*"
+            waiting += [(f"{dot}{n}", inner[n - 1], among) for n in range(len(inner), 0, -1)]
         else:
-            yield place or "1", part
+            yield place or "1", part, among or place
 
 
 def text_of(part: Part) -> str:
@@ -221,11 +226,17 @@ def line(value: str, limit: int) -> str:
     return clean(" ".join(_CONTROLS.sub(" ", words_of(value)).split())[:limit])
 
 
-def page(text: str, limit: int) -> str:
-    """Give a body as text that can be kept, of at most so many bytes."""
-    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    kept = clean(text).encode()
-    return kept[:limit].decode(errors="ignore").strip("\n") if len(kept) > limit else text.strip()
+def page(text: str) -> str:
+    """Give a body as text that can be kept."""
+    return clean(_CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))).strip()
+
+
+def cut(text: str, limit: int) -> tuple[str, bool]:
+    """Give so many bytes of a text, and whether there was more."""
+    whole = text.encode()
+    if len(whole) <= limit:
+        return text, False
+    return whole[:limit].decode(errors="ignore").strip("\n"), True
 
 
 _LINES = "address article blockquote br dd div dl dt footer h1 h2 h3 h4 h5 h6 header hr li ol p pre"

@@ -37,6 +37,11 @@ _HEADER = re.compile(
     r"(?:\*:|:\*?| :)\s",
     re.IGNORECASE,
 )
+_OF_MAIL = re.compile(
+    r"\S@\S|^\*|^(?:sent|gesendet|envoyé|надіслано|отправлено|wysłano|inviato|enviado|verzonden)\b",
+    re.IGNORECASE,
+)
+_WHEN = re.compile(r"\d{1,2}[:.h]\d\d")
 _RULE = re.compile(r"[_-]{10,}")
 
 
@@ -85,12 +90,20 @@ def _dates(line: str, after: str) -> bool:
 
 
 def _is_head(lines: list[str], n: int) -> bool:
-    """Whether the head of another mail begins here: three of its headers, or a rule and two."""
+    """Whether the head of another mail begins here: three of its headers, or a rule and two.
+
+    Without a rule one of them names an address, is bold or says `Sent:`, or there are four and one
+    says when: people write `From:`, `To:` and `Date:`, too, of journeys.
+    """
     rule = bool(_RULE.fullmatch(lines[n]))
     if not rule and not _HEADER.match(lines[n]):
         return False
     near = [line for line in lines[n + rule : n + 9] if line][:5]
-    return sum(bool(_HEADER.match(line)) for line in near) >= (2 if rule else 3)
+    head = [line for line in near if _HEADER.match(line)]
+    if rule:
+        return len(head) >= 2
+    certain = any(map(_OF_MAIL.search, head)) or (len(head) > 3 and any(map(_WHEN.search, head)))
+    return len(head) >= 3 and certain
 
 
 def _is_tail(lines: list[str], n: int) -> bool:

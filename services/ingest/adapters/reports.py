@@ -134,7 +134,7 @@ def _plain(mail: Part) -> Report | None:
     failed = any(key.lower() == "x-failed-recipients" for key in mail)
     if not failed and "mailer-daemon" not in str(mail.get("from", "")).lower():
         return None
-    texts = (part for _, part in mime.leaves(mail) if part.get_content_maintype() == "text")
+    texts = (part for _, part, _ in mime.leaves(mail) if part.get_content_maintype() == "text")
     text = "\n".join(mime.text_of(each)[:LOOKED_AT] for each in texts)
     if not failed and not text.lstrip().startswith(QMAIL):
         return None

@@ -73,6 +73,15 @@ def _is_date(value: Any) -> bool:
         return False
 
 
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ASCII = {"d": "[0-9]", "D": "[^0-9]", "w": "[0-9A-Za-z_]", "W": "[^0-9A-Za-z_]"}
+
+
+def _ascii(pattern: str) -> str:
+    """Write a pattern so that its digits and letters are those of JSON Schema (ECMA-262): ASCII."""
+    return _ESCAPE.sub(lambda found: _ASCII.get(found[1], found[0]), pattern)
+
+
 @lru_cache(maxsize=1000)
 def matching(pattern: str) -> Callable[[str], bool]:
     """Give a test whether a whole text fits a pattern.
@@ -83,7 +92,7 @@ def matching(pattern: str) -> Callable[[str], bool]:
     """
     try:
         validator = SchemaValidator(
-            core_schema.str_schema(pattern=f"^(?:{pattern})$", regex_engine="rust-regex")
+            core_schema.str_schema(pattern=f"^(?:{_ascii(pattern)})$", regex_engine="rust-regex")
         )
     except SchemaError:
         return lambda _: False

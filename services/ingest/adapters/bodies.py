@@ -1,0 +1,101 @@
+"""What a mail says, out of its parts: as text, as HTML, and what came along.
+
+Parts of a `multipart/mixed` are read one after the other; of a `multipart/alternative`, which says
+the same several times, the text that is plain (RFC 2046, 5.1.3 and 5.1.4).
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from html import escape
+
+from ingest.adapters import markup, mime
+from ingest.adapters.mime import Excessive, Part
+from ingest.adapters.plain import SHORT
+from trunkline_contracts.parts import Attachment
+
+TEXT, HTML = 100_000, 200_000
+"""Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """What is said at one place of a mail, in one form or in several."""
+
+    texts: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+
+    def text(self, room: int) -> str:
+        """Give it as text; of HTML so many characters are read."""
+        plain = "\n\n".join(text for text in self.texts if text.strip())
+        return plain or mime.plain_of("\n".join(self.pages)[:room])
+
+    def page(self) -> str:
+        """Give it as HTML."""
+        told = mime.page("\n\n".join(self.texts))
+        return "\n".join(self.pages) or f"<p>{escape(told).replace(chr(10), '<br>')}</p>"
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """What is read of a mail."""
+
+    text: str
+    html: str | None
+    files: list[Attachment]
+    flags: tuple[str, ...]
+    """What of it is left out."""
+
+
+def of(mail: Part) -> Bodies:
+    """Sort a mail's parts."""
+    pieces: dict[str, Piece] = {}
+    files: list[Attachment] = []
+    for place, part, among in mime.leaves(mail):
+        kind = part.get_content_type()
+        name = mime.quietly(part.get_filename)
+        attached = name or mime.quietly(part.get_content_disposition) == "attachment"
+        if kind == "text/plain" and not attached:
+            pieces.setdefault(among, Piece()).texts.append(mime.text_of(part))
+        elif kind == "text/html" and not attached:
+            pieces.setdefault(among, Piece()).pages.append(mime.text_of(part))
+        else:
+            files.append(_file(place, kind, name, part))
+    if len(files) > mime.FILES:
+        raise Excessive(f"more than {mime.FILES} files")
+    flags: list[str] = []
+    text, cut = mime.cut(mime.page("\n\n".join(_texts(pieces.values()))), TEXT)
+    if cut:
+        flags.append(f"text may have {TEXT} bytes")
+    html, why = None, None
+    if any(piece.pages for piece in pieces.values()):
+        told = "\n".join(piece.page() for piece in pieces.values())
+        html, why = markup.safe(mime.page(told), HTML)
+    if why is not None:
+        flags.append(f"html {why}")
+    return Bodies(text, html, files, tuple(flags))
+
+
+def _texts(pieces: Collection[Piece]) -> Iterator[str]:
+    """Give what is said, as much of it as may be needed; no page that repeats a plain text."""
+    plain = {_words(text) for piece in pieces for text in piece.texts}
+    room, left = mime.BODY, TEXT
+    for piece in pieces:
+        text = piece.text(room)
+        room = max(room - sum(map(len, piece.pages)), 0)
+        page_alone = not any(map(str.strip, piece.texts))
+        if text.strip() and left >= 0 and not (page_alone and _words(text) in plain):
+            left -= len(text)
+            yield text
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _file(place: str, kind: str, name: str | None, part: Part) -> Attachment:
+    return Attachment(
+        name=mime.line(name, SHORT) or None if name else None,
+        content_type=mime.line(kind, 100),
+        size=mime.size_of(part),
+        external_id=place,
+    )
