@@ -16,6 +16,7 @@ from world import World, provision_nats, the_plan
 from chassis.provision import provision_postgres, write_files
 from chassis.reader import Loop, Reader
 from trunkline.servers import Nats, Postgres
+from trunkline.serving import rest_collector
 from trunkline_contracts.fact import SLOTS
 
 if TYPE_CHECKING:
@@ -65,12 +66,13 @@ async def timed(work: Callable[[], Awaitable[int]]) -> float:
 async def compared(
     ours: Callable[[], Awaitable[float]], theirs: Callable[[], Awaitable[float]]
 ) -> AsyncIterator[tuple[float, float]]:
-    """Measure both in turn, so that what disturbs one disturbs the other."""
+    """Measure both in turn, so that what disturbs one disturbs the other; as in a service."""
+    rest_collector()
     for _ in range(ROUNDS):
         yield await ours(), await theirs()
 
 
-def figures(rounds: list[tuple[float, float]], target: float, **more: Any) -> dict[str, Any]:
+def figures(rounds: list[tuple[float, float]], target: float | None, **more: Any) -> dict[str, Any]:
     """Say it as all benches do."""
     return {
         "ratio": round(statistics.median(a / b for a, b in rounds), 2),

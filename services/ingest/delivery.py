@@ -149,8 +149,10 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
 
 def _sender(told: str | None) -> Person | None:
     """Read who sends, as the door wrote it; None when that makes no sense."""
+    if not told:
+        return None
     try:
-        said = json.loads(unquote(told or ""))
+        said = json.loads(unquote(told))
         return Person(**{name: clean(str(said[name])) for name in PERSON if name in said})
     except (ValueError, TypeError):
         return None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, Generic, LiteralString, TypeVar, cast
 from uuid import UUID
 
@@ -123,7 +124,7 @@ class Row(msgspec.Struct, frozen=True):
     snapshot: str
 
 
-_OF_REQUEST = Row.__struct_fields__[1:-2]
+_shown = attrgetter(*Row.__struct_fields__[1:-2])
 _encode_snapshot = msgspec.json.Encoder().encode
 _decode_snapshot = msgspec.json.Decoder(Request).decode
 _encode_rows = msgspec.json.Encoder().encode
@@ -186,9 +187,7 @@ async def fold(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[
 
 
 def _row(cmd: int, request: Request) -> Row:
-    shown: tuple[Any, ...] = tuple(getattr(request, name) for name in _OF_REQUEST)
-    whole: tuple[Any, ...] = (cmd, *shown, FOLD, _encode_snapshot(request).decode())
-    return Row(*whole)
+    return Row(cmd, *_shown(request), FOLD, _encode_snapshot(request).decode())
 
 
 async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]) -> Verdicts:

@@ -37,17 +37,22 @@ class Server(uvicorn.Server):
     """Told to stop, it ends what was begun, which is no failure; told early, it ends at once."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start; what is there then stays, so the collector need not look at it ever again."""
+        """Start, and be at rest."""
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(YOUNG, 20, 50)
+        rest_collector()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop as soon as there is something to stop: until then nothing has been begun."""
         if not self.started:
             os._exit(0)  # an exception would come out wherever the application happens to be
         super().handle_exit(sig, frame)
+
+
+def rest_collector() -> None:
+    """Have the collector look seldom, and never at what is there by now: that stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 50)
 
 
 def run(app: ASGIApp | str) -> None:
