@@ -187,7 +187,8 @@ async def fold(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[
 
 
 def _row(cmd: int, request: Request) -> Row:
-    return Row(cmd, *_shown(request), FOLD, _encode_snapshot(request).decode())
+    whole: tuple[Any, ...] = (cmd, *_shown(request), FOLD, _encode_snapshot(request).decode())
+    return Row(*whole)
 
 
 async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]) -> Verdicts:
