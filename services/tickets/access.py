@@ -66,6 +66,17 @@ def may_watch(here: Service, who: Identity, watcher: str) -> Callable[[Request |
     return takes_part(here, who) if watcher == who.subject else works_on(who)
 
 
+def may_unwatch(here: Service, who: Identity, watcher: str) -> Callable[[Request | None], None]:
+    """Permit what `may_watch` does, and to everybody to watch no more."""
+    watch = may_watch(here, who, watcher)
+
+    def permit(request: Request | None) -> None:
+        if request is None or watcher != who.subject or watcher not in request.watchers:
+            watch(request)
+
+    return permit
+
+
 def check_watcher(here: Service, who: Identity, watcher: str) -> None:
     """Refuse to tell somebody nobody knows; oneself is known by one's token."""
     operator = here.workspaces.current.operators.get(watcher)

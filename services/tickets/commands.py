@@ -22,6 +22,7 @@ from tickets.access import (
     Colleague,
     Worker,
     check_watcher,
+    may_unwatch,
     may_watch,
     takes_part,
     works_on,
@@ -335,4 +336,4 @@ async def unwatch(
     def deed(request: Request, _: Rules) -> Events:
         return deciding.unwatch(request, watcher, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, may_watch(here, who, watcher), deed))
+    return _tell(response, await ask.take(who, request_id, may_unwatch(here, who, watcher), deed))

@@ -50,7 +50,7 @@ LOG: Final[LiteralString] = (
 )
 ALL: Final = 1 << 40
 INNER: Final = (
-    "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated"
+    "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated", "guests"
 )  # fmt: skip
 """What a folded request knows for its decisions alone."""
 CUSTOMER: Final[Mapping[str, Any]] = {
@@ -75,8 +75,11 @@ class Sight:
     contacts: bool = True
 
     def sees(self, request: Mapping[str, Any]) -> bool:
-        """Whether they may see this request."""
-        if self.everything or self.subject in request["watchers"]:
+        """Whether they may see this request, as it stands or, where `guests` are told, is folded.
+
+        Watching of one's own accord lets nobody in: every request waits at first, for all to see.
+        """
+        if self.everything or self.subject in request.get("guests", ()):
             return True
         waiting = request["assignee"] is None and request["closed_at"] is None
         mine = request["assignee"] == self.subject or request["group"] in self.teams

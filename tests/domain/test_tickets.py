@@ -213,14 +213,26 @@ def test_topics_in_storage_are_what_they_always_were() -> None:
 
 
 def test_a_snapshot_is_what_its_number_says() -> None:
-    assert FOLD == 3, "then the list below is for another number"
+    assert FOLD == 4, "then the list below is for another number"
     assert Request.__struct_fields__ == (
         "id", "version", "type", "status", "title", "topic", "priority", "channel", "account",
         "contact", "fields", "conversation", "origin", "follow_up_of", "opened_at", "updated_at",
         "messages", "assignee", "group", "queued", "epoch", "paused", "tags", "watchers",
-        "deliveries", "sent", "changed", "deleted", "reactions", "resolution", "rated",
+        "guests", "deliveries", "sent", "changed", "deleted", "reactions", "resolution", "rated",
         "closed_at",
     )  # fmt: skip
+
+
+def test_guests_are_watchers_whom_somebody_else_asked_in() -> None:
+    request = after(opened(), *deciding.watch(opened(), "anna", "anna"))
+    assert (request.watchers, request.guests) == (("anna",), ())
+    assert deciding.watch(request, "anna", "anna") == ()
+
+    asked = after(request, *deciding.watch(request, "anna", "boss"))
+    assert (asked.watchers, asked.guests) == (("anna",), ("anna",))
+    assert deciding.watch(asked, "anna", "boss") == deciding.watch(asked, "anna", "anna") == ()
+    gone = after(asked, *deciding.unwatch(asked, "anna", "anna"))
+    assert (gone.watchers, gone.guests) == ((), ())
 
 
 def test_a_long_conversation_has_a_short_snapshot() -> None:

@@ -539,9 +539,37 @@ async def test_watching_and_notes_are_for_those_who_may_see_it(tickets: Tickets)
     wrong = await tickets.post(f"/{id_}/watchers", {"watcher": "x" * 150}, tickets.anna)
     (error,) = wrong.json()["errors"]
     assert (error["at"], error["value"]) == ("body.watcher", "x" * 100 + "…")
-    waiting = await tickets.opened()
-    assert (await tickets.post(f"/{waiting}/note", {"text": "x"}, agent)).status_code == 201
-    assert (await tickets.post(f"/{waiting}/watchers", None, agent)).status_code == 200
+
+
+async def test_watching_while_it_waits_lets_nobody_in_for_good(tickets: Tickets) -> None:
+    id_ = uuid4()
+    await tickets.tell(came_in(id_))
+    await eventually(lambda: tickets.log(id_))
+    agent = tickets.world.token("light_agent", subject="lena")
+    own = f"/v1/requests/{id_}/watchers/lena"
+
+    async def sees(who: dict[str, str]) -> list[int]:
+        paths = ("", "/log", "/messages")
+        urls = [f"/v1/requests/{id_}{path}" for path in paths]
+        return [(await tickets.http.get(url, headers=who)).status_code for url in urls]
+
+    assert (await tickets.post(f"/{id_}/note", {"text": "x"}, agent)).status_code == 201
+    assert (await tickets.post(f"/{id_}/watchers", None, agent)).status_code == 200
+    assert await sees(agent) == [200] * 3
+    elsewhere = assigned(id_, "bohdan").model_copy(update={"group": "finance"})
+    await tickets.tell(elsewhere)
+    await eventually(lambda: _assignee(tickets, id_, "bohdan"))
+
+    assert await sees(agent) == [403] * 3
+    assert (await tickets.post(f"/{id_}/note", {"text": "x"}, agent)).status_code == 403
+    assert (await tickets.http.delete(own, headers=agent)).status_code == 200  # enough of it
+    assert (await tickets.http.delete(own, headers=agent)).status_code == 403
+    assert await sees(tickets.anna) == [403] * 3
+    asked_in = await tickets.post(f"/{id_}/watchers", {"watcher": "anna"}, tickets.boss)
+    assert asked_in.status_code == 200
+    assert await sees(tickets.anna) == [200] * 3
+    assert (await tickets.post(f"/{id_}/note", {"text": "x"}, tickets.anna)).status_code == 201
+    assert "guests" not in await tickets.get(f"/{id_}?as_of=2100-01-01T00:00:00Z", tickets.anna)
 
 
 async def test_the_list_pages_and_filters(tickets: Tickets) -> None:

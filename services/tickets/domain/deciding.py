@@ -277,8 +277,9 @@ def resume(request: Request, by: str) -> Events:
 
 
 def watch(request: Request, watcher: str, by: str) -> Events:
-    """Somebody wants to know."""
-    return NOTHING if watcher in request.watchers else (e.WatcherAdded(watcher, by),)
+    """Somebody wants to know, or is asked in who watched until now of their own accord."""
+    known = request.watchers if watcher == by else request.guests
+    return NOTHING if watcher in known else (e.WatcherAdded(watcher, by),)
 
 
 def unwatch(request: Request, watcher: str, by: str) -> Events:

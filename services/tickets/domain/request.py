@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tickets.domain import events as e
 
-FOLD = 3
+FOLD = 4
 """Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
 
 Said = tuple[datetime, int | None]
@@ -45,6 +45,8 @@ class Request(Struct, frozen=True):
     paused: bool = False
     tags: tuple[str, ...] = ()
     watchers: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
+    """Watchers who were made so by somebody else: they may look, wherever it goes."""
     deliveries: frozenset[str] = frozenset()
     """What became of answers; see `delivery_key`."""
     sent: dict[str, UUID] = {}
@@ -166,10 +168,14 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
             return {"paused": True}
         case e.Resumed():
             return {"paused": False}
-        case e.WatcherAdded(watcher):
-            return {"watchers": _with(request.watchers, watcher)}
+        case e.WatcherAdded(watcher, by):
+            invited = request.guests if by == watcher else _with(request.guests, watcher)
+            return {"watchers": _with(request.watchers, watcher), "guests": invited}
         case e.WatcherRemoved(watcher):
-            return {"watchers": _without(request.watchers, watcher)}
+            return {
+                "watchers": _without(request.watchers, watcher),
+                "guests": _without(request.guests, watcher),
+            }
         case e.TagAdded(tag):
             return {"tags": _with(request.tags, tag)}
         case e.TagRemoved(tag):
