@@ -24,7 +24,7 @@ from chassis.telemetry import continued
 from notify import acknowledging, ledger
 from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, limit_of
-from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown, after
+from notify.domain import CREDENTIAL_PAUSE, Next, Outcome, Retry, Unknown, after
 from notify.ledger import ACKNOWLEDGEMENT, Attempt, Verdict
 from notify.outward import Outward
 from notify.posting import Ways
@@ -133,9 +133,12 @@ class Sender:
     async def _send(self, ways: Ways) -> None:
         """Claim as much as there are hands for."""
         claimed_at = time.monotonic()
+        claiming = asyncio.ensure_future(self._claim())
         try:
-            async with self._service.single() as tx:
-                attempts = await ledger.claim(tx, AT_ONCE, self._under_way, self._lease)
+            attempts = await asyncio.shield(claiming)
+        except asyncio.CancelledError:  # what is claimed by now is nobody's for as long as a lease
+            self._done += [_given_back(each) for each in await claiming]
+            raise
         except AWAY as why:
             log.warning("nothing can be claimed: %s", type(why).__name__)
             return
@@ -148,6 +151,10 @@ class Sender:
             self._busy.add(task)
             task.add_done_callback(partial(self._ended, attempt))
 
+    async def _claim(self) -> list[Attempt]:
+        async with self._service.single() as tx:
+            return await ledger.claim(tx, AT_ONCE, self._under_way, self._lease)
+
     def _ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
         self._under_way[attempt.channel, attempt.account] -= 1
@@ -157,6 +164,8 @@ class Sender:
         latest = max(self._lease - limit_of(attempt.channel), self._lease / 5)
         if time.monotonic() - claimed_at > latest:
             log.warning("an attempt was left: this replica was frozen; another will make it")
+            self._done.append(_given_back(attempt))
+            self._settle.set()
             return
         with continued(attempt.traceparent, "send", kind=SpanKind.CLIENT):
             outcome = await self._outcome(ways, attempt)
@@ -235,6 +244,11 @@ class Sender:
             self._done.remove(verdict)
         self._done += left
         return not left
+
+
+def _given_back(attempt: Attempt) -> Verdict:
+    """Say of an attempt that it was not made: nobody has to ask what came of it."""
+    return Verdict(attempt, Next("intended", 0.0), None, time.monotonic())
 
 
 def _lasting(why: Exception) -> bool:

@@ -16,8 +16,8 @@ class Settings(Common):
     unknown_outcome: Literal["resend", "hold"] = "resend"
     """What becomes of a message when nobody knows whether the platform took it.
 
-    It is sent again under the same id, and the customer may read it twice; or it is held as
-    `unknown` for a person to decide, and the customer may miss it."""
+    It is sent again under the same id, twice at most, and the customer may read it so often; or it
+    is held as `unknown` for a person to decide, and the customer may miss it."""
     webhook_networks: str = ""
     """Networks of one's own, such as `10.1.0.0/16,192.0.2.7`, to which webhooks and replies to
     custom channels may go as well.

@@ -579,6 +579,61 @@ async def test_an_account_that_hangs_keeps_no_other_waiting(
     await eventually(all_sent)
 
 
+async def test_what_is_claimed_and_not_begun_is_given_back_when_it_is_stopped(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, claimed, go = ledger.claim, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any) -> Any:
+        attempts = await claim(*args)
+        if attempts:
+            claimed.set()
+            await go.wait()
+        return attempts
+
+    monkeypatch.setattr(ledger, "claim", slowly)
+    await notify.start(UNKNOWN_OUTCOME="hold")
+    id_ = uuid4()
+    reply = replied(id_)
+    await notify.tell(opened(id_), reply)
+    await asyncio.wait_for(claimed.wait(), 10)
+    asyncio.get_running_loop().call_later(0.2, go.set)
+    await notify.stop()
+
+    due = "SELECT state, lease, next_at <= now() FROM sends"
+    assert await notify.world.sql("notify", due) == [("intended", None, True)]
+    assert await notify.arrived() == []
+    await notify.start(UNKNOWN_OUTCOME="hold")
+    await notify.until_state(reply, "sent")
+
+
+async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
+    notify: Notify,
+) -> None:
+    await notify.world.sql(
+        "notify",
+        "INSERT INTO sends (message_id, request_id, channel, account, chat, state, by_operator,"
+        " next_at) SELECT gen_random_uuid(), gen_random_uuid(), 'telegram', 'a' || n %% 5,"
+        " (n %% 2000)::text, 'intended', 'anna', now() + (n - 10000) * interval '1 s'"
+        " FROM generate_series(1, 20000) n",
+    )
+    await notify.world.sql("notify", "ANALYZE sends")
+    plan = await notify.world.sql(
+        "notify",
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {ledger.CLAIM.replace('%b', '%s')}",
+        AT_ONCE, ["telegram"], ["a1"], [AT_ONCE], uuid4(), 20.0,
+    )  # fmt: skip
+    top = plan[0][0][0]["Plan"]
+    nodes = [top]
+    for node in nodes:
+        nodes += node.get("Plans", [])
+    scans = {(node["Node Type"], node.get("Relation Name")) for node in nodes}
+
+    assert top["Actual Rows"] == 4 * AT_ONCE  # of all accounts but the busy one
+    assert ("Seq Scan", "sends") not in scans
+    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 20_000
+
+
 async def test_channels_whose_customers_come_and_read_and_channels_without_a_way_out(
     notify: Notify,
 ) -> None:
