@@ -8,7 +8,7 @@ from chassis.http import BODY, limit_bodies
 from chassis.parked import Token
 from chassis.reader import Reader
 from chassis.service import Service
-from ingest import api, banlist, banning, pages_api, smtp, waiting
+from ingest import api, banlist, banning, pages_api, smtp
 from ingest.accounts import Accounts
 from ingest.adapters.custom import Said
 from ingest.banlist import Banlist
@@ -43,7 +43,8 @@ def make(settings: Settings) -> FastAPI:
         service.state["mailroom"] = mailroom = Mailroom()
         service.state["bans"] = bans = Banlist()
         service.health.add("bans", lambda: None if bans.known.version else "not known yet")
-        return Intake(accounts.rules, mailroom, accounts.post, bans).readers()
+        service.state["intake"] = intake = Intake(accounts.rules, mailroom, accounts.post, bans)
+        return intake.readers()
 
     async def listen(service: Service) -> None:
         integrators: Integrators = service.state["integrators"]
@@ -53,6 +54,10 @@ def make(settings: Settings) -> FastAPI:
         mailroom: Mailroom = service.state["mailroom"]
         await mailroom.open()
 
+    async def wait_no_longer(service: Service) -> None:
+        intake: Intake = service.state["intake"]
+        await intake.wait_no_longer(service)
+
     async def receive(service: Service) -> None:
         peers = settings.mail_servers()
         bans: Banlist = service.state["bans"]
@@ -61,7 +66,7 @@ def make(settings: Settings) -> FastAPI:
         )
         await smtp.listen(handler, settings.host, settings.smtp_port)
 
-    tasks = [listen, take_apart, banlist.follow, waiting.wait_no_longer]
+    tasks = [listen, take_apart, banlist.follow, wait_no_longer]
     tasks += [receive] if settings.smtp_port else []
     app = build(
         "ingest",

@@ -1,7 +1,7 @@
 """One item of a delivery on its way to its outcome, by the names under which it may be known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID, uuid5
@@ -88,6 +88,20 @@ class Arrival:
         address = item.person.address
         others = (contact_id(self.channel, each.account, address) for each in beside)
         return (self.contact, *others)
+
+    def as_message(self) -> Item | None:
+        """Take an edit for the message it is about, by whose name it is known from now on.
+
+        None where it is no edit, or there is nothing in it, or nobody says where it was said.
+        """
+        item = self.item
+        if item is None or item.kind != "edited" or self.conversation is None:
+            return None
+        if not item.text and not item.attachments:
+            return None
+        self.item = replace(item, kind="message", platform_id=item.about, about=None)
+        self.platform, self.about = self.about[-1], ()
+        return self.item
 
     def _named(self, external_id: str) -> UUID:
         return message_id(self.channel, self.account, external_id)

@@ -14,7 +14,7 @@ from ingest.about import REMARKS
 from ingest.adapters.item import Asked, Item, Person, Thread
 from ingest.arrivals import Arrival, First, Outcome, Word, message_of, moment, trail_of
 from ingest.bans import Bans
-from ingest.remarks import Remarks
+from ingest.remarks import Remarks, Waiting
 from ingest.rules import Rules, known
 from ingest.threads import Copy, Found, Threads
 from trunkline_contracts import (
@@ -157,6 +157,27 @@ class Book:
             self.remarks.take(arrival, item, outcome)
         self.firsts.setdefault(arrival.message_id, First(item.digest, outcome.request_id))
         return outcome
+
+    def stand_in(self, waiting: Iterable[Waiting]) -> None:
+        """Edits whose message is not known wait no longer: they say all of it, so they are heard.
+
+        What else was said about the same message goes where the first of them went.
+        """
+        for each in sorted(waiting, key=lambda one: moment(one.arrival)):
+            arrival, outcome = each.arrival, each.outcome
+            if each.stored and not self.remarks.end(each):
+                continue
+            if arrival.item is None or self.remarks.pass_on(arrival, arrival.item, outcome):
+                continue
+            item = arrival.as_message()
+            if item is None:
+                continue
+            if self._is_banned(arrival, item):
+                outcome.word, outcome.reason = "rejected", "banned"
+                self._tell_rejected(arrival, "banned")
+                continue
+            outcome.reason = f"an edit: {outcome.reason}"
+            self._hear(arrival, item, outcome)
 
     def _is_banned(self, arrival: Arrival, item: Item) -> bool:
         """Whether who wrote is banned, or, where a message does not say, whom the talk is with."""

@@ -1,5 +1,6 @@
 """What the intake does with what it hears: deliveries become facts, requests end."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from uuid import UUID, uuid5
 from chassis.incoming import Incoming
 from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
+from chassis.service import Service
 from chassis.tx import Tx
 from ingest import adapters, delivery, names, post, store, waiting
 from ingest.about import counted_in
@@ -91,11 +93,37 @@ class Intake:
         book.bans = await self._bans.at(tx.conn, book.bans_seen)
         await waiting.look_up(tx, book.remarks, arrivals, waits=book.waited_for)
         book.take_in(arrivals)
-        await waiting.make_room(tx, book.remarks)
+        book.stand_in(await waiting.make_room(tx, book.remarks))
         await store.save(tx, book)
         await waiting.save(tx, book.remarks)
         await names.save(tx, book.threads)
         self._say(tx, book)
+
+    async def wait_no_longer(self, service: Service) -> None:
+        """Look every minute for what has waited too long."""
+        while True:
+            async with service.transaction() as tx:
+                await waiting.expire(tx)
+            more = True
+            while more:
+                async with service.transaction() as tx:
+                    more = await self.expire(tx)
+            await asyncio.sleep(60)
+
+    async def expire(self, tx: Tx) -> bool:
+        """Take edits whose messages did not come for messages; whether there may be more."""
+        arrivals = await waiting.edits(tx)
+        if not arrivals:
+            return False
+        book = Book(self._rules(tx.workspace), tx.now)
+        await store.lock(tx, _keys(arrivals))
+        await store.look_up(tx, book, arrivals)
+        book.bans = await self._bans.at(tx.conn, book.bans_seen)
+        book.stand_in(await waiting.look_again(tx, book.remarks, arrivals))
+        await store.save(tx, book)
+        await waiting.save(tx, book.remarks)
+        self._say(tx, book)
+        return True
 
     async def _threads(self, tx: Tx, book: Book, arrivals: Sequence[Arrival]) -> set[UUID]:
         """Give the conversations that messages name: they must be known before they can be locked.

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ingest.about import TOO_MANY, WAITS, Known
+from ingest.about import TOO_LATE, TOO_MANY, WAITS, Known
 from ingest.adapters.item import Item
 from ingest.arrivals import Arrival, Outcome, message_of, moment, number_of, trail_of
 from trunkline_contracts import (
@@ -64,7 +64,7 @@ class Remarks:
 
     def take(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
         """What is said about a message goes where the message went, or waits for it."""
-        if not self._pass_on(arrival, item, outcome):
+        if not self.pass_on(arrival, item, outcome):
             outcome.reason = WAITS
             self.wait(Waiting(arrival, outcome))
 
@@ -84,13 +84,14 @@ class Remarks:
             key = arrival.inbound_id, arrival.n
             if key not in self.early or arrival.item is None:
                 continue
-            if self._pass_on(arrival, arrival.item, outcome):
+            if self.pass_on(arrival, arrival.item, outcome):
                 del self.early[key]
                 if waiting.stored:
                     self.caught_up.append(outcome)
 
-    def no_room(self, taken: Mapping[Place, int], room: int) -> None:
-        """Let no more wait than there is room for; what has none is noted, and why."""
+    def no_room(self, taken: Mapping[Place, int], room: int) -> list[Waiting]:
+        """Let no more wait than there is room for; gives those that have none."""
+        none = []
         left = {place: room - count for place, count in taken.items()}
         for key, waiting in list(self.early.items()):
             place = place_of(waiting.arrival)
@@ -100,8 +101,19 @@ class Remarks:
             if left[place] < 0:
                 waiting.outcome.reason = TOO_MANY
                 del self.early[key]
+                none.append(waiting)
+        return none
 
-    def _pass_on(self, arrival: Arrival, item: Item, outcome: Outcome) -> bool:
+    def end(self, waiting: Waiting) -> bool:
+        """Let a remark wait no longer, if it does still."""
+        key = waiting.arrival.inbound_id, waiting.arrival.n
+        if self.early.pop(key, None) is None:
+            return False
+        waiting.outcome.reason = TOO_LATE
+        self.caught_up.append(waiting.outcome)
+        return True
+
+    def pass_on(self, arrival: Arrival, item: Item, outcome: Outcome) -> bool:
         """Tell what is said about a message that is known; whether that is all there is to it."""
         if item.until is not None and not arrival.about:
             return self._received_until(arrival, item, outcome, item.until)

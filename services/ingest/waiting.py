@@ -3,7 +3,6 @@
 Longer than other files: what is looked up, what is written, and their SQL, side by side.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString
@@ -12,7 +11,6 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter
 
-from chassis.service import Service
 from chassis.tx import Tx
 from ingest.about import PATIENCE, REMARKS, ROOM, TOO_LATE, WAITS, Known, name_in
 from ingest.adapters.item import Item
@@ -84,13 +82,17 @@ WITH ours AS (
     DELETE FROM early e USING json_populate_recordset(NULL::item, %s) v
     WHERE e.inbound_id = v.inbound_id AND e.n = v.n
 )
-UPDATE item i SET request_id = v.request_id, reason = v.reason
+UPDATE item i SET request_id = v.request_id, reason = v.reason, outcome = v.outcome,
+    threaded_by = v.threaded_by, platform = v.platform
 FROM json_populate_recordset(NULL::item, %s) v WHERE i.inbound_id = v.inbound_id AND i.n = v.n"""
 
+EDITS: LiteralString = """
+SELECT inbound_id::text, n, channel, account, received_at, traceparent, item FROM early
+WHERE received_at < %s AND item ->> 'kind' = 'edited' ORDER BY received_at LIMIT 100"""
 EXPIRE: LiteralString = """
 WITH gone AS (
     DELETE FROM early WHERE (inbound_id, n) IN (
-        SELECT inbound_id, n FROM early WHERE received_at < %s
+        SELECT inbound_id, n FROM early WHERE received_at < %s AND item ->> 'kind' <> 'edited'
         ORDER BY received_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
     RETURNING inbound_id, n
 )
@@ -134,12 +136,17 @@ def _put(into: Remarks, rows: Iterable[tuple[Any, ...]]) -> None:
 
 
 async def _load_early(tx: Tx, into: Remarks, names: Sequence[UUID]) -> None:
-    for inbound_id, n, channel, account, at, parent, told in await (
-        await tx.run(EARLY, names)
-    ).fetchall():
-        item = ITEM.validate_python(told)
-        arrival = Arrival(inbound_id, n, channel, account, at, item, traceparent=parent)
-        into.wait(Waiting(arrival, Outcome(arrival, "noted", reason=WAITS), stored=True))
+    for row in await (await tx.run(EARLY, names)).fetchall():
+        arrival = _arrival(*row)
+        outcome = Outcome(arrival, "noted", first=True, reason=WAITS)
+        into.wait(Waiting(arrival, outcome, stored=True))
+
+
+def _arrival(
+    inbound_id: str, n: int, channel: str, account: str, at: datetime, parent: str, told: Any
+) -> Arrival:
+    item = ITEM.validate_python(told)
+    return Arrival(inbound_id, n, channel, account, at, item, traceparent=parent)
 
 
 def names_of(
@@ -181,15 +188,15 @@ async def follow(
     await save(tx, into)
 
 
-async def make_room(tx: Tx, remarks: Remarks) -> None:
-    """Let no account fill the table."""
+async def make_room(tx: Tx, remarks: Remarks) -> list[Waiting]:
+    """Let no account fill the table; gives what must not wait."""
     new = [each.arrival for each in remarks.early.values() if not each.stored]
     if not new:
-        return
+        return []
     accounts = {(each.channel, each.account) for each in new}
     rows = await (await tx.run(COUNTS, *map(list, zip(*accounts, strict=True)))).fetchall()
     taken = {(channel, account, receipt): count for channel, account, receipt, count in rows}
-    remarks.no_room(taken, ROOM)
+    return remarks.no_room(taken, ROOM)
 
 
 async def save(tx: Tx, remarks: Remarks) -> None:
@@ -202,16 +209,23 @@ async def save(tx: Tx, remarks: Remarks) -> None:
         await tx.run(SAVE, _json(ours), _json(new), _json(names), found, found)
 
 
-async def wait_no_longer(service: Service) -> None:
-    """Look every minute for what has waited too long."""
-    while True:
-        async with service.transaction() as tx:
-            await expire(tx)
-        await asyncio.sleep(60)
+async def edits(tx: Tx) -> list[Arrival]:
+    """Give edits that have waited too long, the oldest first; not all at once."""
+    found = await tx.conn.execute(EDITS, (tx.now - PATIENCE,), prepare=False)
+    return [_arrival(*row) for row in await found.fetchall()]
+
+
+async def look_again(tx: Tx, into: Remarks, arrivals: Sequence[Arrival]) -> list[Waiting]:
+    """Pass on what is known by now, and give those of these remarks that wait still."""
+    await _load_early(tx, into, [name for each in arrivals for name in each.waits_for])
+    await _load_known(tx, into, [each.arrival for each in into.early.values()])
+    into.catch_up()
+    keys = [(each.inbound_id, each.n) for each in arrivals]
+    return [into.early[key] for key in keys if key in into.early]
 
 
 async def expire(tx: Tx) -> None:
-    """Note, with the reason, what has waited too long."""
+    """Note, with the reason, what has waited too long; edits say more than a note can."""
     # Planned each time: what was right for a small table is not for a large one.
     await tx.conn.execute(EXPIRE, (tx.now - PATIENCE, TOO_LATE), prepare=False)
 
@@ -257,4 +271,7 @@ def _found_row(outcome: Outcome) -> dict[str, Any]:
         "n": outcome.arrival.n,
         "request_id": outcome.request_id,
         "reason": outcome.reason,
+        "outcome": outcome.word,
+        "threaded_by": outcome.threaded_by,
+        "platform": outcome.arrival.platform,
     }

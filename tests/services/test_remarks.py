@@ -188,28 +188,72 @@ async def test_two_replicas_wait_for_each_other(ingest: Ingest) -> None:
     assert {fact["message"]["id"] for fact in await ingest.said("message_edited")} == opened
 
 
-async def test_what_waits_too_long_is_noted_with_the_reason(ingest: Ingest) -> None:
-    accepted = await ingest.post(edit(20, 1, "Hello!"))
-    await ingest.outcome(accepted)
+async def wait_too_long(ingest: Ingest) -> None:
     late = about.PATIENCE + timedelta(minutes=1)
     await ingest.world.sql("ingest", "UPDATE early SET received_at = received_at - %s", late)
-
-    async with ingest.apps[0].state.service.transaction() as tx:
+    service = ingest.apps[0].state.service
+    async with service.transaction() as tx:
         await waiting.expire(tx)
+    for more in (True, False):
+        async with service.transaction() as tx:
+            assert await service.state["intake"].expire(tx) == more
 
-    assert (await ingest.outcome(accepted))["reason"] == about.TOO_LATE
-    await ingest.outcome(await ingest.post(update(1)))
-    assert await ingest.said("message_edited") == []
+
+async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ingest) -> None:
+    """It says all of the message that never came, so it is no less than that."""
+    noted, first, second, other = [
+        await ingest.post(body)
+        for body in (
+            reaction(19, 9, "👍"), edit(21, 1, "Hello!!", 70), edit(20, 1, "Hello!"),
+            edit(30, 2, "Elsewhere?"),
+        )
+    ]  # fmt: skip
+    await ingest.ledger()
+
+    await wait_too_long(ingest)
+
+    told = [await ingest.outcome(each) for each in (noted, first, second, other)]
+    assert [each["outcome"] for each in told] == ["noted", "noted", "opened", "appended"]
+    assert [each["reason"] for each in told] == [
+        about.TOO_LATE, "edited", f"an edit: {about.TOO_LATE}", f"an edit: {about.TOO_LATE}",
+    ]  # fmt: skip
+    (opened,), (received,) = [
+        await ingest.said(kind) for kind in ("request_opened", "message_received")
+    ]
+    (edited,) = await ingest.said("message_edited")
+    assert (opened["message"]["text"], received["message"]["text"]) == ("Hello!", "Elsewhere?")
+    assert (edited["message"]["text"], edited["message"]["id"]) == (
+        "Hello!!", opened["message"]["id"],
+    )  # fmt: skip
+    assert opened["message"]["flags"] == [f"an edit: {about.TOO_LATE}"]
+    assert {each["request_id"] for each in told[1:]} == {opened["request_id"]}
+    assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
+    later = await ingest.outcome(await ingest.post(edit(40, 1, "Hello!!!", 99)))
+    assert (later["reason"], later["request_id"]) == ("edited", opened["request_id"])
     assert (await ingest.ledger())["balanced"]
 
 
 async def test_no_account_fills_the_table(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no room is noted; an edit without room is a message at once."""
     monkeypatch.setattr(waiting, "ROOM", 2)
-    answers = [await ingest.post(edit(20 + n, n, "x")) for n in range(4)]
-    told = [(await ingest.outcome(each))["reason"] for each in answers]
+    for n in range(4):
+        await ingest.outcome(await ingest.post(reaction(20 + n, n, "👍")))
+    told = await ingest.outcome(await ingest.post(edit(30, 1, "Hello!")))
 
-    assert sorted(told) == sorted([about.WAITS] * 2 + [about.TOO_MANY] * 2)
+    noted = await ingest.world.sql(
+        "ingest", "SELECT reason FROM item WHERE outcome = 'noted' ORDER BY received_at"
+    )
+    assert [reason for (reason,) in noted] == [about.WAITS] * 2 + [about.TOO_MANY] * 2
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(2,)]
+    assert (told["outcome"], told["reason"]) == ("opened", f"an edit: {about.TOO_MANY}")
+    (opened,) = await ingest.said("request_opened")
+    assert (opened["message"]["text"], opened["message"]["external_id"]) == (
+        "Hello!",
+        str(named(1)),
+    )
+    again = await ingest.outcome(await ingest.post(edit(31, 1, "Hello!!", 70)))
+    assert (again["reason"], again["request_id"]) == ("edited", opened["request_id"])
+    assert (await ingest.ledger())["balanced"]
 
 
 class Receipts:
