@@ -61,11 +61,24 @@ class Office:
     forgetful: bool = False
     """Whether only author, subject and text are carried, as if a person had written anew."""
     closed: bool = False
+    refusing: dict[str, str] = field(default_factory=dict)
+    """What is answered to whoever has mail for these addresses."""
+    asked: list[str] = field(default_factory=list)
+    """For whom there was mail, whatever became of it."""
     carried: list[Carried] = field(default_factory=list)
 
     @property
     def place(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
+
+    async def handle_RCPT(  # noqa: N802 (the same)
+        self, _: Any, __: Any, envelope: Envelope, address: str, ___: list[str]
+    ) -> str:
+        self.asked.append(address)
+        if address in self.refusing:
+            return self.refusing[address]
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
 
     async def handle_DATA(  # noqa: N802 (the name aiosmtpd calls)
         self, _: Any, __: Any, envelope: Envelope

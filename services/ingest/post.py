@@ -130,7 +130,8 @@ def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) ->
     if about is None and name is None:
         return replace(item, kind="noted", state=None, thread=None)
     reason = item.reason if about is not None else f"{item.reason}; {BY_NAME}"
-    return replace(item, thread=None, reference=about or name, reason=reason)
+    permanent = item.permanent and about is not None
+    return replace(item, thread=None, reference=about or name, reason=reason, permanent=permanent)
 
 
 def counted_as(item: Item, account: str, mailbox: Mailbox) -> Who | None:

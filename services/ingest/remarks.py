@@ -176,6 +176,7 @@ class Remarks:
             message_id=known.id,
             platform_id=item.about,
             reason=item.reason if state == "failed" else None,
+            permanent=item.permanent and state == "failed",
             **trail_of(arrival),
         )
         self.facts.append((reported, None))

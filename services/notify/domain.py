@@ -237,9 +237,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It was not taken and never will be."""
+    """It was not taken and never will be; `permanent`: nor will anything to this address."""
 
     reason: str
+    permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,8 @@ class Next:
     chat: str | None = None
     doubted: bool = False
     """Whether it may be a copy that the customer has."""
+    permanent: bool = False
+    """Whether the address takes nothing at all."""
 
 
 def kept(told: str | None, longest: int = 255) -> str | None:
@@ -303,8 +306,8 @@ def after(outcome: Outcome, attempts: int, age: float, *, resend: bool, doubts: 
     match outcome:
         case Sent(platform_id):
             return Next("sent", platform_id=kept(platform_id))
-        case Refused(reason):
-            return Next("failed", reason=kept(reason))
+        case Refused(reason, permanent):
+            return Next("failed", reason=kept(reason), permanent=permanent)
         case Unknown(reason) if not resend:
             return Next("unknown", reason=kept(reason))
         case Unknown(reason, taken):

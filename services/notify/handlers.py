@@ -1,12 +1,12 @@
 """What notify does with what it hears: rings bells, and writes down what customers are to get."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from chassis.incoming import Incoming
 from chassis.reader import UNHURRIED, Reader, read_fact
 from chassis.tx import Tx
-from notify import acknowledging, ledger, letters, store
+from notify import acknowledging, ledger, letters, store, suppressing
 from notify.channels import intent_of
 from notify.domain import BELL, HEARD, Notice, Request, notices, opened
 from notify.ledger import Intent
@@ -82,11 +82,12 @@ class Desk:
             if isinstance(fact, ReplySent):
                 replies.append(fact)
         await store.save(tx, [requests[id_] for id_ in changed])
+        refused = await suppressing.hear(tx, news)
         receipts = await acknowledging.hear(tx, news, self._text_of)
         await letters.hear(tx, news, {each.request_id for each in receipts})
         await self._ring(tx, told)
         self._expect(len(await ledger.intend(tx, receipts)))
-        await self._intend(tx, replies)
+        await self._intend(tx, replies, refused)
 
     async def others(self, tx: Tx, heard: Sequence[Fact]) -> None:
         """Take in offers, warnings and breaches; they may come before the request itself."""
@@ -126,8 +127,13 @@ class Desk:
                 )
                 tx.say(sent, cause=notice.fact)
 
-    async def _intend(self, tx: Tx, replies: Sequence[ReplySent]) -> None:
-        intents = {reply.message.id: (reply, _intent(reply)) for reply in replies}
+    async def _intend(
+        self, tx: Tx, replies: Sequence[ReplySent], refused: Mapping[UUID, str]
+    ) -> None:
+        intents = {
+            reply.message.id: (reply, _intent(reply, refused.get(reply.message.id)))
+            for reply in replies
+        }
         new = await ledger.intend(tx, [intent for _, intent in intents.values()])
         for id_, (reply, intent) in intents.items():
             if id_ in new and (fact := _settled(tx, intent)) is not None:
@@ -137,8 +143,8 @@ class Desk:
             self._expect(waiting)
 
 
-def _intent(reply: ReplySent) -> Intent:
-    state, reason = intent_of(reply.channel)
+def _intent(reply: ReplySent, refused: str | None) -> Intent:
+    state, reason = intent_of(reply.channel) if refused is None else ("suppressed", refused)
     chat = conversation_name(reply.request_id, reply.channel, reply.conversation, reply.contact)
     if state == "intended" and reply.conversation is None and reply.contact.address is None:
         state, reason = "suppressed", "the customer has no address"

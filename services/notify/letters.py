@@ -15,9 +15,11 @@ AUTOMATIC = frozenset({"rule", "timer"})
 """Who answers without a person."""
 
 THREADS = (
-    "SELECT request_id, title, ids FROM mail_threads WHERE request_id = ANY(%b::uuid[]) FOR UPDATE"
+    "SELECT request_id, title, ids, address FROM mail_threads"
+    " WHERE request_id = ANY(%b::uuid[]) FOR UPDATE"
 )
-SAVE_THREAD = """INSERT INTO mail_threads (request_id, title, ids) VALUES (%s, %s, %s)
+SAVE_THREAD = """INSERT INTO mail_threads (request_id, title, ids, address)
+    VALUES (%s, %s, %s, %s)
     ON CONFLICT (request_id) DO UPDATE SET title = EXCLUDED.title, ids = EXCLUDED.ids"""
 SAVE_LETTER = """INSERT INTO letters (message_id, subject, ids, automatic) VALUES (%s, %s, %s, %s)
     ON CONFLICT (message_id) DO NOTHING"""
@@ -29,6 +31,8 @@ class Thread:
 
     title: str
     ids: list[str] = field(default_factory=list)
+    address: str | None = None
+    """The customer's."""
 
     def add(self, id: str | None) -> None:
         """Another mail was written."""
@@ -65,11 +69,12 @@ async def hear(tx: Tx, facts: Sequence[RequestFact], acknowledged: Set[UUID]) ->
     if not ours:
         return
     cursor = await tx.run(THREADS, sorted({fact.request_id for fact in ours}))
-    threads = {id: Thread(title, ids) for id, title, ids in await cursor.fetchall()}
+    threads = {id: Thread(*told) for id, *told in await cursor.fetchall()}
     changed: set[UUID] = set()
     for fact in ours:
         if isinstance(fact, Opened):
-            threads.setdefault(fact.request_id, Thread(fact.title or ""))
+            begun = Thread(fact.title or "", address=fact.contact.address)
+            threads.setdefault(fact.request_id, begun)
         thread = threads.get(fact.request_id)
         if thread is not None:
             changed.add(fact.request_id)
@@ -77,7 +82,7 @@ async def hear(tx: Tx, facts: Sequence[RequestFact], acknowledged: Set[UUID]) ->
             if isinstance(fact, Opened) and fact.request_id in acknowledged:
                 await _answer(tx, thread, acknowledgement_id(fact.message.id), AUTO, automatic=True)
     for id in sorted(changed):
-        await tx.run(SAVE_THREAD, id, threads[id].title, threads[id].ids)
+        await tx.run(SAVE_THREAD, id, threads[id].title, threads[id].ids, threads[id].address)
 
 
 def _concerns(fact: RequestFact) -> bool:

@@ -6,6 +6,7 @@ afterwards says nothing, and the outcome is unknown.
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
@@ -22,7 +23,7 @@ from notify.letters import Letter
 from notify.mime import compose, is_address
 from notify.outward import NotKnown
 from notify.posting import WHOLE, Account, Ways
-from trunkline_contracts.addresses import mail_address
+from trunkline_contracts.addresses import mail_address, takes_no_mail
 from trunkline_contracts.ids import conversation_key, mail_id
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ FAREWELL = 1.0
 """Seconds a server has to answer QUIT."""
 WITHIN = WHOLE + FAREWELL
 """Seconds an attempt may take."""
+NOBODY = frozenset({550, 551, 553})
+"""Codes by which a server says that it has no such mailbox (RFC 5321, section 4.2.3)."""
+_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?=\s|$)")
 LOCAL = 64
 """Characters before the @ that every server takes."""
 
@@ -94,14 +98,14 @@ async def _hand_over(
     except aiosmtplib.SMTPAuthenticationError:
         return Retry("the credential was refused", CREDENTIAL_PAUSE, exit_shut=True)
     except SMTPResponseException as why:
-        return _answered(why.code)
+        return _answered(why)
     except (SMTPException, OSError) as why:  # what took too long among them
         return Retry(f"not reached: {type(why).__name__}")
     try:
         async with asyncio.timeout_at(until):
             await server.data(body)
     except SMTPResponseException as why:
-        return _answered(why.code)
+        return _answered(why)
     except (SMTPException, OSError) as why:
         return Unknown(f"no answer: {type(why).__name__}")
     return Sent(own)
@@ -124,9 +128,19 @@ async def _leave(server: SMTP) -> None:
             cast(asyncio.WriteTransport, transport).abort()  # what is not read by now never will be
 
 
-def _answered(code: int) -> Outcome:
-    """Understand a refusal: 5xx is for good, everything else may pass."""
-    return Refused(f"refused ({code})") if 500 <= code < 600 else Retry(f"answered {code}")
+def _answered(why: SMTPResponseException) -> Outcome:
+    """Understand a refusal: 5xx is for good, everything else may pass.
+
+    What is said to `RCPT TO` may be about the address; a status (RFC 2034) says more than a code.
+    """
+    if not 500 <= why.code < 600:
+        return Retry(f"answered {why.code}")
+    if not isinstance(why, aiosmtplib.SMTPRecipientRefused):
+        return Refused(f"refused ({why.code})")
+    status = _STATUS.match(why.message)
+    if status is None:
+        return Refused(f"refused ({why.code})", permanent=why.code in NOBODY)
+    return Refused(f"refused ({why.code} {status[0]})", permanent=takes_no_mail(status[0]))
 
 
 def tagged(account: Account, id: UUID, purpose: str) -> str:

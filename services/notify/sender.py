@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from chassis.metrics import counter
 from chassis.outcomes import TRANSIENT
 from chassis.service import Service
 from chassis.telemetry import continued
-from notify import acknowledging, ledger
+from notify import acknowledging, ledger, suppressing
 from notify.accounts import Accounts, NoAccount
 from notify.channels import EXITS, limit_of
 from notify.domain import CREDENTIAL_PAUSE, Next, Outcome, Retry, Unknown, after
@@ -35,6 +36,7 @@ from trunkline_contracts import (
     NotificationFailed,
     NotificationSent,
 )
+from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.ids import contact_id
 
 log = logging.getLogger(__name__)
@@ -219,7 +221,9 @@ class Sender:
 
     async def _settle_all(self, verdicts: list[Verdict]) -> None:
         async with self._service.transaction() as tx:
-            for verdict in await ledger.settle(tx, verdicts):
+            counted = await ledger.settle(tx, verdicts)
+            await suppressing.put(tx, _refused_for_good(counted))
+            for verdict in counted:
                 if (fact := _fact(verdict, tx.now)) is not None:
                     tx.say(fact)
 
@@ -255,6 +259,15 @@ def _lasting(why: Exception) -> bool:
     """Whether it is about what was to be recorded, so that it stays however often it is tried."""
     state = getattr(why, "sqlstate", None) or ""
     return not isinstance(why, AWAY) or state[:2] in UNKEEPABLE
+
+
+def _refused_for_good(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Give the addresses that take nothing, each with the reason."""
+    return {
+        mail_address(each.attempt.address): each.next.reason or "refused"
+        for each in verdicts
+        if each.next.permanent and each.attempt.address
+    }
 
 
 def _fact(verdict: Verdict, now: datetime) -> Fact | None:

@@ -131,7 +131,10 @@ def _of_messages(request: Request, fact: RequestFact) -> Events:
             return deciding.hear_delivery(request, failed)
         case DeliveryReported():
             named = fact.message_id or fact.platform_id
-            return deciding.hear_report(request, named, fact.state, fact.platform_id, fact.reason)
+            report = (fact.state, fact.platform_id, fact.reason, fact.permanent)
+            return deciding.hear_report(
+                request, named, lambda message_id: e.DeliveryRecorded(message_id, *report)
+            )
         case RatingReceived():
             return deciding.hear_rating(request, fact.score, fact.comment)
         case _:

@@ -39,6 +39,26 @@ def test_a_bounce_names_the_message_it_is_about(server: str, end: str) -> None:
     assert (item.person, item.thread, item.text) == (None, None, "")
 
 
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [
+        ("5.1.1", True), ("5.1.10", True), ("5.2.1", True), ("5.2.2", True), ("5.4.4", True),
+        ("5.0.0", True), ("4.1.1", False), ("4.2.2", False), ("4.4.7", False), ("5.4.7", False),
+        ("5.2.3", False), ("5.3.4", False), ("5.6.1", False), ("5.7.1", False), ("5.7.26", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_address_is_given_up_by_what_is_proven_to_be_about_it(
+    server: str, status: str, permanent: bool
+) -> None:
+    bounce = SERVERS[server](ID, "failed", status)
+    proven = heard(bounce, envelope=("", tagged(OURS, "bounce")))
+    claimed = heard(bounce, envelope=("", tagged(OURS, "bounce", "another secret")))
+
+    assert (proven.state, proven.permanent) == ("failed", permanent)
+    assert (claimed.state, claimed.permanent) == ("failed", False)
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_is_under_way_is_noted(server: str) -> None:
     item = heard(SERVERS[server](ID, "delayed", "4.4.1"))

@@ -340,7 +340,7 @@ async def test_an_answer_to_our_reply_is_appended(post: Post) -> None:
     assert back["reason"] == "bounced: 5.1.1 (no such mailbox)"
     [reported] = await post.said("delivery_reported")
     assert (reported["message_id"], reported["state"]) == (str(reply), "failed")
-    assert reported["reason"] == back["reason"]
+    assert (reported["reason"], reported["permanent"]) == (back["reason"], True)
     assert (await post.ledger())["balanced"]
 
 

@@ -199,7 +199,7 @@ class Stubborn:
     ("answers", "outcome"),
     [
         ({}, None),
-        ({"RCPT": "550 nobody"}, Refused("refused (550)")),
+        ({"RCPT": "550 nobody"}, Refused("refused (550)", permanent=True)),
         ({"MAIL": "451 later"}, Retry("answered 451")),
         ({"DATA": "554 no"}, Refused("refused (554)")),
         ({"END": "452 full"}, Retry("answered 452")),

@@ -256,7 +256,9 @@ async def test_what_befalls_messages_is_shown_beside_them(tickets: Tickets) -> N
     await tickets.tell(
         DeliveryReported(platform_id="90", state="delivered", **about),
         DeliveryReported(message_id=ours, state="read", **about),
-        DeliveryReported(message_id=lost, state="failed", reason="blocked", **about),
+        DeliveryReported(
+            message_id=lost, state="failed", reason="blocked", permanent=True, **about
+        ),
     )
 
     async def shown() -> list[dict[str, Any]] | None:
@@ -274,6 +276,8 @@ async def test_what_befalls_messages_is_shown_beside_them(tickets: Tickets) -> N
     assert [log.count(each) for each in ("message_changed", "delivery_recorded")] == [2, 5]
     facts = await tickets.stream(len(log))
     assert [fact.type.rpartition(".")[2] for fact in facts] == log
+    told = {f.message_id: f.permanent for f in facts if isinstance(f, DeliveryRecorded)}
+    assert told == {ours: False, lost: True}
 
 
 async def _assignee(tickets: Tickets, id_: object, who: str | None) -> bool:

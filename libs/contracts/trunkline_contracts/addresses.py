@@ -10,6 +10,7 @@ _ATOMS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DOTS = re.compile("[\u3002\uff0e\uff61]")
 _FOREIGN = re.compile(r'[\s\x00-\x1f\x7f@<>,;:()"\\]')
 LONGEST_LABEL = 63
+_OF_THE_MAIL = frozenset({"2.3", "3.4", "4.7"})
 _DECORATION = re.compile("[\\s().\u2010-\u2015\u2212-]+")
 _NUMBER = re.compile(r"\+?[0-9]{3,20}")
 
@@ -26,6 +27,16 @@ def mail_address(told: str) -> str:
     if not at:
         return told.lower()
     return f"{_local(local)}@{_domain(domain)}"
+
+
+def takes_no_mail(status: str) -> bool:
+    """Whether a mail server's status (RFC 3463) is about the address, and for good.
+
+    What is said of the mail (5.2.3, 5.3.4, 5.6), of whoever sent it (5.7) or of a wait that was too
+    long (5.4.7) may be otherwise for the next; so may all that is temporary (4).
+    """
+    kind, _, about = status.partition(".")
+    return kind == "5" and about not in _OF_THE_MAIL and about[:2] not in {"6.", "7."}
 
 
 def phone_number(told: str) -> str:

@@ -84,6 +84,8 @@ class DeliveryReported(RequestFact):
     message_id: UUID | None = None
     platform_id: str | None = None
     reason: str | None = None
+    permanent: bool = False
+    """Of a failure by mail: its receiver's address takes no mail; whoever says so is proven."""
 
 
 class MessageRejected(Fact):

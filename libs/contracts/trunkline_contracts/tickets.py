@@ -215,6 +215,8 @@ class DeliveryRecorded(TicketsFact):
     state: DeliveryState
     platform_id: str | None = None
     reason: str | None = None
+    permanent: bool = False
+    """Of a failure by mail: its receiver's address takes no mail; whoever says so is proven."""
 
 
 class NoteAdded(TicketsFact):

@@ -210,6 +210,7 @@ def _reported(raw: Raw, mail: Part, external_id: str, report: Report) -> Item:
         raw.sha256,
         reason=report.reason,
         state=report.state,
+        permanent=report.permanent,
         thread=Thread(external_id, (report.id,) if report.id else (), _to(mail, raw)),
     )
 

@@ -152,6 +152,8 @@ class Item:
     """Of a receipt or an echo: the id we gave the message, when the platform tells it back."""
     state: DeliveryState | None = None
     """Of a receipt: how far the message has come."""
+    permanent: bool = False
+    """Of a failure: no other message will come to that address either."""
     reaction: str | None = None
     """The emoji; None takes an earlier one back."""
     reply_to: str | None = None

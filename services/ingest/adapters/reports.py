@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ingest.adapters import mime
 from ingest.adapters.mime import Part
+from trunkline_contracts.addresses import takes_no_mail
 from trunkline_contracts.parts import DeliveryState
 
 _ID = re.compile(r"^\s{0,9}message-id:\s{0,9}(<[!-;=?-~]{1,250}>)", re.IGNORECASE | re.MULTILINE)
@@ -41,6 +42,8 @@ class Report(NamedTuple):
     state: DeliveryState | None = None
     id: str | None = None
     """The Message-ID of the mail it is about."""
+    permanent: bool = False
+    """Whether the address will take no other mail either."""
 
 
 def report_of(mail: Part) -> Report | None:
@@ -69,7 +72,7 @@ def _delivery(part: Part, parts: list[Part], noted: Report) -> Report:
     id = next((id for each in parts if (id := _returned(each)) is not None), None)
     failed = [status for action, status in found if action == "failed"]
     if failed:
-        return Report(bounced(failed[0]), "failed", id)
+        return Report(bounced(failed[0]), "failed", id, takes_no_mail(failed[0]))
     if any(action == "delivered" for action, _ in found):
         return Report("delivered", "delivered", id)
     word = next((action for action, _ in found if action), "without an action")
@@ -138,5 +141,6 @@ def _plain(mail: Part) -> Report | None:
     text = "\n".join(mime.text_of(each)[:LOOKED_AT] for each in texts)
     if not failed and not text.lstrip().startswith(QMAIL):
         return None
-    status = _STATUS.search(text)
-    return Report(bounced(status[0] if status else ""), "failed", _id_in(text))
+    found = _STATUS.search(text)
+    status = found[0] if found else ""
+    return Report(bounced(status), "failed", _id_in(text), takes_no_mail(status))

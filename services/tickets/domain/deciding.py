@@ -4,7 +4,7 @@ Commands of people may be refused. Facts of other services have happened: late a
 change nothing, but nothing here refuses them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -143,17 +143,11 @@ def hear_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
 
 
 def hear_report(
-    request: Request,
-    named: UUID | str | None,
-    state: str,
-    platform_id: str | None,
-    reason: str | None,
+    request: Request, named: UUID | str | None, told: Callable[[UUID], e.DeliveryRecorded]
 ) -> Events:
     """A platform reported on a message of ours, by our name for it or by its own."""
     message_id = named if isinstance(named, UUID) else request.sent.get(named or "")
-    if message_id is None:
-        return NOTHING
-    return hear_delivery(request, e.DeliveryRecorded(message_id, state, platform_id, reason))
+    return NOTHING if message_id is None else hear_delivery(request, told(message_id))
 
 
 # --- commands ---

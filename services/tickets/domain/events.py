@@ -203,6 +203,7 @@ class DeliveryRecorded(Event, frozen=True):
     state: str
     platform_id: str | None = None
     reason: str | None = None
+    permanent: bool = False
 
 
 class NoteAdded(Event, frozen=True):
