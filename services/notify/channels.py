@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
+from chassis.keepalive import Answer
 from notify import mail
 from notify.custom import WITHIN, custom
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown, wait_asked
 from notify.ledger import Attempt
-from notify.posting import WHOLE, Account, Answer, Send, Ways, post
+from notify.posting import WHOLE, Account, Send, Ways, post
 from trunkline_contracts.chats import TelegramChat
 
 

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
+from chassis.keepalive import Answer
 from chassis.webhooks import sign
 from notify.domain import (
     CREDENTIAL_PAUSE,
@@ -23,7 +24,7 @@ from notify.domain import (
     wait_asked,
 )
 from notify.ledger import Attempt
-from notify.posting import Account, Answer, Ways, post
+from notify.posting import Account, Ways, post
 
 WITHIN = 15.0
 """Seconds a receiver has to answer, by the specification."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from chassis.keepalive import KeptAlive
+from chassis.keepalive import Answer, KeptAlive
 from notify.domain import CREDENTIAL_PAUSE, Outcome, Retry, Unknown
 from notify.ledger import Attempt
 from notify.outward import Forbidden, NotKnown, Outward, Place
@@ -56,18 +56,6 @@ class Ways:
 Send = Callable[[Ways, Account, Attempt], Awaitable[Outcome]]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a platform said."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """By their names in lower case."""
-    whole: bool = True
-    """Whether the body ended within what is read of it."""
-
-
 async def post(
     ways: Ways,
     account: Account,
@@ -103,27 +91,7 @@ def written(place: Place, headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 async def exchange(wire: KeptAlive, place: Place, raw: bytes, patience: float) -> Answer:
-    """Ask once; a kept connection that had been hung up meanwhile costs no attempt."""
-    while True:
-        connection = await wire.connection(
-            place.scheme, place.host, place.port, patience, name=place.name
-        )
-        kept = connection.free
-        try:
-            connection.send(raw)
-            await connection.head()
-            status, told = connection.status, connection.headers
-            body = b""
-            while (piece := await connection.piece()) and len(body) <= MOST:
-                body += piece
-        except (httpx.RemoteProtocolError, httpx.ReadError):
-            connection.close()
-            if not kept or connection.status:
-                raise
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            connection.release()
-            named = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in told}
-            return Answer(status, body[:MOST], named, whole=not piece and len(body) <= MOST)
+    """Ask a place that was judged."""
+    return await wire.exchange(
+        place.scheme, place.host, place.port, raw, patience=patience, most=MOST, name=place.name
+    )

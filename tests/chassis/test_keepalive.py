@@ -1,5 +1,7 @@
 """Connections are kept, answers of every shape are read, and what breaks is told."""
 
+from __future__ import annotations
+
 import asyncio
 import socket
 from collections.abc import AsyncIterator
@@ -9,7 +11,7 @@ import httpx
 import pytest
 
 from chassis import keepalive
-from chassis.keepalive import KeptAlive
+from chassis.keepalive import Answer, KeptAlive
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -48,12 +50,35 @@ class Server:
             writer.close()
 
 
+class Client:
+    """Asks over kept connections, for a while."""
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self.wire = KeptAlive()
+        self.seconds = seconds
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.wire.aclose()
+
+    async def post(self, url: str, content: bytes = b"", most: int = 10**7) -> Answer:
+        at = httpx.URL(url)
+        head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        raw = head % (at.raw_path, len(content)) + content
+        async with asyncio.timeout(self.seconds):
+            return await self.wire.exchange(
+                at.scheme, at.host, at.port or 80, raw, patience=1.0, most=most
+            )
+
+
 @asynccontextmanager
-async def met(*answers: bytes | None) -> AsyncIterator[tuple[Server, str, httpx.AsyncClient]]:
+async def met(*answers: bytes | None) -> AsyncIterator[tuple[Server, str, Client]]:
     told = Server(list(answers))
     server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a?b=c"
-    async with httpx.AsyncClient(transport=KeptAlive(), timeout=2) as client:
+    async with Client() as client:
         yield told, url, client
     server.close()
 
@@ -61,12 +86,12 @@ async def met(*answers: bytes | None) -> AsyncIterator[tuple[Server, str, httpx.
 async def test_a_connection_is_kept_and_used_again() -> None:
     async with met(OK, OK, OK) as (server, url, client):
         for _ in range(3):
-            answer = await client.post(url, content=b"hello", headers={"X-It": "1"})
-            assert (answer.status_code, answer.text) == (200, "ok")
+            answer = await client.post(url, b"hello")
+            assert (answer.status, answer.body) == (200, b"ok")
+            assert (answer.headers, answer.whole) == ({"content-length": "2"}, True)
     assert server.connections == 1
     assert server.heard[0].startswith(b"POST /a?b=c HTTP/1.1\r\n")
     assert server.heard[0].endswith(b"\r\n\r\nhello")
-    assert b"X-It: 1" in server.heard[0]
 
 
 async def test_at_once_there_are_as_many_connections_as_requests() -> None:
@@ -82,17 +107,17 @@ async def test_at_once_there_are_as_many_connections_as_requests() -> None:
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"2\r\n|ok\r\n1|\r\n!\r\n0\r\n\r\n",
-            "ok!",
+            b"ok!",
         ),
-        (b"HTTP/1.0 200 OK\r\n\r\nuntil |the end", "until the end"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n|HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n|ok", "ok"),
-        (b"HTTP/1.1 204 No Content\r\nX-Length: 0\r\n\r\n", ""),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil |the end", b"until the end"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n|HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n|ok", b"ok"),
+        (b"HTTP/1.1 204 No Content\r\nX-Length: 0\r\n\r\n", b""),
     ],
     ids=["chunked", "until the end", "after continue", "none"],
 )
-async def test_every_shape_of_body_is_read(answer: bytes, body: str) -> None:
+async def test_every_shape_of_body_is_read(answer: bytes, body: bytes) -> None:
     async with met(answer) as (_, url, client):
-        assert (await client.post(url)).text == body
+        assert (await client.post(url)).body == body
 
 
 @pytest.mark.parametrize(
@@ -114,8 +139,8 @@ async def test_what_is_no_answer_is_a_protocol_error(answer: bytes | None) -> No
 
 async def test_a_second_answer_nobody_asked_for_ends_the_connection() -> None:
     async with met(OK + OK.replace(b"200", b"500"), OK) as (server, url, client):
-        assert (await client.post(url)).status_code == 200
-        assert (await client.post(url)).status_code == 200
+        assert (await client.post(url)).status == 200
+        assert (await client.post(url)).status == 200
     assert server.connections == 2
 
 
@@ -138,8 +163,8 @@ async def test_who_does_not_answer_is_not_awaited_for_ever() -> None:
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with httpx.AsyncClient(transport=KeptAlive(), timeout=0.05) as client:
-        with pytest.raises(httpx.ReadTimeout):
+    async with Client(0.05) as client:
+        with pytest.raises(TimeoutError):
             await client.post(url)
     await gone.wait()
     server.close()
@@ -149,18 +174,16 @@ async def test_nobody_there_is_a_failure_to_connect() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    async with httpx.AsyncClient(transport=KeptAlive()) as client:
+    async with Client() as client:
         with pytest.raises(httpx.ConnectError):
             await client.post(f"http://127.0.0.1:{port}/")
-        with pytest.raises(httpx.UnsupportedProtocol):
-            await client.post("ftp://127.0.0.1/")
 
 
-async def test_a_header_cannot_break_out_of_its_line() -> None:
-    async with met(OK) as (server, url, client):
-        with pytest.raises(httpx.LocalProtocolError):
-            await client.post(url, headers={"X-It": "1\r\nX-Other: 2"})
-    assert server.heard == []
+async def test_a_kept_connection_that_was_hung_up_is_no_failure() -> None:
+    async with met(OK, None, OK) as (server, url, client):
+        await client.post(url)
+        assert (await client.post(url)).status == 200
+    assert (len(server.heard), server.connections) == (3, 2)
 
 
 LINE = b"X-A: " + b"a" * 200 + b"\r\n"
@@ -204,7 +227,7 @@ async def test_what_does_not_end_before_or_after_a_body_is_hung_up_on(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, httpx.AsyncClient(transport=KeptAlive(), timeout=20) as client:
+    async with server, Client(20) as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.post(url)
     assert sent < 16 * 1024 * 1024  # what sockets hold between the two, and no more
@@ -213,12 +236,13 @@ async def test_what_does_not_end_before_or_after_a_body_is_hung_up_on(
 async def test_headers_within_bounds_and_a_long_body_are_read() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n" + LINE * 200 + b"\r\n"
     async with met(head + b"x" * 300_000) as (_, url, client):
-        assert len((await client.post(url)).content) == 300_000
+        assert len((await client.post(url)).body) == 300_000
 
 
-async def test_a_large_answer_is_read_at_the_readers_pace() -> None:
+async def test_of_a_large_answer_as_much_is_read_as_is_wanted() -> None:
     size = 3 * keepalive.AHEAD
     large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
-    async with met(large) as (_, url, client), client.stream("POST", url) as answer:
-        await asyncio.sleep(0.05)
-        assert len(await answer.aread()) == size
+    async with met(large, large) as (_, url, client):
+        assert len((await client.post(url)).body) == size
+        little = await client.post(url, most=1000)
+        assert (len(little.body), little.whole) == (1000, False)

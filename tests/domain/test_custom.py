@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from chassis.keepalive import Answer
 from ingest import adapters
 from ingest.adapters.item import Item, Person, Raw, Unreadable
 from notify.custom import body_of, verdict, wait_told
 from notify.domain import Outcome, Refused, Retry, Sent
 from notify.ledger import Attempt
-from notify.posting import Answer
 from trunkline_contracts.parts import Attachment
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

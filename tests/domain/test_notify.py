@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from chassis.keepalive import KeptAlive
+from chassis.keepalive import Answer, KeptAlive
 from notify.channels import intent_of, telegram, telegram_verdict
 from notify.domain import (
     GIVE_UP_AFTER,
@@ -25,7 +25,7 @@ from notify.domain import (
 )
 from notify.ledger import Attempt
 from notify.outward import Outward
-from notify.posting import Account, Answer, Ways
+from notify.posting import Account, Ways
 from trunkline_contracts import (
     NAMESPACE,
     AssigneeChanged,

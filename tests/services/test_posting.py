@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.keepalive import KeptAlive
+from chassis.keepalive import Answer, KeptAlive
 from notify import custom, posting
 from notify.domain import CREDENTIAL_PAUSE, Retry, Sent, Unknown
 from notify.ledger import Attempt
 from notify.outward import Outward
-from notify.posting import Account, Answer, Ways, post
+from notify.posting import Account, Ways, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

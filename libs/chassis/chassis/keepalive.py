@@ -1,11 +1,12 @@
-"""What httpx sends by where much is sent: HTTP/1.1 over kept connections, parsed in C by httptools.
+"""HTTP/1.1 where much is sent: over kept connections, parsed in C by httptools, without a client.
 
-httpx's own transport asks every idle connection for its health twice per request and parses in
-Python, which was half of what notify cost. Requests, answers, timeouts and errors stay httpx's.
+A client that asks every idle connection for its health twice per request, and parses in Python, was
+half of what notify cost. Errors are httpx's; how long to wait is the caller's to say.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import httptools
@@ -167,45 +168,51 @@ class Connection(asyncio.Protocol):
         self._done = self._headed  # what goes before, such as 100 Continue, ends nothing
 
 
-class Body(httpx.AsyncByteStream):
-    """An answer's body as it comes."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said."""
 
-    def __init__(self, connection: Connection, patience: float | None) -> None:
-        self._connection = connection
-        self._patience = patience
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := await _within(self._patience, self._connection.piece(), httpx.ReadTimeout):
-            yield piece
-
-    async def aclose(self) -> None:
-        self._connection.release()
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in lower case."""
+    whole: bool = True
+    """Whether the body ended within what is read of it."""
 
 
-class KeptAlive(httpx.AsyncBaseTransport):
-    """A transport for `httpx.AsyncClient`; how many at once is the caller's limit."""
+class KeptAlive:
+    """Connections to many places; how many at once is the caller's limit."""
 
     def __init__(self) -> None:
         self._tls = trusted()
         self._kept: dict[Origin, list[Connection]] = {}
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        raw, patience = _raw(request), request.extensions.get("timeout", {})
-        connection = await self._to(request.url, patience.get("connect"))
-        try:
-            connection.send(raw)
-            await _within(patience.get("read"), connection.head(), httpx.ReadTimeout)
-        except BaseException:
-            connection.close()
-            raise
-        body = Body(connection, patience.get("read"))
-        return httpx.Response(connection.status, headers=connection.headers, stream=body)
+    async def exchange(
+        self,
+        scheme: str,
+        host: str,
+        port: int,
+        raw: bytes,
+        *,
+        patience: float,
+        most: int,
+        name: str | None = None,
+    ) -> Answer:
+        """Ask once, and read `most` bytes of the body; `patience` is for connecting, in seconds.
 
-    async def _to(self, url: httpx.URL, patience: float | None) -> Connection:
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise httpx.UnsupportedProtocol("neither http:// nor https://")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        return await self.connection(url.scheme, url.raw_host.decode("ascii"), port, patience)
+        A kept connection that had been hung up meanwhile is no failure: another one is asked.
+        """
+        while True:
+            connection = await self.connection(scheme, host, port, patience, name=name)
+            kept = connection.free
+            try:
+                connection.send(raw)
+                return await _answer(connection, most)
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                if not kept or connection.status:
+                    raise
+            finally:
+                connection.release()
 
     async def connection(
         self, scheme: str, host: str, port: int, patience: float | None, *, name: str | None = None
@@ -250,12 +257,10 @@ async def _within(
         raise
 
 
-def _raw(request: httpx.Request) -> bytes:
-    """Write the request; what would break out of its line is refused."""
-    target, lines = request.url.raw_path, [b"%s: %s" % pair for pair in request.headers.raw]
-    if request.method in {"HEAD", "CONNECT"}:
-        raise httpx.LocalProtocolError("answers without the body they announce are not read here")
-    first = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), target)
-    if any(b"\r" in line or b"\n" in line or b"\0" in line for line in (first, *lines)):
-        raise httpx.LocalProtocolError("a header holds a line break")
-    return b"\r\n".join((first, *lines, b"", request.content))
+async def _answer(connection: Connection, most: int) -> Answer:
+    await connection.head()
+    told, body = connection.headers, b""
+    while (piece := await connection.piece()) and len(body) <= most:
+        body += piece
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in told}
+    return Answer(connection.status, body[:most], headers, not piece and len(body) <= most)
