@@ -38,7 +38,7 @@ NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 INBOUND_ID = "5f0c9d52-7f0e-8a53-9c0e-3a6d2b1f4e11"
 KINDS = ("body", "form", "text")
 LONG = 100_000
-DEPTHS = (200, 300, *range(900, 1_020, 10))
+DEPTHS = (200, 300, 600, 900, 980, 1_000)
 """How deep a field may be of which nobody needs anything; Python itself stops at a thousand."""
 CUTS, OTHERWISE = 300, 30 + 2 * len(DEPTHS)
 """At least so often a body is cut off; and in how many other ways it is broken."""
@@ -49,7 +49,7 @@ ODD: tuple[tuple[str, Any], ...] = (
     ("null", None), ("true", True), ("zero", 0), ("negative", -1), ("fraction", 1.5),
     ("2^63", 2**63), ("400 digits", 10**400), ("no words", ""), ("blank", " \n"), ("word", "x"),
     ("unstorable", "a\x00b\ud800c"), ("controls", "\x01a\x1b[2Jb\x7f\x85\x9c"),
-    ("nothing but controls", "\x01" * 9), ("markup", "<script>alert(1)</script>"), ("list", []),
+    ("markup", "<script>alert(1)</script>"), ("list", []),
     ("object", {}), ("list of lists", [[[]]]), ("list of objects", [{"id": "1"}, {}]),
     ("other object", {"id": {"id": []}}),
 )  # fmt: skip
