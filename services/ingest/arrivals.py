@@ -1,4 +1,7 @@
-"""One item of a delivery on its way to its outcome, by the names under which it may be known."""
+"""One item of a delivery on its way to its outcome, by the names under which it may be known.
+
+Longer than other files: what it becomes as a message stands beside it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

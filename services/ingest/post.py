@@ -1,7 +1,8 @@
 """What a mailbox knows that a mail's reader may not: its secret, its addresses, its own server.
 
 A mail is taken apart by a process without credentials; here, in ours, the tag of the address it
-was sent to is checked.
+was sent to is checked. Longer than other files: all that is done with secrets and addresses of ours
+stands side by side.
 """
 
 import re

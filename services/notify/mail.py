@@ -1,7 +1,8 @@
 """The way out by mail: one SMTP session per answer, whose Message-ID is the same for every attempt.
 
 What happens before the mail itself is sent says that it was not taken; a connection that breaks
-afterwards says nothing, and the outcome is unknown.
+afterwards says nothing, and the outcome is unknown. Longer than other files: a session, and what
+each of its answers means, are read together.
 """
 
 import asyncio
