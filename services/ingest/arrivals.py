@@ -92,6 +92,16 @@ class Arrival:
         others = (contact_id(self.channel, each.account, address) for each in beside)
         return (self.contact, *others)
 
+    def comes_as(self, name: str, known: str) -> None:
+        """Have whoever comes under a name be who is known by another."""
+        item = self.item
+        if item is None or name == known:
+            return
+        person = replace(item.person, address=known) if item.person else None
+        talk = known if item.conversation == name else item.conversation
+        self.item = replace(item, person=person, conversation=talk)
+        self.__post_init__()
+
     def as_message(self) -> Item | None:
         """Take an edit for the message it is about, by whose name it is known from now on.
 

@@ -12,7 +12,7 @@ from chassis.outcomes import Refused
 from chassis.reader import UNHURRIED, Reader
 from chassis.service import Service
 from chassis.tx import Tx
-from ingest import adapters, delivery, names, post, store, waiting
+from ingest import adapters, aliases, delivery, names, post, store, waiting
 from ingest.about import counted_in
 from ingest.adapters.item import Asked, Item, Raw, Thread, Unreadable
 from ingest.arrivals import Arrival, Outcome
@@ -85,6 +85,7 @@ class Intake:
         rules = self._rules(tx.workspace)
         arrivals = [arrival for each in batch for arrival in arrivals_of(mapped(each, rules))]
         book = Book(rules, tx.now)
+        await aliases.resolve(tx, arrivals)
         talks = await self._threads(tx, book, arrivals)
         await store.lock(tx, [*_keys(arrivals), *talks])
         if talks:

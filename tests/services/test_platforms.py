@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -137,6 +139,27 @@ async def test_an_id_used_again_for_something_else_is_flagged(ingest: Ingest) ->
             if each["request_id"] == first["request_id"]
         ]
         assert received["message"]["text"] == "Something else"
+
+
+async def test_who_was_known_by_a_number_stays_so_when_whatsapp_tells_an_id(
+    ingest: Ingest,
+) -> None:
+    """In the middle of a conversation; also when the number is hidden afterwards."""
+    case = case_of("whatsapp", "text_with_number_and_user_id")
+    told = []
+    for n, hidden in enumerate(({"from_user_id"}, set(), {"from"}, {"from_user_id"})):
+        body = copy.deepcopy(case.told["body"])
+        (message,) = body["entry"][0]["changes"][0]["value"]["messages"]
+        message["id"] = f"wamid.{n}"
+        for name in hidden:
+            del message[name]
+        answer = await door("whatsapp").knock(ingest.http, json.dumps(body).encode())
+        told.append(await ingest.outcome(answer))
+
+    assert [each["outcome"] for each in told] == ["opened", *["appended"] * 3]
+    assert len({each["request_id"] for each in told}) == 1
+    people = await ingest.world.sql("ingest", "SELECT address, phone FROM contact")
+    assert people == [("380501112233", "380501112233")]
 
 
 # ------------------------------------------------------------------ Instagram, and ourselves

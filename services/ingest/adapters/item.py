@@ -128,6 +128,8 @@ class Item:
     """What of a message could not be used, and is left out."""
     conversation: str = ""
     person: Person | None = None
+    also: tuple[str, ...] = ()
+    """What else the platform calls whoever it is about."""
     text: str = ""
     sent_at: datetime | None = None
     platform_id: str | None = None

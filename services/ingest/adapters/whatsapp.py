@@ -1,7 +1,8 @@
 """WhatsApp Cloud: messages, statuses and errors, many in a delivery.
 
-People are known by the id they have for our business where it is told (`from_user_id`), for who
-took a username may hide the number; elsewhere by the number (`from`).
+People are named by the id they have for our business where it is told (`from_user_id`), for who
+took a username may hide the number; elsewhere by the number (`from`). Whoever was known by the
+number stays so.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
 """
 
@@ -72,11 +73,18 @@ def _message(told: Any, value: Piece, raw: Raw) -> Iterator[Item]:
         conversation=named(message.get("group_id")) or (person.address if person else ""),
         person=person,
         sent_at=said_at(message.get("timestamp"), raw),
+        also=_number(message, person),
         platform_id=id,
         reply_to=named(context.get("id")),
         flags=("it was forwarded: somebody else wrote it",) if forwarded else (),
     )
     yield content.filled(base, message, kind)
+
+
+def _number(message: Piece, person: Person | None) -> tuple[str, ...]:
+    """Give the number, where somebody is known by another name."""
+    number = named(message.get("from"))
+    return (number,) if number is not None and person and number != person.address else ()
 
 
 def _person(message: Piece, value: Piece) -> Person | None:
@@ -109,12 +117,15 @@ def _status(told: Any, _: Piece, raw: Raw) -> Iterator[Item]:
         return
     group = status.get("recipient_type") == "group"
     person = named(status.get("recipient_user_id"))
+    number = named(status.get("recipient_id"))
+    talk = (None if group else person) or number or ""
     yield Item(
         "receipt",
         external_id,
         digest(external_id),
         reason=trouble(status),
-        conversation=(None if group else person) or named(status.get("recipient_id")) or "",
+        conversation=talk,
+        also=(number,) if number and person == talk != number else (),
         sent_at=said_at(status.get("timestamp"), raw),
         about=id,
         reference=short(status.get("biz_opaque_callback_data")),
