@@ -55,6 +55,16 @@ def counted() -> Iterator[Case]:
     yield Case("one boundary at every depth", HEAD + (MIXED + b"--b\r\n") * 2000, PARKED)
     lines = (b"x" * 76 + b"\r\n") * 335_000
     yield Case("a text as large as may be", HEAD + b"\r\n" + lines, told={"text": bool})
+    for end in (b"\n", b"\r", b"\r\n"):
+        short = (b"x" + end) * 1_200_000
+        yield Case(f"more lines than are read, ended by {end!r}", HEAD + b"\r\n" + short, PARKED)
+        yield Case(
+            f"as many lines as are read, ended by {end!r}", HEAD + b"\r\n" + short[: -20 * len(end)]
+        )
+    tags = b"Content-Type: text/html\r\n\r\n" + b"<u></x>" * 150_000
+    yield Case(
+        "pages of nothing but tags", many(12, tags), told={"html": lambda html: html is None}
+    )
     file = b"Content-Type: video/mp4\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     large = many(1, b"\r\ninside\r\n--b\r\n" + file + lines)
     yield Case("a file as large as may be", large, told={"text": "inside"})

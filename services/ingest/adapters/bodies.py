@@ -15,6 +15,8 @@ from trunkline_contracts.parts import Attachment
 
 TEXT, HTML = 100_000, 200_000
 """Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
+LOOKED_AT = 500_000
+"""Characters that are enough to know what is more than that."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class Piece:
 
     def page(self) -> str:
         """Give it as HTML."""
-        told = mime.page("\n\n".join(self.texts))
+        told = mime.page("\n\n".join(self.texts)[:LOOKED_AT])
         return "\n".join(self.pages) or f"<p>{escape(told).replace(chr(10), '<br>')}</p>"
 
 
@@ -66,10 +68,7 @@ def of(mail: Part) -> Bodies:
     text, cut = mime.cut(mime.page("\n\n".join(_texts(pieces.values()))), TEXT)
     if cut:
         flags.append(f"text may have {TEXT} bytes")
-    html, why = None, None
-    if any(piece.pages for piece in pieces.values()):
-        told = "\n".join(piece.page() for piece in pieces.values())
-        html, why = markup.safe(mime.page(told), HTML)
+    html, why = _page(list(pieces.values()))
     if why is not None:
         flags.append(f"html {why}")
     return Bodies(text, html, files, tuple(flags))
@@ -85,11 +84,19 @@ def _texts(pieces: Collection[Piece]) -> Iterator[str]:
         page_alone = not any(map(str.strip, piece.texts))
         if text.strip() and left >= 0 and not (page_alone and _words(text) in plain):
             left -= len(text)
-            yield text
+            yield text[:LOOKED_AT]
 
 
 def _words(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text[:LOOKED_AT].split())
+
+
+def _page(pieces: Collection[Piece]) -> tuple[str | None, str | None]:
+    """Give what is shown, if there is a page at all, or why it is not."""
+    if not any(piece.pages for piece in pieces):
+        return None, None
+    told = "\n".join(piece.page()[:LOOKED_AT] for piece in pieces)
+    return markup.safe(mime.page(told[:LOOKED_AT]), HTML)
 
 
 def _file(place: str, kind: str, name: str | None, part: Part) -> Attachment:

@@ -19,6 +19,8 @@ from ingest.adapters.tokens import tokens
 LARGEST = 25 * 1024 * 1024
 HEAD, HEADER, HEADERS = 100 * 1024, 8 * 1024, 500
 PARTS, DEPTH, FILES = 200, 20, 50
+LINES = 1_200_000
+"""What a parser reads one by one; the largest mail has a quarter as many when a file fills it."""
 BODY = 2 * 1024 * 1024
 """Bytes of a text that are looked at."""
 
@@ -45,6 +47,8 @@ def scan(raw: bytes) -> None:
     """Refuse what would cost too much to parse, by looking at the bytes alone."""
     if len(raw) > LARGEST:
         raise Excessive(f"larger than {LARGEST} bytes")
+    if raw.count(b"\n") + raw.count(b"\r") - raw.count(b"\r\n") > LINES:
+        raise Excessive(f"more than {LINES} lines")
     end = _BLANK.search(raw, 0, HEAD + 4)
     if end is None and len(raw) > HEAD:
         raise Excessive(f"headers of more than {HEAD} bytes")
