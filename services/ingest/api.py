@@ -1,4 +1,7 @@
-"""ingest's addresses: the door, what became of a delivery, and the ledger."""
+"""ingest's addresses: the door, what became of a delivery, and the ledger.
+
+Long, as addresses carry their documents.
+"""
 
 from typing import Annotated, Any
 from uuid import UUID

@@ -1,4 +1,7 @@
-"""A raw delivery's form in INBOUND: what the door writes is what the intake reads."""
+"""A raw delivery's form in INBOUND: what the door writes is what the intake reads.
+
+Long: writing and reading stand side by side, so that they agree.
+"""
 
 import itertools
 import json

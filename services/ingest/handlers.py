@@ -1,4 +1,7 @@
-"""What the intake does with what it hears: deliveries become facts, requests end."""
+"""What the intake does with what it hears: deliveries become facts, requests end.
+
+Long: it has all of ingest's readers, and what they share.
+"""
 
 import asyncio
 import logging

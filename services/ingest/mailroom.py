@@ -1,7 +1,8 @@
 """Where mails are taken apart: never in the service's own process, in a few that are kept warm.
 
 A mail may cost what `ingest.confined` allows. One that needs more is refused, so it is parked with
-its reason; the process is thrown away, and nothing else is harmed.
+its reason; the process is thrown away, and nothing else is harmed. Long: it is the whole life of
+such a process.
 """
 
 import asyncio

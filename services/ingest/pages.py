@@ -2,7 +2,8 @@
 
 What a page shows, everybody can read. A form's token therefore keeps out only who has not seen the
 page; how much one visitor may send does the rest, and a field people do not see. A widget's session
-is given to the pages of declared origins alone, and lives for minutes.
+is given to the pages of declared origins alone, and lives for minutes. Long: both doors have the
+same rules of origin, session and rate.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """What follows from edits, deletions, reactions and receipts: a fact about their message's request.
 
 One that comes before its message waits for it. Pure: what is known is given, what follows is left.
+Long: the four kinds share what is known of their message.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """What each channel's deliveries show to be let in, and what is answered: one line per channel.
 
 Whatever is shown is looked at on the raw bytes, in constant time, and against every live secret of
-the account; an account without one has no door.
+the account; an account without one has no door. Long, as it is a list.
 """
 
 from collections.abc import Callable

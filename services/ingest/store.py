@@ -1,4 +1,7 @@
-"""What ingest remembers: read and written for a whole batch at once, under its locks."""
+"""What ingest remembers: read and written for a whole batch at once, under its locks.
+
+Long: it holds every statement of that transaction, in their order.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict

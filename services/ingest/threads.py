@@ -3,7 +3,7 @@
 It is found by the reply address it was sent to, then by the messages it names: every message id
 seen is remembered with its conversation, those of our replies, those of messages that came, and
 those that were only mentioned. A subject is never looked at. Whoever has no part in a conversation
-adds nothing to it, whatever they know of it.
+adds nothing to it, whatever they know of it. Long: the rules are read in their order.
 """
 
 from collections.abc import Container, Iterable, Iterator

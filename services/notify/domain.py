@@ -1,7 +1,8 @@
 """Who is told what, and what an attempt to send can end in. No I/O.
 
-Recipients are the union of reasons (assignee, watchers, whom the fact is about), each told once
-and never of their own deed. A bell's text names no customer and repeats nobody's words.
+Recipients are the union of reasons (assignee, watchers, whom the fact is about), each told once and
+never of their own deed. A bell's text names no customer and repeats nobody's words. Long, as it
+lists what each fact means to whom.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,7 @@
-"""What notify does with what it hears: rings bells, and writes down what customers are to get."""
+"""What notify does with what it hears: rings bells, and writes down what customers are to get.
+
+Long, as it hears every stream.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID

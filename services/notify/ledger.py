@@ -3,7 +3,7 @@
 Claiming is by lease on PostgreSQL's clock, rows locked by somebody else are skipped, and a chat's
 next message is claimed only when nothing before it is open: order holds with any number of
 replicas. An outcome counts only while its lease is the row's, so a replica that was frozen changes
-nothing.
+nothing. Long: it holds every statement of a sending, in their order.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,8 @@
 
 Intent is committed before an attempt and the outcome after it; between the two only a crash can
 make a duplicate, and it carries the same id. Recording is retried while PostgreSQL is away, and a
-replica that is told to stop first records what it has begun.
+replica that is told to stop first records what it has begun. Long: claim, attempt and record are
+one loop.
 """
 
 import asyncio

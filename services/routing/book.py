@@ -1,6 +1,6 @@
 """The requests one transaction touches: how they were found, how it leaves them.
 
-Pure, like the domain.
+Pure, like the domain. Long, as it has every change of a request's place.
 """
 
 from collections.abc import Callable, Iterable, Mapping

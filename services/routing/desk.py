@@ -1,7 +1,8 @@
 """One deciding transaction: load what is touched, change it, give out what can be, save, tell.
 
 Everything that decides takes the service's lock first, so there is one decision at a time however
-many replicas there are, and each sees what the last one left.
+many replicas there are, and each sees what the last one left. Long: it is one transaction from its
+lock to what it tells.
 """
 
 import time

@@ -1,4 +1,7 @@
-"""What people see: operators, the queue, decisions, the audit. Read only; nothing here decides."""
+"""What people see: operators, the queue, decisions, the audit. Read only; nothing here decides.
+
+Long, as it lists what is shown.
+"""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta

@@ -1,7 +1,8 @@
 """What sla remembers: requests and their clocks, loaded and saved a batch at a time.
 
 Loading locks the requests in the order of their ids, so a reader and a timer of a replica that was
-frozen and came back never write over each other.
+frozen and came back never write over each other. Long: it holds every statement, and the rows they
+make.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,7 @@
-"""What tickets hears becomes part of the request's own history, in the order it was heard."""
+"""What tickets hears becomes part of the request's own history, in the order it was heard.
+
+Long, as it lists what is heard.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final

@@ -1,7 +1,8 @@
 """What tickets remembers: each request's history, and how each request stands.
 
 The history has the eventsourcing library's table layout and stored form; an event's state is the
-body it is told with, so that telling needs no second encoding.
+body it is told with, so that telling needs no second encoding. Long: it holds every statement, and
+the rows they make.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""What people see: requests as they stand, as they stood, their log and their messages."""
+"""What people see: requests as they stand, as they stood, their log and their messages.
+
+Long, as it lists what is shown.
+"""
 
 import base64
 import binascii

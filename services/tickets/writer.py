@@ -1,7 +1,8 @@
 """Group commit: many commands at once become one load and one transaction.
 
 Neither waits for company: whatever has queued up while the last round was on its way goes together.
-The more load, the larger the rounds, and the cheaper each command.
+The more load, the larger the rounds, and the cheaper each command. Long: loader and writer are two
+halves of one queue.
 """
 
 import asyncio

@@ -138,6 +138,13 @@ async def test_nats_is_frozen_and_killed(
             say(sender.service, received(uuid4()), received(uuid4())), sender.deliver(5)
         )
         assert bool(refused_in_time(answers)) != protected
+
+        async def believed() -> bool:
+            rows = await world.sql("ingest", "SELECT max(position) FROM outbox")
+            return bool(sender.service.relay.position >= rows[0][0])
+
+        if not protected:
+            await eventually(believed)
         world.nats.kill()
         world.nats.start()
 

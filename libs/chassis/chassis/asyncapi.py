@@ -1,7 +1,7 @@
 """The AsyncAPI 3 document of a service: every fact it says and hears, where, and in what form.
 
-It is made of what the service runs on, its readers and the contracts, so it cannot tell of
-anything else. Served as JSON; nobody can publish through it.
+It is made of what the service runs on, its readers and the contracts, so it cannot tell of anything
+else. Served as JSON; nobody can publish through it. Long, as the document is one tree.
 """
 
 from collections.abc import Iterable, Mapping

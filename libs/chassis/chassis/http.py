@@ -1,4 +1,7 @@
-"""What the services' addresses have in common: pages, versions, keys, and limits to bodies."""
+"""What the services' addresses have in common: pages, versions, keys, and limits to bodies.
+
+Long, as it gathers what every address shares.
+"""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence

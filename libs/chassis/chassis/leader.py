@@ -1,8 +1,8 @@
 """Who runs what: offices held by advisory lock, on one connection that dies with this replica.
 
-A killed replica loses its offices at once (the socket closes), a frozen one after 10 s (the
-server ends a silent session). What a dead leader still tries is refused where it would matter:
-positions are fenced.
+A killed replica loses its offices at once (the socket closes), a frozen one after 10 s (the server
+ends a silent session). What a dead leader still tries is refused where it would matter: positions
+are fenced. Long: being elected, serving and resigning are one story.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A callback fills a queue, and the next batch is asked for when half of the last has come: never a
 wait for a full batch. A silent server, a gap or a reconnect end it; the reader then makes a new
-one.
+one. Long by its two sides: what comes, and who takes it.
 """
 
 import asyncio

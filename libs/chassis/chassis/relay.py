@@ -1,11 +1,11 @@
 """The relay: what is in the outbox is published in order, exactly once, by one leader.
 
-The first message of every atomic batch names the stream's last sequence; whoever is late is
-refused and nothing of theirs is stored. Few messages go without a batch, each naming the sequence
-and the message before it: for a batch the server makes a store on disk, which costs it as much as
-ten messages.
-The position is read back from the stream itself, so no table can disagree with it; a floor in
-PostgreSQL, per life of the stream, keeps it when the stream's messages are trimmed.
+The first message of every atomic batch names the stream's last sequence; whoever is late is refused
+and nothing of theirs is stored. Few messages go without a batch, each naming the sequence and the
+message before it: for a batch the server makes a store on disk, which costs it as much as ten
+messages. The position is read back from the stream itself, so no table can disagree with it; a
+floor in PostgreSQL, per life of the stream, keeps it when the stream's messages are trimmed. Long:
+what keeps one stream in order is read together.
 """
 
 import asyncio

@@ -2,7 +2,8 @@
 
 A trace is carried from request to fact to the next service as a W3C `traceparent`, whether or not
 spans are exported; they are when `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector and the exporter
-(`opentelemetry-exporter-otlp-proto-http`) is installed.
+(`opentelemetry-exporter-otlp-proto-http`) is installed. Long: what is seen from outside is set up
+in one place.
 """
 
 import importlib

@@ -1,4 +1,7 @@
-"""The one shape of every fact: a CloudEvents 1.0 envelope on the wire, a flat class in Python."""
+"""The one shape of every fact: a CloudEvents 1.0 envelope on the wire, a flat class in Python.
+
+Long: the envelope and the class are two sides of one form.
+"""
 
 from datetime import UTC, datetime
 from hashlib import sha1

@@ -1,4 +1,7 @@
-"""The command people type. Every sub-command takes `--data`; every refusal is one line."""
+"""The command people type. Every sub-command takes `--data`; every refusal is one line.
+
+Long, as it lists every sub-command.
+"""
 
 from __future__ import annotations
 

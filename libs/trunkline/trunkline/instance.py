@@ -1,4 +1,7 @@
-"""One instance: its data folder, its ports, and what each of its processes has to know."""
+"""One instance: its data folder, its ports, and what each of its processes has to know.
+
+Long, as it lists what each process is told.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Where the embedded servers live when this process is root and they may not be.
 
-PostgreSQL refuses root, so as root both servers run as `nobody`. Whatever that user cannot reach
-(a clone in root's home, a private data folder) is put where it can: binaries are copied once, data
-gets a private folder and a link that stands in its stead.
+PostgreSQL refuses root, so as root both servers run as `nobody`. Whatever that user cannot reach (a
+clone in root's home, a private data folder) is put where it can: binaries are copied once, data
+gets a private folder and a link that stands in its stead. Long: who asks why a file lies where it
+does wants all of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The sink plays the outside world: what the services send arrives here, and can be read back.
 
 It can also misbehave on demand: the next deliveries are refused, delayed, cut off or never
-answered, before or after they were taken in. It is one file because it is one small server.
+answered, before or after they were taken in. It is one file because it is one small server. Long,
+as it plays every platform.
 """
 
 from __future__ import annotations

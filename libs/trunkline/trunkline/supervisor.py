@@ -1,4 +1,7 @@
-"""Keeps children alive: whatever dies is started again, until somebody says stop."""
+"""Keeps children alive: whatever dies is started again, until somebody says stop.
+
+Long: the whole care for a child is read together.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`trunkline up`: servers, provisioning, the sink, the services; and keeping all of it alive."""
+"""`trunkline up`: servers, provisioning, the sink, the services; and keeping all of it alive.
+
+Long: up, down and status speak of the same things.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""E-mail: one mail per delivery, as its sender's program wrote it (RFC 5322, 2045, 3834, 3464)."""
+"""E-mail: one mail per delivery, as its sender's program wrote it (RFC 5322, 2045, 3834, 3464).
+
+Long, as a mail says many things, each read once.
+"""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""What every channel's deliveries become."""
+"""What every channel's deliveries become.
+
+Long, as it lists the parts of an item.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

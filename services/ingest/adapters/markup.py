@@ -6,7 +6,8 @@ links and of pictures that came with the mail. A picture from elsewhere tells it
 What sanitising costs grows with the depth of elements within elements, and how deep a parser finds
 them is known only after that. So the markup is written anew first (`balanced`): only elements that
 may be shown, each ended by its own end tag before the one around it is. That leaves nothing for a
-parser to guess (WHATWG HTML, 13.2.6), and the depth is counted while it is written.
+parser to guess (WHATWG HTML, 13.2.6), and the depth is counted while it is written. Long, as it
+lists what is kept.
 """
 
 import nh3

@@ -1,7 +1,7 @@
 """Taking a mail apart, whoever made it: bounded before it is parsed, and no charset is believed.
 
 This runs in a child process with limits (`ingest.mailroom`); the limits here make sure that what is
-known to be costly is seen before it costs anything.
+known to be costly is seen before it costs anything. Long: every limit stands beside what it limits.
 """
 
 import binascii

@@ -1,7 +1,8 @@
 """What pages of the web send: forms, and the messages of the widget.
 
 A person has written it, so nothing about it is a mistake to be sent back: what cannot be used is
-left out and told as a flag, and the message goes on.
+left out and told as a flag, and the message goes on. Long, as each part of a page's message is read
+leniently in its own way.
 """
 
 from collections.abc import Iterator

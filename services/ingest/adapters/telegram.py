@@ -3,7 +3,7 @@
 A message's id counts within its chat, an update's within the bot: what an edit or a reaction is
 about is found by the former, what came before is recognised by the latter. A chat may hold several
 conversations: of businesses the bot works for, of a forum's topics, of who writes to a channel. A
-reaction does not say in which topic its message is.
+reaction does not say in which topic its message is. Long, as it lists every kind of update.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """Telephony: one event of a call per delivery, as JSON or as a form, in each provider's own words.
 
 docs.connectiveone.io/en/telephony/how-to/configure-telephony-channel.html: the account's
-`field_mapping` says which of the provider's fields stands for which of ours; a field named as
-ours needs no mapping. A call is one conversation; each event of it is one entry there.
+`field_mapping` says which of the provider's fields stands for which of ours; a field named as ours
+needs no mapping. A call is one conversation; each event of it is one entry there. Long, as
+providers tell the same in many forms.
 """
 
 import re

@@ -4,6 +4,7 @@ People are named by the id they have for our business where it is told (`from_us
 took a username may hide the number; elsewhere by the number (`from`). Whoever was known by the
 number stays so.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
+Long: who somebody is, by id or number, is settled here for all that comes.
 """
 
 from collections.abc import Callable, Iterator

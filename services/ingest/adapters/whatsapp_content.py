@@ -1,6 +1,7 @@
 """What is in a WhatsApp message, by its type.
 
-Every type has a text, so that whoever reads the request sees that something came, and what.
+Every type has a text, so that whoever reads the request sees that something came, and what. Long,
+as it lists every type.
 """
 
 from collections.abc import Callable, Iterator

@@ -2,8 +2,8 @@
 
 What is taken is held in memory, a few for each endpoint at once, so that one that is slow or away
 keeps nobody waiting; one transaction settles what has come back and takes what is next. A leader
-that was frozen begins nothing: by then somebody else may have been elected. Whatever a dead one
-had begun is handed over again, under the same id.
+that was frozen begins nothing: by then somebody else may have been elected. Whatever a dead one had
+begun is handed over again, under the same id. Long: it is one loop, and what that holds in memory.
 """
 
 import asyncio

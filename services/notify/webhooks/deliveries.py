@@ -1,8 +1,8 @@
 """The deliveries: written down with what a fact changed, taken in turn, settled in batches.
 
 An endpoint that wants order gets the facts of one key one after another: a delivery is taken only
-when nothing before it is open. What stands behind one that waits is put off with it, so looking
-for work stays cheap however much has piled up.
+when nothing before it is open. What stands behind one that waits is put off with it, so looking for
+work stays cheap however much has piled up. Long: it holds every statement of a delivery's life.
 """
 
 from collections.abc import Sequence

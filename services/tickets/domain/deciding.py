@@ -1,7 +1,7 @@
 """What follows from a command, and from what others have told.
 
 Commands of people may be refused. Facts of other services have happened: late and repeated ones
-change nothing, but nothing here refuses them.
+change nothing, but nothing here refuses them. Long, as it lists every command.
 """
 
 from collections.abc import Callable, Mapping

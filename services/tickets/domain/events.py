@@ -1,7 +1,7 @@
 """Everything that can happen to a request, as it is stored and told.
 
-The JSON of an event is exactly the `data` of its contract; its topic is the contract's name.
-Fields may be added, with a default: history is read with today's classes.
+The JSON of an event is exactly the `data` of its contract; its topic is the contract's name. Fields
+may be added, with a default: history is read with today's classes. Long, as it lists every event.
 """
 
 from datetime import datetime

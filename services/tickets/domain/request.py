@@ -1,4 +1,7 @@
-"""A request as its history made it. Applying may not refuse: what has happened has happened."""
+"""A request as its history made it. Applying may not refuse: what has happened has happened.
+
+Long, as it lists what each event changes.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -1,6 +1,7 @@
 """What must fit together in a workspace, over and above its shape.
 
-Every complaint names path, value and what is allowed. One generator per part of the document.
+Every complaint names path, value and what is allowed. One generator per part of the document. Long,
+as it is a list.
 """
 
 from collections import Counter

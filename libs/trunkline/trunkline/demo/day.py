@@ -1,6 +1,7 @@
 """What will happen on this day: decided beforehand by a seed, so that it can be told again.
 
-Nothing here is read from a clock; times are seconds since the doors opened.
+Nothing here is read from a clock; times are seconds since the doors opened. Long, as it is the plan
+of a whole day.
 """
 
 from __future__ import annotations

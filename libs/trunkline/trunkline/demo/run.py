@@ -1,4 +1,7 @@
-"""The demo from its start to its end: an instance of its own, the day in it, and the figures."""
+"""The demo from its start to its end: an instance of its own, the day in it, and the figures.
+
+Long, as a day has a beginning, a course and an end.
+"""
 
 from __future__ import annotations
 
