@@ -1,23 +1,18 @@
-"""Every platform's door on real servers: what opens it, what keeps it closed, what it asks for."""
+"""Every platform's door on real servers: what opens it, and what is asked of it by Meta.
+
+What holds at every way in alike stands in test_every_door.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from knocking import DOORS, GONE, HANDSHAKES, NEW, OLD, environment, rotating
 
-from chassis.http import BODY
-from chassis.testing import eventually
 from ingest.schemes import SCHEMES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
     import httpx
     from taking_in import Ingest
     from world import World
@@ -83,84 +78,6 @@ async def test_an_account_without_a_secret_is_a_closed_door(
     asked = [await ask(ingest, name, **{"hub.verify_token": ""}) for name in HANDSHAKES]
     assert [answer.status_code for answer in asked] == [403] * len(HANDSHAKES)
     assert await ingest.stored() == 0
-
-
-async def pieces(body: bytes) -> AsyncGenerator[bytes]:
-    """Send a body without saying how long it will be."""
-    for begin in range(0, len(body), 65_536):
-        yield body[begin : begin + 65_536]
-
-
-async def test_a_body_may_have_so_many_bytes_and_no_more(ingest: Ingest) -> None:
-    for door in DOORS:
-        data = door.case.bytes()
-        largest = data + b" " * (door.limit - len(data))
-        larger = largest + b" "
-        headers = door.show(door.secret(NEW), larger)
-
-        refused = [
-            await door.knock(ingest.http, larger),
-            await ingest.http.post(door.path, content=pieces(larger), headers=headers),
-        ]
-        assert [answer.status_code for answer in refused] == [413, 413], door.name
-        taken = await door.knock(ingest.http, largest)
-        assert (await ingest.outcome(taken))["outcome"] == "opened", door.name
-    submitted = {"text": "x" * BODY, "contact": {}}
-    assert (await ingest.submit(submitted)).status_code == 413
-    assert (await ingest.ledger())["accepted"] == len(DOORS)
-
-
-async def test_each_account_has_its_rate(ingest: Ingest) -> None:
-    await ingest.world.apply(rotating().replace("per_account: 1000/s", "per_account: 1/min"))
-
-    async def in_force() -> bool:
-        return (await ingest.submit({"text": "x", "contact": {}})).status_code == 429
-
-    await eventually(in_force)
-    for door in DOORS:
-        assert (await door.knock(ingest.http)).status_code == 200, door.name
-        refused = await door.knock(ingest.http)
-        assert refused.status_code == 429, door.name
-        assert 1 <= int(refused.headers["retry-after"]) <= 60
-        assert refused.headers["content-type"] == "application/problem+json"
-        # Who is not known here learns nothing of it, and uses nothing up.
-        assert (await door.knock(ingest.http, secret=door.secret(GONE))).status_code == 401
-
-
-async def test_while_nats_is_frozen_or_away_each_says_so_in_time(ingest: Ingest) -> None:
-    """And what is delivered again afterwards has one effect, even if it was stored before."""
-
-    async def refused() -> list[httpx.Response]:
-        every = [door.knock(ingest.http) for door in DOORS]
-        async with asyncio.timeout(3):
-            return list(await asyncio.gather(*every, submit()))
-
-    async def submit() -> httpx.Response:
-        return await ingest.submit({"text": "x", "contact": {}}, "once")
-
-    nats = ingest.world.nats
-    os.kill(nats.pid, signal.SIGSTOP)
-    try:
-        frozen = await refused()
-    finally:
-        os.kill(nats.pid, signal.SIGCONT)
-    nats.stop()
-    away = await refused()
-    for answer in (*frozen, *away):
-        assert answer.status_code == 503, answer.url
-        assert int(answer.headers["retry-after"]) >= 1
-    nats.start()
-
-    async def taken(knock: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
-        answer = await knock()
-        return answer if answer.is_success else None
-
-    for knock in (*(partial(door.knock, ingest.http) for door in DOORS), submit):
-        answer = await eventually(partial(taken, knock))
-        assert answer is not None
-        assert (await ingest.outcome(answer))["request_id"], answer.url
-    assert len(await ingest.said("request_opened")) == len(DOORS) + 1
-    assert (await ingest.ledger())["balanced"]
 
 
 # ------------------------------------------------------------------ Meta's handshake

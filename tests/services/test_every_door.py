@@ -12,13 +12,15 @@ import psycopg
 import pytest
 from entrances import Entrance, entrances, opened
 from psycopg import sql
-from tampering import NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
+from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.http import BODY
 from chassis.testing import eventually
 from ingest.delivery import PIECE
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     import httpx
     from taking_in import Ingest
     from world import World
@@ -76,10 +78,20 @@ async def test_without_its_secret_a_door_is_closed(
     assert await ingest.world.kept("ingest") == before
 
 
+async def pieces(body: bytes) -> AsyncGenerator[bytes]:
+    """Send a body without saying how long it will be."""
+    for begin in range(0, len(body), 65_536):
+        yield body[begin : begin + 65_536]
+
+
 async def test_everywhere_a_body_may_have_so_many_bytes_and_no_more(ingest: Ingest) -> None:
     for door in entrances():
         most = limit(door)
-        assert await knock(ingest.http, filled(door, most + 1)) == 413, door.way.name
+        larger = filled(door, most + 1)
+        shown, body = larger.right(NEW), pieces(larger.good)
+        unsaid = await ingest.http.post(door.path, content=body, headers=shown.headers)
+        assert unsaid.status_code == 413, door.way.name
+        assert await knock(ingest.http, larger) == 413, door.way.name
         assert await knock(ingest.http, filled(door, most)) in {200, 202}, door.way.name
     assert (await ingest.ledger())["accepted"] == len(entrances())
 
@@ -101,6 +113,8 @@ async def test_everywhere_an_account_has_its_rate(ingest: Ingest) -> None:
         assert refused.status_code == 429, door.way.name
         assert 1 <= int(refused.headers["retry-after"]) <= 60, door.way.name
         assert refused.headers["content-type"] == "application/problem+json"
+        # Who is not known here learns nothing of it.
+        assert await knock(ingest.http, door, door.right(GONE)) == 401, door.way.name
 
 
 async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -> None:
@@ -130,7 +144,10 @@ async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -
 
     await eventually(taken)
     for door in doors:
-        assert await knock(ingest.http, door) in {200, 202}, door.way.name
+        answer = await ask(ingest.http, door)
+        assert answer.status_code in {200, 202}, door.way.name
+        assert (await ingest.outcome(answer))["request_id"], door.way.name
+    assert (await ingest.ledger())["balanced"]
 
 
 async def test_everywhere_is_open_while_postgresql_is_away(
