@@ -116,6 +116,7 @@ async def test_slow_mails_hold_up_neither_other_channels_nor_those_before_them(p
 
 async def test_reading_mails_is_progress(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.service.STUCK", 2.0)
+    monkeypatch.setattr("chassis.leader.HEARTBEAT", 0.2)  # PostgreSQL is asked more often, too
     post.takes = lambda: asyncio.sleep(0.9)
     slow = [
         await post.mail(From=f"p{n}@x.test", Message_ID=f"<{n}@x>", Subject="slow")
