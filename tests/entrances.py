@@ -106,4 +106,5 @@ def opened(world: World) -> str:
         account = document["channels"][channel]["acme" if channel == "custom" else "main"]
         account[place] = [f"env:{name}" for name in names]
     document["limits"] = {"per_account": "100000/s", "per_visitor": "100000/s"}
+    document["channels"]["email"]["main"]["per_sender"] = "100000/min"
     return json.dumps(document)
