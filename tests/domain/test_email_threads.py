@@ -1,4 +1,7 @@
-"""Where a mail belongs: by its reply address, by what it names, and never by its subject alone."""
+"""Where a mail belongs: by its reply address, by what it names, and never by its subject alone.
+
+Long, as it is a table of cases.
+"""
 
 from __future__ import annotations
 

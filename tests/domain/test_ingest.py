@@ -1,4 +1,7 @@
-"""ingest's decisions: one effect per message, one open request per conversation, nothing lost."""
+"""ingest's decisions: one effect per message, one open request per conversation, nothing lost.
+
+Long, as it tries every path by which a message reaches a request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""notify on real servers and the sink: bells, replies in order, and messages in doubt."""
+"""notify on real servers and the sink: bells, replies in order, and messages in doubt.
+
+Long, as bells, replies and doubts are tried at the same two replicas and sink.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""tickets on real servers: what it hears becomes one history, commands decide on what is true."""
+"""tickets on real servers: what it hears becomes one history, commands decide on what is true.
+
+Long, as it tries every command and everything that is heard, over one set of fixtures.
+"""
 
 from __future__ import annotations
 

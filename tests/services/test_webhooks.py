@@ -1,4 +1,7 @@
-"""Webhooks on real servers: what was committed arrives, signed, in order, until it is taken."""
+"""Webhooks on real servers: what was committed arrives, signed, in order, until it is taken.
+
+Long, as it tries everything an endpoint may answer.
+"""
 
 from __future__ import annotations
 
