@@ -12,7 +12,16 @@ import pytest
 
 from chassis.testing import eventually
 from notify import names as resolving
-from notify.outward import Forbidden, NotKnown, Outward, Place, public
+from notify import outward
+from notify.outward import (
+    REFUSED_IPV4,
+    REFUSED_IPV6,
+    Forbidden,
+    NotKnown,
+    Outward,
+    Place,
+    public,
+)
 from notify.webhooks.rules import DELAYS, Outcome, after, delivery_id
 
 ID = UUID("0b7a3a0c-1111-5e0b-8d0f-5b7a3a0c7e21")
@@ -62,24 +71,67 @@ def test_a_wish_to_wait_holds_for_the_endpoint_and_never_shortens() -> None:
     assert after(Outcome(500, 600.0), ID, 0).pause is None
 
 
-INSIDE = [
-    "127.0.0.1", "10.0.0.1", "172.16.5.4", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-    "100.100.100.200", "0.0.0.0", "255.255.255.255", "224.0.0.1", "240.0.0.1", "192.0.2.1",
-    "198.18.0.1", "198.51.100.1", "203.0.113.1", "168.63.129.16", "::1", "::", "fe80::1", "fc00::1",
-    "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:8.8.8.8",
-    "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::808:808", "2002:7f00:1::", "2002:a00:1::1",
-    "2001:0:5ef5:79fb::1", "2001:db8::1", "100::1",
+SPECIAL_PURPOSE = [
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32",
+    "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.0.192/32", "192.0.2.0/24",
+    "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    "255.255.255.255/32", "::/128", "::1/128", "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96",
+    "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2001::/32",
+    "2001:1::1/128", "2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32",
+    "2001:4:112::/48", "2001:10::/28", "2001:20::/28", "2001:30::/28", "2001:db8::/32",
+    "2002::/16", "2620:4f:8000::/48", "3fff::/20", "4000::/3", "5f00::/16", "fc00::/7",
+    "fd00:ec2::254/128", "fe80::/10", "fec0::/10", "ff00::/8",
 ]  # fmt: skip
+"""IANA's registries of special-purpose addresses, deprecated ranges, and cloud metadata."""
+NEIGHBOURS = [
+    "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0",
+    "168.63.129.15", "168.63.129.17", "172.15.255.255", "172.32.0.0", "191.255.255.255",
+    "192.0.1.0", "192.0.3.0", "192.88.98.255", "192.88.100.0", "192.169.0.0", "198.17.255.255",
+    "198.20.0.0", "223.255.255.255", "2001:200::", "2001:db7:ffff::1", "2001:db9::",
+    "2003::", "2606:4700:4700::1111", "2620:4f:7fff::1", "2620:4f:8001::", "3fff:1000::",
+]  # fmt: skip
+CARRYING = ["::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::", "2001:0:5ef5:79fb::1"]
 
 
-@pytest.mark.parametrize("address", INSIDE)
-def test_what_is_not_everybodys_is_inside(address: str) -> None:
+@pytest.mark.parametrize("network", SPECIAL_PURPOSE)
+def test_address_of_special_purpose_is_not_public(network: str) -> None:
+    block = ip_network(network)
+
+    assert not public(block[0])
+    assert not public(block[block.num_addresses // 2])
+    assert not public(block[-1])
+
+
+@pytest.mark.parametrize("address", CARRYING)
+def test_address_carrying_another_is_not_public(address: str) -> None:
     assert not public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111"])
-def test_what_is_everybodys_is_not(address: str) -> None:
+@pytest.mark.parametrize("address", NEIGHBOURS)
+def test_address_beside_a_special_one_is_public(address: str) -> None:
     assert public(ip_address(address))
+
+
+@pytest.mark.parametrize("network", [*REFUSED_IPV4, *REFUSED_IPV6])
+def test_special_network_left_out_is_noticed(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without its network, an address of it would be public."""
+    for name in ("REFUSED_IPV4", "REFUSED_IPV6"):
+        others = [each for each in getattr(outward, name) if each != network]
+        monkeypatch.setattr(outward, name, others)
+
+    assert any(public(ip_network(block)[0]) for block in SPECIAL_PURPOSE)
+
+
+@pytest.mark.parametrize("own", ["192.0.0.192/32", "10.1.0.0/16", "fd00:ec2::/32", "fec0::/10"])
+async def test_own_network_is_permitted_though_special(own: str) -> None:
+    network = ip_network(own)
+    address = network[0]
+    name = f"[{address}]" if address.version == 6 else str(address)
+
+    with pytest.raises(Forbidden):
+        await Outward().place(f"https://{name}/")
+    assert (await Outward([network]).place(f"http://{name}:8080/")).host == str(address)
 
 
 @pytest.mark.parametrize(
