@@ -69,6 +69,13 @@ ONE = {
     f'"({B})" <{A}>': (A, f"({B})"),
     f"({B} \\) <{B}>) <{A}>": (A, None),
     'iryna "koval x"@example.test': ('"koval x"@example.test', None),
+    # Quoted local parts in angle brackets, folded ones too.
+    'Iryna <"iryna"@example.test>': (A, "Iryna"),
+    '<"iryna koval"@example.test>': ('"iryna koval"@example.test', None),
+    '"iryna\r\n koval"@example.test': ('"iryna koval"@example.test', None),
+    'Iryna <"iryna\r\n koval"@example.test>': ('"iryna koval"@example.test', "Iryna"),
+    '"Iryna\r\n K" <"iryna\r\n k"@example.test>': ('"iryna k"@example.test', None),
+    '<"a@b"@example.test>': ('"a@b"@example.test', None),
 }
 """What one author may be written like: the address, and the name where all agree about it."""
 
@@ -81,7 +88,17 @@ SOME = {
 
 NOBODY = ("", "nobody", "<>", "Iryna", '"Iryna"', "Iryna <>", "@", "@example.test", "iryna@",
           "iryna at example.test", "group:;", "(((", '"', "\x00", "=?utf-8?q?a=40b.test?=",
-          "<iryna>", ",,,,", "<<<<>>>>")  # fmt: skip
+          "<iryna>", ",,,,", "<<<<>>>>",
+          # No visible local part or domain, or control characters in it.
+          '"a\r\n\tb"@example.test', '<"a\r\n\tb"@example.test>', '"a\x00b"@example.test',
+          '<"a\x01b"@example.test>', '"\x7f"@example.test', '""@example.test',
+          '<""@example.test>', '" "@example.test', '<" "@example.test>', '"\r\n "@example.test',
+          '<"\r\n "@example.test>', '"\u200b"@example.test', "\u200b@example.test",
+          '"a\u2028b"@example.test', ".@example.test", "<''@example.test>", "iryna@.",
+          '<iryna@"">', '<iryna@"example.test">')  # fmt: skip
+
+CUT = ('"a\r\nb"@example.test', '"a\rb"@example.test', '"a\nb"@example.test')
+"""What ends the line, and with it the headers."""
 
 LONG = {
     "a local part of 200": ("a" * 200 + "@x.test", True),
@@ -112,6 +129,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"from {written!r}", f"From: {written}\r\n\r\nx".encode(), REJECTED)
         body = f"From: {written}\r\nSender: {B}\r\n\r\nx".encode()
         yield Case(f"from {written!r}, sent by another", body, told={"person.address": B})
+    for written in CUT:
+        yield Case(f"from {written!r}", f"From: {written}\r\n\r\nx".encode(), REJECTED)
     for what, (written, some) in LONG.items():
         told = {"person.address": bool} if some else {}
         yield Case(what, f"From: {written}\r\nReply-To: {B}\r\n\r\nx".encode(), told=told)

@@ -3,8 +3,10 @@
 Long, as a mail says many things, each read once.
 """
 
+import itertools
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
@@ -28,7 +30,10 @@ _ODD = re.compile(r'"[^"\r\n]{1,64}"@[^\s@<>,;:()"]{1,200}')
 _COMMENT = re.compile(r"\([^()]{0,1000}\)")
 _IN_BRACKETS = re.compile(r"<[^<>]{1,500}>")
 _AROUND_DOTS, _AROUND_AT = re.compile(r"\s{0,9}\.\s{0,9}"), re.compile(r"\s{0,9}@\s{0,9}")
-_ANGLED = re.compile(r"<\s{0,9}([^\s@<>]{1,200}@[^\s@<>]{1,200})\s{0,9}>")
+_ANGLED = re.compile(r'<\s{0,9}((?:"[0-9]{1,9}"|[^\s@<>"]{1,200})@[^\s@<>"]{1,200})\s{0,9}>')
+_NUMBERED = re.compile(r'"([0-9]{1,9})"(?=@)')
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
+"""The end of a line that goes on in the next (RFC 5322, 2.2.3)."""
 SUPPRESS = "X-Auto-Response-Suppress"
 AUTORESPONDERS = ("x-autoreply", "x-autorespond", "x-autoresponder")
 AUTO_REPLY = frozenset({"auto_reply", "auto-reply", "autoreply"})
@@ -150,11 +155,23 @@ def _addresses_in(value: str) -> list[str]:
     Comments and white space may stand around an @, and around the dots of what stands in brackets
     (RFC 5322, section 4.4); whoever reads that otherwise than our server would see another author.
     """
-    pieces = verdicts.pieces_of(value)
-    bare = "".join({"text": text, "quoted": '""'}.get(kind, " ") for kind, text in pieces)
+    pieces = list(verdicts.pieces_of(value))
+    quoted = [_FOLD.sub("", text) for kind, text in pieces if kind == "quoted"]
+    numbers = itertools.count()
+    bare = "".join(
+        f'"{next(numbers)}"' if kind == "quoted" else text if kind == "text" else " "
+        for kind, text in pieces
+    )
     bare = _IN_BRACKETS.sub(lambda found: _AROUND_DOTS.sub(".", found[0]), bare)
     bare = _AROUND_AT.sub("@", bare)
-    return _ANGLED.findall(bare) or _ADDRESS.findall(bare) or _ODD.findall(value)
+    angled = [_requoted(address, quoted) for address in _ANGLED.findall(bare)]
+    return angled or _ADDRESS.findall(bare) or _ODD.findall(_FOLD.sub("", value))
+
+
+def _requoted(address: str, quoted: Sequence[str]) -> str:
+    """Return an address with its quoted local part, which a number stands for."""
+    number = _NUMBERED.match(address)
+    return address if number is None else f'"{quoted[int(number[1])]}"{address[number.end() :]}'
 
 
 def _doubt(mail: Part) -> str | None:
@@ -177,15 +194,33 @@ def _address(value: str) -> tuple[str | None, str | None]:
     if not found:
         return None, None
     if address != found[-1] or address not in value:
+        value = _FOLD.sub("", value)
         whole = f"<{found[-1]}" if f"<{found[-1]}" in value else "<"
         name, angle, _ = value.partition(whole)
         name, address = name.strip(' "<') if angle else "", found[-1]
-    return mime.line(name, SHORT) or None, _known(address) or None
+    known = _known(address)
+    usable = _is_usable(known) and not any(map(_is_control, address))
+    return mime.line(name, SHORT) or None, known if usable else None
 
 
 def _known(address: str) -> str:
     """Give the form an address is known by, without what stands around it."""
     return mail_address(clean(address.strip("" if _ODD.fullmatch(address) else STRAY)))
+
+
+def _is_usable(address: str) -> bool:
+    """Return whether both parts of a normalised address have a visible character."""
+    local, _, domain = address.rpartition("@")
+    return any(map(_is_visible, local.strip('"'))) and any(map(_is_visible, domain))
+
+
+def _is_visible(letter: str) -> bool:
+    return letter.isprintable() and not letter.isspace()
+
+
+def _is_control(letter: str) -> bool:
+    """Return whether a character ends a line or controls a device (Cc, Zl, Zp)."""
+    return unicodedata.category(letter) in {"Cc", "Zl", "Zp"}
 
 
 def _date(mail: Part, received_at: datetime) -> datetime | None:
