@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,10 @@ from trunkline.servers import Nats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SERVICES = ["ingest", "routing", "tickets", "sla", "notify"]
+
+TELEGRAM_TOKEN = "1234567890:from-the-environment-of-up"
 
 pytestmark = pytest.mark.timeout(120)  # whole instances are started, on machines that may be busy
 
@@ -29,7 +31,8 @@ pytestmark = pytest.mark.timeout(120)  # whole instances are started, on machine
 def own(tmp_path: Path) -> Iterator[Desk]:
     """An instance of the test's own, in a folder that only its owner may enter."""
     tmp_path.chmod(0o700)
-    with running_desk(tmp_path / "data", "--replicas", "routing=2") as desk:
+    known = {"TELEGRAM_MAIN_TOKEN": TELEGRAM_TOKEN}
+    with running_desk(tmp_path / "data", "--replicas", "routing=2", **known) as desk:
         yield desk
 
 
@@ -37,6 +40,12 @@ def processes(told: dict[str, Any]) -> dict[str, int]:
     """Every process by its name."""
     rest = {name: told[name]["pid"] for name in ("nats", "postgres", "sink")}
     return {service["name"]: service["pid"] for service in told["services"]} | rest
+
+
+def knows_secrets(pid: int, desk: Desk) -> bool:
+    """Return whether a process was started with any of the instance's secrets."""
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    return any(secret.encode() in environment for secret in desk.secrets.values())
 
 
 def all_ready(desk: Desk) -> dict[str, Any]:
@@ -53,6 +62,12 @@ def test_whatever_is_killed_comes_back(own: Desk) -> None:
     assert set(first["sink"]) == {"pid", "url", "smtp"}
     for pid in before.values():
         os.kill(pid, 0)
+    assert own.secrets["TELEGRAM_MAIN_TOKEN"] == TELEGRAM_TOKEN
+    handed = {name for name, pid in before.items() if knows_secrets(pid, own)}
+    assert handed == {"ingest", "notify"}
+    password = (own.data / "creds" / "postgres.pg").read_text()
+    assert password not in own.run("status", "--json").stdout + own.run("status").stdout
+    assert password not in (own.data / "run.json").read_text()
     for name in ("sla", "sink", "nats", "postgres"):
         os.kill(before[name], signal.SIGKILL)
 

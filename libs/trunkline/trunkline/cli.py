@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,14 +76,8 @@ def _show(told: dict[str, Any], data: Path) -> None:
     parts = {service["name"]: service for service in told["services"]}
     parts |= {part: told[part] for part in ("nats", "postgres", "sink")}
     for name, part in parts.items():
-        typer.echo(
-            f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {_shown(part['url'])}"
-        )
+        typer.echo(f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {part['url']}")
     typer.echo(f"{'secrets':12} {'':>8} {'':9} {data / 'secrets.env'}")
-
-
-def _shown(url: str) -> str:
-    return re.sub(r"://([^:/@]+):[^@]*@", r"://\1@", url)
 
 
 @commands.command()
@@ -126,7 +119,10 @@ def serve(service: str, data: Data = DATA) -> None:
             raise CannotStart(
                 f"SERVICE_DATABASE_URL is not set, and {instance.creds} knows no role {service}"
             )
-        os.environ.update(instance.environment(service))
+        environment = instance.environment(service)
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
         os.environ.setdefault("PORT", str(instance.port(SERVICE_PORTS[service])))
     run(service)
 

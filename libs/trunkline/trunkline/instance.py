@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from chassis.provision import Plan, read_plan, service_dsn
 from chassis.workspace import load
@@ -31,6 +33,8 @@ SINK, NATS, NATS_MONITOR, POSTGRES = 9, 22, 23, 32
 SMTP_PORTS = {"ingest": 25, "sink": 26}
 HIGHEST_BASE = 65535 - POSTGRES
 
+SECRETS_OF = {"ingest", "notify"}
+"""The services that speak to platforms, and so are handed the secrets of `secrets.env`."""
 DOOR_KEY = "INBOUND_KEY"
 """The key of the HMAC in inbound ids: made up like a secret, though no workspace names it."""
 
@@ -121,9 +125,14 @@ class Instance:
         secret_values.ensure(self.secrets_file, example, (DOOR_KEY,))
 
     def environment(self, service: str, number: int = 1) -> dict[str, str]:
-        """All that a service's process has to know; a port belongs to the first of its replicas."""
-        known = dict(os.environ)
-        known.pop("SMTP_PORT", None)
+        """Return the environment of a service's process, or of the sink's.
+
+        A port belongs to the first of its replicas. Only `SECRETS_OF` get secrets, wherever they
+        come from, and none the administrator's way into PostgreSQL.
+        """
+        secret = secret_values.read(self.secrets_file)
+        withheld = {*secret, "SMTP_PORT", "DATABASE_URL", "SERVICE_DATABASE_URL"}
+        known = {name: value for name, value in os.environ.items() if name not in withheld}
         if service in SMTP_PORTS and number == 1:
             known["SMTP_PORT"] = str(self.port(SMTP_PORTS[service]))
         if not known.get("JWKS_URL"):
@@ -136,7 +145,11 @@ class Instance:
             known["NATS_MONITOR_URL"] = self.monitor_url
         if service in SERVICE_PORTS:
             known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
-        return known | secret_values.read(self.secrets_file)
+        if service in SECRETS_OF:
+            known |= secret
+        if service != "ingest":
+            known.pop(DOOR_KEY, None)
+        return known
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -149,6 +162,21 @@ class Instance:
             lock.truncate(0)
             print(os.getpid(), file=lock, flush=True)
             yield
+
+
+def without_password(url: str) -> str:
+    """Return a server's address without the password it may carry, for everybody to see.
+
+    PostgreSQL's may be a URL, with the password in the user's part or the query, or `key=value`.
+    """
+    if "://" not in url:
+        return re.sub(r"\bpassword\s*=\s*('(?:\\.|[^'\\])*'|\S+)\s*", "", url).strip()
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    query = "&".join(
+        each for each in parts.query.split("&") if not each.lower().startswith("password=")
+    )
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + place, query=query))
 
 
 def _locked(lock: IO[str]) -> bool:

@@ -28,6 +28,7 @@ from trunkline.instance import (
     Instance,
     holder,
     read_state,
+    without_password,
     write_state,
 )
 from trunkline.places import CannotStart
@@ -135,8 +136,11 @@ class Up:
                 "supervisor": os.getpid(),
                 "state": self.state,
                 "services": [p for p in programs if p["name"] != "sink"],
-                "nats": {"pid": _pid(self.nats), "url": here.nats_url},
-                "postgres": {"pid": _pid(self.postgres), "url": here.database_url},
+                "nats": {"pid": _pid(self.nats), "url": without_password(here.nats_url)},
+                "postgres": {
+                    "pid": _pid(self.postgres),
+                    "url": without_password(here.database_url),
+                },
                 "sink": {"pid": sink["pid"], "url": here.url("sink"), "smtp": here.sink_smtp},
             },
         )
