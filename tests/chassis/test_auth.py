@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI
 from chassis import auth, problems
 from chassis.auth import Auth, Caller, Identity, Role, allow, jwks, new_key, sign
 from chassis.jwks import ASK_AGAIN, KEEP, Keys
+from chassis.tokens import ANYBODY, DEVICES, PEOPLE, Purpose, Trust
 
 PEM, JWKS = new_key()
 KID = json.loads(JWKS)["keys"][0]["kid"]
@@ -29,10 +30,10 @@ async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
         yield opened
 
 
-def client_of(url: str) -> httpx.AsyncClient:
+def client_of(url: str, trust: Trust = ANYBODY) -> httpx.AsyncClient:
     app = FastAPI()
     problems.install(app)
-    auth.install(app, url)
+    auth.install(app, url, trust)
 
     @app.get("/me")
     async def me(who: Caller) -> dict[str, Any]:
@@ -101,6 +102,53 @@ async def test_a_token_that_does_not_do_is_refused(client: httpx.AsyncClient, to
 
     assert answer.status_code == 401, answer.text
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+TRUST = Trust("https://id.test/", "desk")
+OURS: dict[str, Any] = {"iss": "https://id.test/", "aud": "desk"}
+MISDIRECTED = {
+    "another issuer": OURS | {"iss": "https://evil.test/"},
+    "an issuer that looks like ours": OURS | {"iss": "https://id.test"},
+    "a longer issuer": OURS | {"iss": "https://id.test/evil"},
+    "no issuer": OURS | {"iss": ...},
+    "another audience": OURS | {"aud": "billing"},
+    "the name that is usual elsewhere": OURS | {"aud": "trunkline"},
+    "no audience": OURS | {"aud": ...},
+    "no audience named": OURS | {"aud": []},
+    "an audience that begins so": OURS | {"aud": "desk-2"},
+}
+
+
+@pytest.mark.parametrize("claims", MISDIRECTED.values(), ids=MISDIRECTED)
+async def test_token_for_others_is_refused_where_trust_is_set(
+    tmp_path: Path, claims: dict[str, Any]
+) -> None:
+    (tmp_path / "jwks.json").write_text(JWKS)
+    async with client_of(f"file:{tmp_path / 'jwks.json'}", TRUST) as client:
+        assert (await client.get("/me", headers=bearer(forged(**claims)))).status_code == 401
+        for aud in ("desk", ["billing", "desk"]):
+            answer = await client.get("/me", headers=bearer(forged(**OURS | {"aud": aud})))
+            assert answer.status_code == 200
+
+
+async def test_foreign_issuer_without_trust_is_taken(client: httpx.AsyncClient) -> None:
+    """The control: what is refused above is refused by the setting alone."""
+    foreign = forged(iss="https://evil.test/")
+
+    assert (await client.get("/me", headers=bearer(foreign))).status_code == 200
+
+
+@pytest.mark.parametrize(("purpose", "aud"), [(PEOPLE, "desk"), (DEVICES, "trunkline-sdk")])
+async def test_issuer_is_checked_for_people_and_devices(
+    tmp_path: Path, purpose: Purpose, aud: str
+) -> None:
+    (tmp_path / "jwks.json").write_text(JWKS)
+    known = Auth(Keys(f"file:{tmp_path / 'jwks.json'}"), TRUST)
+    soon: dict[str, Any] = {"iat": time.time(), "exp": time.time() + 60, "aud": aud}
+
+    assert (await known.claims(forged(iss=TRUST.issuer, **soon), purpose))["sub"] == "anna"
+    with pytest.raises(problems.Problem, match="issuer is not https://id"):
+        await known.claims(forged(iss="https://evil.test/", **soon), purpose)
 
 
 async def test_of_two_tokens_none_is_believed(client: httpx.AsyncClient) -> None:

@@ -40,6 +40,42 @@ def test_keys_come_from_a_file_or_over_http(monkeypatch: pytest.MonkeyPatch, url
         Settings()
 
 
+REMOTE = "https://id.test/jwks?key=hidden"
+ISSUER, AUDIENCE = {"JWT_ISSUER": "https://id.test/"}, {"JWT_AUDIENCE": "desk"}
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ({}, "JWT_ISSUER and JWT_AUDIENCE must be set, because JWKS_URL is https://id.test/jwks"),
+        (ISSUER, "JWT_AUDIENCE must be set"),
+        (AUDIENCE, "JWT_ISSUER must be set"),
+        (ISSUER | {"JWT_AUDIENCE": ""}, "JWT_AUDIENCE must be set"),
+        (ISSUER | {"JWT_AUDIENCE": "trunkline-sdk"}, "JWT_AUDIENCE must not be trunkline-sdk"),
+    ],
+)
+def test_remote_keys_without_issuer_or_audience_are_refused(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], lacking: str
+) -> None:
+    for name, value in {"JWKS_URL": REMOTE, **given}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError, match=lacking) as refusal:
+        Settings()
+
+    assert "hidden" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("given", [{"JWKS_URL": REMOTE, **ISSUER, **AUDIENCE}, ISSUER, {}])
+def test_issuer_and_audience_with_a_file_are_optional(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    for name, value in {"JWKS_URL": "file:/run/jwks.json", **given}.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings().jwt_issuer == given.get("JWT_ISSUER", "")
+
+
 def test_a_refused_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "hunter2")
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from chassis.auth import Auth
 from chassis.jwks import Keys
-from chassis.tokens import DEVICES
+from chassis.tokens import DEVICES, Trust
 from trunkline.cli import commands
 from trunkline.instance import Instance, write_state
 from trunkline.places import CannotStart
@@ -35,6 +35,22 @@ async def test_it_prints_only_the_token_and_the_services_take_it(tmp_path: Path)
     assert said.count("\n") == 1
     assert who.subject == "anna"
     assert who.roles == {"operator"}
+
+
+async def test_token_names_issuer_and_audience_that_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(Instance(tmp_path))
+    monkeypatch.setenv("JWT_ISSUER", "https://id.test/")
+    monkeypatch.setenv("JWT_AUDIENCE", "desk")
+    trust = Trust("https://id.test/", "desk")
+    said = run("token", "--role=operator", "--subject=anna", f"--data={tmp_path}")
+    words = ("--account=shop", "--contact=c-7", "--key=thumb", f"--data={tmp_path}")
+    device = run("device-token", *words)
+    known = Auth(Keys((tmp_path / "jwks.json").as_uri()), trust)
+
+    assert (await known.identify(said.strip())).subject == "anna"
+    assert (await known.claims(device.strip(), DEVICES))["sub"] == "c-7"
 
 
 async def test_a_device_gets_a_token_of_its_own(tmp_path: Path) -> None:

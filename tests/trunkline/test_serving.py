@@ -66,6 +66,19 @@ def told_to_stop(process: subprocess.Popen[str]) -> tuple[str, float]:
     return said, time.monotonic() - since
 
 
+def test_service_with_remote_keys_alone_does_not_start() -> None:
+    remote = {"JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test/"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "trunkline.serving", "sla"], check=False, text=True,
+        capture_output=True, env={**os.environ, **remote}, timeout=20,
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "trunkline serve: JWT_AUDIENCE must be set, because JWKS_URL is https://id.test/jwks\n"
+    )
+
+
 def test_a_request_in_flight_is_answered_before_the_end() -> None:
     port = free_port()
     process = started(port)

@@ -15,6 +15,7 @@ from chassis.asyncapi import Answers, document
 from chassis.reader import Reader
 from chassis.service import Service, Task, utc_now
 from chassis.settings import Settings
+from chassis.tokens import Trust
 
 if TYPE_CHECKING:
     from chassis.parked import Token
@@ -77,7 +78,7 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
     app.state.described = lambda: describe(readers(service))
     direct.install(app, routers)
     problems.install(app)
-    auth.install(app, settings.jwks_url)
+    auth.install(app, settings.jwks_url, Trust(settings.jwt_issuer, settings.jwt_audience))
     http.install(app)
     telemetry.install(app, name)
     for router in (*routers, service.health.router, parked.addresses(subjects or {})):

@@ -13,7 +13,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from chassis.jwks import Keys
 from chassis.roles import Identity, Role, forbidden
 from chassis.signing import jwks, new_key, sign
-from chassis.tokens import PEOPLE, Purpose, claims_of, subject_of, unauthorized
+from chassis.tokens import (
+    ANYBODY,
+    PEOPLE,
+    Purpose,
+    Trust,
+    claims_of,
+    subject_of,
+    unauthorized,
+)
 
 __all__ = [
     "Auth",
@@ -36,9 +44,12 @@ REMEMBERED = 1024
 class Auth:
     """Checks tokens, and remembers for a while which it has checked."""
 
-    def __init__(self, keys: Keys, *, clock: Callable[[], float] = time.time) -> None:
-        """Check against these keys, by this clock."""
+    def __init__(
+        self, keys: Keys, trust: Trust = ANYBODY, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Check against these keys, issuer and audience, by this clock."""
         self.keys = keys
+        self.trust = trust
         self._clock = clock
         self._edition = 0
         self._known: dict[str, tuple[Identity, float]] = {}
@@ -62,7 +73,7 @@ class Auth:
 
     async def claims(self, token: str, purpose: Purpose) -> dict[str, Any]:
         """Give what a token for this purpose says, or refuse it."""
-        return await claims_of(token, self.keys, purpose, self._clock())
+        return await claims_of(token, self.keys, purpose, self._clock(), self.trust)
 
 
 def _subject(claims: dict[str, Any]) -> str:
@@ -124,7 +135,7 @@ def allow(*roles: Role) -> Callable[[Identity], Awaitable[Identity]]:
     return allowed
 
 
-def install(app: FastAPI, jwks_url: str) -> Auth:
+def install(app: FastAPI, jwks_url: str, trust: Trust = ANYBODY) -> Auth:
     """Give the app what `Caller` and `allow` check tokens with."""
-    app.state.auth = Auth(Keys(jwks_url))
+    app.state.auth = Auth(Keys(jwks_url), trust)
     return app.state.auth  # type: ignore[no-any-return]  # the state is untyped

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chassis.signing import DEVICE_AUDIENCE
 
 SLOT_GROUPS = (1, 2, 4, 8, 16)
 """Into how many groups a stream's slots can be split evenly."""
@@ -34,6 +36,10 @@ class Settings(BaseSettings):
     service_database_url: SecretStr = SecretStr("postgresql://127.0.0.1:8032/trunkline")
     jwks_url: str = Field(default="", pattern=r"^((file:|https?://).+)?$")
     """The public keys of whoever issues tokens; without it nobody is let in."""
+    jwt_issuer: str = ""
+    """The only `iss` tokens may name; empty: any or none."""
+    jwt_audience: str = ""
+    """The name of this instance that tokens must have in `aud`; empty: `trunkline`, or no `aud`."""
     sink_url: str = Field(default="http://127.0.0.1:8009", pattern=r"^https?://.+")
     """What `sink` means as an address in the workspace."""
     host: str = "127.0.0.1"
@@ -49,6 +55,18 @@ class Settings(BaseSettings):
             allowed = ", ".join(map(str, SLOT_GROUPS))
             raise ValueError(f"READERS must be one of {allowed}, not {value}")
         return value
+
+    @model_validator(mode="after")
+    def _trusts_one_issuer(self) -> Self:
+        """Refuse a remote issuer's keys alone: it signs tokens for others, too."""
+        given = {"JWT_ISSUER": self.jwt_issuer, "JWT_AUDIENCE": self.jwt_audience}
+        lacking = " and ".join(name for name, value in given.items() if not value)
+        where = self.jwks_url.partition("?")[0]
+        if lacking and self.jwks_url.startswith("http"):
+            raise ValueError(f"{lacking} must be set, because JWKS_URL is {where}")
+        if self.jwt_audience == DEVICE_AUDIENCE:
+            raise ValueError(f"JWT_AUDIENCE must not be {DEVICE_AUDIENCE}: devices' tokens have it")
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -47,9 +47,13 @@ def jwks(*key_pems: str) -> str:
 
 
 def sign(
-    key_pem: str, subject: str, roles: Iterable[Role | str], ttl: timedelta = timedelta(hours=1)
+    key_pem: str,
+    subject: str,
+    roles: Iterable[Role | str],
+    ttl: timedelta = timedelta(hours=1),
+    **more: str,
 ) -> str:
-    """Make a token for a subject with these roles."""
+    """Make a token for a subject with these roles; `more` are further claims, `iss` and `aud`."""
     if not timedelta(0) < ttl <= LONGEST:
         raise ValueError("a token lives for at most 12 hours")
     if not SUBJECT.fullmatch(subject):
@@ -60,12 +64,18 @@ def sign(
         "roles": [Role(role).value for role in roles],
         "iat": now,
         "exp": now + int(ttl.total_seconds()),
+        **more,
     }
     return jwt.encode(claims, key, ALGORITHM, headers={"kid": _public(key)["kid"]})
 
 
 def sign_for_device(
-    key_pem: str, account: str, contact: str, thumbprint: str, ttl: timedelta = DEVICE_LONGEST
+    key_pem: str,
+    account: str,
+    contact: str,
+    thumbprint: str,
+    ttl: timedelta = DEVICE_LONGEST,
+    **more: str,
 ) -> str:
     """Make a token by which a device writes as one contact, if it holds the key so named."""
     if not timedelta(0) < ttl <= DEVICE_LONGEST:
@@ -80,6 +90,7 @@ def sign_for_device(
         "cnf": {"jkt": thumbprint},
         "iat": now,
         "exp": now + int(ttl.total_seconds()),
+        **more,
     }
     return jwt.encode(claims, key, ALGORITHM, headers={"kid": _public(key)["kid"]})
 

@@ -43,7 +43,32 @@ def unauthorized(
     return Problem(401, "unauthorized", why, headers={"WWW-Authenticate": challenge})
 
 
-async def claims_of(token: str, keys: Keys, purpose: Purpose, now: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The issuer whose tokens are accepted, and the audience people's tokens must name.
+
+    Empty: any issuer; `trunkline` as the audience where a token has one.
+    """
+
+    issuer: str = ""
+    audience: str = ""
+
+    def audience_for(self, purpose: Purpose) -> str:
+        """Return the audience a token for this purpose must name."""
+        return purpose.audience if purpose.dated else self.audience or purpose.audience
+
+    def demands_audience(self, purpose: Purpose) -> bool:
+        """Return whether a token for this purpose without `aud` is refused."""
+        return purpose.dated or bool(self.audience)
+
+
+ANYBODY = Trust()
+"""The issuer's keys are this instance's own: whatever they sign is meant for it."""
+
+
+async def claims_of(
+    token: str, keys: Keys, purpose: Purpose, now: float, trust: Trust = ANYBODY
+) -> dict[str, Any]:
     """Give what a token says, or refuse it; `now` is in unix seconds."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
@@ -59,7 +84,8 @@ async def claims_of(token: str, keys: Keys, purpose: Purpose, now: float) -> dic
                 "verify_exp": False,  # by our clock, below
                 "verify_nbf": False,
                 "verify_iat": False,
-                "verify_aud": False,
+                "verify_aud": False,  # audience and issuer: below
+                "verify_iss": False,
             },
         )
     except KeysAway as error:
@@ -67,7 +93,7 @@ async def claims_of(token: str, keys: Keys, purpose: Purpose, now: float) -> dic
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         why = "the token is malformed or its signature does not hold"
         raise _refusal(why, purpose) from error
-    wrong = _untimely(claims, purpose, now) or _misdirected(claims, purpose)
+    wrong = _untimely(claims, purpose, now) or _misdirected(claims, purpose, trust)
     if wrong is not None:
         raise _refusal(wrong, purpose)
     return claims
@@ -93,11 +119,14 @@ def _untimely(claims: dict[str, Any], purpose: Purpose, now: float) -> str | Non
     return None if begins <= now and made <= now + ahead else "the token is not valid yet"
 
 
-def _misdirected(claims: dict[str, Any], purpose: Purpose) -> str | None:
-    """A token meant for somebody in particular must be meant for us."""
-    meant = claims.get("aud", None if purpose.dated else purpose.audience)
-    if purpose.audience not in (meant if isinstance(meant, list) else [meant]):
-        return "the token is meant for somebody else"
+def _misdirected(claims: dict[str, Any], purpose: Purpose, trust: Trust) -> str | None:
+    """Return why a token is another's: not from our issuer, or not meant for us."""
+    if trust.issuer and claims.get("iss") != trust.issuer:
+        return f"the token's issuer is not {trust.issuer} (`iss`)"
+    audience = trust.audience_for(purpose)
+    meant = claims.get("aud", None if trust.demands_audience(purpose) else audience)
+    if audience not in (meant if isinstance(meant, list) else [meant]):
+        return f"the token is not meant for {audience} (`aud`)"
     return None
 
 

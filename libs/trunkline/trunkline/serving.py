@@ -15,8 +15,10 @@ import time
 from typing import TYPE_CHECKING
 
 import uvicorn
+from pydantic import ValidationError
 
 from chassis.guards import Unsafe, check_nats, check_postgres
+from chassis.settings import Settings
 from trunkline.places import CannotStart
 
 if TYPE_CHECKING:
@@ -103,10 +105,27 @@ def serve(name: str) -> None:
         main()
     elif name in SERVICES:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        asyncio.run(_check_servers())
-        run(f"{name}.app:app")
+        try:
+            Settings()  # before anything is waited for
+            asyncio.run(_check_servers())
+            run(f"{name}.app:app")
+        except ValidationError as bad:
+            raise CannotStart(_refusal(bad)) from None
     else:
         raise CannotStart(f"there is no service {name!r}: it is one of {', '.join(SERVICES)}, sink")
+
+
+def _refusal(bad: ValidationError) -> str:
+    """Return what is wrong with each setting, in one line."""
+    return "; ".join(
+        " ".join(
+            [
+                *(str(part).upper() for part in each["loc"]),
+                each["msg"].removeprefix("Value error, "),
+            ]
+        )
+        for each in bad.errors(include_url=False, include_input=False)
+    )
 
 
 def main() -> None:

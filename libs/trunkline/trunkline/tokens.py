@@ -21,20 +21,30 @@ def write_private(path: Path, content: str) -> None:
 
 
 class Signer:
-    """Signs tokens with the key in `folder`, making key and JWKS document when there are none."""
+    """Signs tokens with the key in `folder`, making key and JWKS document when there are none.
+
+    `JWT_ISSUER` and `JWT_AUDIENCE` become the tokens' `iss` and `aud`, as services demand them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.key_file, self.jwks_file = folder / "token.key", folder / "jwks.json"
         if not self.key_file.exists():
             write_private(self.key_file, new_key()[0])
+        self._issuer = _claims(iss="JWT_ISSUER")
+        self._audience = _claims(aud="JWT_AUDIENCE")
         self._key = self.key_file.read_text(encoding="ascii")
         if not self.jwks_file.exists():
             write_private(self.jwks_file, jwks(self._key))
 
     def token(self, subject: str, roles: Sequence[str], ttl: timedelta = LONGEST) -> str:
         """A token for `subject` that ends after `ttl`, at most 12 hours."""
-        return sign(self._key, subject, roles, ttl)
+        return sign(self._key, subject, roles, ttl, **self._issuer, **self._audience)
 
     def device_token(self, account: str, contact: str, key: str, ttl: timedelta) -> str:
         """A token by which the device that holds this key writes as a contact, for 15 minutes."""
-        return sign_for_device(self._key, account, contact, key, ttl)
+        return sign_for_device(self._key, account, contact, key, ttl, **self._issuer)
+
+
+def _claims(**settings: str) -> dict[str, str]:
+    """Return the claims whose settings the environment has."""
+    return {claim: os.environ[name] for claim, name in settings.items() if os.environ.get(name)}

@@ -38,7 +38,7 @@ from trunkline.wanted import NOW, Wanted
 OFFSETS = (1, 2, 3, 4, 5, 9, 22, 23, 25, 26, 32)
 ELSEWHERE = (
     "NATS_URL", "NATS_MONITOR_URL", "NATS_CREDS_DIR", "DATABASE_URL", "SERVICE_DATABASE_URL",
-    "JWKS_URL", "SINK_URL",
+    "JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "SINK_URL",
 )  # fmt: skip
 """What may point at somebody's real servers: a demo has nothing to do there."""
 OVERTIME = 90.0
