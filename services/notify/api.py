@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from chassis.auth import Caller, Identity, Role, allow
 from chassis.problems import Problem, invalid, missing
 from chassis.service import Here
-from notify import ledger, store
+from notify import collapsing, ledger, store
 from notify.webhooks import deliveries as webhooks
 
 BELLS = (Role.OPERATOR, Role.LIGHT_AGENT, Role.SUPERVISOR, Role.ADMINISTRATOR)
@@ -63,6 +63,7 @@ async def deliveries(request_id: UUID, here: Here, who: Caller) -> dict[str, Any
         items = [
             *await ledger.of_request(tx, request_id),
             *await store.told(tx, request_id),
+            *await collapsing.told(tx, request_id),
             *await webhooks.of_request(tx, request_id),
         ]
     return {"items": items, "next": None}

@@ -1,7 +1,6 @@
 """notify, put together."""
 
 import logging
-from collections.abc import Sequence
 
 from fastapi import FastAPI
 
@@ -10,6 +9,7 @@ from chassis.reader import Reader
 from chassis.service import Service
 from notify import api, handlers
 from notify.accounts import Accounts
+from notify.domain import Group
 from notify.outward import Outward
 from notify.sender import Sender
 from notify.settings import Settings
@@ -35,10 +35,11 @@ def make(settings: Settings) -> FastAPI:
         courier = Courier(service, endpoints, outward)
         service.state.update(endpoints=endpoints, courier=courier)
 
-        def group_of(group: str | None, topic: str) -> Sequence[str]:
+        def group_of(group: str | None, topic: str) -> Group:
             document = service.workspaces.current
-            declared = document.groups.get(group or document.group_of(topic))
-            return () if declared is None else declared.operators
+            name = group or document.group_of(topic)
+            declared = document.groups.get(name)
+            return Group(name, () if declared is None else declared.operators)
 
         intake = Intake(endpoints, courier.expect)
         desk = handlers.Desk(sender.expect, intake, group_of, accounts.acknowledgement)

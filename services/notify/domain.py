@@ -129,6 +129,19 @@ class Notice:
     request_id: UUID
     text: str
     fact: Fact
+    group: str | None = None
+    """The group the recipient is told as a member of; its unread notices are one bell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The operators who are told of a request while it waits for one of them."""
+
+    name: str
+    operators: Sequence[str] = ()
+
+
+NO_GROUP = Group("")
 
 
 def opened(fact: Opened) -> Request:
@@ -136,26 +149,28 @@ def opened(fact: Opened) -> Request:
     return Request(fact.request_id, fact.request_type, fact.topic, fact.sequence)
 
 
-def notices(fact: Fact, before: Request, team: Sequence[str] = ()) -> list[Notice]:
-    """Say who is told what of a fact, given the request as it was before it.
+def notices(fact: Fact, before: Request, group: Group = NO_GROUP) -> list[Notice]:
+    """Return who is told what of a fact, given the request as it was before it.
 
-    `team` is who is told too, because nobody is responsible.
+    `group` is told, too, because the request has no assignee.
     """
     actor = _actor(fact)
+    personal = {before.assignee, *before.watchers}
     seen: set[str] = set()
     told: list[Notice] = []
-    for recipient, kind, sentence in _reasons(fact, before, team):
+    for recipient, kind, sentence in _reasons(fact, before, group.operators):
         if recipient != actor and recipient not in seen:
             seen.add(recipient)
             text = f"{sentence} ({before.type}, {before.topic})"
-            about = notification_id(fact, recipient, BELL, kind)
-            told.append(Notice(about, recipient, kind, before.id, text, fact))
+            about = notification_id(fact.id, recipient, BELL, kind)
+            shared = group.name if recipient not in personal and group.operators else None
+            told.append(Notice(about, recipient, kind, before.id, text, fact, shared))
     return told
 
 
-def notification_id(fact: Fact, recipient: str, channel: str, kind: str) -> UUID:
+def notification_id(fact_id: UUID, recipient: str, channel: str, kind: str) -> UUID:
     """Derive a notification's id: telling again is the same notification."""
-    return uuid5(NAMESPACE, f"notification:{fact.id}:{recipient}:{channel}:{kind}")
+    return uuid5(NAMESPACE, f"notification:{fact_id}:{recipient}:{channel}:{kind}")
 
 
 def _actor(fact: Fact) -> str | None:

@@ -9,9 +9,9 @@ from uuid import UUID
 from chassis.incoming import Incoming
 from chassis.reader import UNHURRIED, Reader, read_fact
 from chassis.tx import Tx
-from notify import acknowledging, ledger, letters, store, suppressing
+from notify import acknowledging, collapsing, ledger, letters, store, suppressing
 from notify.channels import intent_of
-from notify.domain import BELL, HEARD, Notice, Request, notices, opened
+from notify.domain import BELL, HEARD, NO_GROUP, Group, Notice, Request, notices, opened
 from notify.ledger import Intent
 from notify.webhooks.intake import Intake
 from trunkline_contracts import (
@@ -33,8 +33,8 @@ RINGING = (RequestOffered, TargetWarned, TargetBreached)
 """What is told of other streams' facts."""
 NAMES = frozenset({fact.name() for fact in HEARD} | {fact.name() for fact in RINGING})
 
-GroupOf = Callable[[str | None, str], Sequence[str]]
-"""Gives the operators of a group; of the topic's own where no group is known."""
+GroupOf = Callable[[str | None, str], Group]
+"""Returns a group with its operators; the topic's own where no group is known."""
 
 Expect = Callable[[int], None]
 """Told how many messages will be there to send once the transaction is committed."""
@@ -110,14 +110,17 @@ class Desk:
         await self._ring(tx, told)
         await self._intake.intend(tx, heard)
 
-    def _team(self, fact: Fact, request: Request) -> Sequence[str]:
-        """Give whose it is while it is nobody's: who is warned when nobody is responsible."""
+    def _team(self, fact: Fact, request: Request) -> Group:
+        """Return the group that is told of a promise while the request has no assignee."""
         if request.assignee is not None or isinstance(fact, RequestOffered):
-            return ()
+            return NO_GROUP
         return self._group_of(request.team, request.topic)
 
     async def _ring(self, tx: Tx, told: Sequence[Notice]) -> None:
-        new = await store.ring(tx, told)
+        """Ring bells; `notification_sent` is published for each new one, not for raised counts."""
+        personal = [notice for notice in told if notice.group is None]
+        new = await store.ring(tx, personal)
+        new |= await collapsing.ring(tx, [notice for notice in told if notice.group is not None])
         for notice in told:
             if notice.id in new:
                 sent = NotificationSent(

@@ -26,15 +26,22 @@ RING = """INSERT INTO notifications (id, recipient, kind, request_id, text, at)
         %b::timestamptz[])
     ON CONFLICT (id) DO NOTHING RETURNING id"""
 
-PAGE = """SELECT position, id, kind, request_id, text, at, read_at IS NOT NULL FROM notifications
+PAGE = """SELECT position, id, kind, request_id,
+        CASE WHEN count > 1 THEN format('%%s, and %%s more waiting in %%s', text, count - 1, team)
+            ELSE text END,
+        at, read_at IS NOT NULL, count FROM notifications
     WHERE recipient = %s AND position < %s AND (read_at IS NULL OR NOT %s)
     ORDER BY position DESC LIMIT %s"""
 
-READ = """UPDATE notifications SET read_at = %s
-    WHERE recipient = %s AND read_at IS NULL AND (%b::uuid[] IS NULL OR id = ANY(%b::uuid[]))"""
+# locked in the order in which bells that collect are raised, so that neither waits for the other
+READ = """WITH chosen AS (SELECT id FROM notifications
+        WHERE recipient = %s AND read_at IS NULL AND (%b::uuid[] IS NULL OR id = ANY(%b::uuid[]))
+        ORDER BY recipient, kind, team, position FOR UPDATE)
+    UPDATE notifications SET read_at = %s
+    WHERE id = ANY(ARRAY(SELECT id FROM chosen)) AND read_at IS NULL"""
 
 TOLD = """SELECT id, recipient, kind, at FROM notifications
-    WHERE request_id = %s ORDER BY position LIMIT 500"""
+    WHERE request_id = %s AND team IS NULL ORDER BY position LIMIT 500"""
 
 
 async def load(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Request]:
@@ -51,7 +58,7 @@ async def save(tx: Tx, requests: Sequence[Request]) -> None:
         (r.id, r.type, r.topic, r.sequence, r.assignee, " ".join(r.watchers), r.closed, r.team)
         for r in sorted(requests, key=lambda r: r.id)
     ]
-    await tx.run(SAVE_REQUESTS, *_columns(rows))
+    await tx.run(SAVE_REQUESTS, *columns(rows))
 
 
 async def ring(tx: Tx, notices: Sequence[Notice]) -> set[UUID]:
@@ -59,7 +66,7 @@ async def ring(tx: Tx, notices: Sequence[Notice]) -> set[UUID]:
     if not notices:
         return set()
     rows = [(n.id, n.recipient, n.kind, n.request_id, n.text, n.fact.time) for n in notices]
-    cursor = await tx.run(RING, *_columns(rows))
+    cursor = await tx.run(RING, *columns(rows))
     return {row[0] for row in await cursor.fetchall()}
 
 
@@ -74,7 +81,7 @@ class Entry:
 async def bell(tx: Tx, recipient: str, before: int, *, unread: bool, limit: int) -> list[Entry]:
     """Give somebody's notifications, the latest first."""
     cursor = await tx.run(PAGE, recipient, before, unread, limit)
-    names = ("id", "kind", "request_id", "text", "at", "read")
+    names = ("id", "kind", "request_id", "text", "at", "read", "count")
     return [
         Entry(row[0], dict(zip(names, row[1:], strict=True))) for row in await cursor.fetchall()
     ]
@@ -83,7 +90,7 @@ async def bell(tx: Tx, recipient: str, before: int, *, unread: bool, limit: int)
 async def read(tx: Tx, recipient: str, ids: Sequence[UUID] | None) -> int:
     """Mark some or all of somebody's notifications as read."""
     chosen = None if ids is None else list(ids)
-    cursor = await tx.run(READ, tx.now, recipient, chosen, chosen)
+    cursor = await tx.run(READ, recipient, chosen, chosen, tx.now)
     return cursor.rowcount
 
 
@@ -104,5 +111,6 @@ async def told(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+def columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return rows as one list per column, as `unnest` takes them."""
     return [list(column) for column in zip(*rows, strict=True)]

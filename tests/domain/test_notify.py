@@ -13,6 +13,7 @@ from notify.channels import intent_of, telegram, telegram_verdict
 from notify.domain import (
     GIVE_UP_AFTER,
     LONGEST_WAIT,
+    Group,
     Next,
     Outcome,
     Refused,
@@ -98,10 +99,11 @@ def test_assignee_and_watchers_hear_of_every_change(what: Fact, kind: str) -> No
 
 def test_while_nobody_is_responsible_the_group_is_told_of_promises() -> None:
     breached = fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0)
-    group = ("anna", "bohdan")
+    group = Group("first-line", ("anna", "bohdan"))
+    told = notices(breached, request(None, ("bohdan", "olena")), group)
 
-    assert [n.recipient for n in notices(breached, request(None, ("bohdan", "olena")), group)] == [
-        "bohdan", "olena", "anna",
+    assert [(notice.recipient, notice.group) for notice in told] == [
+        ("bohdan", None), ("olena", None), ("anna", "first-line"),
     ]  # fmt: skip
 
 

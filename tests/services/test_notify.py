@@ -197,7 +197,7 @@ async def test_assignee_and_watchers_hear_of_it_and_it_can_be_read(notify: Notif
 
     await eventually(rung)
     [mine] = await notify.bell("anna")
-    assert set(mine) == {"id", "kind", "request_id", "text", "at", "read"}
+    assert set(mine) == {"id", "kind", "request_id", "text", "at", "read", "count"}
     assert (mine["kind"], mine["request_id"], mine["read"]) == ("assigned", str(id_), False)
     assert [n["kind"] for n in await notify.bell("bohdan")] == ["note_added", "watching"]
     assert not any("secret" in n["text"] for n in await notify.bell("bohdan"))

@@ -1,0 +1,116 @@
+"""Bells that collect: what a group is told of its waiting requests, one bell while it is unread.
+
+A bell is found by operator, group and kind. The first fact rings it; each further one raises its
+count and makes it the newest, at the cost of one row, however many there are. Marked as read it
+collects no more, and the next fact rings a new one.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from chassis.tx import Tx
+from notify.domain import BELL, Notice, notification_id
+from notify.store import columns
+
+HEARD = """SELECT fact_id FROM group_notices WHERE fact_id = ANY(%b::uuid[])"""
+
+# In one order, so that replicas which raise the same bells wait for each other and never crosswise.
+RAISE = """INSERT INTO notifications AS n
+        (id, recipient, kind, team, request_id, text, at, count)
+    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::text[],
+        %b::timestamptz[], %b::bigint[]) AS u (id, recipient, kind, team, request_id, text, at, n)
+    ORDER BY recipient, kind, team
+    ON CONFLICT (recipient, kind, team) WHERE read_at IS NULL AND team IS NOT NULL
+    DO UPDATE SET position = EXCLUDED.position, request_id = EXCLUDED.request_id,
+        text = EXCLUDED.text, at = greatest(n.at, EXCLUDED.at), count = n.count + EXCLUDED.count
+    RETURNING id, recipient, kind, team"""
+
+# recipients and bells travel as one text per row: unnest would flatten an array of arrays
+REMEMBER = """INSERT INTO group_notices (fact_id, request_id, kind, at, recipients, bells)
+    SELECT fact, request, kind, at, string_to_array(recipients, ' '),
+        string_to_array(bells, ' ')::uuid[]
+    FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[], %b::text[], %b::text[])
+        AS u (fact, request, kind, at, recipients, bells)"""
+
+TOLD = """SELECT fact_id, kind, at, recipients, bells FROM group_notices
+    WHERE request_id = %s ORDER BY at LIMIT 100"""
+
+Key = tuple[str, str, str | None]
+"""A bell that collects: recipient, kind, group."""
+
+
+async def ring(tx: Tx, told: Sequence[Notice]) -> set[UUID]:
+    """Ring or raise the bells of group members; returns the ids of the new ones."""
+    if not told:
+        return set()
+    cursor = await tx.run(HEARD, list({notice.fact.id for notice in told}))
+    heard = {row[0] for row in await cursor.fetchall()}
+    fresh = [notice for notice in told if notice.fact.id not in heard]
+    bells = await _raise(tx, fresh)
+    await _remember(tx, fresh, bells)
+    return set(bells.values()) & {notice.id for notice in fresh}
+
+
+async def _raise(tx: Tx, fresh: Iterable[Notice]) -> dict[Key, UUID]:
+    """Count notices into their bells; returns the id of each bell."""
+    found: dict[Key, list[Notice]] = {}
+    for notice in fresh:
+        found.setdefault(_key(notice), []).append(notice)
+    rows = [
+        (each[0].id, *key, each[-1].request_id, each[-1].text, _newest(each), len(each))
+        for key, each in found.items()
+    ]
+    if not rows:
+        return {}
+    cursor = await tx.run(RAISE, *columns(rows))
+    return {(recipient, kind, team): id_ for id_, recipient, kind, team in await cursor.fetchall()}
+
+
+async def _remember(tx: Tx, fresh: Iterable[Notice], bells: dict[Key, UUID]) -> None:
+    """Keep for each fact who was told by which bell; subjects hold no blanks."""
+    by_fact: dict[UUID, list[Notice]] = {}
+    for notice in fresh:
+        by_fact.setdefault(notice.fact.id, []).append(notice)
+    rows = [
+        (
+            fact_id,
+            each[0].request_id,
+            each[0].kind,
+            each[0].fact.time,
+            " ".join(notice.recipient for notice in each),
+            " ".join(str(bells[_key(notice)]) for notice in each),
+        )
+        for fact_id, each in by_fact.items()
+    ]
+    if rows:
+        await tx.run(REMEMBER, *columns(rows))
+
+
+def _key(notice: Notice) -> Key:
+    return notice.recipient, notice.kind, notice.group
+
+
+def _newest(each: Sequence[Notice]) -> Any:
+    return max(notice.fact.time for notice in each)
+
+
+async def told(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
+    """Return who was told of a waiting request as one of its group, and by which bell.
+
+    `sent` rang the bell; `collapsed` raised the count of one that was unread.
+    """
+    rows = await (await tx.run(TOLD, request_id)).fetchall()
+    return [
+        {
+            "what": "notification",
+            "id": bell,
+            "channel": BELL,
+            "to": to,
+            "kind": kind,
+            "state": "sent" if bell == notification_id(fact_id, to, BELL, kind) else "collapsed",
+            "at": at,
+        }
+        for fact_id, kind, at, recipients, bells in rows
+        for to, bell in zip(recipients, bells, strict=True)
+    ]
