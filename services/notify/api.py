@@ -6,16 +6,24 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
-from chassis.auth import Caller, Identity, Role, allow
+from chassis.auth import Identity, Role, allow
 from chassis.problems import Problem, invalid, missing
-from chassis.service import Here
+from chassis.service import Here, Service
 from notify import collapsing, ledger, store
+from notify.domain import Request
 from notify.webhooks import deliveries as webhooks
 
-BELLS = (Role.OPERATOR, Role.LIGHT_AGENT, Role.SUPERVISOR, Role.ADMINISTRATOR)
+TEAM = (Role.OPERATOR, Role.LIGHT_AGENT)
+COMMANDING = (Role.SUPERVISOR, Role.ADMINISTRATOR)
+BELLS = (*TEAM, *COMMANDING)
 FIRST = 2**63 - 1
 
-router = APIRouter(prefix="/v1", tags=["told"], dependencies=[Depends(allow(*BELLS))])
+router = APIRouter(prefix="/v1", tags=["told"])
+
+Owner = Annotated[Identity, Depends(allow(*BELLS))]
+"""Has a bell of their own, or looks after others'."""
+Reader = Annotated[Identity, Depends(allow(*BELLS, Role.ANALYST))]
+"""Reads requests."""
 
 
 class Read(BaseModel):
@@ -28,7 +36,7 @@ class Read(BaseModel):
 async def bell(
     operator: str,
     here: Here,
-    who: Caller,
+    who: Owner,
     *,
     unread: bool = False,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -44,7 +52,7 @@ async def bell(
 
 
 @router.post("/operators/{operator}/notifications/read")
-async def read(operator: str, here: Here, who: Caller, which: Read | None = None) -> dict[str, int]:
+async def read(operator: str, here: Here, who: Owner, which: Read | None = None) -> dict[str, int]:
     """Mark notifications as read; says how many were not before."""
     _own(who, operator)
     async with here.transaction() as tx:
@@ -52,16 +60,20 @@ async def read(operator: str, here: Here, who: Caller, which: Read | None = None
 
 
 @router.get("/deliveries")
-async def deliveries(request_id: UUID, here: Here, who: Caller) -> dict[str, Any]:
-    """Give the replies to the customer, who was told, and webhooks, with what became of each."""
+async def deliveries(request_id: UUID, here: Here, who: Reader) -> dict[str, Any]:
+    """Give the replies to the customer, who was told, and webhooks, with what became of each.
+
+    Whoever may read the request may read this; analysts without what platforms said.
+    """
     async with here.transaction() as tx:
         request = (await store.load(tx, [request_id])).get(request_id)
         if request is None:
             raise missing("request", request_id)
-        if not (_any(who) or who.subject in {request.assignee, *request.watchers}):
-            raise Problem(403, "forbidden", "you have nothing to do with this request")
+        if not (who.has(*COMMANDING, Role.ANALYST) or _reads(here, who, request)):
+            raise Problem(403, "not_yours", "it is neither yours nor your groups'")
+        messages = await ledger.of_request(tx, request_id)
         items = [
-            *await ledger.of_request(tx, request_id),
+            *(messages if who.has(*BELLS) else map(_without_words, messages)),
             *await store.told(tx, request_id),
             *await collapsing.told(tx, request_id),
             *await webhooks.of_request(tx, request_id),
@@ -69,8 +81,22 @@ async def deliveries(request_id: UUID, here: Here, who: Caller) -> dict[str, Any
     return {"items": items, "next": None}
 
 
+def _reads(here: Service, who: Identity, request: Request) -> bool:
+    """Return whether an operator or a light agent may read a request."""
+    if who.subject in {request.assignee, *request.watchers}:
+        return True
+    document = here.workspaces.current
+    group = document.groups.get(request.team or document.group_of(request.topic))
+    return group is not None and who.subject in group.operators
+
+
+def _without_words(message: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a platform's words and ids, which may name the customer."""
+    return {**message, "reason": None, "platform_id": None}
+
+
 def _any(who: Identity) -> bool:
-    return who.has(Role.SUPERVISOR, Role.ADMINISTRATOR)
+    return who.has(*COMMANDING)
 
 
 def _own(who: Identity, operator: str) -> None:

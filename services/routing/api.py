@@ -73,8 +73,10 @@ async def operator(operator: str, here: Here) -> dict[str, Any]:
 @router.put("/operators/{operator}/presence")
 async def presence(operator: str, said: Presence, here: Here, who: Caller) -> dict[str, Any]:
     """Set an operator's presence. It holds until changed, or for the lease; repeating renews it."""
-    if not (who.has(*BOSSES) or (who.has(Role.OPERATOR) and who.subject == operator)):
-        raise Problem(403, "forbidden", "operators set their own presence, supervisors anybody's")
+    own = who.has(Role.OPERATOR, Role.LIGHT_AGENT) and who.subject == operator
+    if not (own or who.has(*BOSSES)):
+        detail = "operators and light agents set their own presence, supervisors anybody's"
+        raise Problem(403, "forbidden", detail)
     if operator not in _plan(here).people:
         raise missing("operator", operator)
     async with here.transaction() as tx:

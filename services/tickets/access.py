@@ -15,11 +15,16 @@ from tickets.views import Sight
 ALL_SEEING = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
 COMMANDING = (Role.SUPERVISOR, Role.ADMINISTRATOR)
 
-Viewer = Annotated[Identity, Depends(allow(Role.OPERATOR, Role.LIGHT_AGENT, *ALL_SEEING))]
-"""Reads requests: operators and light agents what is theirs, their groups' or waiting."""
+TEAM = (Role.OPERATOR, Role.LIGHT_AGENT)
+
+Viewer = Annotated[Identity, Depends(allow(*TEAM, *ALL_SEEING, Role.INTEGRATOR))]
+"""Reads requests: operators and light agents what is theirs, their groups' or waiting; integrators
+those that were opened with their own token."""
+Insider = Annotated[Identity, Depends(allow(*TEAM, *ALL_SEEING))]
+"""Reads how a request was worked on, too."""
 Worker = Annotated[Identity, Depends(allow(Role.OPERATOR, *COMMANDING))]
 """Opens requests; works on their own, or as a supervisor on all."""
-Colleague = Annotated[Identity, Depends(allow(Role.OPERATOR, Role.LIGHT_AGENT, *COMMANDING))]
+Colleague = Annotated[Identity, Depends(allow(*TEAM, *COMMANDING))]
 """Notes and watches."""
 
 
@@ -27,8 +32,16 @@ def sight(here: Service, who: Identity) -> Sight:
     """What they may see."""
     declared = here.workspaces.current.groups
     teams = [name for name, group in declared.items() if who.subject in group.operators]
-    named = who.has(Role.OPERATOR, Role.LIGHT_AGENT, *COMMANDING)
-    return Sight(who.has(*ALL_SEEING), who.subject, teams, contacts=named)
+    everything, integrates = who.has(*ALL_SEEING), who.has(Role.INTEGRATOR)
+    named = who.has(*TEAM, *COMMANDING) or (integrates and not everything)
+    return Sight(
+        everything,
+        who.subject,
+        teams,
+        contacts=named,
+        inside=who.has(*TEAM, *ALL_SEEING),
+        account=who.subject if integrates else None,
+    )
 
 
 def works_on(who: Identity) -> Callable[[Request | None], None]:

@@ -11,7 +11,7 @@ from chassis.auth import Identity
 from chassis.problems import invalid, missing
 from chassis.service import Here, Service
 from tickets import talk, views
-from tickets.access import Viewer, sight, unseen, unseen_contacts
+from tickets.access import Insider, Viewer, sight, unseen, unseen_contacts
 from tickets.domain.events import PREFIX
 from tickets.writer import Loader
 
@@ -105,7 +105,7 @@ async def _as_of(here: Service, request_id: UUID, at: datetime) -> dict[str, Any
 async def log(
     request_id: UUID,
     here: Here,
-    who: Viewer,
+    who: Insider,
     type: str | None = None,
     limit: Limit = 200,
     cursor: Annotated[int, Query(ge=0)] = 0,

@@ -31,6 +31,7 @@ MINE: Final[LiteralString] = (
     '(assignee = %(subject)s OR "group" = ANY(%(teams)s)'
     " OR (assignee IS NULL AND closed_at IS NULL))"
 )
+OWN_ACCOUNT: Final[LiteralString] = "(channel = 'api' AND account = %(own)s)"
 NEXT: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
 NEWEST: Final[LiteralString] = " ORDER BY opened_at DESC, id DESC LIMIT %(limit)s"
 FILTERS: Final[Mapping[str, LiteralString]] = {
@@ -66,6 +67,26 @@ CUSTOMER: Final[Mapping[str, Any]] = {
     "reply_to": None,
 }
 """Who a customer is, wherever a document says it, and what those see who may not know."""
+TEXTS: Final[Mapping[str, Any]] = {
+    "text": None,
+    "html": None,
+    "quoted": None,
+    "button": None,
+    "location": None,
+    "attachments": [],
+    "title": None,  # the first line of what was written
+    "note": None,
+    "comment": None,
+    "resolution": None,
+}
+"""What customers and colleagues wrote, which the same do not see."""
+TEXTS_OF: Final[Mapping[type[e.Event], tuple[str, ...]]] = {
+    e.TitleChanged: ("from", "to"),
+    e.Paused: ("reason",),
+    e.DeliveryRecorded: ("reason",),  # a platform's words, which may repeat the address
+}
+"""The same in events whose names mean other things elsewhere."""
+HIDDEN: Final = {**CUSTOMER, **TEXTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +97,50 @@ class Sight:
     subject: str
     teams: Sequence[str]
     contacts: bool = True
+    """Whether they see who customers are, and what was written."""
+    inside: bool = True
+    """Whether they are colleagues; integrators are not."""
+    account: str | None = None
+    """The account of the channel `api` that is theirs as an integrator."""
 
     def sees(self, request: Mapping[str, Any]) -> bool:
         """Whether they may see this request, as it stands or, where `guests` are told, is folded.
 
         Watching of one's own accord lets nobody in: every request waits at first, for all to see.
         """
-        if self.everything or self.subject in request.get("guests", ()):
+        if self.everything or self.owns(request):
+            return True
+        if not self.inside:
+            return False
+        if self.subject in request.get("guests", ()):
             return True
         waiting = request["assignee"] is None and request["closed_at"] is None
         mine = request["assignee"] == self.subject or request["group"] in self.teams
         return waiting or mine
 
+    def owns(self, request: Mapping[str, Any]) -> bool:
+        """Return whether the request was opened with their own token, as an integrator."""
+        return self.account is not None and (
+            request["channel"] == "api" and request["account"] == self.account
+        )
+
+    @property
+    def condition(self) -> LiteralString | None:
+        """Return which rows of a list they see, as SQL; None for all."""
+        if self.everything:
+            return None
+        if not self.inside:
+            return OWN_ACCOUNT
+        return MINE if self.account is None else "(" + MINE + " OR " + OWN_ACCOUNT + ")"
+
     def hide(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Leave out who the customer is, when that is not theirs to see."""
+        """Leave out who the customer is and what was written, when that is not theirs to see."""
         return document if self.contacts else _anonymous(document)
 
 
 def _anonymous(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: CUSTOMER[name] if name in CUSTOMER else _within(name, part)
+        name: HIDDEN[name] if name in HIDDEN else _within(name, part)
         for name, part in document.items()
     }
 
@@ -127,8 +172,9 @@ async def some(
     """List requests, the newest first, and where the list goes on."""
     where: list[LiteralString] = [FILTERS[name] for name in wanted]
     values = {**wanted, "subject": sight.subject, "teams": list(sight.teams), "limit": limit + 1}
-    if not sight.everything:
-        where.append(MINE)
+    values["own"] = sight.account
+    if (seen := sight.condition) is not None:
+        where.append(seen)
     if cursor is not None:
         values["opened_at"], values["id"] = _place(cursor)
         where.append(NEXT)
@@ -185,6 +231,8 @@ def document(request: Request) -> dict[str, Any]:
 def entry(recorded: e.Recorded, sight: Sight) -> dict[str, Any]:
     """Show one line of the log."""
     data: dict[str, Any] = sight.hide(msgspec.to_builtins(recorded.data))
+    if not sight.contacts:
+        data |= dict.fromkeys(TEXTS_OF.get(type(recorded.data), ()))
     return {
         "sequence": recorded.originator_version,
         "time": recorded.time,

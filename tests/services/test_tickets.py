@@ -9,6 +9,7 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
@@ -466,12 +467,12 @@ async def test_who_may_do_what(tickets: Tickets) -> None:
     assert await sees("analyst") == 200
 
 
-async def test_analysts_see_everything_but_who_the_customer_is(tickets: Tickets) -> None:
+async def test_analysts_see_everything_but_contact_and_texts(tickets: Tickets) -> None:
     id_, phone = uuid4(), "380671234567"
     who = Contact(id=uuid4(), name="Марія", address=phone)
     card = ContactCard(name="Марія", phone=phone)
     words = Message(
-        id=uuid4(), text="hello", sent_at=now(), external_id=f"wamid.{phone}",
+        id=uuid4(), text="hello there", sent_at=now(), external_id=f"wamid.{phone}",
         reply_to=f"wamid.{phone}", contacts=(card,),
         attachments=(Attachment(name="a.pdf", external_id=f"file.{phone}"),),
     )  # fmt: skip
@@ -482,8 +483,11 @@ async def test_analysts_see_everything_but_who_the_customer_is(tickets: Tickets)
     )  # fmt: skip
     await tickets.tell(opened)
     await eventually(lambda: tickets.log(id_))
-    reply = await tickets.post(f"/{id_}/reply", {"text": "hi"})
+    reply = await tickets.post(f"/{id_}/reply", {"text": "hi there"})
     ours = UUID(reply.json()["message_id"])
+    await tickets.post(f"/{id_}/title", {"title": "a title"})
+    await tickets.post(f"/{id_}/note", {"text": "a note"})
+    await tickets.post(f"/{id_}/pause", {"reason": "a pause"})
     await tickets.tell(
         MessageReacted(
             message_id=words.id, reaction="👍", reacted_at=now(), contact_id=who.id, **about
@@ -495,7 +499,8 @@ async def test_analysts_see_everything_but_who_the_customer_is(tickets: Tickets)
     analyst = tickets.world.token("analyst")
     at = datetime.now(UTC).isoformat().replace("+", "%2B")
     paths = ("", f"/{id_}", f"/{id_}?as_of={at}", f"/{id_}/log", f"/{id_}/messages")
-    secrets = (phone, "Марія", str(who.id))
+    texts = ("hello there", "hi there", "a title", "a note", "a pause", "a.pdf")
+    secrets = (phone, "Марія", str(who.id), *texts)
     for path in paths:
         shown, open_ = [
             json.dumps(await tickets.get(path, reader), ensure_ascii=False)
@@ -504,10 +509,40 @@ async def test_analysts_see_everything_but_who_the_customer_is(tickets: Tickets)
         assert [secret for secret in secrets if secret in shown] == [], path
         assert [secret for secret in secrets if secret in open_] != [], path
     messages = (await tickets.get(f"/{id_}/messages", analyst))["items"]
-    assert [(m["text"], m["direction"]) for m in messages] == [("hello", "in"), ("hi", "out")]
+    assert [(m["text"], m["direction"]) for m in messages] == [(None, "in"), (None, "out")]
     assert [each["reaction"] for each in messages[0]["reactions"]] == ["👍"]
     sought = await tickets.http.get(f"/v1/requests?contact={who.id}", headers=analyst)
     assert (sought.status_code, sought.json()["type"]) == (403, "not_yours")
+
+
+async def test_integrator_reads_what_its_token_opened(tickets: Tickets) -> None:
+    own, others, chat = uuid4(), uuid4(), uuid4()
+    accounts = {own: ("api", "shop"), others: ("api", "x"), chat: ("custom", "shop")}
+    for id_, (channel, account) in accounts.items():
+        opening = RequestOpened(
+            time=now(), request_id=id_, request_type="ticket", channel=channel, account=account,
+            conversation="1", contact=Contact(id=uuid4(), name="Марія", address="m-1"),
+            message=Message(id=uuid4(), text="hello", sent_at=now()),
+        )  # fmt: skip
+        await tickets.tell(opening)
+    for id_ in accounts:
+        await eventually(partial(tickets.log, id_))
+    await tickets.post(f"/{own}/reply", {"text": "hi"})
+    await tickets.post(f"/{own}/note", {"text": "a note"})
+    shop = tickets.world.token("integrator", subject="shop")
+
+    async def code(path: str, who: dict[str, str] = shop) -> int:
+        return (await tickets.http.get(f"/v1/requests{path}", headers=who)).status_code
+
+    assert [item["id"] for item in (await tickets.get("", shop))["items"]] == [str(own)]
+    assert (await tickets.get(f"/{own}", shop))["contact"]["name"] == "Марія"
+    messages = (await tickets.get(f"/{own}/messages", shop))["items"]
+    assert [message["text"] for message in messages] == ["hello", "hi"]
+    for path in (f"/{own}/log", f"/{others}", f"/{others}/messages", f"/{chat}"):
+        assert await code(path) == 403, path
+    assert await code(f"/{own}", tickets.world.token("integrator", subject="x")) == 403
+    both = tickets.world.token("integrator", "analyst", subject="shop")
+    assert (await tickets.get(f"/{own}", both))["contact"] is None
 
 
 async def test_watching_and_notes_are_for_those_who_may_see_it(tickets: Tickets) -> None:
