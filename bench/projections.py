@@ -19,6 +19,7 @@ from bench.matcher import _opened, now
 from chassis.provision import connect_as
 from chassis.relay import message
 from chassis.service import Service
+from notify.domain import NO_GROUP
 from notify.handlers import Desk, readers
 from notify.settings import Settings
 from notify.webhooks.endpoints import Endpoints
@@ -72,7 +73,7 @@ async def run(world: World) -> dict[str, Any]:
     service.background(lambda: service.workspaces.follow(service.bus.own), "the workspace")
     await service.workspaces.wait(1)
     intake = Intake(Endpoints(service.workspaces, ""), lambda *_: None)
-    desk = Desk(lambda _: None, intake, lambda *_: (), lambda _: None)
+    desk = Desk(lambda _: None, intake, lambda *_: NO_GROUP, lambda _: None)
     reader, stream = readers(desk)[0], Stream()
 
     async def ours() -> float:

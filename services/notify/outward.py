@@ -3,6 +3,8 @@
 Only https on the usual ports to addresses anybody on the internet can reach, unless the instance
 names networks of its own. The connection goes to the very address that was judged, whatever the
 name means a moment later; its certificate must be the name's.
+
+Long, as it lists every range that is refused.
 """
 
 from collections.abc import Sequence

@@ -332,6 +332,9 @@ async def test_a_reply_reaches_the_customer_and_is_accounted_for(
     delivery = await notify.until_state(reply, "sent")
     assert delivery["platform_id"] is not None
     assert delivery["attempts"] == 1
+    path, analyst = f"/v1/deliveries?request_id={id_}", notify.world.token("analyst")
+    [shown, *_] = (await notify.http.get(path, headers=analyst)).json()["items"]
+    assert (shown["state"], shown["platform_id"], shown["reason"]) == ("sent", None, None)
     [sent] = await notify.said("message_sent")
     assert sent["platform_id"] == delivery["platform_id"]
     assert await notify.world.sql("notify", "SELECT text FROM sends") == [(None,)]
