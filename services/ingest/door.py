@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from chassis import telemetry
 from chassis.auth import Auth, Identity, Role, credentials, unauthorized
 from chassis.direct import Direct
+from chassis.http_protocol import sender_known
 from chassis.outcomes import NotReady
 from chassis.problems import Problem, invalid, of_validation, unavailable
 from chassis.service import Service
@@ -78,14 +79,17 @@ class Door:
         secrets = self._accounts.secrets(scheme.channel, account, scheme.key)
         if not secrets:
             raise unauthorized("there is no such account, or it has no secret", error=None)
-        body = await request.body() if scheme.signed else b""
-        now: datetime = self._service.clock()
-        asked = request.scope["query_string"]
-        shown = Shown(request.scope["headers"], body, now.timestamp(), asked)
+        body = b""
+        headers, asked = request.scope["headers"], request.scope["query_string"]
         try:
-            scheme.verify(shown, secrets)
+            if scheme.check_form is not None:
+                scheme.check_form(Shown(headers, b"", self._service.clock().timestamp()))
+                body = await request.body()
+            now = self._service.clock().timestamp()
+            scheme.verify(Shown(headers, body, now, asked), secrets)
         except Unverified as why:
             raise unauthorized(str(why), error=None) from None
+        sender_known(request.scope)
         self.check_rate(scheme.channel, account)
         body = body if scheme.signed else await request.body()
         if scheme.check is not None:
@@ -113,6 +117,7 @@ class Door:
         if scheme == DEVICES.scheme.lower():
             return await self._submit_from_device(request, token)
         who = await self._who(request)
+        sender_known(request.scope)
         account = clean(who.subject)
         self.check_rate("api", account)
         key = idempotency_key(request)
@@ -124,6 +129,7 @@ class Door:
     async def _submit_from_device(self, request: Request, token: str) -> Response:
         """Take what a customer writes in the company's own app."""
         device = await device_of(request, token, self._service.clock().timestamp())
+        sender_known(request.scope)
         self.check_rate("api", device.account, device.person.address)
         self.check_rate("api", device.account)
         key = device.key(idempotency_key(request))

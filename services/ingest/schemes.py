@@ -19,7 +19,11 @@ from ingest.adapters.item import Raw, Unreadable
 from ingest.adapters.mime import LARGEST
 from ingest.shown import (
     STANDARD,
+    Check,
     Verify,
+    check_hub_form,
+    check_standard_form,
+    check_viber_form,
     hub_signature,
     secret_in,
     secret_in_either,
@@ -41,8 +45,8 @@ class Scheme:
     """What comes in here, as its address is described."""
     shows: tuple[str, ...]
     """The headers by which it is let in."""
-    signed: bool = False
-    """Whether the body is part of what is shown; else it is read only after that was looked at."""
+    check_form: Check | None = None
+    """Raises `Unverified` for a signature that fits no body, of schemes that sign the body."""
     key: str = "secret"
     """Where in the account its secrets are."""
     status: int = 200
@@ -63,6 +67,11 @@ class Scheme:
     """What its address is called in documents, and its form, when not as the channel."""
     path: str = ""
     """Where it comes in, when that is not where all channels do; the account is its parameter."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether the body is part of what is shown; else it is read only after that fits."""
+        return self.check_form is not None
 
     @property
     def address(self) -> str:
@@ -118,7 +127,7 @@ SCHEMES = (
         standard_webhook,
         "Take a message of an integrator's own channel, signed as Standard Webhooks 1.0 says.",
         STANDARD,
-        signed=True,
+        check_form=check_standard_form,
         status=202,
         body=Said.model_json_schema(),
         check=check_said,
@@ -138,7 +147,7 @@ SCHEMES = (
         viber_signature,
         "Take an event of a Viber bot, as its webhook sends it.",
         ("X-Viber-Content-Signature",),
-        signed=True,
+        check_form=check_viber_form,
         key="token",
     ),
     Scheme(
@@ -155,7 +164,7 @@ SCHEMES = (
             hub_signature,
             f"Take a batch of {name}, as Meta's webhook sends it.",
             HUB,
-            signed=True,
+            check_form=check_hub_form,
             limit=LARGE,
             handshake=True,
         )

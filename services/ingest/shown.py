@@ -5,6 +5,7 @@ the account.
 """
 
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -34,6 +35,8 @@ class Shown:
         return [value.encode("utf-8", "surrogatepass") for key, value in asked if key == name]
 
 
+Check = Callable[[Shown], None]
+"""Raises `Unverified` for headers that no body would fit; it is asked before the body is read."""
 Verify = Callable[[Shown, Sequence[str]], None]
 """Returns when what is shown fits one of the secrets; raises `Unverified`, told to whoever asks."""
 
@@ -70,6 +73,24 @@ def secret_in_either(header: str, parameter: str) -> Verify:
     return verify
 
 
+HUB_UNVERIFIED = "X-Hub-Signature-256 is missing, or no app secret of the account made it"
+VIBER_UNVERIFIED = "X-Viber-Content-Signature is missing, or no token of the bot made it"
+_HEX_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+def check_hub_form(shown: Shown) -> None:
+    """Refuse what is not of the form `sha256=<lowercase hex>`."""
+    prefix, _, digest = shown.only(b"x-hub-signature-256").partition(b"=")
+    if prefix != b"sha256" or not _HEX_DIGEST.fullmatch(digest):
+        raise Unverified(HUB_UNVERIFIED)
+
+
+def check_viber_form(shown: Shown) -> None:
+    """Refuse what is not of the form `<lowercase hex>`."""
+    if not _HEX_DIGEST.fullmatch(shown.only(b"x-viber-content-signature")):
+        raise Unverified(VIBER_UNVERIFIED)
+
+
 def hub_signature(shown: Shown, secrets: Sequence[str]) -> None:
     """Meta: `X-Hub-Signature-256: sha256=<lowercase hex>`, an HMAC of the body by the app secret.
 
@@ -79,7 +100,7 @@ def hub_signature(shown: Shown, secrets: Sequence[str]) -> None:
     good = [hmac.digest(secret.encode(), shown.body, sha256).hex() for secret in secrets]
     same = [hmac.compare_digest(offered, f"sha256={each}".encode()) for each in good]
     if not any(same):
-        raise Unverified("X-Hub-Signature-256 is missing, or no app secret of the account made it")
+        raise Unverified(HUB_UNVERIFIED)
 
 
 def viber_signature(shown: Shown, secrets: Sequence[str]) -> None:
@@ -91,7 +112,7 @@ def viber_signature(shown: Shown, secrets: Sequence[str]) -> None:
     good = [hmac.digest(secret.encode(), shown.body, sha256).hex() for secret in secrets]
     same = [hmac.compare_digest(offered, each.encode()) for each in good]
     if not any(same):
-        raise Unverified("X-Viber-Content-Signature is missing, or no token of the bot made it")
+        raise Unverified(VIBER_UNVERIFIED)
 
 
 STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -99,5 +120,13 @@ STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 def standard_webhook(shown: Shown, secrets: Sequence[str]) -> None:
     """Standard Webhooks 1.0; each of its headers once."""
-    headers = {name: shown.only(name.encode()).decode("latin-1") for name in STANDARD}
-    webhooks.verify(secrets, headers, shown.body, shown.now)
+    webhooks.verify(secrets, _standard(shown), shown.body, shown.now)
+
+
+def check_standard_form(shown: Shown) -> None:
+    """Refuse headers that Standard Webhooks 1.0 does not know, or of another time."""
+    webhooks.check_headers(_standard(shown), shown.now)
+
+
+def _standard(shown: Shown) -> dict[str, str]:
+    return {name: shown.only(name.encode()).decode("latin-1") for name in STANDARD}

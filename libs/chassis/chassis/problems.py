@@ -16,6 +16,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -220,6 +221,8 @@ class _Unexpected:
 
         try:
             await self.app(scope, receive, noticed)
+        except ClientDisconnect:
+            log.debug("the client is gone")
         except Exception:
             log.exception("unexpected")
             if started or scope["type"] != "http":

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from pydantic import ValidationError
 
+from chassis.connections import ConnectionTable, connection_limit
 from chassis.guards import Unsafe, check_nats, check_postgres
+from chassis.http_protocol import limited
 from chassis.settings import Settings
 from trunkline.places import CannotStart
 
@@ -57,14 +60,14 @@ def rest_collector() -> None:
     gc.set_threshold(YOUNG, 20, 50)
 
 
-def run(app: ASGIApp | str) -> None:
+def run(app: ASGIApp | str, name: str = "") -> None:
     """Serve an application until SIGTERM, letting requests in flight end."""
     config = uvicorn.Config(
         app,
         host=os.environ.get("HOST", "127.0.0.1"),
         port=int(os.environ.get("PORT", "8000")),
         loop="uvloop",
-        http="httptools",
+        http=_protocol(name),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -78,6 +81,15 @@ def run(app: ASGIApp | str) -> None:
     server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _protocol(name: str) -> Any:
+    """Return a service's protocol, with as many connections as there are file descriptors for."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        return limited(ConnectionTable(name, connection_limit(descriptors)))
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 async def _check_servers() -> None:
@@ -108,7 +120,7 @@ def serve(name: str) -> None:
         try:
             Settings()  # before anything is waited for
             asyncio.run(_check_servers())
-            run(f"{name}.app:app")
+            run(f"{name}.app:app", name)
         except ValidationError as bad:
             raise CannotStart(_refusal(bad)) from None
     else:

@@ -1,0 +1,315 @@
+"""HTTP/1.1 with limits to what a client may send, for how long, and to how many clients there are.
+
+uvicorn's own protocol has none of them; parsing is left to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from chassis.connections import (
+    ANSWERS,
+    BODY_TIMEOUT_S,
+    HEAD_TIMEOUT_S,
+    HEADER_BYTES,
+    LINGER_S,
+    MAX_DISCARDED_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_PIPELINED_REQUESTS,
+    MIN_BODY_BYTES_PER_S,
+    PIECE_BYTES,
+    SWEEP_S,
+    WRITE_TIMEOUT_S,
+    ConnectionTable,
+    Group,
+)
+from chassis.problems import unavailable
+
+IDLE, HEAD, BODY = range(3)
+"""What a client sends: nothing of a request, a part of its head, a part of its body."""
+
+
+class _Stop(Exception):
+    """The parser is to stop: the connection was refused."""
+
+
+def limited(table: ConnectionTable) -> Callable[..., asyncio.Protocol]:
+    """Return the protocol of a server's connections, for uvicorn's setting `http`."""
+    return partial(LimitedProtocol, table=table)
+
+
+def sender_known(scope: Scope) -> None:
+    """Count a request's bytes no longer among those of unknown senders."""
+    if (connection := scope.get("connection")) is not None:
+        connection.sender_known()
+
+
+def event_stream(scope: Scope) -> None:
+    """Count a request among the event streams until its end; raises a `Problem` at their limit."""
+    if (connection := scope.get("connection")) is not None:
+        connection.event_stream()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection, whose client is held to the limits of its table."""
+
+    def __init__(self, *args: Any, table: ConnectionTable, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.table = table
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.since = 0.0
+        """When the present stage began."""
+        self.held_bytes = 0
+        self._stage = IDLE
+        self._group: Group | None = None
+        self._is_refused = self._is_known = self._is_stream = False
+        self._has_completed = False
+        self._head_bytes = self._headers_held = 0
+        self._body_bytes = self._discarded_bytes = 0
+        self._framing_bytes = 0
+        self._unsent_bytes, self._unread_s = 0, 0.0
+
+    def sender_known(self) -> None:
+        """Hold the request's bytes for a known sender, who is not limited here."""
+        self._is_known = True
+        self.table.release(self)
+
+    def event_stream(self) -> None:
+        """Count the request as an event stream; raises a `Problem` at their limit."""
+        if self.table.event_streams >= self.table.max_event_streams:
+            raise unavailable(f"there are {self.table.event_streams} event streams", retry_after=5)
+        self._is_stream = True
+        self.table.event_streams += 1
+
+    # ------------------------------------------------------------------ what the loop calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.since = self.loop.time()
+        if self.table.add(self):
+            self._move(self.table.idle)
+        else:
+            self.refuse("connections")
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._finish()
+        self._move(None)
+        self.table.remove(self)
+        self.pipeline.clear()
+        # In a cycle with this, a head of 32 KB would await the garbage collector.
+        self.scope = self.cycle = None  # type: ignore[assignment]
+        self.headers = []
+
+    def data_received(self, data: bytes) -> None:
+        while data:
+            if self._is_refused:
+                return
+            room = MAX_HEAD_BYTES - self._head_bytes
+            piece = data if self._stage == BODY or len(data) <= room else data[:room]
+            self._parse(piece)
+            data = data[len(piece) :]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.table.unread[self] = None
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.table.unread.pop(self, None)
+
+    def _parse(self, piece: bytes) -> None:
+        before, body_bytes = self._stage, self._body_bytes
+        if before == IDLE:
+            self._stage, self.since = HEAD, self.loop.time()
+        self._has_completed = False
+        super().data_received(piece)
+        if self._is_refused:
+            return
+        size, in_body = len(piece), self._stage == BODY
+        is_head = self._stage == HEAD and not self._has_completed
+        is_framing = in_body and before == BODY and self._body_bytes == body_bytes
+        self._head_bytes = self._head_bytes + size if is_head else 0
+        self._framing_bytes = self._framing_bytes + size if is_framing else 0
+        self._place()
+        if max(self._head_bytes, self._framing_bytes) >= MAX_HEAD_BYTES or self._has_many_headers():
+            self.refuse("head_too_large")
+        elif in_body and self.cycle.response_complete:
+            self._discarded_bytes += size
+            if self._discarded_bytes > MAX_DISCARDED_BYTES:
+                self.refuse("body_discarded")
+        elif not self._is_known:
+            self._hold(size)
+
+    def _has_many_headers(self) -> bool:
+        return len(self.headers) > MAX_HEADERS
+
+    def _hold(self, size: int) -> None:
+        headers = len(self.headers)
+        size += PIECE_BYTES + HEADER_BYTES * (headers - self._headers_held)
+        self._headers_held = headers
+        self.table.hold(self, size)
+
+    # ------------------------------------------------------------------ what the parser calls
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
+        self._stage = HEAD
+        self._headers_held = 0
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED_REQUESTS or self._has_many_headers():
+            self.refuse("pipelined" if self.pipeline else "head_too_large")
+            raise _Stop
+        super().on_headers_complete()
+        self._stage, self.since = BODY, self.loop.time()
+        self._body_bytes = self._discarded_bytes = 0
+        self.headers = [*self.headers]  # trailers are no headers of the request
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._stage, self._has_completed = IDLE, True
+
+    # ------------------------------------------------------------------ what uvicorn calls
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._is_answering():
+            self._finish()
+            self._place()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse("malformed")
+
+    def shutdown(self) -> None:
+        if self._is_refused:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+    # ------------------------------------------------------------------ what the table calls
+
+    def check(self, now: float) -> None:
+        """Close the connection when one of its deadlines has passed."""
+        if self._is_refused:
+            if now - self.since > LINGER_S:
+                self.transport.abort()
+        elif self.flow.write_paused or self.transport.is_closing():
+            self._check_reading()
+        elif self._stage == BODY:
+            self._check_body(now)
+        elif now - self.since > HEAD_TIMEOUT_S and not self._is_answering():
+            if self._stage == HEAD:
+                self.refuse("head_timeout")
+            elif self._cycle() is None:  # later uvicorn closes idle connections
+                self.transport.close()
+
+    def _check_body(self, now: float) -> None:
+        if self.flow.read_paused:
+            self.since += SWEEP_S  # the application is slow, not the client
+        elif now - self.since > BODY_TIMEOUT_S + self._body_bytes / MIN_BODY_BYTES_PER_S:
+            self.refuse("body_timeout")
+
+    def _check_reading(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._unread_s = self._unread_s + SWEEP_S if unsent == self._unsent_bytes else 0.0
+        self._unsent_bytes = unsent
+        if self._unread_s > WRITE_TIMEOUT_S:
+            self.transport.abort()
+
+    def refuse(self, reason: str) -> None:
+        """Answer unless another answer has begun, and read no more; the table closes it soon."""
+        if self._is_refused:
+            return
+        can_answer = self._can_answer() and reason in ANSWERS
+        self._is_refused = True
+        self.table.count(reason)
+        self._disconnect()
+        self._finish()
+        self.since = self.loop.time()
+        self._move(self.table.refused)
+        if self.transport.is_closing():
+            return
+        self.flow.pause_reading()
+        if not can_answer:
+            self.transport.close()
+            return
+        status, rest = ANSWERS[reason]
+        date = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
+        self.transport.write(status + date + rest)
+        # Closed while there is something to be read, it would reset what its client has to read.
+        self.transport.write_eof()
+
+    def evict(self) -> None:
+        """Close the connection at once, in favour of another one."""
+        if self._is_refused or self.transport.is_closing() or self in self.table.unread:
+            self._disconnect()
+            self.transport.abort()
+        elif self._stage == IDLE:
+            self.table.count("connections")
+            self.transport.close()
+        else:
+            self.refuse("connections")
+            self.transport.close()
+        self._is_refused = True
+        self.table.refused.pop(self, None)
+        self.table.unread.pop(self, None)
+        self._move(None)
+
+    # ------------------------------------------------------------------ its own
+
+    def _cycle(self) -> RequestResponseCycle | None:
+        return self.cycle  # uvicorn's type forgets that there may be none
+
+    def _is_answering(self) -> bool:
+        cycle = self._cycle()
+        return cycle is not None and not cycle.response_complete
+
+    def _can_answer(self) -> bool:
+        if self._is_answering():
+            return not (self.cycle.response_started or self.pipeline or self._stage == HEAD)
+        return self._stage != BODY
+
+    def _disconnect(self) -> None:
+        """Show the application that its client is gone, so that it ends what it does."""
+        self.pipeline.clear()
+        self._unset_keepalive_if_required()
+        if self._is_answering():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _finish(self) -> None:
+        """Hold nothing more for the request."""
+        self.table.release(self)
+        self._is_known = False
+        if self._is_stream:
+            self._is_stream = False
+            self.table.event_streams -= 1
+
+    def _place(self) -> None:
+        """Stand in the group of the present stage."""
+        if not self._is_answering():
+            self._move(self.table.idle)
+        else:
+            self._move(self.table.receiving if self._stage == BODY else None)
+
+    def _move(self, group: Group | None) -> None:
+        if group is not self._group:
+            if self._group is not None:
+                self._group.pop(self, None)
+            if group is not None:
+                group[self] = None
+            self._group = group
