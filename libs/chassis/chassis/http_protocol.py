@@ -101,13 +101,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._disconnect()
         self._finish()
         self._move(None)
         self.table.remove(self)
-        self.pipeline.clear()
-        # In a cycle with this, a head of 32 KB would await the garbage collector.
-        self.scope = self.cycle = None  # type: ignore[assignment]
-        self.headers = []
+        self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         while data:
@@ -134,25 +132,35 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(piece)
         if self._is_refused:
             return
-        size, in_body = len(piece), self._stage == BODY
+        self._place()
+        if self._stage == IDLE:
+            self._head_bytes = self._framing_bytes = 0
+            if self._is_answering():
+                self._hold(len(piece))
+        else:
+            is_framing = self._stage == before == BODY and self._body_bytes == body_bytes
+            self._check_part(len(piece), is_framing=is_framing)
+
+    def _check_part(self, size: int, *, is_framing: bool) -> None:
+        """Hold a part of a request, or refuse it."""
         is_head = self._stage == HEAD and not self._has_completed
-        is_framing = in_body and before == BODY and self._body_bytes == body_bytes
         self._head_bytes = self._head_bytes + size if is_head else 0
         self._framing_bytes = self._framing_bytes + size if is_framing else 0
-        self._place()
         if max(self._head_bytes, self._framing_bytes) >= MAX_HEAD_BYTES or self._has_many_headers():
             self.refuse("head_too_large")
-        elif in_body and self.cycle.response_complete:
+        elif self._stage == BODY and self.cycle.response_complete:
             self._discarded_bytes += size
             if self._discarded_bytes > MAX_DISCARDED_BYTES:
                 self.refuse("body_discarded")
-        elif not self._is_known:
+        else:
             self._hold(size)
 
     def _has_many_headers(self) -> bool:
         return len(self.headers) > MAX_HEADERS
 
     def _hold(self, size: int) -> None:
+        if self._is_known:
+            return
         headers = len(self.headers)
         size += PIECE_BYTES + HEADER_BYTES * (headers - self._headers_held)
         self._headers_held = headers
@@ -186,9 +194,16 @@ class LimitedProtocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ what uvicorn calls
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if not self._is_answering():
-            self._finish()
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        # As uvicorn's, but for its timer: the table closes idle connections.
+        self.server_state.total_requests += 1
+        self._finish()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self._stage == IDLE:
+                self.since = self.loop.time()
             self._place()
 
     def send_400_response(self, msg: str) -> None:
@@ -211,10 +226,15 @@ class LimitedProtocol(HttpToolsProtocol):
             self._check_reading()
         elif self._stage == BODY:
             self._check_body(now)
-        elif now - self.since > HEAD_TIMEOUT_S and not self._is_answering():
-            if self._stage == HEAD:
-                self.refuse("head_timeout")
-            elif self._cycle() is None:  # later uvicorn closes idle connections
+        elif not self._is_answering():
+            self._check_head(now - self.since)
+
+    def _check_head(self, age: float) -> None:
+        if self._stage == HEAD and age > HEAD_TIMEOUT_S:
+            self.refuse("head_timeout")
+        elif self._stage == IDLE:
+            is_new = self._cycle() is None
+            if age > (HEAD_TIMEOUT_S if is_new else self.timeout_keep_alive):
                 self.transport.close()
 
     def _check_body(self, now: float) -> None:
@@ -244,12 +264,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.pause_reading()
-        if not can_answer:
-            self.transport.close()
-            return
-        status, rest = ANSWERS[reason]
-        date = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
-        self.transport.write(status + date + rest)
+        if can_answer:
+            status, rest = ANSWERS[reason]
+            date = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
+            self.transport.write(status + date + rest)
         # Closed while there is something to be read, it would reset what its client has to read.
         self.transport.write_eof()
 
@@ -284,9 +302,11 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._stage != BODY
 
     def _disconnect(self) -> None:
-        """Show the application that its client is gone, so that it ends what it does."""
+        """Drop the requests, and show the application that their client is gone."""
         self.pipeline.clear()
-        self._unset_keepalive_if_required()
+        # 6,500 short headers are 1 MB; a reference cycle would keep them for the collector.
+        self.headers = []
+        self.scope = None  # type: ignore[assignment]
         if self._is_answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
