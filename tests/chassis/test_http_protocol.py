@@ -149,7 +149,9 @@ async def test_head_is_awaited_so_long(port: int, monkeypatch: pytest.MonkeyPatc
     assert await send(port, later, pause=0.02) == ("200", True)
 
 
-async def test_pipelined_requests_are_few(port: int, table: ConnectionTable) -> None:
+async def test_pipelined_requests_are_few(
+    port: int, table: ConnectionTable, caplog: pytest.LogCaptureFixture
+) -> None:
     one, last = b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(one * 7 + last)
@@ -158,6 +160,7 @@ async def test_pipelined_requests_are_few(port: int, table: ConnectionTable) -> 
     assert (await send(port, [one * 5000]))[1]
     assert refused("pipelined") == 1
     assert table.held_bytes == 0
+    assert "Exception" not in caplog.text
 
 
 # ------------------------------------------------------------------ bodies

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chassis.connections import (
     ANSWERS,
@@ -70,6 +70,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stage = IDLE
         self._group: Group | None = None
         self._is_refused = self._is_known = self._is_stream = False
+        self._is_answering = self._has_answered = False
         self._has_completed = False
         self._head_bytes = self._headers_held = 0
         self._body_bytes = self._discarded_bytes = 0
@@ -108,13 +109,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        while data:
-            if self._is_refused:
-                return
-            room = MAX_HEAD_BYTES - self._head_bytes
-            piece = data if self._stage == BODY or len(data) <= room else data[:room]
-            self._parse(piece)
-            data = data[len(piece) :]
+        room = MAX_HEAD_BYTES - self._head_bytes
+        if self._stage == BODY or len(data) <= room:
+            self._parse(data)
+        else:
+            self._parse(data[:room])
+            self.data_received(data[room:])
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -125,38 +125,41 @@ class LimitedProtocol(HttpToolsProtocol):
         self.table.unread.pop(self, None)
 
     def _parse(self, piece: bytes) -> None:
+        if self._is_refused:
+            return
         before, body_bytes = self._stage, self._body_bytes
-        if before == IDLE:
-            self._stage, self.since = HEAD, self.loop.time()
+        self._stage = before or HEAD
         self._has_completed = False
         super().data_received(piece)
-        if self._is_refused:
+        if self._has_ended():
             return
         self._place()
         if self._stage == IDLE:
             self._head_bytes = self._framing_bytes = 0
-            if self._is_answering():
+            if self._is_answering:
                 self._hold(len(piece))
         else:
+            if self._stage != before or self._has_completed:
+                self.since = self.loop.time()
             is_framing = self._stage == before == BODY and self._body_bytes == body_bytes
             self._check_part(len(piece), is_framing=is_framing)
+
+    def _has_ended(self) -> bool:
+        return self._is_refused  # asked again, as parsing changes it
 
     def _check_part(self, size: int, *, is_framing: bool) -> None:
         """Hold a part of a request, or refuse it."""
         is_head = self._stage == HEAD and not self._has_completed
         self._head_bytes = self._head_bytes + size if is_head else 0
         self._framing_bytes = self._framing_bytes + size if is_framing else 0
-        if max(self._head_bytes, self._framing_bytes) >= MAX_HEAD_BYTES or self._has_many_headers():
+        if max(self._head_bytes, self._framing_bytes) >= MAX_HEAD_BYTES:
             self.refuse("head_too_large")
-        elif self._stage == BODY and self.cycle.response_complete:
+        elif self._stage == BODY and not self._is_answering:
             self._discarded_bytes += size
             if self._discarded_bytes > MAX_DISCARDED_BYTES:
                 self.refuse("body_discarded")
         else:
             self._hold(size)
-
-    def _has_many_headers(self) -> bool:
-        return len(self.headers) > MAX_HEADERS
 
     def _hold(self, size: int) -> None:
         if self._is_known:
@@ -174,12 +177,22 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stage = HEAD
         self._headers_held = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) == MAX_HEADERS:  # 32 KB may be 6,500 headers, and 4 ms
+            self.refuse("head_too_large")
+            raise _Stop
+        # As uvicorn's; to call that would cost 1 us a request.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
-        if len(self.pipeline) >= MAX_PIPELINED_REQUESTS or self._has_many_headers():
-            self.refuse("pipelined" if self.pipeline else "head_too_large")
+        if len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
+            self.refuse("pipelined")
             raise _Stop
         super().on_headers_complete()
-        self._stage, self.since = BODY, self.loop.time()
+        self._stage, self._is_answering = BODY, True
         self._body_bytes = self._discarded_bytes = 0
         self.headers = [*self.headers]  # trailers are no headers of the request
 
@@ -199,6 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         # As uvicorn's, but for its timer: the table closes idle connections.
         self.server_state.total_requests += 1
+        self._is_answering, self._has_answered = False, True
         self._finish()
         if not self.transport.is_closing():
             self.flow.resume_reading()
@@ -226,16 +240,16 @@ class LimitedProtocol(HttpToolsProtocol):
             self._check_reading()
         elif self._stage == BODY:
             self._check_body(now)
-        elif not self._is_answering():
+        elif not self._is_answering:
             self._check_head(now - self.since)
 
     def _check_head(self, age: float) -> None:
         if self._stage == HEAD and age > HEAD_TIMEOUT_S:
             self.refuse("head_timeout")
-        elif self._stage == IDLE:
-            is_new = self._cycle() is None
-            if age > (HEAD_TIMEOUT_S if is_new else self.timeout_keep_alive):
-                self.transport.close()
+            return
+        most = self.timeout_keep_alive if self._has_answered else HEAD_TIMEOUT_S
+        if self._stage == IDLE and age > most:
+            self.transport.close()
 
     def _check_body(self, now: float) -> None:
         if self.flow.read_paused:
@@ -254,7 +268,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer unless another answer has begun, and read no more; the table closes it soon."""
         if self._is_refused:
             return
-        can_answer = self._can_answer() and reason in ANSWERS
+        can_answer, is_pipelined = self._can_answer() and reason in ANSWERS, bool(self.pipeline)
         self._is_refused = True
         self.table.count(reason)
         self._disconnect()
@@ -264,6 +278,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.pause_reading()
+        if is_pipelined:
+            self.transport.close()  # what is being answered is not known here: it may write on
+            return
         if can_answer:
             status, rest = ANSWERS[reason]
             date = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
@@ -289,27 +306,21 @@ class LimitedProtocol(HttpToolsProtocol):
 
     # ------------------------------------------------------------------ its own
 
-    def _cycle(self) -> RequestResponseCycle | None:
-        return self.cycle  # uvicorn's type forgets that there may be none
-
-    def _is_answering(self) -> bool:
-        cycle = self._cycle()
-        return cycle is not None and not cycle.response_complete
-
     def _can_answer(self) -> bool:
-        if self._is_answering():
+        if self._is_answering:
             return not (self.cycle.response_started or self.pipeline or self._stage == HEAD)
         return self._stage != BODY
 
     def _disconnect(self) -> None:
         """Drop the requests, and show the application that their client is gone."""
         self.pipeline.clear()
-        # 6,500 short headers are 1 MB; a reference cycle would keep them for the collector.
+        # Else a reference cycle keeps them until the garbage collector comes.
         self.headers = []
         self.scope = None  # type: ignore[assignment]
-        if self._is_answering():
+        if self._is_answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+            self._is_answering = False
 
     def _finish(self) -> None:
         """Hold nothing more for the request."""
@@ -321,7 +332,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _place(self) -> None:
         """Stand in the group of the present stage."""
-        if not self._is_answering():
+        if self._is_refused:
+            return
+        if not self._is_answering:
             self._move(self.table.idle)
         else:
             self._move(self.table.receiving if self._stage == BODY else None)
