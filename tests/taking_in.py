@@ -6,12 +6,14 @@ import asyncio
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import httpx
 import uvicorn
 
+from chassis.connections import ConnectionTable
+from chassis.http_protocol import limited
 from chassis.testing import eventually, running
 from ingest.app import make
 from ingest.settings import Settings
@@ -49,7 +51,7 @@ async def served(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
     """Serve a running service as an instance does, on a free port; gives a client of it."""
     config = uvicorn.Config(
         app, port=0, log_config=None, access_log=False, lifespan="off", ws="none",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", limited(ConnectionTable("ingest", 100))),
     )  # fmt: skip
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())

@@ -38,8 +38,10 @@ ACCEPTED: dict[str, Any] = {
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Not authenticated; nothing was kept."},
+    408: {"description": "Headers or body took too long to arrive; nothing was kept."},
     413: {"description": "The body is larger than 256 KiB."},
     429: {"description": "Too many deliveries of this account; see Retry-After."},
+    431: {"description": "Request line and headers are larger than 32 KiB."},
     503: {"description": "It could not be stored; send it again, see Retry-After."},
 }
 

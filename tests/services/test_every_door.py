@@ -177,3 +177,33 @@ async def test_everywhere_is_open_while_postgresql_is_away(
             await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     for answer in answers:
         assert (await ingest.outcome(answer))["request_id"], answer.url
+
+
+async def test_malformed_signatures_are_refused_before_the_body(ingest: Ingest) -> None:
+    doors = {door.way.name: door for door in entrances() if door.way.signed}
+    assert set(doors) == {"custom", "viber", "whatsapp", "messenger", "instagram"}
+    read = []
+
+    async def body() -> AsyncGenerator[bytes]:
+        read.append(True)
+        yield b"{}"
+
+    async def show(door: Entrance, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Return whether the body was read; nobody is let in."""
+        read.clear()
+        answer = await ingest.http.post(door.path, content=body(), headers=headers)
+        assert answer.status_code == 401
+        return bool(read)
+
+    for door in doors.values():
+        right = door.right(NEW).headers
+        *others, (name, value) = right
+        prefix, _, digits = value.rpartition(b"," if door.way.name == "custom" else b"=")
+        if door.way.name == "viber":
+            prefix, digits = b"", value
+        wrong = [b"", digits[:-4], b"x" + value, value[:-4], value + b"0000", value[:-1] + b"!"]
+        for other in wrong if prefix else wrong[:1] + wrong[2:]:
+            assert not await show(door, [*others, (name, other)]), (door.way.name, other)
+        assert not await show(door, [*right, (name, value)])
+        assert not await show(door, others)
+        assert await show(door, right)

@@ -115,3 +115,12 @@ def test_what_has_not_begun_ends_at_once() -> None:
 
     assert process.returncode == 0
     assert seconds < 5
+
+
+def test_too_few_file_descriptors_are_refused() -> None:
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))\n"
+    words = [sys.executable, "-c", few + SLOWLY]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+
+    assert done.returncode == 1
+    assert "RLIMIT_NOFILE is 200; it must be 256 or more" in done.stderr

@@ -1,6 +1,7 @@
 """The limits of an HTTP port, and the table of its connections.
 
-The table looks at each connection once a second, so a request costs no timer of its own.
+The table looks at each connection once a second, so a request costs no timer of its own. Long, as
+all figures are here.
 """
 
 from __future__ import annotations

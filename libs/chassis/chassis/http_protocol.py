@@ -1,6 +1,7 @@
 """HTTP/1.1 with limits to what a client may send, for how long, and to how many clients there are.
 
-uvicorn's own protocol has none of them; parsing is left to it.
+uvicorn's own protocol has none of them; parsing is left to it. Long, as one class has all that
+happens to a connection.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def histogram(
 
 http_requests = counter("http_requests_total", "Answered", "route", "method", "status")
 http_seconds = histogram("http_request_seconds", "Until the answer began", "route", "method")
-http_refused = counter("http_refused_total", "Connections closed before a request", "reason")
+http_refused = counter("http_refused_total", "Refused before the application was asked", "reason")
 
 reader_lag = gauge("reader_lag", "Facts of the stream that wait to be pulled", "reader")
 reader_silent = gauge("reader_silent_seconds", "Since the reader went its last round", "reader")

@@ -1,7 +1,7 @@
 """One service, one process: `trunkline serve ingest`.
 
 The environment says everything; before the service starts, the servers behind it are asked whether
-they write before they acknowledge.
+they write before they acknowledge. Long by a few lines: a process's beginning is in one place.
 """
 
 from __future__ import annotations
