@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -20,6 +20,7 @@ from ingest.adapters.api import Submission
 from ingest.door import Door, Guarded
 from ingest.ledger import is_in_inbound, ledger, summed
 from ingest.schemes import SCHEMES, Scheme
+from ingest.views import HIGHEST
 
 LOOKS = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.INTEGRATOR)
 SEES_ALL = (Role.SUPERVISOR, Role.ADMINISTRATOR)
@@ -225,7 +226,9 @@ async def balance(
 class Losses(BaseModel):
     """Losses a person has looked at."""
 
-    lost: int = Field(ge=0, description="How many are lost in all, as the ledger has it.")
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    lost: int = Field(ge=0, le=HIGHEST, description="All that is lost, as the ledger has it.")
     reason: str = Field(min_length=1, max_length=500)
 
 
