@@ -54,8 +54,9 @@ class Balance:
             )
         if ledger["overlooked"]:
             faults.append(f"{ledger['overlooked']} are in INBOUND, and its readers are past them")
-        if ledger["lost"] > ledger["lost_acknowledged"]:
-            faults.append(f"{ledger['lost']} were accepted and are nowhere to be found")
+        unknown = ledger["lost"] - ledger["lost_acknowledged"]
+        if unknown > 0:
+            faults.append(f"{unknown} were accepted and are nowhere to be found")
         if not faults and not ledger["balanced"]:
             faults.append("ingest says that it does not balance")
         return faults
