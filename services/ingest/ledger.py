@@ -1,4 +1,7 @@
-"""The ledger: what the door accepted is taken in or pending, and every item has one outcome."""
+"""The ledger: what the door accepted is taken in, pending or lost; every item has one outcome.
+
+Longer than other files: the figures and the counting stand together.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping

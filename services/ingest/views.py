@@ -1,4 +1,7 @@
-"""What people see of the intake: what became of an inbound id, and the ledger."""
+"""What people see of the intake: what became of an inbound id, and the ledger.
+
+Longer than other files: each query stands beside what is made of its rows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
