@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from datetime import UTC, datetime
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -339,3 +340,36 @@ async def test_planted_losses_are_reported_at_once(
     ledger = (await ingest.http.get("/v1/ledger", headers=ingest.boss)).json()
     assert (ledger["pending"], ledger["overlooked"], ledger["balanced"]) == (1, 1, False)
     assert await reason(ingest, taken[1]) == ("pending", None)
+
+
+UNDO = """
+ALTER TABLE item DROP COLUMN epoch;
+DROP TABLE inbound_epoch, inbound_loss;
+CREATE UNIQUE INDEX item_delivery ON item (stream_created, sequence) WHERE n = 0"""
+OLD_ITEM = """
+INSERT INTO item (inbound_id, n, stream_created, sequence, channel, account, received_at, outcome,
+    first) VALUES (gen_random_uuid(), 0, %s, %s, 'telegram', 'main', now(), 'noted', false)"""
+OLD_POSITION = """
+INSERT INTO reader_position (reader, slot, position, stream_created, stream_sequence)
+VALUES ('inbound', 3, 2, %s, 2)"""
+
+
+async def test_items_of_earlier_creations_get_epochs(world: World) -> None:
+    """The migration numbers the creations that there were, and keeps the present one's places."""
+    first, second = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 8, 0, 0, 5, tzinfo=UTC)
+    for statement in UNDO.split(";"):
+        await world.sql("ingest", statement)
+    for created, sequence in ((first, 1), (first, 2), (second, 1), (second, 2)):
+        await world.sql("ingest", OLD_ITEM, created, sequence)
+    await world.sql("ingest", OLD_POSITION, str(second))
+
+    migration = files("ingest") / "migrations" / "0010.inbound_epochs.sql"
+    await world.sql("ingest", migration.read_text().replace("%", "%%"))
+
+    epochs = "SELECT number, stream_created, kept = 0 FROM inbound_epoch ORDER BY number"
+    assert await world.sql("ingest", epochs) == [
+        (1, "2026-03-01 00:00:00+00", True), (2, str(second), False),
+    ]  # fmt: skip
+    found = await world.sql("ingest", "SELECT epoch, sequence FROM item ORDER BY 1, 2")
+    assert found == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert await world.sql("ingest", "SELECT epoch FROM reader_position") == [(2,)]
