@@ -251,6 +251,6 @@ async def test_nats_restored_again_and_again_under_load(town: Town, tmp_path: Pa
     town.heal()
     await town.ready()
     await town.online()
-    for turn in range(3):
+    for turn in range(12):
         restore = (restore_inbound, restore_nats, lose_nats)[turn % 3]
         await storm(Drill(town, tmp_path / "backup"), restore)
