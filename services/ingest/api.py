@@ -7,22 +7,25 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from chassis.auth import Identity, Role, allow
 from chassis.outcomes import NotReady
-from chassis.problems import missing, unavailable
+from chassis.problems import Problem, missing, unavailable
 from chassis.service import Here
 from ingest import views
 from ingest.adapters.api import Submission
 from ingest.door import Door, Guarded
-from ingest.ledger import ledger, summed
+from ingest.ledger import is_in_inbound, ledger, summed
 from ingest.schemes import SCHEMES, Scheme
+from ingest.views import HIGHEST
 
 LOOKS = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.INTEGRATOR)
 SEES_ALL = (Role.SUPERVISOR, Role.ADMINISTRATOR)
 Looking = Annotated[Identity, Depends(allow(*LOOKS))]
+Accounting = Annotated[Identity, Depends(allow(*SEES_ALL))]
 
 ACCEPTED: dict[str, Any] = {
     "description": "Stored: it will not be lost. The id tells later what became of it.",
@@ -182,7 +185,10 @@ async def open_door(request: Request) -> dict[str, str]:
 
 @router.get("/inbound/{inbound_id}")
 async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
-    """Say what became of a delivery; an id that was given out and not taken in yet is `pending`."""
+    """Say what became of a delivery; an id that was given out and not taken in yet is `pending`.
+
+    With the reason `not_in_inbound` it was accepted and is lost: INBOUND does not have it.
+    """
     async with here.db.connection() as conn:
         items = await views.items_of(conn, inbound_id)
     if items and not who.has(*SEES_ALL) and not _own(who, items[0]["channel"], items[0]["account"]):
@@ -193,6 +199,8 @@ async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
     names = ("outcome", "request_id", "reason", "threaded_by")
     told = [{name: item[name] for name in names} for item in items]
     first = told[0] if told else {**dict.fromkeys(names), "outcome": "pending"}
+    if not told and await is_in_inbound(here, inbound_id) is False:
+        first["reason"] = "not_in_inbound"
     return {"inbound_id": inbound_id, **first, "items": told}
 
 
@@ -215,6 +223,31 @@ async def balance(
         and (who.has(*SEES_ALL) or _own(who, of, name))
     ]
     return {**summed(lines), "accounts": [line.as_json() for line in lines]}
+
+
+class Losses(BaseModel):
+    """Losses a person has looked at."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    lost: int = Field(ge=0, le=HIGHEST, description="All that is lost, as the ledger has it.")
+    reason: str = Field(min_length=1, max_length=500)
+
+
+@router.post(
+    "/ledger/losses",
+    status_code=201,
+    responses={409: {"description": "The ledger has another number of losses."}},
+)
+async def acknowledge_losses(said: Losses, here: Here, who: Accounting) -> dict[str, Any]:
+    """Record that these losses are known: the ledger balances again until there are more."""
+    found = await ledger(here)
+    if found.lost != said.lost:
+        detail = f"lost is {said.lost}, and the ledger has {found.lost}"
+        raise Problem(409, "other_losses", detail)
+    async with here.transaction() as tx:
+        await tx.run(views.ACKNOWLEDGE, said.lost, said.reason, who.subject, tx.now)
+    return {"lost": said.lost, "reason": said.reason, "by": who.subject}
 
 
 def _own(who: Identity, channel: str, account: str) -> bool:

@@ -14,6 +14,7 @@ from ingest.adapters.custom import Said
 from ingest.banlist import Banlist
 from ingest.delivery import token_of
 from ingest.door import Door
+from ingest.epochs import Epochs
 from ingest.handlers import Intake
 from ingest.ids import Mint
 from ingest.integrators import Integrators
@@ -44,11 +45,16 @@ def make(settings: Settings) -> FastAPI:
         service.state["bans"] = bans = Banlist()
         service.health.add("bans", lambda: None if bans.known.version else "not known yet")
         service.state["intake"] = intake = Intake(accounts.rules, mailroom, accounts.post, bans)
-        return intake.readers()
+        service.state["epochs"] = epochs = Epochs(service, door.marks)
+        return intake.readers(epochs.look)
 
     async def listen(service: Service) -> None:
         integrators: Integrators = service.state["integrators"]
         await integrators.listen()
+
+    async def follow_epochs(service: Service) -> None:
+        found: Epochs = service.state["epochs"]
+        await found.follow()
 
     async def take_apart(service: Service) -> None:
         mailroom: Mailroom = service.state["mailroom"]
@@ -66,7 +72,7 @@ def make(settings: Settings) -> FastAPI:
         )
         await smtp.listen(handler, settings.host, settings.smtp_port)
 
-    tasks = [listen, take_apart, banlist.follow, wait_no_longer]
+    tasks = [listen, follow_epochs, take_apart, banlist.follow, wait_no_longer]
     tasks += [receive] if settings.smtp_port else []
     app = build(
         "ingest",

@@ -34,8 +34,8 @@ class Banlist:
         return self.known.shut_out(host)
 
     async def at(self, conn: AsyncConnection[Any], version: int) -> Bans:
-        """Give the bans in force for whoever has seen that version."""
-        if version > self.known.version:
+        """Give the bans in force for whoever has seen that version, also one that was restored."""
+        if version and version != self.known.version:
             rows = await (await conn.execute(ALL)).fetchall()
             self.known = Bans.of((kept(name) for _, name in rows), version)
         return self.known

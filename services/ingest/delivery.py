@@ -60,6 +60,11 @@ class Letter:
     body: bytes
 
     @property
+    def id(self) -> str:
+        """Its inbound id."""
+        return self.headers["Nats-Msg-Id"]
+
+    @property
     def messages(self) -> int:
         """How many messages it takes."""
         return max(1, -(-len(self.body) // PIECE))
@@ -70,9 +75,8 @@ class Letter:
         if of == 1:
             yield self.headers, self.body
             return
-        id = self.headers["Nats-Msg-Id"]
         for n in range(of):
-            told = {"Nats-Msg-Id": f"{id}.{n + 1}", CHUNK: f"{n + 1}/{of}"}
+            told = {"Nats-Msg-Id": f"{self.id}.{n + 1}", CHUNK: f"{n + 1}/{of}"}
             yield {**self.headers, **told}, self.body[n * PIECE : (n + 1) * PIECE]
 
 
@@ -136,9 +140,9 @@ def envelope(item: Incoming, otherwise: datetime) -> Raw:
     return Raw(
         clean(channel),
         clean(unquote(headers.get(ACCOUNT, token))),
-        _id_of(item),
+        id_of(item.subject),
         item.data,
-        _when(headers.get(RECEIVED), otherwise),
+        received_at(headers, otherwise),
         sha256(item.data).hexdigest(),
         clean(unquote(key)) if key else None,
         _sender(headers.get(SENDER)),
@@ -161,16 +165,23 @@ def _sender(told: str | None) -> Person | None:
         return None
 
 
-def _id_of(item: Incoming) -> str:
+def id_of(subject: str) -> str:
+    """Return the inbound id of a message by its subject; made up where that names none."""
     try:
-        return str(UUID(item.key))
+        return str(UUID(subject.rsplit(".", 1)[-1]))
     except ValueError:
-        return str(uuid5(NAMESPACE, item.subject))
+        return str(uuid5(NAMESPACE, subject))
 
 
-def _when(told: str | None, otherwise: datetime) -> datetime:
+def again_id(inbound_id: str, epoch: int, sequence: int) -> str:
+    """Return the id of a delivery that the broker has stored a second time, at that place."""
+    return str(uuid5(UUID(inbound_id), f"again at {epoch}/{sequence}"))
+
+
+def received_at(headers: Mapping[str, str], otherwise: datetime) -> datetime:
+    """Return when the door received a delivery, by its headers."""
     try:
-        at = datetime.fromisoformat(told or "")
+        at = datetime.fromisoformat(headers.get(RECEIVED, ""))
     except ValueError:
         return otherwise
     return at if at.tzinfo else otherwise

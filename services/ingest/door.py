@@ -33,6 +33,7 @@ from ingest.banlist import Banlist
 from ingest.devices import PACE, check_contact, device_of
 from ingest.ids import Mint
 from ingest.limits import Limits
+from ingest.marks import Marks
 from ingest.publisher import Publisher
 from ingest.schemes import Scheme
 from ingest.shown import Shown
@@ -64,7 +65,8 @@ class Door:
         self.mint = mint
         self._service = service
         self._accounts = accounts
-        self._publisher = Publisher(lambda: service.bus.nc)
+        self.marks = Marks(service.clock)
+        self._publisher = Publisher(lambda: service.bus.nc, self.marks)
         self._limits = Limits(loop.time)
 
     def shut(self) -> str | None:

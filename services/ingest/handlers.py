@@ -58,8 +58,8 @@ class Intake:
         self._bans = bans
         self._pace = Pace()
 
-    def readers(self) -> list[Reader]:
-        """What ingest hears."""
+    def readers(self, epoch: Callable[[], Awaitable[int]] | None = None) -> list[Reader]:
+        """Return ingest's readers; `epoch` returns that of INBOUND."""
         return [
             Reader(
                 "INBOUND",
@@ -68,6 +68,7 @@ class Intake:
                 parse=self.parse,
                 join=True,
                 on_park=self.park,
+                epoch=epoch,
             ),
             Reader(
                 "INBOUND",
@@ -79,6 +80,7 @@ class Intake:
                 patience=PATIENCE,
                 join=True,
                 on_park=self.park,
+                epoch=epoch,
             ),
             Reader("TICKETS", self.tickets, hears=frozenset(get_args(Heard)), pace=UNHURRIED),
         ]

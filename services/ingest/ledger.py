@@ -1,20 +1,26 @@
-"""The ledger: what the door accepted is taken in or pending, and every item has one outcome."""
+"""The ledger: what the door accepted is taken in, pending or lost; every item has one outcome.
+
+Longer than other files: the figures and the counting stand together.
+"""
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from chassis.incoming import CHUNK
 from chassis.service import Service
 from ingest import views
-from ingest.views import Creation, Line
+from ingest.epochs import STREAM, Epochs
+from ingest.publisher import AWAY
+from ingest.views import Epoch, Line
+from trunkline_contracts.fact import slot_of
 
-STREAM = "INBOUND"
 LOOKED_AT = 500
 """Deliveries not taken in yet that are looked at one by one; more are only counted."""
 
@@ -23,45 +29,46 @@ LOOKED_AT = 500
 class Ledger:
     """How it stands at one moment."""
 
-    creations: list[Creation]
+    epochs: list[Epoch]
     lines: dict[tuple[str, str], Line]
-    pending: int = 0
-    gone: list[int] = field(default_factory=list)
-    """Sequences of the present INBOUND that were never taken in and are not there any more."""
+    acknowledged: int = 0
+    """Losses that a person has looked at."""
+    overlooked: int = 0
+    """Of what is pending: deliveries the readers are past."""
+    surplus: int = 0
+    """Sequences that more than one delivery claims."""
 
     @property
     def lost(self) -> int:
         """Accepted, not taken in, and nowhere to be found."""
-        return sum(each.missing for each in self.creations if not each.current) + len(self.gone)
+        return sum(each.lost for each in self.epochs)
+
+    @property
+    def pending(self) -> int:
+        """Accepted and not taken in yet."""
+        return sum(each.pending for each in self.epochs)
 
     @property
     def balanced(self) -> bool:
         """Whether accepted = taken in + pending, and items = the sum of their outcomes."""
-        accepted = sum(each.accepted for each in self.creations)
-        taken_in = sum(each.taken_in for each in self.creations)
+        taken_in = sum(each.taken_in for each in self.epochs)
         lines = sum(line.taken_in for line in self.lines.values())
-        return not self.lost and accepted == taken_in + self.pending and lines == taken_in
+        wrong = self.overlooked or self.surplus or lines != taken_in
+        return not wrong and self.lost <= self.acknowledged
 
     def as_json(self) -> dict[str, Any]:
         """Write it as it is answered."""
         accounts = [line.as_json() for _, line in sorted(self.lines.items())]
-        streams = [
-            {
-                "created": each.created,
-                "accepted": each.accepted,
-                "taken_in": each.taken_in,
-                "current": each.current,
-            }
-            for each in self.creations
-        ]
         return {
             **summed(self.lines.values()),
-            "accepted": sum(each.accepted for each in self.creations),
+            "accepted": sum(each.accepted for each in self.epochs),
             "pending": self.pending,
             "lost": self.lost,
+            "lost_acknowledged": self.acknowledged,
+            "overlooked": self.overlooked,
             "balanced": self.balanced,
             "accounts": accounts,
-            "streams": streams,
+            "epochs": [each.as_json() for each in self.epochs],
         }
 
 
@@ -78,48 +85,71 @@ def summed(lines: Iterable[Line]) -> dict[str, Any]:
 
 async def ledger(here: Service) -> Ledger:
     """Count. What came after the count of the stream is left out of all of it."""
-    js = here.bus.js
-    info = await js.stream_info(STREAM)
-    last = info.state.last_seq
-    created = info.created or datetime.fromtimestamp(0, UTC)
+    epochs: Epochs = here.state["epochs"]
+    await epochs.look()
+    state = (await here.bus.js.stream_info(STREAM)).state
     async with here.transaction() as tx:
         await tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        lines = await views.lines_of(tx.conn)
-        creations = await views.creations_of(tx.conn, created, last)
-        present = creations[-1]
-        missing = present.missing
-        sequences = []
-        if missing:
-            sequences = await views.missing_of(
-                tx.conn,
-                created,
-                present.last - max(10 * missing, 10_000),
-                present.last,
-                LOOKED_AT,
-            )
-    found = Ledger(creations, lines)
-    await _look(js, found, sequences)
-    found.pending = present.missing - len(found.gone)
+        found = Ledger(await views.epochs_of(tx.conn), await views.lines_of(tx.conn))
+        found.acknowledged = await views.acknowledged_of(tx.conn)
+        present, every = found.epochs[-1], found.epochs
+        expired = max(state.first_seq - 1, 0)
+        gone = expired - await views.covered_of(tx.conn, every, 0, expired)
+        there = state.last_seq - expired
+        missing = there - await views.covered_of(tx.conn, every, expired, state.last_seq)
+        found.surplus = max(-gone, 0) + max(-missing, 0)
+        sequences, positions = [], await views.positions_of(tx.conn)
+        if missing > 0:
+            first = max(state.last_seq - max(10 * missing, 10_000), expired) + 1
+            sequences = await views.missing_of(tx.conn, first, state.last_seq, LOOKED_AT)
+        beyond = 0
+        if present.end > state.last_seq:
+            last = (await here.bus.js.stream_info(STREAM)).state.last_seq
+            covered = await views.covered_of(tx.conn, every, last, present.end)
+            beyond = present.end - last - covered
+    present.lost, present.pending = max(gone, 0) + max(beyond, 0), max(missing, 0)
+    await _look(here.bus.js, found, sequences, positions)
     return found
 
 
-async def _look(js: JetStreamContext, found: Ledger, sequences: list[int]) -> None:
+async def _look(
+    js: JetStreamContext,
+    found: Ledger,
+    sequences: list[int],
+    positions: Mapping[tuple[str, int], int],
+) -> None:
     """See whose the missing deliveries are, and whether they are there at all."""
-
-    async def look(sequence: int) -> tuple[int, str | None, bool]:
-        try:
-            there = await js.get_msg(STREAM, sequence)
-        except NotFoundError:
-            return sequence, None, True
+    present = found.epochs[-1]
+    for sequence, there in await asyncio.gather(*(_message(js, each) for each in sequences)):
+        if there is None:
+            present.lost += 1
+            present.pending -= 1
+            continue
         number, _, of = (there.headers or {}).get(CHUNK, "").partition("/")
-        return sequence, there.subject, number == of
-
-    for sequence, subject, last in await asyncio.gather(*map(look, sequences)):
-        if not last:
-            found.creations[-1].accepted -= 1
+        if number != of:
+            present.pending -= 1
             continue
-        if subject is None:
-            found.gone.append(sequence)
-            continue
-        _, channel, account, *_ = subject.split(".")
+        _, channel, account, *rest = (there.subject or "").split(".")
         found.lines.setdefault((channel, account), Line(channel, account)).pending += 1
+        reader = "mail" if channel == "email" else "inbound"
+        slot = int(rest[0]) if rest and rest[0].isdecimal() else -1
+        found.overlooked += positions.get((reader, slot), 0) >= sequence
+
+
+async def _message(js: JetStreamContext, sequence: int) -> tuple[int, RawStreamMsg | None]:
+    try:
+        return sequence, await js.get_msg(STREAM, sequence)
+    except NotFoundError:
+        return sequence, None
+
+
+async def is_in_inbound(here: Service, inbound_id: UUID) -> bool | None:
+    """Whether INBOUND has a delivery; None when it cannot be asked."""
+    subject = f"{STREAM.lower()}.*.*.{slot_of(str(inbound_id)):02d}.{inbound_id}"
+    try:
+        await here.bus.js.get_last_msg(STREAM, subject)
+    except NotFoundError:
+        return False
+    except AWAY:
+        return None
+    return True

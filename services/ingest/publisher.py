@@ -17,6 +17,7 @@ from nats.js import JetStreamContext
 
 from chassis.outcomes import NotReady
 from ingest.delivery import Letter
+from ingest.marks import Marks
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,9 @@ class _Waiting:
 class Publisher:
     """One per process; `publish` returns when the delivery is on disk, else raises `NotReady`."""
 
-    def __init__(self, client: Callable[[], Client]) -> None:
+    def __init__(self, client: Callable[[], Client], marks: Marks) -> None:
         self._client = client
+        self._marks = marks
         self._queue: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -97,6 +99,7 @@ class Publisher:
             raise NotReady("nats is not connected")
         waited = asyncio.get_running_loop().time() - wave[0].since
         patience = max(PATIENCE - waited, 0.1)
+        self._marks.begin_wave()
         js = nc.jetstream(timeout=patience)
         async with asyncio.timeout(patience + 0.1):
             if len(wave) < FEW:
@@ -112,7 +115,8 @@ class Publisher:
             if letter.messages > 1:
                 await self._together(nc, js, [letter])
             else:
-                await js.publish(letter.subject, letter.body, headers=letter.headers)
+                ack = await js.publish(letter.subject, letter.body, headers=letter.headers)
+                self._marks.note(ack.seq, letter.id)
             if not waiting.stored.done():
                 waiting.stored.set_result(None)
 
@@ -131,4 +135,5 @@ class Publisher:
             staged = {**told, **group, "Nats-Batch-Sequence": str(number)}
             await nc.publish(to, piece, headers=staged)
         closing = {**group, "Nats-Batch-Sequence": str(len(rest) + 1), "Nats-Batch-Commit": "1"}
-        await js.publish(subject, body, headers={**headers, **closing})
+        ack = await js.publish(subject, body, headers={**headers, **closing})
+        self._marks.note(ack.seq, letters[-1].id)

@@ -6,7 +6,7 @@ Long: it holds every statement of that transaction, in their order.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, LiteralString
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import orjson
 
@@ -15,6 +15,7 @@ from chassis.tx import Tx
 from ingest.about import counted_in
 from ingest.adapters.item import Asked
 from ingest.arrivals import Arrival, First, Outcome
+from ingest.delivery import again_id
 from ingest.domain import Book, Card, Conversation
 
 LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
@@ -80,7 +81,7 @@ WITH cards AS (
 INSERT INTO item AS i
 SELECT v.inbound_id, v.n, p.stream_created::timestamptz, v.sequence, v.channel, v.account,
     v.received_at, v.outcome, v.first, v.message_id, v.external_id, v.digest, v.contact_id,
-    v.request_id, v.reason, v.threaded_by, v.asked, v.chunks, v.platform
+    v.request_id, v.reason, v.threaded_by, v.asked, v.chunks, v.platform, p.epoch
 FROM json_to_recordset(%s) AS v (
     inbound_id uuid, n smallint, slot smallint, sequence bigint, channel text, account text,
     received_at timestamptz, outcome text, first boolean, message_id uuid, external_id text,
@@ -96,9 +97,13 @@ ON CONFLICT (inbound_id, n) DO UPDATE SET
 WHERE i.outcome = 'parked'"""
 
 
+# At another sequence, or at this one when INBOUND still had other messages.
 REPEATED: LiteralString = """
-SELECT v.sequence, v.n FROM json_populate_recordset(NULL::item, %s) v
-JOIN item i ON i.inbound_id = v.inbound_id AND i.n = v.n AND i.sequence <> v.sequence"""
+SELECT v.sequence, v.n, (SELECT max(number) FROM inbound_epoch)
+FROM json_populate_recordset(NULL::item, %s) v
+JOIN item i ON i.inbound_id = v.inbound_id AND i.n = v.n
+LEFT JOIN inbound_epoch e ON e.number = i.epoch
+WHERE i.sequence <> v.sequence OR i.sequence > e.kept"""
 
 
 async def lock(tx: Tx, keys: Iterable[UUID]) -> None:
@@ -222,12 +227,13 @@ async def save(tx: Tx, book: Book) -> None:
 async def _save_repeated(tx: Tx, book: Book) -> None:
     """What the broker took a second time is a delivery of its own: in the books, under a new id."""
     rows = [_item_row(outcome) for outcome in book.outcomes]
-    found = await tx.run(REPEATED, _json(rows))
-    again = set(await found.fetchall())
-    for row in rows:
-        row["inbound_id"] = uuid5(UUID(row["inbound_id"]), f"again at {row['sequence']}")
-        row["first"] = False
+    found = await (await tx.run(REPEATED, _json(rows))).fetchall()
+    again = {(sequence, n): epoch or 0 for sequence, n, epoch in found}
     repeated = [row for row in rows if (row["sequence"], row["n"]) in again]
+    for row in repeated:
+        epoch = again[row["sequence"], row["n"]]
+        row["inbound_id"] = again_id(row["inbound_id"], epoch, row["sequence"])
+        row["first"] = False
     await tx.run(SAVE, "[]", "[]", "[]", "[]", _json(repeated))
 
 

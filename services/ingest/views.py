@@ -1,14 +1,19 @@
-"""What people see of the intake: what became of an inbound id, and the ledger."""
+"""What people see of the intake: what became of an inbound id, and the ledger.
+
+Longer than other files: each query stands beside what is made of its rows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+HIGHEST = 2**63 - 1
 WORDS = ("opened", "appended", "noted", "duplicate", "rejected", "parked")
 
 # A duplicate goes where its original went, also when that was corrected later.
@@ -23,17 +28,34 @@ SELECT i.channel, i.account, i.outcome, count(*) AS items,
     count(*) FILTER (WHERE i.n = 0) AS deliveries
 FROM item i GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
-CREATIONS: LiteralString = """
-SELECT i.stream_created AS created, count(*) AS taken_in, max(i.sequence) AS last,
-    sum(i.chunks) - count(*) AS chunks
-FROM item i WHERE i.n = 0 GROUP BY 1 ORDER BY 1"""
+EPOCHS: LiteralString = """
+SELECT e.number, e.stream_created, e.cause, e.began_at, e.shared, e.acked,
+    coalesce(i.taken_in, 0), coalesce(i.last, 0)
+FROM inbound_epoch e LEFT JOIN (
+    SELECT epoch, count(*) AS taken_in, max(sequence) AS last
+    FROM item WHERE n = 0 GROUP BY epoch) i ON i.epoch = e.number
+ORDER BY e.number"""
+
+COVERED: LiteralString = """
+SELECT coalesce(sum(i.chunks), 0)::bigint
+FROM unnest(%s::int[], %s::bigint[]) AS v (number, upto)
+JOIN item i ON i.epoch = v.number AND i.n = 0 AND i.sequence > %s
+    AND i.sequence <= least(v.upto, %s)"""
 
 MISSING: LiteralString = """
-SELECT s FROM generate_series(greatest(%s::bigint, 1), %s::bigint) AS s
+SELECT s FROM generate_series(%s::bigint, %s::bigint) AS s
 WHERE NOT EXISTS (
-    SELECT 1 FROM item i WHERE i.stream_created = %s AND i.n = 0
-        AND i.sequence BETWEEN s AND s + 150 AND i.sequence - i.chunks < s)
+    SELECT 1 FROM inbound_epoch e JOIN item i ON i.epoch = e.number AND i.n = 0
+        AND i.sequence BETWEEN s AND s + 250 AND i.sequence <= e.kept AND i.sequence - i.chunks < s)
 ORDER BY s LIMIT %s"""
+
+POSITIONS: LiteralString = """
+SELECT reader, slot, position FROM reader_position WHERE reader IN ('inbound', 'mail')"""
+
+ACKNOWLEDGED: LiteralString = "SELECT lost FROM inbound_loss ORDER BY id DESC LIMIT 1"
+ACKNOWLEDGE: LiteralString = (
+    "INSERT INTO inbound_loss (lost, reason, by, at) VALUES (%s, %s, %s, %s)"
+)
 
 
 async def items_of(conn: AsyncConnection[Any], inbound_id: UUID) -> list[dict[str, Any]]:
@@ -68,22 +90,38 @@ class Line:
 
 
 @dataclass
-class Creation:
-    """INBOUND as it was made once: the deliveries it took, and how many of them were taken in.
+class Epoch:
+    """One epoch of INBOUND: what was taken in during it, and what it has given out.
 
-    A delivery of several chunks counts once, at the last of its sequences.
+    `shared` is up to where it began with the messages of the one before, `acked` the highest
+    sequence acknowledged to a door, `last` the highest taken in.
     """
 
-    created: datetime
-    accepted: int
+    number: int
+    created: str
+    cause: str
+    began_at: datetime
+    shared: int
+    acked: int
     taken_in: int
-    current: bool
-    last: int = 0
+    last: int
+    pending: int = 0
+    lost: int = 0
 
     @property
-    def missing(self) -> int:
-        """Deliveries not taken in: pending in the stream there is, lost in one that is gone."""
-        return self.accepted - self.taken_in
+    def accepted(self) -> int:
+        """Deliveries it took, as far as it is known."""
+        return self.taken_in + self.pending + self.lost
+
+    @property
+    def end(self) -> int:
+        """The highest sequence it is known to have given out."""
+        return max(self.acked, self.last)
+
+    def as_json(self) -> dict[str, Any]:
+        """Write it as it is answered."""
+        names = ("number", "created", "cause", "began_at", "accepted", "taken_in", "pending")
+        return {**{name: getattr(self, name) for name in names}, "lost": self.lost}
 
 
 async def lines_of(conn: AsyncConnection[Any]) -> dict[tuple[str, str], Line]:
@@ -96,26 +134,48 @@ async def lines_of(conn: AsyncConnection[Any]) -> dict[tuple[str, str], Line]:
     return lines
 
 
-async def creations_of(
-    conn: AsyncConnection[Any], created: datetime, last_sequence: int
-) -> list[Creation]:
-    """Compare what each creation of INBOUND gave out with what was taken in."""
-    found: Sequence[tuple[datetime, int, int, int]]
-    found = await (await conn.execute(CREATIONS)).fetchall()
-    past = [
-        Creation(at, last - int(chunks), taken, current=False, last=last)
-        for at, taken, last, chunks in found
-        if at != created
-    ]
-    now = ((taken, last, int(chunks)) for at, taken, last, chunks in found if at == created)
-    taken, seen, chunks = next(now, (0, 0, 0))
-    last = max(last_sequence, seen)
-    return [*past, Creation(created, last - chunks, taken, current=True, last=last)]
+async def epochs_of(conn: AsyncConnection[Any]) -> list[Epoch]:
+    """Return all epochs; those that have ended with what is lost of them.
+
+    Of an epoch that ended is lost what it gave out after what the next one shares with it, as far
+    as it was not taken in. A lost delivery of several messages counts as so many.
+    """
+    epochs = [Epoch(*row) for row in await (await conn.execute(EPOCHS)).fetchall()]
+    for n, (epoch, after) in enumerate(pairwise(epochs), 1):
+        covered = await covered_of(conn, epochs[:n], after.shared, epoch.end)
+        epoch.lost = max(epoch.end - after.shared - covered, 0)
+    return epochs
 
 
-async def missing_of(
-    conn: AsyncConnection[Any], created: datetime, first: int, last: int, most: int
-) -> list[int]:
+async def covered_of(
+    conn: AsyncConnection[Any], epochs: Sequence[Epoch], low: int, high: int
+) -> int:
+    """Count the sequences above `low` and up to `high` of the last of these epochs taken in.
+
+    What an earlier one took in counts up to where the later ones share it.
+    """
+    upto, shared = [], HIGHEST
+    for epoch in reversed(epochs):
+        upto.append((epoch.number, shared))
+        shared = min(shared, epoch.shared)
+    columns = map(list, zip(*upto, strict=True))
+    row = await (await conn.execute(COVERED, (*columns, low, high))).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def missing_of(conn: AsyncConnection[Any], first: int, last: int, most: int) -> list[int]:
     """Name sequences of the present INBOUND that are not taken in."""
-    rows = await (await conn.execute(MISSING, (first, last, created, most))).fetchall()
+    rows = await (await conn.execute(MISSING, (first, last, most))).fetchall()
     return [sequence for (sequence,) in rows]
+
+
+async def positions_of(conn: AsyncConnection[Any]) -> dict[tuple[str, int], int]:
+    """Return how far each slot was read, by reader."""
+    rows = await (await conn.execute(POSITIONS)).fetchall()
+    return {(reader, slot): position for reader, slot, position in rows}
+
+
+async def acknowledged_of(conn: AsyncConnection[Any]) -> int:
+    """Return how many losses a person has looked at."""
+    row = await (await conn.execute(ACKNOWLEDGED)).fetchone()
+    return int(row[0]) if row else 0

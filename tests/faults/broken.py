@@ -18,6 +18,7 @@ from chassis.leader import Leaders
 from chassis.pull import Pull
 from chassis.reader import Loop
 from chassis.tx import Tx
+from ingest.epochs import Epochs
 from ingest.publisher import Publisher
 from notify import ledger
 
@@ -165,6 +166,15 @@ def no_decision_lock(patch: pytest.MonkeyPatch) -> None:
         return
 
     patch.setattr(Tx, "lock", nothing)
+
+
+def unaware(patch: pytest.MonkeyPatch) -> None:
+    """Whatever stands in INBOUND where ingest has read, it is taken for what was read."""
+
+    async def believed(*_: Any) -> bool:
+        return True
+
+    patch.setattr(Epochs, "_is", believed)
 
 
 async def rewrite(world: World, schema: str, function: str, pattern: str, by: str) -> None:

@@ -1,13 +1,14 @@
 """How far a reader has come: one row per slot, moved in the transaction of what it applied.
 
 `WHERE position = expected` is the fence: a paused or dead leader that comes back cannot commit.
+A little longer for streams with epochs, whose positions are good for one epoch only.
 """
 
 from typing import LiteralString
 
 import psycopg
 
-from chassis.outcomes import Fenced
+from chassis.outcomes import Fenced, NotReady
 from chassis.tx import Tx
 
 ENSURE: LiteralString = (
@@ -15,25 +16,26 @@ ENSURE: LiteralString = (
     " SELECT %s, s, 0, '', 0 FROM unnest(%b::int[]) s ON CONFLICT DO NOTHING"
 )
 LOAD: LiteralString = (
-    "SELECT slot, position, stream_created, stream_sequence FROM reader_position"
-    " WHERE reader = %s AND slot = ANY(%b::int[])"
+    "SELECT slot, position, stream_created, stream_sequence, epoch, last_id FROM reader_position"
+    " WHERE reader = %s AND slot = ANY(%b::int[]) ORDER BY stream_sequence"
 )
 RESTART: LiteralString = (
-    "UPDATE reader_position SET position = 0, stream_created = %s, stream_sequence = 0"
-    " WHERE reader = %s AND slot = ANY(%b::int[]) AND stream_created <> %s"
+    "UPDATE reader_position SET position = 0, stream_created = %s, stream_sequence = 0,"
+    " epoch = %s, last_id = '' WHERE reader = %s AND slot = ANY(%b::int[])"
+    " AND (epoch < %s OR (%s = 0 AND stream_created <> %s))"
 )
 SET_ASIDE: LiteralString = (
     "UPDATE parked SET position = -id WHERE reader = %s AND slot = ANY(%b::int[]) AND position > 0"
 )
 """What was parked of an earlier stream gives up its positions: the new one counts from 1 again."""
 MOVE: LiteralString = (
-    "UPDATE reader_position p SET position = v.new, stream_created = %s, stream_sequence = %s"
-    " FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) v(slot, old, new)"
-    " WHERE p.reader = %s AND p.slot = v.slot AND p.position = v.old"
+    "UPDATE reader_position p SET position = v.new, stream_created = %s, stream_sequence = %s,"
+    " last_id = %s FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) v(slot, old, new)"
+    " WHERE p.reader = %s AND p.slot = v.slot AND p.position = v.old AND p.epoch = %s"
 )
 STILL: LiteralString = (
     "SELECT count(*) FROM reader_position p JOIN unnest(%b::int[], %b::bigint[]) v(slot, old)"
-    " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s"
+    " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s AND p.epoch = %s"
 )
 HOLD: LiteralString = (
     "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%b::int[])"
@@ -55,23 +57,54 @@ class Positions:
         self.stored = self.at
         self.created = ""
         self.sequence = 0
+        self.epoch = 0
+        self.last_id = ""
+        """The id of the message at `sequence`, where the stream has epochs."""
+        self._came = (0, "")
 
-    async def load(self, conn: psycopg.AsyncConnection, created: str, *, own: bool) -> None:
+    async def load(
+        self, conn: psycopg.AsyncConnection, created: str, *, own: bool, epoch: int = 0
+    ) -> None:
         """Read them. A stream made anew is read from its beginning; its old facts are recognised.
 
-        INBOUND's positions are its own sequences (`own`), so there a new stream starts them again.
+        INBOUND's positions are its own sequences (`own`), so there a new stream starts them again;
+        where its `epoch` is known, that alone decides. Raises `NotReady` when a newer one began.
         """
         slots = list(self.slots)
         await conn.execute(ENSURE, (self.reader, slots))
         if own:
-            restarted = await conn.execute(RESTART, (created, self.reader, slots, created))
+            restarted = await conn.execute(
+                RESTART, (created, epoch, self.reader, slots, epoch, epoch, created)
+            )
             if restarted.rowcount:
                 await conn.execute(SET_ASIDE, (self.reader, slots))
         rows = await (await conn.execute(LOAD, (self.reader, slots))).fetchall()
-        self.at = self.stored = {slot: position for slot, position, _, _ in rows}
-        same = all(made == created for _, _, made, _ in rows)
-        self.sequence = min(sequence for *_, sequence in rows) if same else 0
+        if any(row[4] != epoch for row in rows):
+            raise NotReady(f"{self.reader}: its stream has begun another epoch")
+        self.at = self.stored = {slot: position for slot, position, *_ in rows}
+        same = epoch or all(made == created for _, _, made, *_ in rows)
+        _, _, _, self.sequence, self.epoch, self.last_id = rows[0]
+        self.sequence = self.sequence if same else 0
         self.created = created
+
+    def came(self, sequence: int, id: str) -> None:
+        """Remember the id of the newest message that came."""
+        self._came = (sequence, id)
+
+    def _id_at(self, sequence: int) -> str:
+        came, id = self._came
+        if sequence == came:
+            return id
+        return self.last_id if sequence == self.sequence else ""
+
+    async def is_moved(self, conn: psycopg.AsyncConnection) -> bool:
+        """Return whether the table has other positions than were stored from here.
+
+        So it is after a restore of PostgreSQL under a running service, and in a new epoch.
+        """
+        rows = await (await conn.execute(LOAD, (self.reader, list(self.slots)))).fetchall()
+        found = {slot: (position, epoch) for slot, position, _, _, epoch, _ in rows}
+        return found != {slot: (at, self.epoch) for slot, at in self.stored.items()}
 
     async def move(self, tx: Tx, to: dict[int, int], sequence: int) -> None:
         """Move all slots up to the stream's sequence; `Fenced` when somebody else has moved one.
@@ -81,24 +114,28 @@ class Positions:
         slots = list(self.slots)
         old = [self.stored[slot] for slot in slots]
         new = [to.get(slot, self.at[slot]) for slot in slots]
-        moved = await tx.run(MOVE, self.created, sequence, slots, old, new, self.reader)
+        moved = await tx.run(
+            MOVE, self.created, sequence, self._id_at(sequence), slots, old, new, self.reader,
+            self.epoch,
+        )  # fmt: skip
         if moved.rowcount != len(slots):
             raise Fenced(f"{self.reader}: another leader has moved on")
 
     def moved(self, to: dict[int, int], sequence: int) -> None:
         """Remember what has been committed."""
         self.at = self.stored = to
-        self.sequence = sequence
+        self.last_id, self.sequence = self._id_at(sequence), sequence
 
     def heard(self, to: dict[int, int], sequence: int) -> None:
         """Remember what has been heard, and needs no more than that."""
         self.at = to
-        self.sequence = sequence
+        self.last_id, self.sequence = self._id_at(sequence), sequence
 
     async def still(self, tx: Tx) -> None:
         """Make sure nobody else has moved them, and nobody will before this transaction ends."""
         slots = list(self.slots)
         await tx.run(HOLD, self.reader, slots)
-        cursor = await tx.run(STILL, slots, [self.stored[slot] for slot in slots], self.reader)
+        stored = [self.stored[slot] for slot in slots]
+        cursor = await tx.run(STILL, slots, stored, self.reader, self.epoch)
         if await cursor.fetchone() != (len(slots),):
             raise Fenced(f"{self.reader}: another leader has moved on")

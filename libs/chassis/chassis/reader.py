@@ -20,7 +20,7 @@ from chassis import telemetry
 from chassis.bus import subject_of_slot
 from chassis.held import OPEN_OF_KEY, SETTLE, Held
 from chassis.incoming import Incoming, Joiner
-from chassis.outcomes import TRANSIENT, Fenced, Refused, passes
+from chassis.outcomes import TRANSIENT, Fenced, NotReady, Refused, passes
 from chassis.positions import Positions
 from chassis.pull import Pull
 from chassis.replay import ask
@@ -93,6 +93,8 @@ class Reader:
     """Whether a body may come in several messages."""
     on_park: OnPark | None = None
     """Told of every message that is parked, in the same transaction."""
+    epoch: Callable[[], Awaitable[int]] | None = None
+    """Returns the number of the stream's epoch, for a stream that may be set back."""
 
     @property
     def called(self) -> str:
@@ -138,6 +140,7 @@ class Loop:
         self._looked_at = 0.0
         self._ticked_at = 0.0
         self._certain: tuple[datetime, int] | None = None
+        self._anchored = self._returns = 0
 
     async def run(self) -> None:
         """Read until deposed; what is transient is tried again with growing patience."""
@@ -161,16 +164,8 @@ class Loop:
         self.progress_at = time.monotonic()
 
     async def _read(self) -> None:
-        service, reader = self._service, self.reader
-        info = await service.bus.js.stream_info(reader.stream)
-        async with service.db.connection() as conn:
-            await self._positions.load(conn, str(info.created), own=reader.own_positions)
-            await self._held.load(conn)
-        if not reader.own_positions and info.state.first_seq > self._positions.sequence + 1:
-            await self._make_up(info.state.first_seq)
-        filters = reader.filters(self.slots)
-        start = self._positions.sequence + 1
-        own = reader.own_positions
+        service, reader, own = self._service, self.reader, self.reader.own_positions
+        filters, start = reader.filters(self.slots), await self._place()
         self._looked_at = 0.0
         self._certain = None
         async with Pull(service.bus.own, reader.stream, filters, start, own_positions=own) as pull:
@@ -198,6 +193,46 @@ class Loop:
                     took = time.monotonic() - began
                     await asyncio.sleep(max(reader.pace - took, min(took, REST)))
 
+    async def _place(self) -> int:
+        """Load where this reader is, and return the stream's sequence to pull from."""
+        service, reader = self._service, self.reader
+        self._returns = service.bus.own.returns
+        epoch = await reader.epoch() if reader.epoch is not None else 0
+        info = await service.bus.js.stream_info(reader.stream)
+        async with service.db.connection() as conn:
+            created, own = str(info.created), reader.own_positions
+            await self._positions.load(conn, created, own=own, epoch=epoch)
+            await self._held.load(conn)
+        if own:
+            return self._positions.sequence + 1
+        if info.state.first_seq > self._positions.sequence + 1:
+            await self._make_up(info.state.first_seq)
+        return self._anchor(info.state.last_seq)
+
+    def _anchor(self, last: int) -> int:
+        """Return the sequence to read from: that of the last message had, so that it is seen again.
+
+        A stream set back behind it and told again gives every message the sequence it had; where
+        it did not, `_check_place` notices by this message.
+        """
+        self._anchored = min(self._positions.sequence, last)
+        return max(self._anchored, 1)
+
+    async def _check_place(self, first: Incoming) -> None:
+        """Raise `NotReady` when the stream is not the one whose place was loaded.
+
+        When it has another message where it was read up to, all of it is read again: what was
+        applied is recognised by its position.
+        """
+        if self._service.bus.own.returns != self._returns:
+            raise NotReady(f"{self.reader.stream}: the connection was renewed")
+        anchored, self._anchored = self._anchored, 0
+        if first.stream_sequence != anchored or first.position is None:
+            return
+        if first.position > self._positions.at[first.slot]:
+            await self._store(self._positions.at, 0)
+            raise NotReady(f"{self.reader.stream} is not as it was read: it is read again")
+
     async def _ready(self, batch: Sequence[Incoming]) -> int:
         """Say how many of a batch can be applied: all before the first that takes longer."""
         patience = self.reader.patience
@@ -221,9 +256,12 @@ class Loop:
 
     async def _hear(self, batch: Sequence[Incoming]) -> tuple[int, int] | None:
         """Apply a batch; gives (slot, position) when what came before is gone from the stream."""
+        await self._check_place(batch[0])
         at = dict(self._positions.at)
         news: list[Incoming] = []
         behind: tuple[int, int] | None = None
+        if self.reader.epoch is not None:
+            self._positions.came(batch[-1].stream_sequence, batch[-1].key)
         for item in batch:
             if item.position is None:
                 metrics.foreign.labels(self._service.name, self.name).inc()
@@ -349,7 +387,10 @@ class Loop:
                 await self._held.wait(tx, item)
 
     async def _look(self) -> None:
-        """Once a second, or when woken: has a person freed something, can what waits be applied?"""
+        """Once a second, or when woken: has a person freed something, can what waits be applied?
+
+        Raises `NotReady` when PostgreSQL has other positions than these.
+        """
         woken = self._service.take_freed(self.office)
         if not woken and time.monotonic() - self._looked_at < (
             TICK if self._held.waiting else LOOK
@@ -358,6 +399,8 @@ class Loop:
         self._looked_at = time.monotonic()
         if self._positions.stored != self._positions.at:
             await self._store(self._positions.at, self._positions.sequence)
+        else:
+            await self._check_stored()
         self.late = 0
         if self._held.waiting:
             await self._retry_waiting()
@@ -369,6 +412,11 @@ class Loop:
             if self._held.freed:
                 async with self._service.db.connection() as conn:
                     await self._held.load(conn)
+
+    async def _check_stored(self) -> None:
+        async with self._service.db.connection() as conn:
+            if await self._positions.is_moved(conn):
+                raise NotReady("PostgreSQL has other positions: they are read again")
 
     async def _retry_waiting(self) -> None:
         late = self._service.clock() - timedelta(seconds=REPORT_WAITING)

@@ -213,12 +213,23 @@ def _has_key(data: Path) -> None:
 
 
 @commands.command()
-def audit(data: Data = DATA) -> None:
+def audit(
+    data: Data = DATA,
+    accept_lost: Annotated[
+        int | None, typer.Option(min=0, help="Record that so many lost deliveries are known.")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(help="With --accept-lost: why they are lost.")
+    ] = "accepted with trunkline audit",
+) -> None:
     """Print the ledger's balance; exit 1 when it does not hold."""
-    from trunkline.audit import Balance
+    from trunkline.audit import Balance, accept_losses
     from trunkline.instance import Instance
 
-    balance = asyncio.run(Balance.of(Instance.running(data.absolute())))
+    instance = Instance.running(data.absolute())
+    if accept_lost is not None:
+        asyncio.run(accept_losses(instance, accept_lost, reason))
+    balance = asyncio.run(Balance.of(instance))
     typer.echo(balance.text())
     if balance.faults:
         raise typer.Exit(1)

@@ -1,0 +1,64 @@
+"""What a door remembers of its acknowledgements."""
+
+from datetime import UTC, datetime
+
+from ingest.marks import MOST_OLDER, Marks
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+def known(marks: Marks) -> list[tuple[int, str, int]]:
+    return [(mark.sequence, mark.inbound_id, mark.epoch) for mark in marks.known()]
+
+
+def wave(marks: Marks, *sequences: int) -> None:
+    marks.begin_wave()
+    for sequence in sequences:
+        marks.note(sequence, f"id {sequence}")
+
+
+def test_marks_within_a_wave_keep_the_highest() -> None:
+    marks = Marks(lambda: NOW)
+    wave(marks, 3, 5, 4)
+    wave(marks, 8, 6, 7)
+
+    assert known(marks) == [(8, "id 8", 0)]
+
+
+def test_marks_going_backwards_keep_the_older_one() -> None:
+    marks = Marks(lambda: NOW)
+    marks.epoch = 1
+    wave(marks, 9)
+    wave(marks, 4, 5)
+    marks.epoch = 2
+    wave(marks, 6)
+
+    assert known(marks) == [(9, "id 9", 1), (6, "id 6", 2)]
+
+
+def test_marks_within_one_wave_notice_a_set_back() -> None:
+    """One delivery acknowledged before it, one of the same wave after it."""
+    marks = Marks(lambda: NOW)
+    wave(marks, 9)
+    wave(marks, 10, 6, 7)
+
+    assert known(marks) == [(10, "id 10", 0), (7, "id 7", 0)]
+
+
+def test_marks_stored_are_forgotten_but_the_highest() -> None:
+    marks = Marks(lambda: NOW)
+    wave(marks, 9)
+    wave(marks, 4)
+    marks.stored(marks.known())
+
+    (highest,) = marks.known()
+    assert highest.sequence == 4
+    assert marks.is_stored(highest)
+
+
+def test_marks_of_many_set_backs_are_bounded() -> None:
+    marks = Marks(lambda: NOW)
+    for sequence in range(100, 0, -1):
+        wave(marks, sequence)
+
+    assert len(marks.known()) == MOST_OLDER + 1
