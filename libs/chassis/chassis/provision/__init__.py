@@ -54,7 +54,9 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
         js = nc.jetstream(timeout=10)
         configured = await _in_force(js)
         ages = {RAW_DELIVERIES: configured.retention.inbound} if configured else {}
-        return applied + await provision_streams(js, plan_for(plan, configured), ages=ages)
+        whole = plan_for(plan, configured)
+        unknown = configured is None
+        return applied + await provision_streams(js, whole, ages=ages, keep_strangers=unknown)
     finally:
         await nc.close()
 
