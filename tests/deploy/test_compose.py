@@ -79,7 +79,7 @@ def told(service: str, at: dict[str, str]) -> dict[str, str]:
     for name, value in COMPOSE["services"][service]["environment"].items():
         for where, here in at.items():
             value = str(value).replace(where, here)
-        environment[name] = value
+        environment[name] = str(value)
     return environment
 
 
