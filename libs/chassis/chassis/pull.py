@@ -31,6 +31,8 @@ that what it asked for takes nothing away from its successor."""
 HEARTBEAT = 1.0
 SILENCE = 3.0
 RESET_TIMEOUT = 3.0
+COMPARE = 5.0
+"""While nothing comes, so often the numbers are compared with the server's."""
 
 
 class Pull:
@@ -49,6 +51,8 @@ class Pull:
         self._returns = line.returns
         self._heard_at = 0.0
         self._seen = 0
+        self._delivered = 0
+        self._compared_at = 0.0
         self.taken = 0
         """How many messages have been taken from here."""
         self._sub: Subscription | None = None
@@ -153,6 +157,7 @@ class Pull:
                     batch.append(await self._queue.get())
             except TimeoutError:
                 self._check()
+                await self._compare()
                 return []
         while len(batch) < limit and not self._queue.empty():
             batch.append(self._queue.get_nowait())
@@ -174,6 +179,17 @@ class Pull:
             raise NotReady(f"{self._stream}: the pull ended: {self._broken}")
         if silent > SILENCE:
             raise NotReady(f"{self._stream}: silent for {silent:.1f} s")
+
+    async def _compare(self) -> None:
+        """Notice what somebody else was given: a gap shows it only when the next message comes."""
+        now = asyncio.get_running_loop().time()
+        if now - self._compared_at < COMPARE:
+            return
+        self._compared_at = now
+        if self._seen < self._delivered:  # known since the last time: nothing is under way
+            raise NotReady(f"{self._stream}: {self._delivered} given, {self._seen} have come")
+        info = await self._line.js.consumer_info(self._stream, self._name)
+        self._delivered = info.delivered.consumer_seq if info.delivered else 0
 
     async def published(self) -> int:
         """How many messages had been published for this pull, at some instant since the call."""

@@ -34,7 +34,7 @@ def version_of(data: bytes) -> tuple[int, dict[str, Any]] | None:
         version, document = told["version"], told["document"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    whole = isinstance(version, int) and 0 < version <= HIGHEST
+    whole = type(version) is int and 0 < version <= HIGHEST
     return (version, document) if whole and isinstance(document, dict) else None
 
 
