@@ -1,7 +1,7 @@
 """Telling again: a reader that fell behind, or whose parked fact was repaired, asks for it.
 
 The question goes to whoever leads the owner's relay; the answer comes over the stream REDRIVE,
-never through a domain stream. A question without an answer is asked again.
+never through a domain stream. A question without an answer is asked again. Long: it has both sides.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Following the domain streams: in order, through restarts of NATS, as a user that only reads."""
+"""Following the domain streams: in order, through restarts of NATS, as a user that only reads.
+
+Long: a stream is read, and streams are merged.
+"""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from chassis.provision.consumers import make_durables
 from chassis.provision.files import write_files
 from chassis.provision.migrating import migrate
 from chassis.provision.plan import Plan, Subscriber, read_plan
 from chassis.provision.postgres import provision_postgres, service_dsn
-from chassis.provision.streams import make_durables, provision_streams
+from chassis.provision.streams import provision_streams
 from chassis.workspace import Workspace, newest
 from chassis.workspace.publishing import RAW_DELIVERIES
 

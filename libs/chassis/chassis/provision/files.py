@@ -1,4 +1,7 @@
-"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role."""
+"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role.
+
+Long: the configuration is written in one place.
+"""
 
 import os
 import secrets

@@ -1,4 +1,7 @@
-"""The declarative file: streams, who reads and says what, roles. The rest is derived from it."""
+"""The declarative file: streams, who reads and says what, roles. The rest is derived from it.
+
+Long: the whole file's form is read together.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""A replica's copy of all versions: from its service's table, fed by the stream."""
+"""A replica's copy of all versions: from its service's table, fed by the stream.
+
+Long: what is kept, and what is awaited, are one copy.
+"""
 
 import asyncio
 import logging
