@@ -78,7 +78,11 @@ async def test_a_reader_whose_consumer_was_deleted_goes_on_once_it_is_back(pair:
 
 @pytest.mark.parametrize(("said", "eaten"), [(20, 5), (3, 3)], ids=["the first", "the last"])
 async def test_what_another_request_has_eaten_is_heard(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, said: int, eaten: int
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    said: int,
+    eaten: int,
 ) -> None:
     monkeypatch.setattr(pull, "COMPARE", 0.2)
     keys = [uuid4() for _ in range(said)]
@@ -98,4 +102,5 @@ async def test_what_another_request_has_eaten_is_heard(
         await nc.close()
 
     assert taken
+    assert "foreign hand" not in caplog.text
     assert sorted(heard) == sorted((str(key), 1) for key in keys)

@@ -126,6 +126,8 @@ class Pull:
         await self._line.nc.publish(subject, json.dumps(want).encode(), reply=self._inbox)
 
     async def _came(self, msg: Msg) -> None:
+        if self._broken is not None:
+            return
         self._heard_at = asyncio.get_running_loop().time()
         status = (msg.headers or {}).get("Status")
         if status is not None and not msg.reply.startswith("$JS.ACK"):
