@@ -37,11 +37,11 @@ MOVE = "UPDATE projected_up_to SET position = %s WHERE position < %s"
 def bed(data: Path) -> Iterator[World]:
     """Start both, provisioned."""
     data.mkdir(parents=True)
-    write_files(data, the_plan(), port=-1, monitor_port=-1)
+    write_files(data, the_plan(1), port=-1, monitor_port=-1)
     with Postgres(data / "postgres", 0, "admin") as postgres:
         asyncio.run(provision_postgres(postgres.url, data / "creds", the_plan()))
         with Nats(data / "nats.conf", data / "nats") as nats:
-            asyncio.run(provision_nats(nats, data / "creds"))
+            asyncio.run(provision_nats(nats, data / "creds", 1))
             database = postgres.url.rsplit("/", 1)[1]
             yield World(data, postgres, nats, database, data / "creds")
 

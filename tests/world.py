@@ -14,13 +14,19 @@ import psycopg
 from psycopg import sql
 
 from chassis.auth import new_key, sign
-from chassis.provision import connect_as, plan_for, provision_streams, read_plan, service_dsn
+from chassis.provision import (
+    Plan,
+    connect_as,
+    plan_for,
+    provision_streams,
+    read_plan,
+    service_dsn,
+)
 from chassis.workspace import apply, load
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from chassis.provision import Plan
     from chassis.workspace import Workspace
     from trunkline.servers import Nats, Postgres
 
@@ -40,9 +46,11 @@ def the_example() -> Workspace:
 
 
 @cache
-def the_plan() -> Plan:
-    """What the application ships, for the example workspace."""
-    return plan_for(read_plan(TRUNKLINE / "provision.yaml"), the_example())
+def the_plan(*groups: int) -> Plan:
+    """What the application ships, for the example workspace; readers in one group or in two."""
+    plan = read_plan(TRUNKLINE / "provision.yaml")
+    readers = dict.fromkeys(plan.services, [*groups] or [1, 2])
+    return plan_for(Plan.model_validate(plan.model_dump() | {"readers": readers}), the_example())
 
 
 @dataclass
@@ -150,10 +158,10 @@ def clone(postgres: Postgres, template: str) -> str:
     return name
 
 
-async def provision_nats(server: Nats, creds: Path) -> None:
-    """Make the streams."""
+async def provision_nats(server: Nats, creds: Path, *groups: int) -> None:
+    """Make the streams, and consumers for readers in so many groups."""
     nc = await connect_as("admin", server.url, creds)
     try:
-        await provision_streams(nc.jetstream(timeout=10), the_plan())
+        await provision_streams(nc.jetstream(timeout=10), the_plan(*groups))
     finally:
         await nc.close()

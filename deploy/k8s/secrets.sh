@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Bring what `trunkline provision --files --data DIR` wrote, and a workspace, into the cluster:
+# Bring what `READERS=4 trunkline provision --files --data DIR` wrote (READERS as in addresses.yaml), and a
+# workspace, into the cluster:
 # deploy/k8s/secrets.sh DIR WORKSPACE.yaml
 set -euo pipefail
 

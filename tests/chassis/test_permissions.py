@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from chassis.provision import Plan, connect_as, write_files
-from chassis.provision.grants import Grants, grants, of_integrator
+from chassis.provision.grants import Grants, grants
 from trunkline import places
 from trunkline.servers import Nats
 
@@ -58,8 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Iterator[Nat
 @pytest.fixture(scope="module")
 def declared(plan: Plan) -> dict[str, Grants]:
     """Everybody but the administrator, who may do everything."""
-    users = grants(plan) | {name: of_integrator(name) for name in plan.integrators}
-    return {name: grant for name, grant in users.items() if grant.publish is not None}
+    return {name: grant for name, grant in grants(plan).items() if grant.publish is not None}
 
 
 @asynccontextmanager
@@ -99,7 +98,8 @@ def said(plan: Plan) -> list[str]:
     for stream in [*plan.streams, "OTHER"]:
         subjects += [f"$JS.API.STREAM.{call}.{stream}" for call in STREAM_CALLS]
         subjects += [f"$JS.API.CONSUMER.{call}.{stream}" for call in ("NAMES", "LIST", "CREATE")]
-        for consumer in ["c", *plan.subscribers]:
+        ours = [each.name for each in plan.consumers() if each.stream == stream]
+        for consumer in ["c", *plan.subscribers, *ours]:
             subjects += [f"$JS.API.CONSUMER.{call}.{stream}.{consumer}" for call in CONSUMER_CALLS]
             subjects += [f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.trunkline.>"]
             subjects += [f"$JS.ACK.{stream}.{consumer}.1.2.3.4.5", f"$JS.FC.{stream}.{consumer}.x"]
@@ -114,7 +114,7 @@ def heard(plan: Plan) -> list[tuple[str, str]]:
     subjects += [f"{verb}.{name}" for name in plan.services for verb in ("wake", "replay")]
     subjects += [subject for stream in plan.streams.values() for subject in stream.subjects]
     subjects += [">", "*", "_INBOX.>", "_R_.>", "$JS.>", "$SYS.>", "$JS.API.>", "$JS.ACK.>"]
-    subjects += ["channels.custom.*", "channels.custom.acme", "channels.>", "wake.*"]
+    subjects += ["channels.custom.*", "channels.custom.acme", "channels.>", "wake.*", "workspace.v"]
     queues = [("channels.custom.*", queue) for queue in ("ingest", "other")]
     return [(subject, "") for subject in subjects] + queues
 
@@ -180,6 +180,13 @@ async def test_everybody_may_say_what_is_declared_and_nothing_else(
     for stream in plan.streams:
         for call in {*STREAM_CALLS} - {"INFO", "MSG.GET", "PURGE"}:
             assert who(f"$JS.API.STREAM.{call}.{stream}") == set()
+        for call in ("CREATE", "DURABLE.CREATE", "DELETE", "PAUSE", "UNPIN"):
+            for consumer in plan.consumers():
+                assert who(f"$JS.API.CONSUMER.{call}.{stream}.{consumer.name}") == set()
+    for consumer in plan.consumers():
+        for call in ("RESET", "INFO", "MSG.NEXT"):
+            subject = f"$JS.API.CONSUMER.{call}.{consumer.stream}.{consumer.name}"
+            assert who(subject) == {consumer.service}
     for name in plan.integrators:
         assert found[name] == {f"channels.custom.{name}"}
     for name, subscriber in plan.subscribers.items():
@@ -196,7 +203,7 @@ async def test_everybody_may_hear_what_is_declared_and_nothing_else(
         service = name.removesuffix("-relay")
         if service in plan.services:
             own |= {(f"wake.{service}", "")}
-            own |= {(f"replay.{service}", "")} if name != service else set()
+            own |= {(f"replay.{service}" if name != service else "workspace.v", "")}
         own |= {("channels.custom.*", "ingest")} if name == "ingest" else set()
 
         assert await hears(server, name, subjects) == own, name

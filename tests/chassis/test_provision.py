@@ -1,20 +1,20 @@
 """What is declared is made, drift is corrected, and nobody has a right too many."""
 
 import asyncio
+import json
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import nats.errors
 import psycopg
 import pytest
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig
-from nats.js.errors import APIError
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
 from provisioned import Provisioned
 from pydantic import ValidationError
 
-from chassis.provision import Plan, connect_as, write_files
+from chassis.provision import Plan, connect_as, provision_streams, write_files
 from chassis.provision.files import render
 from chassis.provision.grants import grants
 
@@ -81,6 +81,7 @@ async def test_streams_are_as_declared(provisioned: Provisioned) -> None:
         assert config.max_bytes == int(provisioned.plan.streams[name].max_bytes)
         assert config.deny_delete is (name != "INBOUND")
         assert config.allow_atomic
+        assert config.max_consumers == 256
         assert not config.allow_rollup_hdrs
         assert not config.allow_msg_ttl
         assert not config.allow_msg_schedules
@@ -108,7 +109,7 @@ async def test_the_server_syncs_always_and_the_secrets_are_ours_alone(
     seeds = sorted(provisioned.creds.glob("*.nk"))
 
     assert 'sync_interval: "always"' in again.read_text()
-    users = {*grants(provisioned.plan), *provisioned.plan.integrators, "sys"}
+    users = {*grants(provisioned.plan), "sys"}
     assert {file.stem for file in seeds} == users
     for file in [*seeds, *provisioned.creds.glob("*.pg"), again]:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -133,7 +134,7 @@ async def test_a_service_may_say_nothing_in_anybodys_stream(
     provisioned: Provisioned, name: str
 ) -> None:
     foreign = [f"trunkline.{each}.v1.opened.00.x" for each in SERVICES]
-    foreign += ["redrive.sla.x", "workspace.v", "parked.other.x", "replay.nobody", "wake.other"]
+    foreign += ["redrive.sla.x", "workspace.v", "parked.other.x"]
     foreign += [
         f"$JS.API.STREAM.{deed}.TICKETS" for deed in ("DELETE", "PURGE", "UPDATE", "CREATE")
     ]
@@ -141,9 +142,11 @@ async def test_a_service_may_say_nothing_in_anybodys_stream(
     foreign += [] if name == "ingest" else ["inbound.telegram.main.00.x"]
     unread = set(provisioned.plan.streams) - set(provisioned.plan.services[name].reads)
     unread -= {"REDRIVE", "WORKSPACE"}
-    foreign += [f"$JS.API.CONSUMER.CREATE.{stream}" for stream in unread]
+    foreign += [f"$JS.API.STREAM.INFO.{stream}" for stream in unread]
+    foreign += [f"$JS.API.CONSUMER.CREATE.{stream}" for stream in provisioned.plan.streams]
     async with user(provisioned, name) as (nc, refusals):
-        allowed = await getting_through(provisioned, nc, foreign, f"wake.{name}")
+        marker = f"$JS.API.STREAM.INFO.{provisioned.plan.services[name].reads[0]}"
+        allowed = await getting_through(provisioned, nc, foreign, marker)
         refusals.clear()
         for subject in ("trunkline.>", "_INBOX.>", "inbound.>", "_INBOX_admin.>"):
             await nc.subscribe(subject)
@@ -160,7 +163,8 @@ async def test_a_relay_speaks_for_its_own_service_only(provisioned: Provisioned,
     foreign += [f"$JS.API.STREAM.PURGE.{each.upper()}" for each in SERVICES if each != name]
     foreign += [] if name == "tickets" else ["workspace.v"]
     async with user(provisioned, f"{name}-relay") as (nc, _):
-        allowed = await getting_through(provisioned, nc, foreign, f"wake.{name}")
+        marker = f"$JS.API.STREAM.INFO.{name.upper()}"
+        allowed = await getting_through(provisioned, nc, foreign, marker)
         ack = await nc.jetstream().publish(f"trunkline.{name}.v1.test.00.x", b"{}", timeout=5)
         last = await nc.jetstream().get_msg(name.upper(), seq=ack.seq)
         await nc.jetstream().purge_stream(name.upper())
@@ -175,30 +179,72 @@ async def test_a_service_reads_what_it_should(provisioned: Provisioned) -> None:
         user(provisioned, "sla") as (nc, refusals),
     ):
         ack = await relay.jetstream().publish("trunkline.tickets.v1.opened.07.k", b"{}", timeout=5)
-        js = nc.jetstream(timeout=5)
-        config = ConsumerConfig(
-            ack_policy=AckPolicy.NONE,
-            deliver_policy="by_start_sequence",  # type: ignore[arg-type]
-            opt_start_seq=ack.seq,
-            filter_subjects=["trunkline.tickets.*.*.07.*"],
-            mem_storage=True,
-            inactive_threshold=30,
-        )
-        info = await js.add_consumer("TICKETS", config)
+        reset = "$JS.API.CONSUMER.RESET.TICKETS.sla-tickets-00-15"
+        told = json.loads((await nc.request(reset, b'{"seq":%d}' % ack.seq, timeout=5)).data)
         inbox = nc.new_inbox()
         arriving = await nc.subscribe(inbox)
-        ask = f"$JS.API.CONSUMER.MSG.NEXT.TICKETS.{info.name}"
+        ask = "$JS.API.CONSUMER.MSG.NEXT.TICKETS.sla-tickets-00-15"
         await nc.publish(ask, b'{"batch":1,"expires":2000000000}', reply=inbox)
         heard = await arriving.next_msg(timeout=5)
-        state = await js.consumer_info("TICKETS", info.name)
-        await js.delete_consumer("TICKETS", info.name)
-        with pytest.raises((APIError, nats.errors.TimeoutError)):
-            await nc.jetstream(timeout=0.5).add_consumer("INGEST", config)
+        state = await nc.jetstream(timeout=5).consumer_info("TICKETS", "sla-tickets-00-15")
         await settled(nc)
 
+        assert told["reset_seq"] == ack.seq
         assert heard.subject == "trunkline.tickets.v1.opened.07.k"
-        assert state.num_pending == 0
-        assert any("create.ingest" in refusal for refusal in refusals)
+        assert (state.num_pending, state.delivered.consumer_seq) == (0, 1)
+        assert refusals == []
+
+
+async def test_only_declared_consumers_exist(provisioned: Provisioned) -> None:
+    plan = provisioned.plan
+    declared = {(each.stream, each.name) for each in plan.consumers()} | {("TICKETS", "crm")}
+    other = Plan.model_validate(plan.model_dump() | {"readers": {"sla": 2}})
+
+    async def found(js: JetStreamContext) -> set[tuple[str, str]]:
+        return {(s, c.name) for s in plan.streams for c in await js.consumers_info(s)}
+
+    async with user(provisioned, "admin") as (nc, _):
+        js = nc.jetstream()
+        before = await found(js)
+        await js.add_consumer("TICKETS", ConsumerConfig(name="x", deliver_subject="workspace.v"))
+        await js.delete_consumer("SLA", "tickets-sla-00-15")
+        changed = await provision_streams(js, plan)
+        after = await found(js)
+        await provision_streams(js, other)
+        regrouped = await found(js)
+        await js.delete_consumer("TICKETS", "sla-tickets-00-07")
+        await js.add_consumer(
+            "TICKETS", ConsumerConfig(name="sla-tickets-00-07", deliver_subject="workspace.v")
+        )
+        await provision_streams(js, other)
+        mended = (await js.consumer_info("TICKETS", "sla-tickets-00-07")).config
+        metadata = (await js.stream_info("TICKETS")).config.metadata or {}
+        await provision_streams(js, plan)
+
+    assert before == after == declared
+    assert changed == ["TICKETS/x", "SLA/tickets-sla-00-15"]
+    assert regrouped - declared == {
+        (stream, f"sla-{stream.lower()}-{slots}")
+        for stream in ("TICKETS", "ROUTING")
+        for slots in ("00-07", "08-15")
+    }
+    assert (mended.deliver_subject, mended.ack_policy) == (None, "none")
+    assert (metadata["trunkline.readers.sla"], metadata["trunkline.readers.notify"]) == ("2", "1")
+
+
+async def test_subscribers_durables_stay_while_the_workspace_is_unknown(
+    provisioned: Provisioned,
+) -> None:
+    alone = Plan.model_validate(provisioned.plan.model_dump() | {"subscribers": {}})
+    async with user(provisioned, "admin") as (nc, _):
+        js = nc.jetstream()
+        await provision_streams(js, alone, keep_strangers=True)
+        kept = {each.name for each in await js.consumers_info("TICKETS")}
+        await provision_streams(js, alone)
+        gone = {each.name for each in await js.consumers_info("TICKETS")}
+        await provision_streams(js, provisioned.plan)
+
+    assert kept - gone == {"crm"}
 
 
 async def test_a_subscriber_pulls_its_own_durable_and_nothing_else(
@@ -267,7 +313,8 @@ async def test_the_file_is_checked(plan: Plan) -> None:
     whole = plan.model_dump()
     for change, complaint in [
         ({"readers": {"nobody": 2}}, "readers.nobody"),
-        ({"readers": {"sla": 17}}, "readers.sla"),
+        ({"readers": {"sla": 3}}, "3 groups: allowed are 1, 2, 4, 8, 16"),
+        ({"subscribers": {"sla-tickets-00-15": {"streams": ["TICKETS"]}}}, "a reader's consumer"),
         ({"subscribers": {"crm": {"streams": ["NONE"]}}}, "NONE"),
         ({"subscribers": {"sla": {"streams": ["TICKETS"]}}}, "subscribers.sla"),
         ({"integrators": ["crm"]}, "integrators.crm"),

@@ -79,7 +79,7 @@ def told(service: str, at: dict[str, str]) -> dict[str, str]:
     for name, value in COMPOSE["services"][service]["environment"].items():
         for where, here in at.items():
             value = str(value).replace(where, here)
-        environment[name] = value
+        environment[name] = str(value)
     return environment
 
 
@@ -133,7 +133,7 @@ def test_what_the_containers_are_told_is_enough(tmp_path: Path) -> None:
     subprocess.run(
         [*TRUNKLINE, "provision", "--files", "--data", files, "--listen", "0.0.0.0", "--store",
          "/data"], check=True, capture_output=True, timeout=30,
-        env={"PATH": os.environ["PATH"], "NATS_URL": f"nats://127.0.0.1:{free_port()}"},
+        env=told("files", {}) | {"NATS_URL": f"nats://127.0.0.1:{free_port()}"},
     )  # fmt: skip
     assert 'store_dir: "/data"' in (files / "nats.conf").read_text()
     ports = {service: free_port() for service in SERVICES}

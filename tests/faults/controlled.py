@@ -71,26 +71,32 @@ async def heard(world: World) -> list[tuple[str, int]]:
 
 
 @asynccontextmanager
-async def chassis_service(world: World, name: str, *readers: Reader) -> AsyncGenerator[Service]:
+async def chassis_service(
+    world: World, name: str, *readers: Reader, groups: int = 2
+) -> AsyncGenerator[Service]:
     """A replica that does nothing but what every service does."""
-    settings = world.settings(name, Settings, READERS="2")
+    settings = world.settings(name, Settings, READERS=str(groups))
     app = build(name, settings, readers=lambda _: readers)
     async with running(app):
         yield app.state.service
 
 
 @asynccontextmanager
-async def hearing(world: World) -> AsyncGenerator[Service]:
+async def hearing(world: World, groups: int = 2) -> AsyncGenerator[Service]:
     """Somebody who hears what ingest says."""
-    async with chassis_service(world, "tickets", Reader("INGEST", keep)) as hearer:
+    reader = Reader("INGEST", keep)
+    async with chassis_service(world, "tickets", reader, groups=groups) as hearer:
         yield hearer
 
 
 @asynccontextmanager
 async def saying_and_hearing(world: World, hearers: int) -> AsyncGenerator[Service]:
-    """Somebody who says, and as many replicas as wanted who hear."""
+    """Somebody who says, and as many replicas as wanted who hear.
+
+    By different consumers: of one, each would be given what the others are not.
+    """
     await prepare(world)
     async with AsyncExitStack() as stack:
-        for _ in range(hearers):
-            await stack.enter_async_context(hearing(world))
+        for number in range(hearers):
+            await stack.enter_async_context(hearing(world, (2, 1)[number % 2]))
         yield await stack.enter_async_context(chassis_service(world, "ingest"))

@@ -500,9 +500,9 @@ async def test_what_is_read_under_a_lock_is_decided_once(
     if not locked:
         monkeypatch.setattr(store, "lock", no_lock)
     await ingest.stop()
-    await ingest.start(READERS="16")
+    await ingest.start(READERS="2")
 
-    await asyncio.gather(*(ingest.post(update(n)) for n in range(6)))
+    await asyncio.gather(*(ingest.post(update(n)) for n in range(20)))
     await ingest.ledger()
 
     opened = await ingest.said("request_opened")

@@ -44,8 +44,8 @@ async def two(world: World, port: int, monkeypatch: pytest.MonkeyPatch) -> Async
     async with Teller(world) as teller:
         ingest = Ingest(world, teller)
         try:
-            await ingest.start(SMTP_PORT=str(port), READERS="4")
-            await ingest.start(READERS="4")
+            await ingest.start(SMTP_PORT=str(port), READERS="2")
+            await ingest.start(READERS="2")
             yield ingest
         finally:
             await ingest.stop()

@@ -162,9 +162,16 @@ def test_a_refusal_says_what_is_allowed(words: str, refusal: str, tmp_path: Path
 def test_only_what_is_wanted_is_asked_of_the_server() -> None:
     request = "0" * 36
     wanted = Wanted.asked(["TICKETS"], ["trunkline.tickets.v1.closed"], [request], "all")
+    several = Wanted.asked(["TICKETS"], ["opened", "closed"], [], "now")
 
-    assert wanted.filters("TICKETS") == [f"trunkline.tickets.v1.closed.*.{request}"]
-    assert Wanted.asked([], [], [], "now").filters("TICKETS") == ["trunkline.tickets.*.*.*.*"]
+    assert wanted.subject("TICKETS") == f"trunkline.tickets.v1.closed.*.{request}"
+    assert Wanted.asked([], [], [], "now").subject("TICKETS") == "trunkline.tickets.*.*.*.*"
+    assert several.subject("TICKETS") == "trunkline.tickets.*.*.*.*"
+    facts = [
+        Seen.of("TICKETS", Incoming(f"trunkline.tickets.v1.{name}.03.k", b"{}", 1, 0, 7))
+        for name in ("opened", "paused", "closed")
+    ]
+    assert [several.fits(fact) for fact in facts] == [True, False, True]
 
 
 def test_a_line_shows_no_contact_and_gives_no_commands_to_the_terminal() -> None:

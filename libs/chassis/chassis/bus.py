@@ -21,13 +21,6 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
 
 
-def subject_of_slot(stream: str, slot: int) -> str:
-    """Give the filter one slot of a stream travels under; type and key are the other tokens."""
-    if stream == "INBOUND":
-        return f"inbound.*.*.{slot:02d}.*"
-    return f"trunkline.{stream.lower()}.*.*.{slot:02d}.*"
-
-
 class Line:
     """One user's connection: tries for ever, tells of every error, knows when it came back."""
 

@@ -64,6 +64,22 @@ def from_stream(msg: Msg, *, own_positions: bool) -> Incoming:
     )
 
 
+def from_direct(msg: Msg) -> Incoming:
+    """Read the place of a message that a direct get returned from its headers."""
+    headers: dict[str, Any] = msg.headers or {}
+    position = headers.get("Trunkline-Position", "")
+    previous = headers.get("Trunkline-Previous", "0")
+    return Incoming(
+        subject=headers.get("Trunkline-Subject", headers["Nats-Subject"]),
+        data=msg.data,
+        position=int(position) if position.isdigit() else None,
+        previous=int(previous) if previous.isdigit() else 0,
+        stream_sequence=int(headers["Nats-Sequence"]),
+        headers=headers,
+        pending=int(headers.get("Nats-Num-Pending", 0)),
+    )
+
+
 CHUNK = "Trunkline-Chunk"
 """`2/7`: the second of the seven messages that one body was too large for."""
 LARGEST = 40 * 1024 * 1024

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from chassis import telemetry
-from chassis.bus import subject_of_slot
 from chassis.held import OPEN_OF_KEY, SETTLE, Held
 from chassis.incoming import Incoming, Joiner
 from chassis.outcomes import TRANSIENT, Fenced, NotReady, Refused, passes
 from chassis.positions import Positions
 from chassis.pull import Pull
 from chassis.replay import ask
+from chassis.slots import Consumer, filters
 from chassis.telemetry import metrics
 from chassis.tx import Tx
 from chassis.understanding import Understanding, Understood, describe
 from trunkline_contracts import read
-from trunkline_contracts.fact import SLOTS, Fact
+from trunkline_contracts.fact import Fact
 
 if TYPE_CHECKING:
     from chassis.service import Service
@@ -103,22 +103,12 @@ class Reader:
 
     def filters(self, slots: tuple[int, ...]) -> list[str]:
         """Give the subjects it reads; none for all of the stream."""
-        if len(slots) == SLOTS:
-            return [f"{self.subjects}.>"] if self.subjects else []
-        if self.subjects:
-            return [f"{self.subjects}.{slot:02d}.*" for slot in slots]
-        return [subject_of_slot(self.stream, slot) for slot in slots]
+        return filters(self.stream, self.subjects, slots)
 
     @property
     def own_positions(self) -> bool:
         """INBOUND has many writers: its positions are its sequences."""
         return self.stream == "INBOUND"
-
-
-def slot_groups(groups: int) -> list[tuple[int, ...]]:
-    """Split the slots into groups that replicas can share."""
-    width = SLOTS // groups
-    return [tuple(range(start, start + width)) for start in range(0, SLOTS, width)]
 
 
 class Loop:
@@ -134,6 +124,7 @@ class Loop:
         self.lag = self.late = self.behind = 0
         self._service = service
         self._types = None if reader.hears is None else {fact.name() for fact in reader.hears}
+        self._consumer = Consumer.of(service.name, self.name, reader.stream, reader.subjects, slots)
         self._positions = Positions(self.name, slots)
         self._held = Held(self.name, reader.stream, slots)
         self._understanding = Understanding(reader.parse, self._go_on)
@@ -165,10 +156,10 @@ class Loop:
 
     async def _read(self) -> None:
         service, reader, own = self._service, self.reader, self.reader.own_positions
-        filters, start = reader.filters(self.slots), await self._place()
+        start = await self._place()
         self._looked_at = 0.0
         self._certain = None
-        async with Pull(service.bus.own, reader.stream, filters, start, own_positions=own) as pull:
+        async with Pull(service.bus.own, self._consumer, start, own_positions=own) as pull:
             joiner = Joiner()
             left: list[Incoming] = []
             while True:

@@ -1,13 +1,14 @@
 """Telling again: a reader that fell behind, or whose parked fact was repaired, asks for it.
 
 The question goes to whoever leads the owner's relay; the answer comes over the stream REDRIVE,
-never through a domain stream. A question without an answer is asked again.
+never through a domain stream. A question without an answer is asked again. Long: it has both sides.
 """
 
 import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, LiteralString, NamedTuple
 from uuid import uuid4
 
@@ -15,8 +16,9 @@ from nats.aio.msg import Msg
 
 from chassis.bus import Bus
 from chassis.db import Database
+from chassis.direct_get import Reading
 from chassis.incoming import Incoming
-from chassis.pull import Pull
+from chassis.outcomes import NotReady
 from chassis.relay import Message, Row, message, publish_batch
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ QUESTION = "Trunkline-Question"
 END = "Trunkline-End"
 """The header of the message behind the last one of an answer."""
 PATIENCE = 3.0
+LOOK_FIRST_S, LOOK_LAST_S = 0.01, 0.2
+"""Seconds between looks for an answer: they grow while nothing comes."""
 BATCH = 200
 
 RANGE: LiteralString = (
@@ -44,12 +48,12 @@ async def ask(bus: Bus, stream: str, reader: str, want: dict[str, Any]) -> Async
     """Yield what the stream's owner tells again, to the end of its answer."""
     info = await bus.js.stream_info(STREAM)
     question = {"id": uuid4().hex, "service": bus.service, "reader": reader, **want}
-    filters = [f"redrive.{bus.service}.{reader}"]
-    async with Pull(bus.own, STREAM, filters, info.state.last_seq + 1, own_positions=False) as pull:
+    subject = f"redrive.{bus.service}.{reader}"
+    async with Reading(bus.own, STREAM, subject, info.state.last_seq + 1) as answers:
         while True:
             await bus.nc.publish(f"replay.{stream.lower()}", json.dumps(question).encode())
-            while batch := await pull.take(BATCH, PATIENCE):
-                for item in batch:
+            async with aclosing(_until_quiet(answers)) as items:
+                async for item in items:
                     if item.headers.get(QUESTION) != question["id"]:
                         continue
                     if END in item.headers:
@@ -57,6 +61,23 @@ async def ask(bus: Bus, stream: str, reader: str, want: dict[str, Any]) -> Async
                     if "after" in question:  # an answer that broke off is not begun again
                         question["after"] = max(question["after"], item.position or 0)
                     yield item
+            if (await bus.js.stream_info(STREAM)).created != info.created:
+                raise NotReady(f"{STREAM} has been made anew")
+
+
+async def _until_quiet(answers: Reading) -> AsyncGenerator[Incoming]:
+    """Yield what comes until nothing has come for `PATIENCE` seconds."""
+    clock = asyncio.get_running_loop().time
+    heard_at, pause = clock(), LOOK_FIRST_S
+    while clock() - heard_at < PATIENCE:
+        batch = await answers.batch(BATCH)
+        for item in batch:
+            yield item
+        if batch:
+            heard_at, pause = clock(), LOOK_FIRST_S
+        else:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LOOK_LAST_S)
 
 
 class Address(NamedTuple):

@@ -22,10 +22,11 @@ from chassis.health import Health
 from chassis.leader import Leaders, side_by_side
 from chassis.locks import lock_key
 from chassis.measuring import measure
-from chassis.reader import Loop, Reader, slot_groups
+from chassis.reader import Loop, Reader
 from chassis.relay import Relay
 from chassis.replay import Replays
 from chassis.settings import Settings
+from chassis.slots import slot_groups
 from chassis.tx import Tx, transaction
 from chassis.workspace import Workspaces
 

@@ -9,9 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.signing import DEVICE_AUDIENCE
-
-SLOT_GROUPS = (1, 2, 4, 8, 16)
-"""Into how many groups a stream's slots can be split evenly."""
+from chassis.slots import SLOT_GROUPS
 
 SECRET_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"  # noqa: S105 - names one, is none
 """How a secret is named wherever it is used; the secret itself is never written there."""
@@ -45,7 +43,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     readers: int = 1
-    """Into how many slot groups each stream is split, so that replicas can share the work."""
+    """Into how many slot groups each stream is split, so that replicas can share the work: as many
+    as consumers are provisioned for."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("readers")

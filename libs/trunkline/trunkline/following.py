@@ -1,4 +1,7 @@
-"""Following the domain streams: in order, through restarts of NATS, as a user that only reads."""
+"""Following the domain streams: in order, through restarts of NATS, as a user that only reads.
+
+Long: a stream is read, and streams are merged.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ import nats.errors
 from nats.js.errors import Error as JetStreamError
 
 from chassis.bus import Line
+from chassis.direct_get import Reading
 from chassis.outcomes import NotReady
-from chassis.pull import Pull
 from trunkline.facts import Seen
 from trunkline.instance import Instance
 from trunkline.places import CannotStart
@@ -23,6 +26,8 @@ from trunkline.wanted import ALL, NOW, Wanted
 
 USER = "tail"
 ANSWERS_WITHIN, AGAIN = 5.0, 0.3
+LOOK_S = 0.15
+"""Seconds between looks for what is new."""
 AHEAD = 512
 """Facts of a stream held ready while an older one of another stream goes first."""
 
@@ -34,6 +39,7 @@ class Source:
         self._line, self._stream, self._wanted = line, stream, wanted
         self._next, self._position = 1, 0
         self._created: datetime | None = None
+        self._returns = line.returns
         self.queue: asyncio.Queue[Seen | None] = asyncio.Queue(AHEAD)
         """What was seen; None stands once where the past ends."""
 
@@ -50,25 +56,30 @@ class Source:
         while True:
             with suppress(NotReady, nats.errors.Error, JetStreamError, OSError, TimeoutError):
                 await self._look()
-                filters = self._wanted.filters(self._stream)
-                async with Pull(
-                    self._line, self._stream, filters, self._next, own_positions=False
-                ) as pull:
+                subject = self._wanted.subject(self._stream)
+                async with Reading(self._line, self._stream, subject, self._next) as reading:
                     while True:
-                        await self._take(pull)
-                        if past and await pull.caught_up():
+                        if await self._take(reading):
+                            continue
+                        if past:
                             past = False
                             await self.queue.put(None)
+                        await asyncio.sleep(LOOK_S)
+                        if self._returns != self._line.returns:
+                            break
             await asyncio.sleep(AGAIN)
 
     async def _look(self) -> None:
         """Begin anew in a stream that was made anew: positions tell what was seen already."""
+        self._returns = self._line.returns
         created = (await self._line.js.stream_info(self._stream)).created
         if created != self._created:
             self._created, self._next = created, 1
 
-    async def _take(self, pull: Pull) -> None:
-        for item in await pull.take(AHEAD, 0.25):
+    async def _take(self, reading: Reading) -> bool:
+        """Queue what there is; tells whether there was anything."""
+        batch = await reading.batch()
+        for item in batch:
             self._next = item.stream_sequence + 1
             if item.position is not None and item.position <= self._position:
                 continue
@@ -76,6 +87,7 @@ class Source:
             seen = Seen.of(self._stream, item)
             if self._wanted.fits(seen):
                 await self.queue.put(seen)
+        return bool(batch)
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from chassis.provision import Plan, read_plan, service_dsn
+from chassis.slots import SLOT_GROUPS
 from chassis.workspace import load
 from trunkline import secret_values
 from trunkline.places import CannotStart
@@ -102,8 +103,15 @@ class Instance:
 
     @property
     def plan(self) -> Plan:
-        """What is to be provisioned."""
-        return read_plan(PLAN)
+        """What is to be provisioned. READERS holds for services the file does not name.
+
+        Where it is not set, what `up` was started with last holds.
+        """
+        told = os.environ.get("READERS") or read_state(self.data).get("readers") or 1
+        if str(told) not in map(str, SLOT_GROUPS):
+            allowed = ", ".join(map(str, SLOT_GROUPS))
+            raise CannotStart(f"READERS must be one of {allowed}, not {told}")
+        return read_plan(PLAN).with_readers(int(told))
 
     def url(self, service: str) -> str:
         """Where a service, or the sink, listens."""
@@ -144,6 +152,7 @@ class Instance:
         if self.monitor_url is not None:
             known["NATS_MONITOR_URL"] = self.monitor_url
         if service in SERVICE_PORTS:
+            known["READERS"] = known.get("READERS") or str(max(self.plan.groups(service)))
             known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
         if service in SECRETS_OF:
             known |= secret

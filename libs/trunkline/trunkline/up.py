@@ -133,6 +133,7 @@ class Up:
             here.data,
             {
                 "base": here.base,
+                "readers": os.environ.get("READERS") or None,
                 "supervisor": os.getpid(),
                 "state": self.state,
                 "services": [p for p in programs if p["name"] != "sink"],

@@ -44,20 +44,22 @@ class Wanted:
                 raise CannotStart(f"--request {one}: not an id, nor the first digits of one")
         return cls(chosen, _types(chosen, globs), tuple(requests), since)
 
-    def filters(self, stream: str) -> list[str]:
-        """Give the subjects to hear of a stream: type, slot, key."""
-        service = stream.lower()
-        of_type = [name for name in self.types if name.split(".")[1] == service]
-        whole = self.requests and all(len(one) == 36 for one in self.requests)
-        return [
-            f"{name}.*.{key}"
-            for name in of_type or [f"trunkline.{service}.*.*"]
-            for key in (self.requests if whole else ["*"])
-        ]
+    def subject(self, stream: str) -> str:
+        """Return the one subject to ask a stream for: type, slot, key. It may cover too much."""
+        types = self._types_of(stream)
+        name = types[0] if len(types) == 1 else f"trunkline.{stream.lower()}.*.*"
+        whole = len(self.requests) == 1 and len(self.requests[0]) == 36
+        return f"{name}.*.{self.requests[0] if whole else '*'}"
 
     def fits(self, seen: Seen) -> bool:
-        """Whether it is about one of the requests: subjects cannot be asked for by first digits."""
+        """Whether it is of the types, and about one of the requests."""
+        types = self._types_of(seen.stream)
+        if types and seen.type not in types:
+            return False
         return not self.requests or seen.key.startswith(self.requests)
+
+    def _types_of(self, stream: str) -> list[str]:
+        return [name for name in self.types if name.split(".")[1] == stream.lower()]
 
 
 def _types(streams: Sequence[str], globs: Sequence[str]) -> tuple[str, ...]:

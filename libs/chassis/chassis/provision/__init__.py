@@ -10,11 +10,12 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from chassis.provision.consumers import make_durables
 from chassis.provision.files import write_files
 from chassis.provision.migrating import migrate
 from chassis.provision.plan import Plan, Subscriber, read_plan
 from chassis.provision.postgres import provision_postgres, service_dsn
-from chassis.provision.streams import make_durables, provision_streams
+from chassis.provision.streams import provision_streams
 from chassis.workspace import Workspace, newest
 from chassis.workspace.publishing import RAW_DELIVERIES
 
@@ -54,7 +55,9 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
         js = nc.jetstream(timeout=10)
         configured = await _in_force(js)
         ages = {RAW_DELIVERIES: configured.retention.inbound} if configured else {}
-        return applied + await provision_streams(js, plan_for(plan, configured), ages=ages)
+        whole = plan_for(plan, configured)
+        unknown = configured is None
+        return applied + await provision_streams(js, whole, ages=ages, keep_strangers=unknown)
     finally:
         await nc.close()
 

@@ -1,4 +1,7 @@
-"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role."""
+"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role.
+
+Long: the configuration is written in one place.
+"""
 
 import os
 import secrets
@@ -7,12 +10,15 @@ from typing import Any
 
 import nkeys
 
-from chassis.provision.grants import Grants, asking, grants, of_integrator
+from chassis.provision.grants import SEVERAL, STREAMS, Crossing, Grants, accounts, crossings
 from chassis.provision.plan import Plan
 
 MEMORY = 64 * 1024 * 1024
 CONNECTIONS = 64
 """How many one integrator may have."""
+RESPONSE_THRESHOLD = "10s"
+"""How long the server keeps the way back for a call answered with several messages: longer than a
+request for a batch lives (`chassis.pull.EXPIRES`), for each of them takes about a kilobyte."""
 SPARE = 256 * 1024 * 1024
 """Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
 
@@ -32,7 +38,8 @@ def write_files(
     for service in plan.services:
         _secret(creds / f"{service}.pg", secrets.token_urlsafe(24))
     keys = {
-        user: _public(creds / f"{user}.nk") for user in [*grants(plan), *plan.integrators, "sys"]
+        user: _public(creds / f"{user}.nk")
+        for user in [*(user for users in accounts(plan).values() for user in users), "sys"]
     }
     document = _configuration(plan, keys) | {
         "host": host,
@@ -51,10 +58,9 @@ def write_files(
 
 
 def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
-    users = [_user(keys[name], grant) for name, grant in grants(plan).items()]
-    exports = [
-        {"service": asking(name), "accounts": [account_of(name)]} for name in plan.integrators
-    ]
+    users = accounts(plan)
+    crossed = list(crossings(users))
+    limited = {f"CUSTOM_{name}" for name in plan.integrators}
     return {
         "max_payload": 1024 * 1024,
         "max_connections": 1024,
@@ -63,25 +69,52 @@ def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
         "ping_max": 2,
         "accounts": {
             "SYS": {"users": [{"nkey": keys["sys"]}]},
-            "APP": {"jetstream": "enabled", "users": users, "exports": exports},
-            **{account_of(name): _integrator(name, keys[name]) for name in plan.integrators},
+            **{
+                name: _account(name, members, crossed, keys, limited=name in limited)
+                for name, members in users.items()
+            },
         },
         "system_account": "SYS",
     }
 
 
-def account_of(integrator: str) -> str:
-    """Name an integrator's account."""
-    return f"CUSTOM_{integrator}"
+def _account(
+    name: str,
+    members: dict[str, Grants],
+    crossed: list[Crossing],
+    keys: dict[str, str],
+    *,
+    limited: bool,
+) -> dict[str, Any]:
+    """Write an account. What it imports are services: a reply subject stays within it."""
+    account: dict[str, Any] = {"jetstream": "enabled"} if name == STREAMS else {}
+    account["users"] = [_user(keys[user], grant) for user, grant in members.items()]
+    exports: dict[tuple[str, str], list[str]] = {}
+    for each in crossed:
+        if each.exporter == name:
+            exports.setdefault((each.kind, each.subject), []).append(each.importer)
+    if exports:
+        account["exports"] = [_export(*key, importers) for key, importers in exports.items()]
+    imports = [
+        {each.kind: {"account": each.exporter, "subject": each.subject}}
+        for each in crossed
+        if each.importer == name
+    ]
+    if imports:
+        account["imports"] = imports
+    if limited:
+        account["limits"] = {
+            "max_connections": CONNECTIONS,
+            "max_subscriptions": 10 * CONNECTIONS,
+        }
+    return account
 
 
-def _integrator(name: str, key: str) -> dict[str, Any]:
-    """Write an integrator's account. A service import: a reply subject stays within it."""
-    return {
-        "users": [_user(key, of_integrator(name))],
-        "imports": [{"service": {"account": "APP", "subject": asking(name)}}],
-        "limits": {"max_connections": CONNECTIONS, "max_subscriptions": 10 * CONNECTIONS},
-    }
+def _export(kind: str, subject: str, importers: list[str]) -> dict[str, Any]:
+    export: dict[str, Any] = {kind: subject, "accounts": importers}
+    if subject.startswith(SEVERAL):
+        export |= {"response_type": "stream", "response_threshold": RESPONSE_THRESHOLD}
+    return export
 
 
 def _user(key: str, grant: Grants) -> dict[str, Any]:

@@ -1,6 +1,28 @@
-"""Who may say and hear what on NATS, derived from the plan. Nothing else is granted."""
+"""Who may say and hear what on NATS, and in which account, derived from the plan.
+
+The server checks neither the reply subject of a JetStream call nor the deliver subject in the body
+of one that makes a consumer: who may make a call in the account of the streams could store a
+message in any of them. So that account is the administrator's alone. Everybody else lives in
+another, which imports the calls as services: a reply subject stays within the caller's account. No
+call that makes or deletes a consumer is granted to anybody.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from chassis.provision.plan import CONFIGURATION, CUSTOM, REPLAYS, Part, Plan, Service, Subscriber
+from chassis.slots import Consumer
+from chassis.workspace.publishing import SUBJECT
+
+STREAMS, SERVICES = "APP", "SERVICES"
+"""The accounts of the streams, and of all services and relays."""
+LOCAL = ("wake.", "replay.", "_R_.")
+"""What services say among themselves, and answers to other accounts: imported from nowhere."""
+SEVERAL = ("$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.DIRECT.GET.")
+"""Calls that are answered with several messages."""
+ACCOUNT_INFO = "$JS.API.INFO"
+"""An account that does not import this call is answered by the server itself that it has no
+JetStream, on every call and before the account of the streams is. Nobody is granted it."""
 
 
 class Grants(Part):
@@ -10,16 +32,25 @@ class Grants(Part):
     subscribe: list[str] | None = None
 
 
-def reading(stream: str) -> list[str]:
-    """Calls of a position reader: make, ask, look at and end ephemeral consumers of one stream."""
-    return [
-        f"$JS.API.STREAM.INFO.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.>",
-        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
-        f"$JS.API.CONSUMER.INFO.{stream}.>",
-        f"$JS.API.CONSUMER.DELETE.{stream}.>",
-    ]
+class Crossing(NamedTuple):
+    """A subject that one account imports from another."""
+
+    importer: str
+    exporter: str
+    subject: str
+    kind: str
+    """`service`: the importer asks there. `stream`: it hears there."""
+
+
+def pulling(consumer: Consumer) -> list[str]:
+    """Return the calls of a reader: move its own consumer, look at it, ask for what comes next."""
+    calls = ("RESET", "INFO", "MSG.NEXT")
+    return [f"$JS.API.CONSUMER.{call}.{consumer.stream}.{consumer.name}" for call in calls]
+
+
+def looking(stream: str) -> list[str]:
+    """Return the calls of somebody who reads a stream without a consumer."""
+    return [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.DIRECT.GET.{stream}"]
 
 
 def looking_back(stream: str) -> list[str]:
@@ -29,12 +60,13 @@ def looking_back(stream: str) -> list[str]:
 
 def of_service(plan: Plan, name: str, service: Service) -> Grants:
     """The service's own user: it reads; it never speaks in `trunkline.>`."""
-    publish = [call for stream in service.reads for call in reading(stream)]
-    publish += [call for stream in (REPLAYS, CONFIGURATION) for call in reading(stream)]
+    publish = [f"$JS.API.STREAM.INFO.{stream}" for stream in service.reads]
+    publish += [call for consumer in plan.consumers_of(name) for call in pulling(consumer)]
+    publish += [call for stream in (REPLAYS, CONFIGURATION) for call in looking(stream)]
     owners = [owner for stream in service.reads if (owner := plan.owner_of(stream))]
     publish += [f"replay.{owner}" for owner in owners]
     publish += [f"wake.{name}", f"parked.{name}.>", *service.publishes, *service.requests]
-    subscribe = [f"_INBOX_{name}.>", f"wake.{name}"]
+    subscribe = [f"_INBOX_{name}.>", f"wake.{name}", SUBJECT]
     if service.answers:
         # as one of a queue only, so that nobody listens in; answers to another account go by `_R_`
         subscribe += [f"{subject} {name}" for subject in service.answers]
@@ -64,8 +96,8 @@ def of_subscriber(name: str, subscriber: Subscriber) -> Grants:
 
 
 def of_observer(name: str, streams: list[str]) -> Grants:
-    """An observer's user: it reads by position as services do, and says nothing."""
-    publish = [call for stream in streams for call in reading(stream)]
+    """An observer's user: it reads streams, leaves nothing behind, and says nothing."""
+    publish = [call for stream in streams for call in looking(stream)]
     return Grants(publish=publish, subscribe=[f"_INBOX_{name}.>"])
 
 
@@ -79,14 +111,38 @@ def asking(integrator: str) -> str:
     return f"{CUSTOM}.{integrator}"
 
 
-def grants(plan: Plan) -> dict[str, Grants]:
-    """Every user of the account the services share, with what it may do."""
-    users = {"admin": Grants()}
+def accounts(plan: Plan) -> dict[str, dict[str, Grants]]:
+    """Return the users of each account, with what each may do."""
+    services: dict[str, Grants] = {}
     for name, service in plan.services.items():
-        users[name] = of_service(plan, name, service)
-        users[f"{name}-relay"] = of_relay(name, service)
+        services[name] = of_service(plan, name, service)
+        services[f"{name}-relay"] = of_relay(name, service)
+    found = {STREAMS: {"admin": Grants()}, SERVICES: services}
     for name, streams in plan.observers.items():
-        users[name] = of_observer(name, streams)
+        found[f"OBSERVER_{name}"] = {name: of_observer(name, streams)}
     for name, subscriber in plan.subscribers.items():
-        users[name] = of_subscriber(name, subscriber)
-    return users
+        found[f"SUBSCRIBER_{name}"] = {name: of_subscriber(name, subscriber)}
+    for name in plan.integrators:
+        found[f"CUSTOM_{name}"] = {name: of_integrator(name)}
+    return found
+
+
+def grants(plan: Plan) -> dict[str, Grants]:
+    """Return every user but the server's own, with what it may do."""
+    return {name: grant for users in accounts(plan).values() for name, grant in users.items()}
+
+
+def crossings(users: dict[str, dict[str, Grants]]) -> Iterator[Crossing]:
+    """Yield what accounts import, each subject once: what their users may say, and no more."""
+    for account, members in users.items():
+        if account == STREAMS:
+            continue
+        said = dict.fromkeys(s for grant in members.values() for s in grant.publish or [])
+        if any(subject.startswith("$JS.") for subject in said):
+            yield Crossing(account, STREAMS, ACCOUNT_INFO, "service")
+        for subject in said:
+            if subject.startswith(f"{CUSTOM}."):
+                yield Crossing(account, SERVICES, subject, "service")
+            elif not subject.startswith(LOCAL):
+                yield Crossing(account, STREAMS, subject, "service")
+    yield Crossing(SERVICES, STREAMS, SUBJECT, "stream")

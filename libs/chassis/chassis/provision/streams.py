@@ -1,28 +1,24 @@
-"""Streams and subscribers' durables: made as declared, and corrected when somebody changed them."""
+"""Streams: made as declared, and corrected when somebody changed them; then their consumers."""
 
 from datetime import timedelta
 from typing import Any
 
 from nats.js import JetStreamContext
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DiscardPolicy,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-)
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from chassis.provision.plan import Plan, Stream, Subscriber
+from chassis.provision.consumers import provision_consumers
+from chassis.provision.plan import Plan, Stream
+from chassis.slots import groups_key
 
 FOR_GOOD = ("storage", "retention")
 """What the server cannot change in a stream that exists."""
 
-ACK_WAIT = 30.0
+MAX_CONSUMERS = 256
+"""Of one stream: four services in sixteen groups, and subscribers."""
 
 
-def wanted(name: str, stream: Stream) -> StreamConfig:
+def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) -> StreamConfig:
     """Give a stream's configuration as declared."""
     return StreamConfig(
         name=name,
@@ -33,21 +29,27 @@ def wanted(name: str, stream: Stream) -> StreamConfig:
         max_bytes=int(stream.max_bytes),
         max_age=stream.max_age.total_seconds(),
         max_msgs=-1,
-        max_consumers=-1,
+        max_consumers=MAX_CONSUMERS,
         duplicate_window=stream.duplicate_window.total_seconds(),
         deny_delete=not stream.may_delete,
         deny_purge=not stream.may_purge,
         allow_rollup_hdrs=False,
         allow_direct=True,
         allow_atomic=True,
+        metadata=metadata or None,
     )
 
 
 async def make_stream(
-    js: JetStreamContext, name: str, stream: Stream, *, max_age: timedelta | None = None
+    js: JetStreamContext,
+    name: str,
+    stream: Stream,
+    *,
+    max_age: timedelta | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> bool:
     """Create the stream, or correct it. Gives whether anything had to be done."""
-    config = wanted(name, stream)
+    config = wanted(name, stream, metadata)
     if max_age is not None:
         config = config.evolve(max_age=max_age.total_seconds())
     try:
@@ -74,8 +76,10 @@ def _drift(found: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, An
     pairs = {
         field: (getattr(found, field), value)
         for field, value in vars(config).items()
-        if value is not None and field != "name"
+        if value is not None and field not in {"name", "metadata"}
     }
+    has = {k: v for k, v in (found.metadata or {}).items() if not k.startswith("_nats.")}
+    pairs["metadata"] = (has, config.metadata or {})
     protections = ("deny_delete", "deny_purge")
     return {
         field: (has, want)
@@ -84,35 +88,31 @@ def _drift(found: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, An
     }
 
 
-async def make_durables(js: JetStreamContext, name: str, subscriber: Subscriber) -> None:
-    """Create or correct a subscriber's durable on each stream it reads: acknowledged one by one."""
-    for stream in subscriber.streams:
-        prefixes = (await js.stream_info(stream)).config.subjects or []
-        filters = [f for f in subscriber.filters if _within(f, prefixes)]
-        config = ConsumerConfig(
-            name=name,
-            durable_name=name,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT,
-            max_ack_pending=1000,
-            filter_subjects=filters or None,
-        )
-        await js.add_consumer(stream, config)
-
-
-def _within(filter_: str, subjects: list[str]) -> bool:
-    return any(filter_.startswith(subject.removesuffix(">")) for subject in subjects)
-
-
 async def provision_streams(
-    js: JetStreamContext, plan: Plan, *, ages: dict[str, timedelta] | None = None
+    js: JetStreamContext,
+    plan: Plan,
+    *,
+    ages: dict[str, timedelta] | None = None,
+    keep_strangers: bool = False,
 ) -> list[str]:
-    """Make streams and durables as declared, some with another `max_age`. Gives what changed."""
+    """Make streams and consumers as declared, some with another `max_age`. Gives what changed.
+
+    Consumers that are not declared are deleted; with `keep_strangers` only those of our readers
+    are: the durables of subscribers stay while nobody knows which are declared.
+    """
     changed = [
         name
         for name, stream in plan.streams.items()
-        if await make_stream(js, name, stream, max_age=(ages or {}).get(name))
+        if await make_stream(
+            js, name, stream, max_age=(ages or {}).get(name), metadata=_metadata(plan, name)
+        )
     ]
-    for name, subscriber in plan.subscribers.items():
-        await make_durables(js, name, subscriber)
+    for name in plan.streams:
+        changed += await provision_consumers(js, plan, name, keep_strangers=keep_strangers)
     return changed
+
+
+def _metadata(plan: Plan, stream: str) -> dict[str, str]:
+    """Return how many slot groups each reader of the stream has: readers compare it with theirs."""
+    readers = {consumer.service for consumer in plan.consumers() if consumer.stream == stream}
+    return {groups_key(name): ",".join(map(str, plan.groups(name))) for name in sorted(readers)}

@@ -1,20 +1,33 @@
-"""A replica's copy of all versions: from its service's table, fed by the stream."""
+"""A replica's copy of all versions: from its service's table, fed by the stream.
+
+Long: what is kept, and what is awaited, are one copy.
+"""
 
 import asyncio
-import json
 import logging
 from typing import Any
 
+import psycopg
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from psycopg import AsyncConnection
 from psycopg.types.json import Json
 from psycopg_pool import AsyncConnectionPool
 
 from chassis.bus import Line
+from chassis.direct_get import Reading
+from chassis.incoming import Incoming
 from chassis.outcomes import NotReady
-from chassis.pull import Pull
 from chassis.workspace.document import Workspace
-from chassis.workspace.publishing import STREAM, SUBJECT, Conflict, publish, standing
+from chassis.workspace.publishing import (
+    STREAM,
+    SUBJECT,
+    Conflict,
+    publish,
+    sound,
+    standing,
+    version_of,
+)
 from chassis.workspace.reading import parse
 
 log = logging.getLogger(__name__)
@@ -22,6 +35,10 @@ log = logging.getLogger(__name__)
 NEWER = "SELECT version, document FROM workspace WHERE version > %s ORDER BY version"
 KEEP = "INSERT INTO workspace (version, document) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 PATIENCE = 10.0
+LOOK_S = 5.0
+"""Seconds between looks at the stream while nobody says that there is something new."""
+AFTER_HINT_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between looks once somebody does: it may not be stored yet."""
 
 
 class Workspaces:
@@ -70,18 +87,65 @@ class Workspaces:
             self._changed = asyncio.Event()
 
     async def follow(self, line: Line) -> None:
-        """Keep every version the stream has, and take it in; raises when the line breaks."""
-        async with Pull(line, STREAM, [SUBJECT], 1, own_positions=True) as pull:
-            while True:
-                for item in await pull.take(limit=16, wait=1.0):
-                    await self._keep(item.data)
+        """Keep every version the stream has, and take it in; raises when the line breaks.
 
-    async def _keep(self, data: bytes) -> None:
-        told = json.loads(data)
-        if told["version"] <= self.latest:
+        A message under the subject says that there is one more, perhaps before it is stored.
+        """
+        told = asyncio.Event()
+
+        async def heard(_: Msg) -> None:
+            told.set()
+
+        sub = await line.nc.subscribe(SUBJECT, cb=heard)
+        try:
+            async with Reading(line, STREAM, SUBJECT, 1) as stream:
+                created = None
+                while True:
+                    info = await line.js.stream_info(STREAM)
+                    if info.created != created:
+                        created, stream.next = info.created, 1
+                    await self._take(stream)
+                    await self._wait(told, stream)
+        finally:
+            if not line.nc.is_closed:
+                await sub.unsubscribe()
+
+    async def _wait(self, told: asyncio.Event, stream: Reading) -> None:
+        """Wait for the next version, or until it is time to look again."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await told.wait()
+        except TimeoutError:
             return
-        async with self._pool.connection() as conn:
-            await conn.execute(KEEP, (told["version"], Json(told["document"])))
+        told.clear()
+        for pause in AFTER_HINT_S:
+            if await self._take(stream):
+                return
+            await asyncio.sleep(pause)
+
+    async def _take(self, stream: Reading) -> bool:
+        """Keep what there is; tells whether there was anything."""
+        anything = False
+        while batch := await stream.batch(16):
+            anything = True
+            for item in batch:
+                await self._keep(item)
+        return anything
+
+    async def _keep(self, item: Incoming) -> None:
+        told = version_of(item.data)
+        if told is not None and told[0] <= self.latest:
+            return
+        if told is None or sound(told[1]) is None:
+            log.error("message %s of %s is no version: ignored", item.stream_sequence, STREAM)
+            return
+        version, document = told
+        try:
+            async with self._pool.connection() as conn:
+                await conn.execute(KEEP, (version, Json(document)))
+        except psycopg.DataError as why:
+            log.warning("version %s cannot be kept, and is ignored: %s", version, why)
+            return
         await self.load()
 
     async def refill(self, js: JetStreamContext) -> None:

@@ -1,6 +1,7 @@
 """Applying a workspace: the next version, published only if nobody else published one meanwhile."""
 
 import json
+import logging
 from typing import Any
 
 from nats.js import JetStreamContext
@@ -13,6 +14,10 @@ from chassis.workspace.reading import Invalid, parse
 STREAM, SUBJECT = "WORKSPACE", "workspace.v"
 RAW_DELIVERIES = "INBOUND"
 OUTRUN = 10071
+HIGHEST = 2**31 - 1
+"""What the table of versions can hold."""
+
+log = logging.getLogger(__name__)
 
 
 class Conflict(ValueError):
@@ -22,13 +27,41 @@ class Conflict(ValueError):
         super().__init__(message or self.__doc__)
 
 
+def version_of(data: bytes) -> tuple[int, dict[str, Any]] | None:
+    """Return the version and the document of a message; None when it has no such form."""
+    try:
+        told = json.loads(data)
+        version, document = told["version"], told["document"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    whole = type(version) is int and 0 < version <= HIGHEST
+    return (version, document) if whole and isinstance(document, dict) else None
+
+
+def sound(document: dict[str, Any]) -> Workspace | None:
+    """Return the workspace of a document; None when it is none."""
+    try:
+        return parse(document)
+    except Invalid:
+        return None
+
+
 async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, int]:
-    """Give the stream's newest version, its document, and the stream's last sequence."""
+    """Return the newest sound version, its document, and the stream's last sequence.
+
+    Whatever else stands behind it in the stream is stepped over.
+    """
     state = (await js.stream_info(STREAM)).state
-    if not state.messages:
-        return 0, None, state.last_seq
-    told = json.loads((await js.get_msg(STREAM, seq=state.last_seq)).data or b"{}")
-    return int(told["version"]), told["document"], state.last_seq
+    for sequence in range(state.last_seq, max(state.first_seq, 1) - 1, -1):
+        try:
+            message = await js.get_msg(STREAM, seq=sequence)
+        except NotFoundError:
+            continue
+        told = version_of(message.data or b"")
+        if told is not None and sound(told[1]) is not None:
+            return *told, state.last_seq
+        log.warning("message %s of %s is no version of a workspace", sequence, STREAM)
+    return 0, None, state.last_seq
 
 
 async def publish(js: JetStreamContext, version: int, document: object, last: int) -> int:
