@@ -82,7 +82,7 @@ def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
         headers["Test-Id"] = headers.pop("Nats-Msg-Id")
         return subject, data, headers
 
-    patch.setattr(resuming._Judge, "_is_same", lambda *_: True)
+    patch.setattr(resuming, "is_same", lambda *_: True)
     patch.setattr(relay, "FEW", 0)
     patch.setattr(relay, "publish_batch", unfenced)
     patch.setattr(relay, "message", nameless)

@@ -2,7 +2,8 @@
 
 The stream is walked back from its end. A message that is not the relay's is stepped over, a deleted
 one too. A message that is a fact of this service, and that the outbox does not have, shows that
-PostgreSQL was restored to before it was published: then nothing may be published.
+PostgreSQL was restored to before it was published: then nothing may be published. Long: how a
+message is judged, and what follows, are read together.
 """
 
 import json
@@ -122,18 +123,19 @@ class _Judge:
             return _Verdict(why=why)
         cursor = await self._conn.execute(ROW, (position,), binary=True)
         row = await cursor.fetchone()
-        if row is not None and self._is_same(row, headers, data):
+        if row and is_same(row, headers.get("Nats-Msg-Id"), data, self._epochs):
             return _Verdict(ours=position)
         why = f"position {position} holds another fact"
         return _Verdict(lost=position if is_fact else None, why=why)
 
-    def _is_same(self, row: tuple[Any, ...], headers: dict[str, str], data: bytes) -> bool:
-        position, key, _, sequence, type_, body = row
-        id_ = written_id(type_, key, sequence, self._epochs.at(position))
-        if id_ != headers.get("Nats-Msg-Id"):
-            return False
-        published, recorded = _time(data), _time(bytes(body))
-        return published == recorded or not (published and recorded)
+
+def is_same(row: tuple[Any, ...], id_: object, data: bytes, epochs: Epochs) -> bool:
+    """Return whether a message is the fact of this row, which may have been repaired since."""
+    position, key, _, sequence, type_, body = row
+    if written_id(type_, key, sequence, epochs.at(position)) != id_:
+        return False
+    published, recorded = _time(data), _time(bytes(body))
+    return published == recorded or not (published and recorded)
 
 
 def is_recorded(subject: str, id_: str, data: bytes) -> bool:

@@ -80,6 +80,8 @@ def _show(told: dict[str, Any], data: Path) -> None:
         typer.echo(
             f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {_shown(part['url'])}"
         )
+        if "reason" in part:
+            typer.echo(f"{'':12} {'':>8} {part['reason']}")
     typer.echo(f"{'secrets':12} {'':>8} {'':9} {data / 'secrets.env'}")
 
 
@@ -226,6 +228,26 @@ def audit(data: Data = DATA) -> None:
     typer.echo(balance.text())
     if balance.faults:
         raise typer.Exit(1)
+
+
+streams = typer.Typer(no_args_is_help=True, help="Streams of the instance.")
+commands.add_typer(streams, name="stream")
+
+
+@streams.command()
+def reset(
+    names: Annotated[list[str] | None, typer.Argument(help="Domain streams: INGEST, …")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
+    data: Data = DATA,
+) -> None:
+    """Make domain streams anew from PostgreSQL; keep in a file what only they had."""
+    from trunkline.instance import Instance
+    from trunkline.stream_reset import chosen
+    from trunkline.stream_reset import reset as run
+
+    instance = Instance.running(data.absolute())
+    wanted = chosen(instance.plan, names or [], everything=everything)
+    typer.echo("\n".join(asyncio.run(run(instance, wanted))))
 
 
 @commands.command()
