@@ -14,9 +14,11 @@ from saying import opened, received, say
 
 from chassis.epochs import Epochs
 from chassis.testing import eventually
+from trunkline import provisioning
 from trunkline.instance import Instance
 from trunkline.places import CannotStart
-from trunkline.stream_reset import chosen, reset
+from trunkline.provisioning import provision_servers
+from trunkline.stream_reset import chosen, hold_all, reset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +151,7 @@ async def test_a_reset_can_be_repeated_and_each_restore_has_its_epoch(
         again = await reset(instance, ["INGEST"])
         assert again == [
             "INGEST: 0 messages that its outbox does not have",
-            "INGEST was provisioned",
+            "INGEST",
         ]
         assert await published(sayer, 3) == second
         await restore(pair, 2)
@@ -160,6 +162,64 @@ async def test_a_reset_can_be_repeated_and_each_restore_has_its_epoch(
     (first, at), (later, also_at) = await pair.world.sql("ingest", epochs)
     assert (at, also_at, first < later) == (3, 3, True)
     assert third[2]["id"] != second[2]["id"]
+
+
+async def restored_together(pair: Pair, sayer: Service) -> UUID:
+    """Publish five facts that are heard, then set both services back to the second."""
+    key = uuid4()
+    async with pair.hearer():
+        for text in ("1", "2", "3", "4", "5"):
+            await say(sayer, opened(key) if text == "1" else received(key, text))
+        await pair.hears(5)
+    await restore(pair, 2)
+    await pair.world.sql("tickets", "DELETE FROM heard WHERE sequence > 2")
+    back = "UPDATE reader_position SET position = least(position, 2), stream_sequence = 2"
+    await pair.world.sql("tickets", back)
+    return key
+
+
+async def test_a_held_stream_is_not_read_until_its_reset(pair: Pair, instance: Instance) -> None:
+    async with pair.sayer() as sayer:
+        key = await restored_together(pair, sayer)
+        changed = await provision_servers(instance)
+        assert "INGEST is held" in changed
+        async with pair.hearer() as (hearer, client):
+
+            async def waits() -> str:
+                return hearer.loops[0].waits or ""
+
+            assert "INGEST is held: INGEST: the stream is ahead" in await eventually(waits)
+            ready = (await client.get("/health/ready")).json()
+            assert ready["notes"] == [{"name": "reader.ingest.00-15", "why": await waits()}]
+            await say(sayer, received(key, "another 3"))
+            lines = await reset(instance, ["INGEST"])
+            others = ("TICKETS", "ROUTING", "SLA", "NOTIFY")
+            assert lines[2:] == ["INGEST", *(f"{each} is released" for each in others)]
+
+            assert await pair.hears(3) == [(str(key), n) for n in (1, 2, 3)]
+            assert (await published(sayer, 3))[2]["data"]["message"]["text"] == "another 3"
+
+
+async def test_streams_can_be_held_and_released_by_hand(instance: Instance) -> None:
+    streams = ("INGEST", "TICKETS", "ROUTING", "SLA", "NOTIFY")
+    for release, done in ((False, "held"), (True, "released")):
+        assert await hold_all(instance, release=release) == [f"{s} is {done}" for s in streams]
+        assert await hold_all(instance, release=release) == []
+        assert await provision_servers(instance) == []
+
+
+async def test_without_the_hold_a_quiet_service_applies_what_was_lost(
+    pair: Pair, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object, **__: object) -> dict[str, str]:
+        return {}
+
+    monkeypatch.setattr(provisioning, "hold_when_ahead", nothing)
+    async with pair.sayer() as sayer:
+        await restored_together(pair, sayer)
+        await provision_servers(instance)
+        async with pair.hearer():
+            assert len(await pair.hears(5)) == 5
 
 
 async def test_a_reset_of_a_spoiled_stream_keeps_all_ids(pair: Pair, instance: Instance) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from nats.js.api import StreamInfo
 
 from chassis import telemetry
 from chassis.bus import subject_of_slot
@@ -24,6 +25,7 @@ from chassis.outcomes import TRANSIENT, Fenced, Refused, passes
 from chassis.positions import Positions
 from chassis.pull import Pull
 from chassis.replay import ask
+from chassis.resuming import held
 from chassis.telemetry import metrics
 from chassis.tx import Tx
 from chassis.understanding import Understanding, Understood, describe
@@ -130,6 +132,8 @@ class Loop:
         self.progress_at = time.monotonic()
         self.leading = False
         self.lag = self.late = self.behind = 0
+        self.waits: str | None = None
+        """Why nothing is read for now."""
         self._service = service
         self._types = None if reader.hears is None else {fact.name() for fact in reader.hears}
         self._positions = Positions(self.name, slots)
@@ -155,6 +159,7 @@ class Loop:
                     pause = min(pause * 2, 2.0)
         finally:
             self.leading, self.lag, self.late, self.behind = False, 0, 0, 0
+            self.waits = None
             await self._understanding.aclose()
 
     def _go_on(self) -> None:
@@ -162,7 +167,7 @@ class Loop:
 
     async def _read(self) -> None:
         service, reader = self._service, self.reader
-        info = await service.bus.js.stream_info(reader.stream)
+        info = await self._sound()
         async with service.db.connection() as conn:
             await self._positions.load(conn, str(info.created), own=reader.own_positions)
             await self._held.load(conn)
@@ -197,6 +202,20 @@ class Loop:
                 if 0 < len(batch) < BATCH // 2 and not left:
                     took = time.monotonic() - began
                     await asyncio.sleep(max(reader.pace - took, min(took, REST)))
+
+    async def _sound(self) -> StreamInfo:
+        """Return the stream's state; wait while PostgreSQL lacks facts that streams hold."""
+        while True:
+            info = await self._service.bus.js.stream_info(self.reader.stream)
+            why = held(info) or await self._service.relay.ahead()
+            if why is None:
+                self.waits = None
+                return info
+            if self.waits is None:
+                log.error("%s waits for a reset of the streams: %s", self.office, why)
+            self.waits = f"waits for a reset of the streams: {why}"
+            self._go_on()
+            await asyncio.sleep(LOOK)
 
     async def _ready(self, batch: Sequence[Incoming]) -> int:
         """Say how many of a batch can be applied: all before the first that takes longer."""

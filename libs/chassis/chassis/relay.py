@@ -24,7 +24,7 @@ from chassis.bus import Bus
 from chassis.db import Database
 from chassis.epochs import Epochs
 from chassis.outcomes import Fenced, TooLarge
-from chassis.resuming import ROW, Ahead, Proof, prove
+from chassis.resuming import ROW, Ahead, Proof, held, prove
 from chassis.telemetry import metrics
 from chassis.trim import SET_FLOOR, Retention, first_floor, trim
 from trunkline_contracts.fact import SLOTS, splice, written_id
@@ -243,26 +243,23 @@ class Relay:
                 metrics.relay_foreign.labels(self.service).inc()
                 log.error("%s: %s", self.stream, self.foreign)
 
-    async def sound(self) -> None:
-        """Wait while the stream is ahead of the outbox, or missing.
+    async def ahead(self) -> str | None:
+        """Return why nothing may be read: the stream is ahead of the outbox, held, or missing.
 
         PostgreSQL was restored then: the other streams hold facts that it has lost as well, and
         none of them may be applied before the streams are reset.
         """
-        while True:
-            try:
-                await self._check()
-            except (Ahead, NotFoundError) as why:
-                log.warning("%s: reading waits: %r", self.stream, why)
-            else:
-                return
-            await asyncio.sleep(AHEAD_PAUSE_S)
-
-    async def _check(self) -> None:
-        info = await self._bus.relay.js.stream_info(self.stream)
-        async with self._db.connection() as conn:
-            known = await self._floor(conn, str(info.created)) or 0
-            await prove(conn, self._bus.relay.js, info, known, further=0)
+        js = self._bus.relay.js
+        try:
+            info = await js.stream_info(self.stream)
+            async with self._db.connection() as conn:
+                known = await self._floor(conn, str(info.created)) or 0
+                await prove(conn, js, info, known, further=0)
+        except Ahead as why:
+            return f"{self.stream}: {why}"
+        except NotFoundError:
+            return f"{self.stream} is missing"
+        return held(info)
 
     async def _first_floor(self, conn: psycopg.AsyncConnection, created: str) -> int:
         """A stream just made is told what PostgreSQL has, as far as it is young enough."""

@@ -21,6 +21,8 @@ from chassis.epochs import Epochs
 from chassis.incoming import number
 from trunkline_contracts.fact import splice, written_id
 
+HELD = "trunkline.held"
+"""Set in a stream's metadata: nobody reads it before it is made anew, or released."""
 MAX_STEPS = 10_000
 """Sequences looked at, at most. Nothing proven among them: what is known otherwise counts."""
 FURTHER_STEPS = 16
@@ -34,6 +36,12 @@ LAST: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
 
 class Ahead(Exception):
     """The stream holds facts that its outbox does not have: PostgreSQL was restored."""
+
+
+def held(info: StreamInfo) -> str | None:
+    """Return why a stream is held, or None."""
+    why = (info.config.metadata or {}).get(HELD)
+    return None if why is None else f"{info.config.name} is held: {why}"
 
 
 @dataclass(frozen=True)

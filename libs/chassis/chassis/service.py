@@ -193,14 +193,9 @@ class Service:
 
     def _read(self, loop: Loop) -> None:
         self.loops.append(loop)
-        self.background(
-            lambda: self.leaders.lead(loop.office, lambda: self._run(loop)), loop.office
-        )
+        self.background(lambda: self.leaders.lead(loop.office, loop.run), loop.office)
         self.health.add(loop.office, lambda: self._reader_health(loop))
-
-    async def _run(self, loop: Loop) -> None:
-        await self.relay.sound()
-        await loop.run()
+        self.health.note(loop.office, lambda: loop.waits)
 
     async def _refill(self) -> None:
         while True:

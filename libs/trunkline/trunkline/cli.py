@@ -250,6 +250,26 @@ def reset(
     typer.echo("\n".join(asyncio.run(run(instance, wanted))))
 
 
+@streams.command()
+def hold(data: Data = DATA) -> None:
+    """Have nothing read from the domain streams until they are reset, or released."""
+    _hold(data, release=False)
+
+
+@streams.command()
+def release(data: Data = DATA) -> None:
+    """Have the domain streams read again as they are."""
+    _hold(data, release=True)
+
+
+def _hold(data: Path, *, release: bool) -> None:
+    from trunkline.instance import Instance
+    from trunkline.stream_reset import hold_all
+
+    lines = asyncio.run(hold_all(Instance.running(data.absolute()), release=release))
+    typer.echo("\n".join(lines) or "nothing to change")
+
+
 @commands.command()
 def tail(
     data: Data = DATA,

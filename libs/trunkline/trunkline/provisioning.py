@@ -21,6 +21,7 @@ from chassis import provision, workspace
 from chassis.guards import Unsafe, check_nats, check_postgres
 from chassis.provision import Plan
 from chassis.workspace import Workspace
+from trunkline.holding import hold_when_ahead
 from trunkline.instance import EXAMPLE, NATS, NATS_MONITOR, Instance, read_state
 from trunkline.places import CannotStart
 from trunkline.servers import reload
@@ -89,9 +90,12 @@ def credentials(instance: Instance) -> Path:
 
 
 async def provision_servers(
-    instance: Instance, tell_nats: Callable[[], None] | None = None
+    instance: Instance, tell_nats: Callable[[], None] | None = None, *, release: bool = False
 ) -> list[str]:
-    """Create or correct users, roles, schemas, tables and streams; says what had to be changed."""
+    """Create or correct users, roles, schemas, tables and streams; says what had to be changed.
+
+    Streams are held when one is ahead of its outbox; `release` them when none is any more.
+    """
     try:
         await check_nats(instance.monitor_url)
         await check_postgres(instance.database_url)
@@ -99,9 +103,11 @@ async def provision_servers(
         raise CannotStart(str(refused)) from None
     admitted = admit(instance, await in_force(instance), tell_nats)
     try:
-        return admitted + await provision.provision(
+        changed = await provision.provision(
             instance.database_url, instance.nats_url, credentials(instance), instance.plan
         )
+        held = await hold_when_ahead(instance, credentials(instance), release=release)
+        return admitted + changed + [f"{stream} is {done}" for stream, done in held.items()]
     except (OSError, psycopg.Error, nats.errors.Error, RuntimeError) as error:
         raise CannotStart(f"provisioning failed: {error}") from error
 

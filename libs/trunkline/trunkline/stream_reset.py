@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import nats.errors
 import psycopg
+from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from psycopg import sql
 
 from chassis.locks import lock_key
-from chassis.provision import Plan, connect_as
+from chassis.provision import Plan
+from trunkline.holding import BY_HAND, administrator, domain, hold
 from trunkline.instance import Instance
 from trunkline.places import CannotStart
 from trunkline.provisioning import credentials, provision_servers
@@ -47,39 +49,50 @@ END_SESSIONS = (
 )
 
 
+async def hold_all(instance: Instance, *, release: bool) -> list[str]:
+    """Hold all domain streams, or release them; return a line for each that changed."""
+    try:
+        async with administrator(instance, credentials(instance)) as js:
+            why = None if release else BY_HAND
+            changed = await hold(js, domain(instance.plan), why)
+    except (OSError, nats.errors.Error, JetStreamError) as error:
+        raise CannotStart(f"NATS refuses: {error!r}") from error
+    return [f"{stream} is {'released' if release else 'held'}" for stream in changed]
+
+
 def chosen(plan: Plan, names: Sequence[str], *, everything: bool) -> list[str]:
     """Return the domain streams meant; raise `CannotStart` for any other name."""
-    domain = [service.stream for service in plan.services.values()]
+    allowed = domain(plan)
     if everything == bool(names):
-        raise CannotStart(f"name streams ({', '.join(domain)}), or say --all")
+        raise CannotStart(f"name streams ({', '.join(allowed)}), or say --all")
     for name in names:
         if name in REFUSED:
             raise CannotStart(f"{name} is not reset: {REFUSED[name]}")
-        if name not in domain:
-            allowed = ", ".join(domain)
-            raise CannotStart(f"there is no domain stream {name!r}: it is one of {allowed}")
-    return domain if everything else list(dict.fromkeys(names))
+        if name not in allowed:
+            raise CannotStart(
+                f"there is no domain stream {name!r}: it is one of {', '.join(allowed)}"
+            )
+    return allowed if everything else list(dict.fromkeys(names))
 
 
 async def reset(instance: Instance, streams: Sequence[str]) -> list[str]:
     """Reset domain streams; return a line for each thing done. May be run again at any time."""
     try:
-        async with await psycopg.AsyncConnection.connect(
-            instance.database_url, autocommit=True, connect_timeout=10
-        ) as conn:
-            client = await connect_as("admin", instance.nats_url, credentials(instance))
-            try:
-                lines = await _reset(conn, client.jetstream(timeout=10), instance, streams)
-            finally:
-                await client.close()
+        async with (
+            await psycopg.AsyncConnection.connect(
+                instance.database_url, autocommit=True, connect_timeout=10
+            ) as conn,
+            administrator(instance, credentials(instance)) as js,
+        ):
+            lines = await _reset(conn, js, instance, streams)
     except (OSError, psycopg.Error, nats.errors.Error, JetStreamError) as error:
         raise CannotStart(f"the reset broke off, run it again: {error}") from error
-    return lines + [f"{each} was provisioned" for each in await provision_servers(instance)]
+    return lines + await provision_servers(instance, release=True)
 
 
 async def _reset(
     conn: psycopg.AsyncConnection,
-    js: nats.js.JetStreamContext,
+    js: JetStreamContext,
     instance: Instance,
     streams: Sequence[str],
 ) -> list[str]:
