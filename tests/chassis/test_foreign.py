@@ -125,15 +125,19 @@ async def test_an_idle_relay_notices_a_foreign_message(pair: Pair) -> None:
 async def test_without_the_step_a_foreign_message_stops_the_relay(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resuming._Judge, "of", _stubborn)
-    async with pair.sayer() as sayer:
-        await say(sayer, opened(uuid4()))
+    of = resuming._Judge.of
+
+    async def strict(judge: Any, message: Any) -> Any:
+        verdict = await of(judge, message)
+        if verdict.ours is None:
+            raise resuming.Ahead(verdict.why)
+        return verdict
+
+    monkeypatch.setattr(resuming._Judge, "of", strict)
+    async with pair.sayer() as sayer, pair.hearer():
+        await goes_on(pair, sayer)
         await publish(pair, uuid4())
-        await stops(sayer, "not ours")
-
-
-async def _stubborn(*_: object) -> None:
-    raise resuming.Ahead("not ours")
+        await stops(sayer, "names no position")
 
 
 async def test_a_copy_of_an_old_message_does_not_set_the_relay_back(pair: Pair) -> None:

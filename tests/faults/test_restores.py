@@ -7,14 +7,16 @@ subscriber that drops what it has seen drops none of what is recorded afterwards
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sysconfig
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
-from desk import soon
+from desk import soon, update
 from nats.errors import TimeoutError as NothingCame
 
 from chassis.provision import connect_as
@@ -27,7 +29,7 @@ from trunkline import places
 from trunkline.instance import POSTGRES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
     from faults.checkers import Row
@@ -37,7 +39,7 @@ __all__ = ["clerk"]
 
 pytestmark = pytest.mark.timeout(200, func_only=True)  # ten processes share two processors
 
-HEAR_TIMEOUT_S = 20.0
+HEAR_TIMEOUT_S, DELIVER_TIMEOUT_S = 20.0, 60.0
 EPOCH = "SELECT min(first_position) FROM {}.outbox_epoch WHERE epoch > %s"
 NEWEST_EPOCH = "SELECT coalesce(max(epoch), 0) FROM {}.outbox_epoch"
 
@@ -160,41 +162,107 @@ class Drill:
         if name == "tickets":
             assert self.crm.dropped(rows) == []
 
+    @contextlib.asynccontextmanager
+    async def pouring(self, chat: int) -> AsyncGenerator[None]:
+        """Deliver one message after the other while this lasts, each until it is accepted."""
+        over = asyncio.Event()
+        secret = self.town.desk.secrets["TELEGRAM_MAIN_SECRET"]
+        head = {"X-Telegram-Bot-Api-Secret-Token": secret}
 
-async def test_an_older_postgresql_after_a_stop_loses_nothing(
-    town: Town, clerk: Clerk, crm: Subscriber, tmp_path: Path
+        async def pour() -> None:
+            async with httpx.AsyncClient(timeout=15, headers=head) as http:
+                while not over.is_set():
+                    text = f"poured {chat} {len(self.town.texts)}"
+                    self.town.texts.add(text)
+                    inbound = await self._accepted(http, chat, text)
+                    self.town.accepted.add(inbound)
+                    self.accepted.append(inbound)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pour())
+            yield
+            over.set()
+
+    async def _accepted(self, http: httpx.AsyncClient, chat: int, text: str) -> str:
+        body = update(10_000_000 + len(self.town.texts), chat, text)
+        url = self.town.desk.url("ingest", "/channels/telegram/main")
+        until = time.monotonic() + DELIVER_TIMEOUT_S
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await http.post(url, json=body)
+                if answer.is_success:
+                    return str(answer.json()["inbound_id"])
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{text} was not accepted within {DELIVER_TIMEOUT_S} s")
+
+    async def back_up(self, way: str) -> None:
+        await self.follow(steps(BACKUPS[way]))
+
+    async def restore(self, way: str) -> None:
+        """Restore the backup and reset the streams, while a customer goes on writing."""
+        await (self._cold() if way == "cold" else self._hot())
+
+    async def _cold(self) -> None:
+        town = self.town
+        *commands, up, reset = steps(RESTORES["cold"])
+        await asyncio.to_thread(town.stop_replicas)
+        (*_, started) = await self.follow([*commands, up])
+        assert "degraded" in started
+        assert "the stream is ahead of its outbox" in started
+        states = {each["name"]: each for each in town.desk.status["services"]}
+        assert states["tickets"]["state"] == "degraded"
+        assert "ahead" in states["tickets"]["reason"]
+        self.deliver(81_009, f"while the instance is degraded {len(town.texts)}")
+        await self.follow([reset])
+        town.replies.clear()  # the sink forgot what it got; it gets none of it again
+        town.add_replicas()
+        await town.ready()
+
+    async def _hot(self) -> None:
+        await self.follow(steps(RESTORES["hot"]))
+        self.deliver(82_009, f"after the restore of a running town {len(self.town.texts)}")
+        await self.town.ready(30)
+
+
+BACKUPS = {"cold": "Copying the PostgreSQL cluster", "hot": "Dumping the PostgreSQL database"}
+RESTORES = {
+    "cold": "Restoring the PostgreSQL cluster while the instance is down",
+    "hot": "Restoring the PostgreSQL database while services run",
+}
+
+
+@pytest.mark.parametrize("way", ["cold", "hot"])
+async def test_an_older_postgresql_loses_nothing(
+    clerk: Clerk, crm: Subscriber, tmp_path: Path, way: str
 ) -> None:
     drill = Drill(clerk, crm, tmp_path)
-    request = await drill.begin(81_001)
-    await drill.follow(steps("Copying the PostgreSQL cluster"))
-    await drill.go_on(request, 81_001)
-    *commands, up, reset = steps("Restoring the PostgreSQL cluster while the instance is down")
-    await asyncio.to_thread(town.stop_replicas)
-    (*_, started) = await drill.follow([*commands, up])
-    assert "degraded" in started
-    assert "the stream is ahead of its outbox" in started
-    states = {each["name"]: each for each in town.desk.status["services"]}
-    assert states["tickets"]["state"] == "degraded"
-    assert "ahead" in states["tickets"]["reason"]
-    drill.deliver(81_009, "while the instance is degraded")
-    await drill.follow([reset])
-    town.replies.clear()  # the sink forgot what it got; it gets none of it again
-    town.add_replicas()
-    await town.ready()
-    await drill.finish(request, 81_001)
+    chat = 81_001 if way == "cold" else 82_001
+    request = await drill.begin(chat)
+    await drill.back_up(way)
+    await drill.go_on(request, chat)
+    await drill.restore(way)
+    await drill.finish(request, chat)
 
 
-async def test_an_older_postgresql_under_running_services_loses_nothing(
-    town: Town, clerk: Clerk, crm: Subscriber, tmp_path: Path
+@pytest.mark.soak
+@pytest.mark.parametrize("way", ["cold", "hot"])
+@pytest.mark.parametrize("again", ["cold", "hot"])
+@pytest.mark.parametrize("foreign", [False, True], ids=["clean", "foreign"])
+async def test_an_older_postgresql_twice_under_load(
+    clerk: Clerk, crm: Subscriber, tmp_path: Path, way: str, again: str, *, foreign: bool
 ) -> None:
     drill = Drill(clerk, crm, tmp_path)
-    request = await drill.begin(82_001)
-    await drill.follow(steps("Dumping the PostgreSQL database"))
-    await drill.go_on(request, 82_001)
-    await drill.follow(steps("Restoring the PostgreSQL database while services run"))
-    drill.deliver(82_009, "after the restore of a running town")
-    await town.ready(30)
-    await drill.finish(request, 82_001)
+    chat = 90_000 + 10 * len(crm.town.texts)
+    request = await drill.begin(chat)
+    for each in {way, again}:
+        await drill.back_up(each)
+    for each in (way, again):  # to the same state both times
+        await drill.go_on(request, chat)
+        if foreign:
+            await forge(drill.town)
+        async with drill.pouring(chat + 5):
+            await drill.restore(each)
+    await drill.finish(request, chat)
 
 
 FOREIGN = {
@@ -214,13 +282,7 @@ async def test_a_foreign_message_in_each_stream_stops_nothing(
     town: Town, clerk: Clerk, crm: Subscriber
 ) -> None:
     (known,) = clerk.write(83_001, "before the foreign hand")
-    nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
-    try:
-        for stream, subject in FOREIGN.items():
-            ack = await nc.jetstream(timeout=5).publish(subject, b'{"it": "is not ours"}')
-            assert ack.stream == stream
-    finally:
-        await nc.close()
+    await forge(town, *FOREIGN)
     clerk.served(known)
     (after,) = clerk.write(83_002, "after the foreign hand")
     clerk.served(after)
@@ -238,6 +300,17 @@ async def test_a_foreign_message_in_each_stream_stops_nothing(
         rows = await records.outbox(town.dsn, name)
         assert [row.id for row in rows[: len(before[name])]] == [row.id for row in before[name]]
     await crm.hear()
+
+
+async def forge(town: Town, *streams: str) -> None:
+    """Publish a message of another hand into these streams, or all domain streams."""
+    nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
+    try:
+        for stream in streams or STREAMS:
+            ack = await nc.jetstream(timeout=5).publish(FOREIGN[stream], b'{"it": "is not ours"}')
+            assert ack.stream == stream
+    finally:
+        await nc.close()
 
 
 def stepped_over(clerk: Clerk, name: str) -> bool:
