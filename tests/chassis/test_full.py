@@ -77,7 +77,7 @@ async def test_where_no_room_can_be_made_the_relay_waits_and_says_so(world: Worl
             return "maximum bytes exceeded" in str(service.relay.alarm)
 
         await eventually(alarmed)
-        assert "refuses" in str(service._relay_health())
+        assert "refuses" in str(service._relay_alarm())
         assert service.relay.position == 1
         await narrow(world, "INGEST", 1_000_000)
         await told(service, 31)

@@ -157,5 +157,5 @@ async def test_whatever_keeps_the_relay_from_telling_raises_the_alarm(
                 return "nobody thought of this" in str(service.relay.alarm)
 
             await eventually(alarmed)
-            assert "nobody thought" in str(service._relay_health())
+            assert "nobody thought" in str(service._relay_alarm())
         await fits(service, 1)

@@ -110,7 +110,7 @@ def test_migrating_at_the_same_time_applies_each_migration_once(provisioned: Pro
         done = list(pool.map(lambda _: migrate(provisioned.postgres.url, "young"), range(3)))
 
     (applied,) = [each for each in done if each]
-    assert sorted(applied) == ["0001.chassis", "0002.outbox", "0003.epochs"]
+    assert sorted(applied) == ["0001.chassis", "0002.outbox", "0003.epochs", "0003.outbox_epoch"]
     with psycopg.connect(provisioned.postgres.url) as admin:
         owners = admin.execute(
             "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'young'"

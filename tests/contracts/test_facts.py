@@ -96,6 +96,14 @@ def test_slots_and_ids_never_change() -> None:
     )
 
 
+def test_a_fact_of_a_later_epoch_keeps_its_id_on_the_wire() -> None:
+    plain = moved().numbered(1)
+    fact = plain.model_copy(update={"id": fact_id(plain.type, plain.subject, 1, epoch=7)})
+
+    assert fact.id != plain.id
+    assert read(fact.wire()) == fact
+
+
 def test_names_are_not_confused_by_where_they_are_cut() -> None:
     assert contact_id("a", "b:c", "d") != contact_id("a", "b", "c:d")
 

@@ -16,7 +16,10 @@ from trunkline_contracts.fact import fact_id
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-OUTBOX = "SELECT position, key, sequence, type, body FROM {}.outbox ORDER BY position"
+OUTBOX = """
+SELECT position, key, sequence, type, body,
+    coalesce((SELECT max(epoch) FROM {0}.outbox_epoch WHERE first_position <= position), 0)
+FROM {0}.outbox ORDER BY position"""
 
 
 async def query(dsn: str, sql: str, *params: Any) -> list[tuple[Any, ...]]:
@@ -26,11 +29,11 @@ async def query(dsn: str, sql: str, *params: Any) -> list[tuple[Any, ...]]:
         return await cursor.fetchall() if cursor.description else []
 
 
-def row_of(position: int, key: str, sequence: int, type_: str, body: bytes) -> Row:
+def row_of(position: int, key: str, sequence: int, type_: str, body: bytes, epoch: int = 0) -> Row:
     """Read one row of an outbox."""
     told = json.loads(bytes(body))
     at = datetime.fromisoformat(told["time"])
-    id_ = str(fact_id(type_, key, sequence))
+    id_ = str(fact_id(type_, key, sequence, epoch))
     return Row(position, key, sequence, type_.rsplit(".", 1)[1], at, told["data"], id_)
 
 

@@ -1,4 +1,4 @@
-"""What a person has to heal: an unreadable fact, a foreign hand in a stream, a lost NATS store.
+"""What a person has to heal: an unreadable fact, a lost NATS store.
 
 With the five services as they are, two replicas of each.
 """
@@ -17,7 +17,6 @@ from chassis.provision import connect_as
 from faults.judged import judge
 from faults.load import Load
 from faults.records import query
-from trunkline_contracts.fact import slot_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,33 +169,6 @@ async def test_an_unreadable_fact_of_tickets_holds_back_its_request_alone(
     for service in hearers:
         clerk.redrive(service, bad)
     clerk.served(bad)
-    await all_is_well(town)
-
-
-async def test_a_foreign_hand_stops_the_relay_and_harms_nothing(town: Town, clerk: Clerk) -> None:
-    (known,) = clerk.write(72_001, "before")
-    clerk.served(known)
-    nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
-    js = nc.jetstream(timeout=5)
-    subject = f"trunkline.ingest.v1.message_received.{slot_of(known):02d}.{known}"
-    await js.publish(subject, b'{"it": "is not ours"}')
-    try:
-
-        def alarmed() -> str:
-            answers = [town.desk.http.get(f"{door}/health/ready") for door in town.doors("ingest")]
-            return next((a.text for a in answers if a.status_code == 503), "")
-
-        assert "is not ours" in soon(alarmed)
-        (held,) = clerk.write(72_002, "meanwhile")
-        assert (await query(town.dsn, "SELECT 1 FROM tickets.requests WHERE id = %s", held)) == []
-
-        await js.delete_stream("INGEST")
-    finally:
-        await nc.close()
-    provision = await asyncio.to_thread(town.desk.run, "provision")
-    assert "INGEST" in provision.stdout
-    clerk.served(held)
-    await town.ready(20)
     await all_is_well(town)
 
 

@@ -79,6 +79,51 @@ def test_a_child_that_complains_for_long_is_started_again(
     assert said[-1] == "sink is started again"
 
 
+REFUSES = """
+import json, os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503)
+        self.end_headers()
+        failing = [{"name": name, "why": "of " + name} for name in os.environ["FAILING"].split()]
+        self.wfile.write(json.dumps({"not_ready": failing}).encode())
+
+HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+
+
+def failing(tmp_path: Path, *names: str) -> Program:
+    """Make a service whose checks of these names fail."""
+    environment = {**os.environ, "FAILING": " ".join(names)}
+    command = [sys.executable, "-c", REFUSES]
+    return Program("sla", command, tmp_path / "sla.log", environment=environment)
+
+
+def test_a_service_with_a_relay_alarm_counts_as_started(
+    supervisor: Supervisor, said: list[str], tmp_path: Path
+) -> None:
+    sla = failing(tmp_path, "relay_alarm")
+    supervisor.start(sla)
+    supervisor.wait_ready(15)
+
+    assert said == ["degraded: sla: of relay_alarm"]
+    before = sla.pid
+    supervisor.look_after()
+    assert sla.pid == before
+
+
+def test_a_service_with_another_complaint_is_not_started(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    sla = failing(tmp_path, "relay_alarm", "postgres")
+    supervisor.start(sla)
+    with pytest.raises(CannotStart, match="sla is not ready"):
+        supervisor.wait_ready(1)
+    assert sla.degraded() is None
+
+
 def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

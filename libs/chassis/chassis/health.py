@@ -24,6 +24,7 @@ class Health:
         """Begin without checks; heartbeats are timed by `clock`."""
         self._clock = clock
         self._checks: dict[str, Check] = {}
+        self._notes: dict[str, Callable[[], str | None]] = {}
         self._beats: dict[str, tuple[float, float]] = {}
         self.router = APIRouter(prefix="/health", tags=["operations"])
         for path, answer in (("/live", self.live), ("/ready", self.ready)):
@@ -32,6 +33,10 @@ class Health:
     def add(self, name: str, check: Check) -> None:
         """Ask this check whenever somebody wants to know whether the service is ready."""
         self._checks[name] = check
+
+    def note(self, name: str, note: Callable[[], str | None]) -> None:
+        """Add to the answer of a ready service what a person should look at."""
+        self._notes[name] = note
 
     def remove(self, name: str) -> None:
         """Ask it no more."""
@@ -59,8 +64,11 @@ class Health:
             raise _problem("not_live", silent)
         return {"status": "live"}
 
-    async def ready(self) -> dict[str, str]:
-        """Tell whether the service gets on with its work; if not, what does not, and why."""
+    async def ready(self) -> dict[str, Any]:
+        """Tell whether the service gets on with its work; if not, what does not, and why.
+
+        A ready one may have notes for a person to look at.
+        """
         answers = await asyncio.gather(*map(_ask, self._checks.values()))
         failing = [
             {"name": name, "why": why}
@@ -69,7 +77,8 @@ class Health:
         ]
         if failing:
             raise _problem("not_ready", failing)
-        return {"status": "ready"}
+        notes = [{"name": name, "why": why} for name, n in self._notes.items() if (why := n())]
+        return {"status": "ready"} | ({"notes": notes} if notes else {})
 
 
 def _problem(slug: str, failing: list[dict[str, str]]) -> Problem:

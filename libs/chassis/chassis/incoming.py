@@ -47,16 +47,14 @@ def from_stream(msg: Msg, *, own_positions: bool) -> Incoming:
     tokens = msg.reply.split(".")
     sequence, consumer_sequence, pending = int(tokens[-4]), int(tokens[-3]), int(tokens[-1])
     headers: dict[str, Any] = msg.headers or {}
-    told = headers.get("Trunkline-Position", "")
-    position: int | None = int(told) if told.isdigit() else None
+    position = number(headers.get("Trunkline-Position", ""))
     if own_positions:
         position = sequence
-    previous = headers.get("Trunkline-Previous", "0")
     return Incoming(
         subject=headers.get("Trunkline-Subject", msg.subject),
         data=msg.data,
         position=position,
-        previous=int(previous) if previous.isdigit() else 0,
+        previous=number(headers.get("Trunkline-Previous", "")) or 0,
         stream_sequence=sequence,
         headers=headers,
         consumer_sequence=consumer_sequence,
@@ -78,6 +76,13 @@ def from_direct(msg: Msg) -> Incoming:
         headers=headers,
         pending=int(headers.get("Nats-Num-Pending", 0)),
     )
+
+
+def number(header: object) -> int | None:
+    """Read a position from a header; None for what is no number or fits no bigint."""
+    written = str(header)  # of bytes that are no ASCII, nats-py makes an object of another class
+    is_number = written.isascii() and written.isdigit() and len(written) <= 18
+    return int(written) if is_number else None
 
 
 CHUNK = "Trunkline-Chunk"

@@ -31,6 +31,7 @@ async def measure(service: "Service") -> None:
 def _begin_counting(service: "Service") -> None:
     """What has not happened yet is nought: a first time is a rise only from there."""
     metrics.nats_errors.labels(service.name)
+    metrics.relay_foreign.labels(service.name)
     for reader in service.readers:
         for counted in (metrics.parked, metrics.foreign, metrics.applied):
             counted.labels(service.name, reader.called)

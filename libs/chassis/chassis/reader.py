@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from nats.js.api import StreamInfo
 
 from chassis import telemetry
 from chassis.held import OPEN_OF_KEY, SETTLE, Held
@@ -23,6 +24,7 @@ from chassis.outcomes import TRANSIENT, Fenced, NotReady, Refused, passes
 from chassis.positions import Positions
 from chassis.pull import Pull
 from chassis.replay import ask
+from chassis.resuming import held
 from chassis.slots import Consumer, filters
 from chassis.telemetry import metrics
 from chassis.tx import Tx
@@ -122,6 +124,8 @@ class Loop:
         self.progress_at = time.monotonic()
         self.leading = False
         self.lag = self.late = self.behind = 0
+        self.waits: str | None = None
+        """Why nothing is read for now."""
         self._service = service
         self._types = None if reader.hears is None else {fact.name() for fact in reader.hears}
         self._consumer = Consumer.of(service.name, self.name, reader.stream, reader.subjects, slots)
@@ -149,6 +153,7 @@ class Loop:
                     pause = min(pause * 2, 2.0)
         finally:
             self.leading, self.lag, self.late, self.behind = False, 0, 0, 0
+            self.waits = None
             await self._understanding.aclose()
 
     def _go_on(self) -> None:
@@ -188,8 +193,8 @@ class Loop:
         """Load where this reader is, and return the stream's sequence to pull from."""
         service, reader = self._service, self.reader
         self._returns = service.bus.own.returns
+        info = await self._sound()
         epoch = await reader.epoch() if reader.epoch is not None else 0
-        info = await service.bus.js.stream_info(reader.stream)
         async with service.db.connection() as conn:
             created, own = str(info.created), reader.own_positions
             await self._positions.load(conn, created, own=own, epoch=epoch)
@@ -223,6 +228,20 @@ class Loop:
         if first.position > self._positions.at[first.slot]:
             await self._store(self._positions.at, 0)
             raise NotReady(f"{self.reader.stream} is not as it was read: it is read again")
+
+    async def _sound(self) -> StreamInfo:
+        """Return the stream's state; wait while PostgreSQL lacks facts that streams hold."""
+        while True:
+            info = await self._service.bus.js.stream_info(self.reader.stream)
+            why = held(info) or await self._service.relay.ahead()
+            if why is None:
+                self.waits = None
+                return info
+            if self.waits is None:
+                log.error("%s waits for a reset of the streams: %s", self.office, why)
+            self.waits = f"waits for a reset of the streams: {why}"
+            self._go_on()
+            await asyncio.sleep(LOOK)
 
     async def _ready(self, batch: Sequence[Incoming]) -> int:
         """Say how many of a batch can be applied: all before the first that takes longer."""

@@ -3,9 +3,9 @@
 The first message of every atomic batch names the stream's last sequence; whoever is late is refused
 and nothing of theirs is stored. Few messages go without a batch, each naming the sequence and the
 message before it: for a batch the server makes a store on disk, which costs it as much as ten
-messages. The position is read back from the stream itself, so no table can disagree with it; a
-floor in PostgreSQL, per life of the stream, keeps it when the stream's messages are trimmed. Long:
-what keeps one stream in order is read together.
+messages. The position is read back from the stream itself (`resuming`), so no table can disagree
+with it; a floor in PostgreSQL, per life of the stream, keeps it when the stream's messages are
+trimmed. Long: what keeps one stream in order is read together.
 """
 
 import asyncio
@@ -22,7 +22,9 @@ from nats.js.errors import APIError, NotFoundError
 
 from chassis.bus import Bus
 from chassis.db import Database
+from chassis.epochs import Epochs
 from chassis.outcomes import Fenced, TooLarge
+from chassis.resuming import ROW, Ahead, Proof, held, prove
 from chassis.telemetry import metrics
 from chassis.trim import SET_FLOOR, Retention, first_floor, trim
 from trunkline_contracts.fact import SLOTS, splice, written_id
@@ -48,12 +50,13 @@ TRIM_EVERY = 60.0
 IDLE_LOOKS = 4
 """While idle, every so many polls the stream's end is compared with what was told."""
 
+AHEAD_PAUSE_S = 1.0
+"""Between two looks at a stream that is ahead of its outbox."""
+
 ROWS: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox"
-    " WHERE position > %s ORDER BY position LIMIT %s"
+    " WHERE position >= %s ORDER BY position LIMIT %s"
 )
-AT: LiteralString = "SELECT key, sequence, type FROM outbox WHERE position = %s"
-LAST: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
 PREVIOUS: LiteralString = (
     "SELECT s.slot, coalesce((SELECT max(o.position) FROM outbox o"
     " WHERE o.slot = s.slot AND o.position <= %s), 0) FROM generate_series(0, 15) AS s(slot)"
@@ -65,14 +68,10 @@ Message = tuple[str, bytes, dict[str, str]]
 """Subject, data, headers."""
 
 
-class Alarm(Exception):
-    """The stream is not as this relay left it: a person must look."""
-
-
-def message(row: Row, previous: int) -> Message:
+def message(row: Row, previous: int, epoch: int = 0) -> Message:
     """Make a recorded fact a message; the body is not read: what is unreadable stays so."""
     position, key, slot, sequence, type_, body = row
-    id_ = written_id(type_, key, sequence)
+    id_ = written_id(type_, key, sequence, epoch)
     headers = {
         "Nats-Msg-Id": id_,
         "Trunkline-Position": str(position),
@@ -98,12 +97,19 @@ class Relay:
         self._trimmed_at = time.monotonic()
         self.stream = service.upper()
         self.alarm: str | None = None
+        """Why nothing is published."""
+        self.foreign: str | None = None
+        """The newest message of another hand that was stepped over in this life of the stream."""
         self.position = 0
         self.moved_at = time.monotonic()
         self._db = db
         self._bus = bus
         self._woken = asyncio.Event()
         self._previous = [0] * SLOTS
+        self._epochs = Epochs()
+        self._last: Row | None = None
+        """The row at `position`: when another one stands there, PostgreSQL was restored."""
+        self._foreign_seq = 0
         self._last_seq = 0
         self._created = ""
         self._idle = 0
@@ -184,60 +190,82 @@ class Relay:
         while True:
             try:
                 info = await self._bus.relay.js.stream_info(self.stream)
-                position = await self._verified(conn, info)
-            except Alarm as why:
+                proof = await self._proven(conn, info)
+            except Ahead as why:
                 self._alarm(str(why))
-                await asyncio.sleep(1)
+                await asyncio.sleep(AHEAD_PAUSE_S)
                 continue
             break
         if not self._refusals:
             self._alarm(None)
-        self.position = position
+        self._step_over(info, proof)
+        self.position = proof.position
         self._last_seq = info.state.last_seq
         self._created = str(info.created)
-        cursor = await conn.execute(PREVIOUS, (position,))
+        self._last = await self._row(conn)
+        self._epochs = await Epochs.load(conn)
+        cursor = await conn.execute(PREVIOUS, (self.position,))
         for slot, previous in await cursor.fetchall():
             self._previous[slot] = previous
 
-    async def _verified(self, conn: psycopg.AsyncConnection, info: StreamInfo) -> int:
-        """Give the position the stream itself proves, or raise `Alarm`."""
+    async def _proven(self, conn: psycopg.AsyncConnection, info: StreamInfo) -> Proof:
+        """Return the position the stream proves; raise `Ahead`. A copy of an old message of ours
+        does not set it back: the floor and this leader's own memory count as well.
+        """
         created = str(info.created)
+        floor = await self._floor(conn, created)
+        known = floor or 0
+        if created == self._created and self._last and await self._row(conn) == self._last:
+            known = max(known, self.position)
+        proof = await prove(conn, self._bus.relay.js, info, known)
+        if floor is None and not proof.position:
+            return Proof(await self._first_floor(conn, created), proof.foreign)
+        return proof
+
+    async def _floor(self, conn: psycopg.AsyncConnection, created: str) -> int | None:
         row = await (await conn.execute(FLOOR, (self.stream, created))).fetchone()
-        floor: int | None = row[0] if row else None
-        (end,) = await (await conn.execute(LAST)).fetchone() or (0,)
-        if not info.state.messages:
-            if floor is None:
-                floor = await self._first_floor(conn, created, end)
-            if floor > end:
-                raise Alarm(f"the stream was told up to {floor}, the outbox ends at {end}")
-            return floor
+        return row[0] if row else None
+
+    async def _row(self, conn: psycopg.AsyncConnection) -> Row | None:
+        """Return the outbox's row at this relay's position."""
+        cursor = await conn.execute(ROW, (self.position,), binary=True)
+        row: Row | None = await cursor.fetchone()
+        return row
+
+    def _step_over(self, info: StreamInfo, proof: Proof) -> None:
+        """Raise the alarm for messages of another hand, once each, and go on."""
+        if str(info.created) != self._created:
+            self.foreign, self._foreign_seq = None, 0
+        for sequence, why in proof.foreign:
+            if sequence > self._foreign_seq:
+                self.foreign = f"stepped over message {sequence}, which is not ours: {why}"
+                self._foreign_seq = sequence
+                metrics.relay_foreign.labels(self.service).inc()
+                log.error("%s: %s", self.stream, self.foreign)
+
+    async def ahead(self) -> str | None:
+        """Return why nothing may be read: the stream is ahead of the outbox, held, or missing.
+
+        PostgreSQL was restored then: the other streams hold facts that it has lost as well, and
+        none of them may be applied before the streams are reset.
+        """
+        js = self._bus.relay.js
         try:
-            last = await self._bus.relay.js.get_msg(self.stream, seq=info.state.last_seq)
+            info = await js.stream_info(self.stream)
+            async with self._db.connection() as conn:
+                known = await self._floor(conn, str(info.created)) or 0
+                await prove(conn, js, info, known, further=0)
+        except Ahead as why:
+            return f"{self.stream}: {why}"
         except NotFoundError:
-            raise Alarm(f"the last message, {info.state.last_seq}, is not there") from None
-        position = await self._ours(conn, last.headers or {}, end, info.state.last_seq)
-        return max(position, floor or 0)
+            return f"{self.stream} is missing"
+        return held(info)
 
-    async def _ours(
-        self, conn: psycopg.AsyncConnection, headers: dict[str, str], end: int, sequence: int
-    ) -> int:
-        told = headers.get("Trunkline-Position", "")
-        if not told.isdigit():
-            raise Alarm(f"message {sequence} is not ours: it names no position")
-        position = int(told)
-        if position > end:
-            raise Alarm(f"the stream is ahead of its outbox: {position} > {end}")
-        row = await (await conn.execute(AT, (position,))).fetchone()
-        if row is None or written_id(row[2], row[0], row[1]) != headers.get("Nats-Msg-Id"):
-            raise Alarm(f"message {sequence} is not ours: position {position} holds another fact")
-        return position
-
-    async def _first_floor(self, conn: psycopg.AsyncConnection, created: str, end: int) -> int:
+    async def _first_floor(self, conn: psycopg.AsyncConnection, created: str) -> int:
         """A stream just made is told what PostgreSQL has, as far as it is young enough."""
         floor = await first_floor(conn, self._oldest())
         await conn.execute(SET_FLOOR, (self.stream, created, floor))
-        if end:
-            log.info("%s: a new stream, made %s: telling from %s on", self.stream, created, floor)
+        log.info("%s: a new stream, made %s: telling from %s on", self.stream, created, floor)
         return floor
 
     def _oldest(self) -> datetime | None:
@@ -251,16 +279,22 @@ class Relay:
         return await trim(conn, js, self.stream, self.position, oldest, full=full)
 
     async def _pending(self, conn: psycopg.AsyncConnection) -> list[Row]:
-        cursor = await conn.execute(ROWS, (self.position, self._most), prepare=True, binary=True)
-        rows: list[Any] = await cursor.fetchall()
-        return rows
+        """Return what comes next, once what was published last is in its place."""
+        while True:
+            args = (self.position, self._most + 1)
+            cursor = await conn.execute(ROWS, args, prepare=True, binary=True)
+            rows: list[Any] = await cursor.fetchall()
+            if self._last is None or rows[:1] == [self._last]:
+                return [row for row in rows if row[0] > self.position][: self._most]
+            log.warning("%s: position %s holds another fact", self.stream, self.position)
+            await self._start(conn)
 
     async def _tell(self, rows: Sequence[Row]) -> None:
         rows = self._fitting(rows)
         previous = list(self._previous)
         messages: list[Message] = []
         for row in rows:
-            messages.append(message(row, previous[row[2]]))
+            messages.append(message(row, previous[row[2]], self._epochs.at(row[0])))
             previous[row[2]] = row[0]
         try:
             self._last_seq = await self._publish(messages)
@@ -272,7 +306,7 @@ class Relay:
             self._last_seq = await publish_singly(self._bus, messages, self._last_seq)
         self._doubted = False
         self._previous = previous
-        self.position = rows[-1][0]
+        self.position, self._last = rows[-1][0], rows[-1]
         metrics.relay_position.labels(self.service).set(self.position)
 
     def _fitting(self, rows: Sequence[Row]) -> Sequence[Row]:

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from chassis.bus import Bus
 from chassis.db import Database
 from chassis.direct_get import Reading
+from chassis.epochs import Epochs
 from chassis.incoming import Incoming
 from chassis.outcomes import NotReady
 from chassis.relay import Message, Row, message, publish_batch
@@ -122,7 +123,8 @@ class Replays:
         if "positions" in want:
             async with self._db.connection() as conn:
                 rows: list[Any] = await (await conn.execute(EXACT, (want["positions"],))).fetchall()
-            await self._tell(to, rows, None)
+                epochs = await Epochs.load(conn)
+            await self._tell(to, rows, None, epochs)
             await self._end(to)
             return
         after, slot, until = want["after"], want["slot"], want["until"]
@@ -131,16 +133,19 @@ class Replays:
                 rows = await (
                     await conn.execute(RANGE, (slot, after, until, until, BATCH))
                 ).fetchall()
-            await self._tell(to, rows, after)
+                epochs = await Epochs.load(conn)
+            await self._tell(to, rows, after, epochs)
             if len(rows) < BATCH:
                 await self._end(to)
                 return
             after = rows[-1][0]
 
-    async def _tell(self, to: Address, rows: Sequence[Row], after: int | None) -> None:
+    async def _tell(
+        self, to: Address, rows: Sequence[Row], after: int | None, epochs: Epochs
+    ) -> None:
         messages: list[Message] = []
         for row in rows:
-            subject, data, headers = message(row, after or 0)
+            subject, data, headers = message(row, after or 0, epochs.at(row[0]))
             headers["Trunkline-Subject"] = subject
             del headers["Nats-Msg-Id"]  # asked twice is told twice
             messages.append((to.subject, data, headers | {QUESTION: to.question}))

@@ -188,12 +188,15 @@ class Service:
         self.background(lambda: measure(self), "measuring")
         self.health.add("postgres", self._postgres_health)
         self.health.add("relay", self._relay_health)
+        self.health.add("relay_alarm", self._relay_alarm)
+        self.health.note("relay_foreign", self._relay_foreign)
         self.health.add("workspace", self._workspace_health)
 
     def _read(self, loop: Loop) -> None:
         self.loops.append(loop)
         self.background(lambda: self.leaders.lead(loop.office, loop.run), loop.office)
         self.health.add(loop.office, lambda: self._reader_health(loop))
+        self.health.note(loop.office, lambda: loop.waits)
 
     async def _refill(self) -> None:
         while True:
@@ -209,10 +212,16 @@ class Service:
         return f"no answer for {silent:.0f} s" if silent > STUCK else None
 
     def _relay_health(self) -> str | None:
-        if "relay" not in self.leaders.held:
+        if "relay" not in self.leaders.held or self.relay.alarm:
             return None
         silent = asyncio.get_running_loop().time() - self.relay.moved_at
-        return self.relay.alarm or (f"no progress for {silent:.0f} s" if silent > STUCK else None)
+        return f"no progress for {silent:.0f} s" if silent > STUCK else None
+
+    def _relay_alarm(self) -> str | None:
+        return self.relay.alarm if "relay" in self.leaders.held else None
+
+    def _relay_foreign(self) -> str | None:
+        return self.relay.foreign if "relay" in self.leaders.held else None
 
     def _workspace_health(self) -> str | None:
         return None if self.workspaces.latest else "no workspace has been applied yet"

@@ -52,14 +52,19 @@ def slot_of(key: str) -> int:
     return crc32(key.encode()) % SLOTS
 
 
-def fact_id(type_: str, key: str, sequence: int) -> UUID:
-    """Derive a fact's id from its owner, key and number; told twice, it has the same id."""
-    return UUID(written_id(type_, key, sequence))
+def fact_id(type_: str, key: str, sequence: int, epoch: int = 0) -> UUID:
+    """Derive a fact's id from its owner, key, number and epoch; told twice, it has the same id.
+
+    The epoch is 0 unless the fact was recorded after its owner's PostgreSQL had lost some.
+    """
+    return UUID(written_id(type_, key, sequence, epoch))
 
 
-def written_id(type_: str, key: str, sequence: int) -> str:
+def written_id(type_: str, key: str, sequence: int, epoch: int = 0) -> str:
     """Write the same id: a UUID of version 5, without the detour over Python's class."""
     name = f"{type_.split('.', 2)[1]}:{key}:{sequence}"
+    if epoch:
+        name = f"{name}:{epoch}"
     digest = bytearray(sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest())
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -157,7 +162,8 @@ class Fact(BaseModel):
 
     def wire(self) -> bytes:
         """The whole wire form: CloudEvents 1.0, structured JSON."""
-        return splice(self.type, self.subject, self.sequence, self.body())
+        id_ = "" if self.id == UNNUMBERED else str(self.id)
+        return splice(self.type, self.subject, self.sequence, self.body(), id_)
 
 
 def splice(type_: str, key: str, sequence: int, body: bytes, id_: str = "") -> bytes:

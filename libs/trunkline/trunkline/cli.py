@@ -77,6 +77,8 @@ def _show(told: dict[str, Any], data: Path) -> None:
     parts |= {part: told[part] for part in ("nats", "postgres", "sink")}
     for name, part in parts.items():
         typer.echo(f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {part['url']}")
+        if "reason" in part:
+            typer.echo(f"{'':12} {'':>8} {part['reason']}")
     typer.echo(f"{'secrets':12} {'':>8} {'':9} {data / 'secrets.env'}")
 
 
@@ -233,6 +235,46 @@ def audit(
     typer.echo(balance.text())
     if balance.faults:
         raise typer.Exit(1)
+
+
+streams = typer.Typer(no_args_is_help=True, help="Streams of the instance.")
+commands.add_typer(streams, name="stream")
+
+
+@streams.command()
+def reset(
+    names: Annotated[list[str] | None, typer.Argument(help="Domain streams: INGEST, …")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
+    data: Data = DATA,
+) -> None:
+    """Make domain streams anew from PostgreSQL; keep in a file what only they had."""
+    from trunkline.instance import Instance
+    from trunkline.stream_reset import chosen
+    from trunkline.stream_reset import reset as run
+
+    instance = Instance.running(data.absolute())
+    wanted = chosen(instance.plan, names or [], everything=everything)
+    typer.echo("\n".join(asyncio.run(run(instance, wanted))))
+
+
+@streams.command()
+def hold(data: Data = DATA) -> None:
+    """Have nothing read from the domain streams until they are reset, or released."""
+    _hold(data, release=False)
+
+
+@streams.command()
+def release(data: Data = DATA) -> None:
+    """Have the domain streams read again as they are."""
+    _hold(data, release=True)
+
+
+def _hold(data: Path, *, release: bool) -> None:
+    from trunkline.instance import Instance
+    from trunkline.stream_reset import hold_all
+
+    lines = asyncio.run(hold_all(Instance.running(data.absolute()), release=release))
+    typer.echo("\n".join(lines) or "nothing to change")
 
 
 @commands.command()

@@ -2,6 +2,7 @@
 
 Who may connect to NATS stands in its configuration and depends on the workspace: a new integrator
 or subscriber is written into it, and our own server reads it again without anybody noticing.
+Long: files, servers and users are provisioned together.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from chassis import provision, workspace
 from chassis.guards import Unsafe, check_nats, check_postgres
 from chassis.provision import Plan
 from chassis.workspace import Workspace
+from trunkline.holding import hold_when_ahead
 from trunkline.instance import EXAMPLE, NATS, NATS_MONITOR, Instance, read_state
 from trunkline.places import CannotStart
 from trunkline.servers import reload
@@ -71,7 +73,7 @@ def _known(instance: Instance) -> Workspace:
 async def in_force(instance: Instance) -> Workspace | None:
     """Ask NATS for the workspace in force; None when there is none yet, or nobody to ask."""
     try:
-        client = await provision.connect_as("admin", instance.nats_url, _creds(instance))
+        client = await provision.connect_as("admin", instance.nats_url, credentials(instance))
     except (OSError, nats.errors.Error):
         return None
     try:
@@ -82,14 +84,18 @@ async def in_force(instance: Instance) -> Workspace | None:
         await client.close()
 
 
-def _creds(instance: Instance) -> Path:
+def credentials(instance: Instance) -> Path:
+    """Return the folder of the NATS users' seeds."""
     return Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
 
 
 async def provision_servers(
-    instance: Instance, tell_nats: Callable[[], None] | None = None
+    instance: Instance, tell_nats: Callable[[], None] | None = None, *, release: bool = False
 ) -> list[str]:
-    """Create or correct users, roles, schemas, tables and streams; says what had to be changed."""
+    """Create or correct users, roles, schemas, tables and streams; says what had to be changed.
+
+    Streams are held when one is ahead of its outbox; `release` them when none is any more.
+    """
     try:
         await check_nats(instance.monitor_url)
         await check_postgres(instance.database_url)
@@ -97,9 +103,11 @@ async def provision_servers(
         raise CannotStart(str(refused)) from None
     admitted = admit(instance, await in_force(instance), tell_nats)
     try:
-        return admitted + await provision.provision(
-            instance.database_url, instance.nats_url, _creds(instance), instance.plan
+        changed = await provision.provision(
+            instance.database_url, instance.nats_url, credentials(instance), instance.plan
         )
+        held = await hold_when_ahead(instance, credentials(instance), release=release)
+        return admitted + changed + [f"{stream} is {done}" for stream, done in held.items()]
     except (OSError, psycopg.Error, nats.errors.Error, RuntimeError) as error:
         raise CannotStart(f"provisioning failed: {error}") from error
 
@@ -109,7 +117,7 @@ async def follow(instance: Instance, tell_nats: Callable[[], None] | None = None
     declared = await in_force(instance)
     admitted = admit(instance, declared, tell_nats)
     plan = provision.plan_for(instance.plan, declared)
-    client = await provision.connect_as("admin", instance.nats_url, _creds(instance))
+    client = await provision.connect_as("admin", instance.nats_url, credentials(instance))
     try:
         js = client.jetstream(timeout=10)
         for name, subscriber in plan.subscribers.items():
@@ -127,7 +135,7 @@ def admit(
     """Let in whom a workspace declares, and nobody it does not; says who is new, or what to run."""
     if declared is None:
         return []
-    creds = _creds(instance)
+    creds = credentials(instance)
     new = [name for name in _outsiders(instance, declared) if not (creds / f"{name}.nk").exists()]
     if os.environ.get("NATS_URL"):
         todo = f"run `trunkline provision --files`, then `{RELOAD}` twice"

@@ -5,6 +5,7 @@ Long: the whole care for a child is read together.
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 import urllib.request
@@ -13,12 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Self
+from urllib.error import HTTPError
 
 from trunkline.child import Child, free_port, spawn, wait_for_port
 from trunkline.places import CannotStart
 
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
 LOOK = 0.1
+RELAY_ALARM = "relay_alarm"
+"""The name of the check that fails while a service publishes nothing, and does the rest."""
 ASK, SICK = 2.0, 10.0
 """Seconds between questions how a child does, and how long it may complain before it is started
 again: a server that is starting recovers its store in less."""
@@ -78,6 +82,10 @@ class Program(Child):
         """Whether it says it is ready."""
         return self.alive and answers(f"{self.url}/health/ready")
 
+    def degraded(self) -> str | None:
+        """Return why it publishes nothing, when only that keeps it from being ready."""
+        return degraded(self.url) if self.alive else None
+
     def wait(self, timeout: float = 30.0) -> Self:
         """Wait until it is ready."""
         since = self.written()
@@ -93,6 +101,24 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def degraded(url: str) -> str | None:
+    """Return the alarm of a service's relay, when it is all that `/health/ready` complains of."""
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=2):  # noqa: S310  our own address
+            return None
+    except HTTPError as refused:
+        with refused:
+            body = refused.read()
+    except OSError:
+        return None
+    try:
+        failing = json.loads(body)["not_ready"]
+        is_alarm = all(check["name"] == RELAY_ALARM for check in failing)
+        return "; ".join(str(check["why"]) for check in failing) if is_alarm else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class _Care:
@@ -171,9 +197,12 @@ class Supervisor:
                     self._changed()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until all programs are ready; say who is not, and why, when they take too long."""
+        """Wait until all programs are ready, or degraded: those are named, with the reason.
+
+        Raises `CannotStart` with the reason of one that takes too long.
+        """
         until = time.monotonic() + timeout
-        while waiting := [program for program in self.programs if not program.ready()]:
+        while waiting := [p for p in self.programs if not (p.ready() or p.degraded())]:
             self.look_after()
             hopeless = [care.child for care in self._cares if care.fails > 2]
             if hopeless or time.monotonic() > until:
@@ -181,6 +210,9 @@ class Supervisor:
                 reason = child.complaint(0) if child.written() else "it said nothing"
                 raise CannotStart(f"{child.name} is not ready ({reason}); see {child.log}")
             time.sleep(LOOK)
+        for program in self.programs:
+            if (why := program.degraded()) is not None:
+                self._say(f"degraded: {program.name}: {why}")
 
     def watch(self) -> None:
         """Keep everybody alive, for ever."""

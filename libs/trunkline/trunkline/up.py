@@ -34,7 +34,14 @@ from trunkline.instance import (
 from trunkline.places import CannotStart
 from trunkline.provisioning import follow, provision_servers, write_files
 from trunkline.servers import Nats, Postgres
-from trunkline.supervisor import Program, Stopped, Supervisor, answers, stoppable
+from trunkline.supervisor import (
+    Program,
+    Stopped,
+    Supervisor,
+    answers,
+    degraded,
+    stoppable,
+)
 
 READY_WITHIN, DETACHED_WITHIN, DOWN_WITHIN = 120.0, 60.0, 40.0
 MARGIN = 5.0
@@ -240,6 +247,14 @@ def down(data: Path) -> bool:
     return asked
 
 
+def _condition(url: str) -> dict[str, str]:
+    """Return a service's state right now; of a degraded one the reason, too."""
+    if answers(f"{url}/health/ready"):
+        return {"state": "ready"}
+    why = degraded(url)
+    return {"state": "starting"} if why is None else {"state": "degraded", "reason": why}
+
+
 def status(data: Path) -> dict[str, Any]:
     """Where everything is, and how it does right now."""
     state = read_state(data)
@@ -250,6 +265,5 @@ def status(data: Path) -> dict[str, Any]:
         raise CannotStart(f"the instance in {data} begins to start; ask again shortly")
     for service in state["services"]:
         if service["state"] == "running":
-            ready = answers(f"{service['url']}/health/ready")
-            service["state"] = "ready" if ready else "starting"
+            service.update(_condition(service["url"]))
     return {part: state[part] for part in ("services", "nats", "postgres", "sink")}

@@ -9,6 +9,7 @@ from nats.js.errors import NotFoundError
 
 from chassis.provision.consumers import provision_consumers
 from chassis.provision.plan import Plan, Stream
+from chassis.resuming import HELD
 from chassis.slots import groups_key
 
 FOR_GOOD = ("storage", "retention")
@@ -79,7 +80,8 @@ def _drift(found: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, An
         if value is not None and field not in {"name", "metadata"}
     }
     has = {k: v for k, v in (found.metadata or {}).items() if not k.startswith("_nats.")}
-    pairs["metadata"] = (has, config.metadata or {})
+    held = {HELD: has[HELD]} if HELD in has else {}
+    pairs["metadata"] = (has, (config.metadata or {}) | held)
     protections = ("deny_delete", "deny_purge")
     return {
         field: (has, want)
