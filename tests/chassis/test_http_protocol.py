@@ -113,17 +113,16 @@ async def test_endless_head_or_framing_is_refused(port: int, kind: str) -> None:
 
 async def test_endless_header_is_read_by_the_plain_protocol(app: Application) -> None:
     async with served(app, "httptools") as port:
-        for kind in ENDLESS:
-            status, closed = await send(port, endless(kind, 4 << 20), within=0.5)
-            assert (status, closed) == ("", False), kind
+        attacks = [send(port, endless(kind, 4 << 20), within=0.5) for kind in ENDLESS]
+        assert set(await asyncio.gather(*attacks)) == {("", False)}
 
 
 async def test_head_of_32_kib_is_answered(port: int) -> None:
-    begin, end = b"GET /", b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    begin, end = b"GET /", b" HTTP/1.1\r\nConnection: close\r\n\r\n"
     for size, status in ((MAX_HEAD_BYTES, "200"), (MAX_HEAD_BYTES + 1, "431")):
         head = begin + b"a" * (size - len(begin) - len(end)) + end
         for parts in ([head], [head[:100], head[100:-1], head[-1:]]):
-            assert (await send(port, parts, pause=0.01, within=1))[0] == status, size
+            assert (await send(port, parts, pause=0.01))[0] == status, size
 
 
 async def test_128_headers_are_answered(port: int) -> None:
