@@ -152,7 +152,9 @@ class Instance:
         if self.monitor_url is not None:
             known["NATS_MONITOR_URL"] = self.monitor_url
         if service in SERVICE_PORTS:
-            known["READERS"] = known.get("READERS") or str(max(self.plan.groups(service)))
+            groups = [str(number) for number in self.plan.groups(service)]
+            if known.get("READERS") not in groups:
+                known["READERS"] = groups[-1]
             known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
         if service in SECRETS_OF:
             known |= secret

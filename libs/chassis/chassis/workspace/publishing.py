@@ -52,16 +52,20 @@ async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, in
     Whatever else stands behind it in the stream is stepped over.
     """
     state = (await js.stream_info(STREAM)).state
+    found, foreign = None, 0
     for sequence in range(state.last_seq, max(state.first_seq, 1) - 1, -1):
         try:
             message = await js.get_msg(STREAM, seq=sequence)
         except NotFoundError:
             continue
-        told = version_of(message.data or b"")
-        if told is not None and sound(told[1]) is not None:
-            return *told, state.last_seq
-        log.warning("message %s of %s is no version of a workspace", sequence, STREAM)
-    return 0, None, state.last_seq
+        found = version_of(message.data or b"")
+        if found is not None and sound(found[1]) is not None:
+            break
+        found, foreign = None, foreign + 1
+    if foreign:
+        log.warning("%s: the last %s messages are no versions of a workspace", STREAM, foreign)
+    version, document = found or (0, None)
+    return version, document, state.last_seq
 
 
 async def publish(js: JetStreamContext, version: int, document: object, last: int) -> int:
