@@ -245,6 +245,7 @@ async def test_an_older_postgresql_loses_nothing(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("way", ["cold", "hot"])
 @pytest.mark.parametrize("again", ["cold", "hot"])
 @pytest.mark.parametrize("foreign", [False, True], ids=["clean", "foreign"])
