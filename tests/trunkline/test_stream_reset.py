@@ -49,6 +49,11 @@ def instance(world: World, monkeypatch: pytest.MonkeyPatch) -> Instance:
     return Instance(world.data)
 
 
+def without_consumers(lines: list[str]) -> list[str]:
+    """Leave out the lines of consumers, which are made anew with their stream."""
+    return [line for line in lines if "/" not in line]
+
+
 async def messages(service: Service) -> list[dict[str, Any]]:
     """Return every fact of INGEST, in order; none while there is no stream."""
     js = service.bus.relay.js
@@ -148,7 +153,7 @@ async def test_a_reset_can_be_repeated_and_each_restore_has_its_epoch(
         await restored(pair, sayer, key)
         await reset(instance, ["INGEST"])
         second = await published(sayer, 3)
-        again = await reset(instance, ["INGEST"])
+        again = without_consumers(await reset(instance, ["INGEST"]))
         assert again == [
             "INGEST: 0 messages that its outbox does not have",
             "INGEST",
@@ -194,13 +199,17 @@ async def test_a_held_stream_is_not_read_until_its_reset(pair: Pair, instance: I
             await say(sayer, received(key, "another 3"))
             lines = await reset(instance, ["INGEST"])
             others = ("TICKETS", "ROUTING", "SLA", "NOTIFY")
-            assert lines[2:] == ["INGEST", *(f"{each} is released" for each in others)]
+            assert without_consumers(lines[2:]) == [
+                "INGEST",
+                *(f"{each} is released" for each in others),
+            ]
 
             assert await pair.hears(3) == [(str(key), n) for n in (1, 2, 3)]
             assert (await published(sayer, 3))[2]["data"]["message"]["text"] == "another 3"
 
 
 async def test_streams_can_be_held_and_released_by_hand(instance: Instance) -> None:
+    await provision_servers(instance)
     streams = ("INGEST", "TICKETS", "ROUTING", "SLA", "NOTIFY")
     for release, done in ((False, "held"), (True, "released")):
         assert await hold_all(instance, release=release) == [f"{s} is {done}" for s in streams]
