@@ -13,16 +13,17 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from chassis.auth import new_key, sign
-from chassis.provision import connect_as, plan_for, provision_streams, read_plan, service_dsn
-from chassis.workspace import apply, load
+from chassis.auth.dependencies import new_key, sign
+from chassis.configuration.publishing import apply
+from trunkline.provision import connect_as, plan_for, provision_streams, read_plan, service_dsn
+from trunkline_workspace.reading import load
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from chassis.provision import Plan
-    from chassis.workspace import Workspace
+    from trunkline.provision import Plan
     from trunkline.servers import Nats, Postgres
+    from trunkline_workspace.document import Workspace
 
 TRUNKLINE = Path(str(files("trunkline")))
 TABLES = (

@@ -13,9 +13,10 @@ import pytest
 import pytest_asyncio
 from fastapi import Depends, FastAPI
 
-from chassis import auth, problems
-from chassis.auth import Auth, Caller, Identity, Role, allow, jwks, new_key, sign
-from chassis.jwks import ASK_AGAIN, KEEP, Keys
+from chassis.auth import dependencies
+from chassis.auth.dependencies import Auth, Caller, Identity, Role, allow, jwks, new_key, sign
+from chassis.auth.jwks import ASK_AGAIN, KEEP, Keys
+from chassis.web import problems
 
 PEM, JWKS = new_key()
 KID = json.loads(JWKS)["keys"][0]["kid"]
@@ -32,7 +33,7 @@ async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
 def client_of(url: str) -> httpx.AsyncClient:
     app = FastAPI()
     problems.install(app)
-    auth.install(app, url)
+    dependencies.install(app, url)
 
     @app.get("/me")
     async def me(who: Caller) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from hearing import Pair
 from saying import opened, received, say
 from world import the_plan
 
-from chassis.outcomes import Fenced
-from chassis.provision import provision_streams
-from chassis.relay import Relay
+from chassis.errors import Fenced
+from chassis.messaging.relay import Relay
 from chassis.testing import eventually
+from trunkline.provision import provision_streams
 from trunkline_contracts import slot_of
 
 if TYPE_CHECKING:

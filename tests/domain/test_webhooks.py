@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 
 from chassis.testing import eventually
-from notify import names as resolving
-from notify.outward import Forbidden, NotKnown, Outward, Place, public
-from notify.webhooks.rules import DELAYS, Outcome, after, delivery_id
+from notify.domain.webhooks import DELAYS, Outcome, after, delivery_id
+from notify.transport import dns as resolving
+from notify.transport.egress_policy import Forbidden, NotKnown, Outward, Place, public
 
 ID = UUID("0b7a3a0c-1111-5e0b-8d0f-5b7a3a0c7e21")
 HOUR = 3600.0

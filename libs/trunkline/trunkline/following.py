@@ -13,9 +13,9 @@ from pathlib import Path
 import nats.errors
 from nats.js.errors import Error as JetStreamError
 
-from chassis.bus import Line
-from chassis.outcomes import NotReady
-from chassis.pull import Pull
+from chassis.errors import NotReady
+from chassis.messaging.connections import Line
+from chassis.messaging.pull_consumer import Pull
 from trunkline.facts import Seen
 from trunkline.instance import Instance
 from trunkline.places import CannotStart

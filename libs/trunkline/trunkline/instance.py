@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from chassis.provision import Plan, read_plan, service_dsn
-from chassis.workspace import load
 from trunkline import secret_values
 from trunkline.places import CannotStart
+from trunkline.provision import Plan, read_plan, service_dsn
 from trunkline.tokens import Signer, write_private
+from trunkline_workspace.reading import load
 
 HERE = Path(__file__).parent
 PLAN = HERE / "provision.yaml"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from chassis.guards import Unsafe, check_nats, check_postgres
+from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
 from trunkline.places import CannotStart
 
 if TYPE_CHECKING:
