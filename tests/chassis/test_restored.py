@@ -11,7 +11,7 @@ from hearing import Pair
 from restoring import StoreBackup
 from saying import opened, received, say
 
-from chassis.reader import Loop
+from chassis.messaging.reader import Loop
 from chassis.testing import eventually
 
 if TYPE_CHECKING:
