@@ -15,7 +15,7 @@ from desk import Desk, running_desk  # noqa: E402 (the tests' desk is the bench'
 
 from bench import commands, door, intake, matcher, pipeline, projections, relay  # noqa: E402
 from bench.bed import bed  # noqa: E402
-from trunkline import places  # noqa: E402
+from trunkline import paths  # noqa: E402
 
 OPERATORS = 40
 OF_PARTS = {
@@ -62,8 +62,8 @@ def main(names: list[str]) -> None:
             if name in OF_PARTS:
                 with bed(Path(folder) / name) as world:
                     figures |= asyncio.run(OF_PARTS[name](world))
-                places.abandon(Path(folder) / name / "nats")
-                places.abandon(Path(folder) / name / "postgres")
+                paths.abandon(Path(folder) / name / "nats")
+                paths.abandon(Path(folder) / name / "postgres")
             else:
                 with running_desk(Path(folder) / name, LOG_LEVEL="WARNING") as desk:
                     figures |= OF_ALL[name](desk_for_load(desk))

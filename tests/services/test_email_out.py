@@ -29,7 +29,7 @@ from notify.transport import smtp
 from notify.transport.egress_policy import Outward
 from notify.transport.http_client import KeptAlive
 from notify.transport.http_post import Account, Ways
-from trunkline import sink
+from trunkline.sink import server as sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
 from trunkline_contracts.ids import acknowledgement_id, contact_id, mail_id
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from trunkline.sink import Memory
+    from trunkline.sink.server import Memory
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 WAYS = Ways(KeptAlive(), Outward())

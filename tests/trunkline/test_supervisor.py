@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.supervisor import Program, Stopped, Supervisor, stoppable
 
 SINK = [sys.executable, "-m", "trunkline.sink"]

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from chassis.messaging.message import Incoming
 from trunkline.cli import commands
 from trunkline.facts import Seen, matter
-from trunkline.places import CannotStart
-from trunkline.wanted import Wanted
+from trunkline.filters import Wanted
+from trunkline.paths import CannotStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ from chassis.errors import NotReady
 from chassis.messaging.connections import Line
 from chassis.messaging.pull_consumer import Pull
 from trunkline.facts import Seen
+from trunkline.filters import ALL, NOW, Wanted
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
-from trunkline.wanted import ALL, NOW, Wanted
+from trunkline.paths import CannotStart
 
 USER = "tail"
 ANSWERS_WITHIN, AGAIN = 5.0, 0.3

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from trunkline import secret_values
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provision import Plan, read_plan, service_dsn
 from trunkline.tokens import Signer, write_private
 from trunkline_workspace.reading import load

@@ -22,9 +22,9 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 
-from trunkline import places
+from trunkline import paths
 from trunkline.child import Child, free_port, spawn, wait_for_port
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 __all__ = ["CannotStart", "Nats", "Postgres", "free_port"]
 
@@ -68,7 +68,7 @@ class Postgres(Child):
 
     def start(self) -> Self:
         """Make the cluster if there is none, start the server and wait until it answers."""
-        home = places.place(self.data)
+        home = paths.place(self.data)
         if not (home / "cluster").exists():
             self._initdb(home)
         chosen = self.port
@@ -87,7 +87,7 @@ class Postgres(Child):
         raise CannotStart(f"PostgreSQL ended at once ({complaint}); see {self.log}")
 
     def _binary(self, name: str) -> Path:
-        binary = (self._bindir or places.postgres_bin()) / name
+        binary = (self._bindir or paths.postgres_bin()) / name
         if not binary.is_file():
             raise CannotStart(f"PostgreSQL's {name} is missing: there is no {binary}")
         return binary
@@ -96,7 +96,7 @@ class Postgres(Child):
         return {
             "cwd": home,
             "env": {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-            **places.servant(),
+            **paths.servant(),
         }
 
     def _initdb(self, home: Path) -> None:
@@ -104,7 +104,7 @@ class Postgres(Child):
         shutil.rmtree(fresh, ignore_errors=True)
         secret.touch(mode=0o600)
         secret.write_text(self.password)
-        places.give(secret)
+        paths.give(secret)
         command: list[str | Path] = [
             self._binary("initdb"),
             "-D",
@@ -200,7 +200,7 @@ class Nats(Child):
 
     def start(self) -> Self:
         """Start the server and wait until it is healthy; a restart keeps the ports it had."""
-        home = places.place(self.store)
+        home = paths.place(self.store)
         for port in (self.port, self.monitor_port):
             if port > 0:
                 wait_for_port(port, self.name)
@@ -215,7 +215,7 @@ class Nats(Child):
         reload(self.config, self.store, self.pid, self.monitor_url)
 
     def _run(self, home: Path) -> None:
-        binary = self._binary or places.nats_server()
+        binary = self._binary or paths.nats_server()
         if not binary.is_file():
             raise CannotStart(f"nats-server is missing: there is no {binary}")
         config = _copy_config(self.config, home)
@@ -233,7 +233,7 @@ class Nats(Child):
                 "GOMEMLIMIT": os.environ.get("GOMEMLIMIT", "192MiB"),
                 "TZ": "UTC",
             },
-            **places.servant(),
+            **paths.servant(),
         )
 
     def _learnt(self, home: Path) -> bool:
@@ -272,7 +272,7 @@ def reload(config: Path, store: Path, pid: int, monitor_url: str) -> None:
 
     It does so twice: what an account that is new imports is joined only when it is known already.
     """
-    _copy_config(config, places.place(store))
+    _copy_config(config, paths.place(store))
     for _ in range(2):
         before = _loaded_at(monitor_url)
         os.kill(pid, signal.SIGHUP)
@@ -298,7 +298,7 @@ def _copy_config(config: Path, home: Path) -> Path:
     copy = home / "nats-server.conf"
     copy.touch(mode=0o600)
     copy.write_bytes(_STORE_DIR.sub(b"", text))
-    places.give(copy)
+    paths.give(copy)
     return copy
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 if TYPE_CHECKING:
     import socket
@@ -98,7 +98,7 @@ async def _check_servers() -> None:
 def serve(name: str) -> None:
     """Run one service, or the sink, in this process."""
     if name == "sink":
-        from trunkline.sink import main
+        from trunkline.sink.server import main
 
         main()
     elif name in SERVICES:

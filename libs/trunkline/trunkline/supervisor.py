@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Self
 
 from trunkline.child import Child, free_port, spawn, wait_for_port
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
 LOOK = 0.1

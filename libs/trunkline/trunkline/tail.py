@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Coroutine
 
 from trunkline.facts import Seen
+from trunkline.filters import Wanted
 from trunkline.following import following
 from trunkline.instance import Instance
-from trunkline.wanted import Wanted
 
 
 def tail(instance: Instance, wanted: Wanted, *, as_json: bool, count: int | None) -> None:

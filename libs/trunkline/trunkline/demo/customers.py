@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 
 from chassis.auth.standard_webhooks import sign
+from trunkline.demo.client import Desk
 from trunkline.demo.day import Customer
-from trunkline.demo.desk import Desk
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 SHOP = "shop"
 """The program that uses the API: its token's subject."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
+from trunkline.demo.client import Desk
 from trunkline.demo.day import ANSWERS, NOTES, Day, Operator
-from trunkline.demo.desk import Desk
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 LOOKS = 0.15
 """Seconds between two looks at one's list."""

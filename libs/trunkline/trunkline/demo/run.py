@@ -20,20 +20,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from trunkline import configuration, places, up
+from trunkline import configuration, paths, up
 from trunkline.audit import Balance
 from trunkline.demo import customers
+from trunkline.demo.client import Desk
 from trunkline.demo.day import Day, plan, workspace
-from trunkline.demo.desk import Desk
-from trunkline.demo.figures import Ending
 from trunkline.demo.operators import Person
-from trunkline.demo.scene import SERVICES, Scene
+from trunkline.demo.progress import SERVICES, Scene
+from trunkline.demo.report import Ending
 from trunkline.demo.screen import Screen
 from trunkline.facts import Seen
+from trunkline.filters import NOW, Wanted
 from trunkline.following import following
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
-from trunkline.wanted import NOW, Wanted
+from trunkline.paths import CannotStart
 
 OFFSETS = (1, 2, 3, 4, 5, 9, 22, 23, 25, 26, 32)
 ELSEWHERE = (
@@ -82,7 +82,7 @@ def _instance(console: Console, *, keep: bool) -> Iterator[Instance]:
 def _stop(folder: Path) -> None:
     up.down(folder)
     for home in ("nats", "postgres"):
-        places.abandon(folder / home)
+        paths.abandon(folder / home)
 
 
 def _clear(folder: Path) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trunkline.demo.day import Day
-from trunkline.demo.scene import Scene, Ticket
+from trunkline.demo.progress import Scene, Ticket
 from trunkline.facts import Seen, clean, matter
 
 OPENS, HOURS = timedelta(hours=9), 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from trunkline.facts import Seen
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline_contracts import BY_NAME
 
 STREAMS = tuple(dict.fromkeys(name.split(".")[1].upper() for name in BY_NAME))

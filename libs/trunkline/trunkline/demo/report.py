@@ -12,7 +12,7 @@ from rich.text import Text
 
 from trunkline.audit import Balance
 from trunkline.demo.day import CHANNELS
-from trunkline.demo.scene import Scene, Ticket
+from trunkline.demo.progress import Scene, Ticket
 
 
 @dataclass(frozen=True)

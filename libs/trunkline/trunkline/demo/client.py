@@ -9,7 +9,7 @@ import httpx
 
 from trunkline import secret_values
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 AGAIN, PATIENCE = 0.2, 20.0
 

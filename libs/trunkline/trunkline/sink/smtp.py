@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from trunkline.sink import Fault, Memory
+    from trunkline.sink.server import Fault, Memory
 
 LARGEST = 40 * 1024 * 1024
 

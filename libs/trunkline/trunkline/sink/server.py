@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from trunkline.sink_mail import opened
+from trunkline.sink.smtp import opened
 
 
 class Fault(BaseModel):
@@ -207,7 +207,3 @@ def main() -> None:
     port = int(os.environ.get("SMTP_PORT") or 0)
     smtp = (os.environ.get("HOST", "127.0.0.1"), port) if port else None
     run(build(int(os.environ.get("SINK_KEEP", "20000")), smtp))
-
-
-if __name__ == "__main__":
-    main()
