@@ -77,14 +77,14 @@ def mails() -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the numbers, or say that they are others."""
+    """Write the counts, or with `--check` report that they are out of date."""
     text = PAGE.read_text("utf-8")
     before, _, rest = text.partition(BEGIN)
     wanted = before + BEGIN + "\n" + page() + END + rest.partition(END)[2]
     if text == wanted:
         return 0
     if "--check" in arguments:
-        print("docs/channels.md counts what is tried otherwise; run `make docs`")
+        print("docs/channels.md is out of date; run `make docs`")
         return 1
     PAGE.write_text(wanted, "utf-8")
     return 0

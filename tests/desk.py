@@ -209,4 +209,4 @@ def running_desk(data: Path, *words: str, **environment: str) -> Iterator[Desk]:
     finally:
         desk.down()
         for home in ("nats", "postgres"):
-            paths.abandon(data / home)
+            paths.remove(data / home)

@@ -32,4 +32,4 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Iterato
         here.provision()
         yield here
     for home in ("nats", "postgres"):
-        paths.abandon(data / home)
+        paths.remove(data / home)

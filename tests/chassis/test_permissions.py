@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Iterator[Nat
     config = write_files(data, plan, port=-1, monitor_port=-1)
     with Nats(config, data / "nats") as nats:
         yield nats
-    paths.abandon(data / "nats")
+    paths.remove(data / "nats")
 
 
 @pytest.fixture(scope="module")

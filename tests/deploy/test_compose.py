@@ -109,7 +109,7 @@ def servers(files: Path, tmp: Path) -> Iterator[dict[str, str]]:
             "@postgres:5432": f"@127.0.0.1:{postgres.port}",
         }
     for name in ("nats", "postgres"):
-        paths.abandon(tmp / name)
+        paths.remove(tmp / name)
 
 
 def provision(files: Path, tmp: Path, at: dict[str, str]) -> None:

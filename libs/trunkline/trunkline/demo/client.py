@@ -1,4 +1,4 @@
-"""The demo's instance as people at it use it: its addresses, their tokens, what the boss asks."""
+"""The HTTP client of the demo: addresses, tokens, queries and commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trunkline import secret_values
 from trunkline.instance import Instance
 from trunkline.paths import CannotStart
 
-AGAIN, PATIENCE = 0.2, 20.0
+RETRY_INTERVAL_S, WORKSPACE_TIMEOUT_S = 0.2, 20.0
 
 
-class Desk:
-    """One instance, and a client for everybody."""
+class Client:
+    """A client of one instance, for all simulated people."""
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -23,46 +23,52 @@ class Desk:
         self.http = httpx.AsyncClient(timeout=10)
         self._tokens: dict[str, str] = {}
 
-    def token(self, role: str, who: str) -> dict[str, str]:
-        """Give the header that says who asks."""
-        if who not in self._tokens:
-            self._tokens[who] = self.instance.signer.token(who, [role])
-        return {"authorization": f"Bearer {self._tokens[who]}"}
+    def authorization(self, role: str, subject: str) -> dict[str, str]:
+        """Return the authorization header of a person."""
+        if subject not in self._tokens:
+            self._tokens[subject] = self.instance.signer.token(subject, [role])
+        return {"authorization": f"Bearer {self._tokens[subject]}"}
 
     def url(self, service: str, path: str) -> str:
-        """Give an address of a service."""
+        """Return a URL of a service."""
         return f"{self.instance.url(service)}{path}"
 
-    async def ask(
-        self, service: str, path: str, role: str = "supervisor", who: str = "boss"
+    async def fetch(
+        self, service: str, path: str, role: str = "supervisor", subject: str = "boss"
     ) -> Any:
-        """Read something."""
-        answer = await self.http.get(self.url(service, path), headers=self.token(role, who))
+        """Return the JSON at an address; raise HTTPStatusError if it is refused."""
+        answer = await self.http.get(
+            self.url(service, path), headers=self.authorization(role, subject)
+        )
         answer.raise_for_status()
         return answer.json()
 
-    async def tell(self, service: str, path: str, body: Any, who: str, verb: str = "POST") -> bool:
-        """Command something as an operator; gives whether it was done."""
-        headers = self.token("operator", who)
-        answer = await self.http.request(verb, self.url(service, path), json=body, headers=headers)
+    async def send_command(
+        self, service: str, path: str, body: Any, subject: str, method: str = "POST"
+    ) -> bool:
+        """Send a command as an operator; return whether it was accepted."""
+        headers = self.authorization("operator", subject)
+        answer = await self.http.request(
+            method, self.url(service, path), json=body, headers=headers
+        )
         return answer.is_success
 
-    async def knows(self, topic: str) -> None:
-        """Wait until the workspace that has this topic is everywhere."""
+    async def wait_for_topic(self, topic: str) -> None:
+        """Wait until the services follow the workspace that has this topic."""
         probes = (("ingest", {"text": "?", "contact": {"id": "x"}}), ("tickets", _OPENING))
-        until = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + WORKSPACE_TIMEOUT_S
         for service, body in probes:
-            while not await self._allows(service, body, topic):
-                if asyncio.get_running_loop().time() > until:
+            while not await self._knows_topic(service, body, topic):
+                if asyncio.get_running_loop().time() > deadline:
                     raise CannotStart(f"{service} does not follow the demo's workspace")
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_INTERVAL_S)
 
-    async def _allows(self, service: str, body: dict[str, Any], topic: str) -> bool:
-        """Ask for a topic there is not: the refusal names those there are."""
+    async def _knows_topic(self, service: str, body: dict[str, Any], topic: str) -> bool:
+        """Check for a topic by requesting an unknown one: the refusal lists the known topics."""
         answer = await self.http.post(
             self.url(service, "/v1/requests"),
             json=body | {"topic": "nothing"},
-            headers=self.token("supervisor", "boss"),
+            headers=self.authorization("supervisor", "boss"),
         )
         return answer.status_code == 422 and topic in answer.text
 

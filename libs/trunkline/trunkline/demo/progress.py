@@ -1,4 +1,4 @@
-"""What can be seen of the day in its facts: requests, the queue, operators, clocks. Pure."""
+"""The progress of the day, folded from facts: requests, queue, operators, clocks. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trunkline.facts import Seen
+from trunkline.facts import StreamFact
 
-SERVICES = ("INGEST", "ROUTING", "TICKETS", "SLA", "NOTIFY")
-TOLD = frozenset(
+STREAMS = ("INGEST", "ROUTING", "TICKETS", "SLA", "NOTIFY")
+SHOWN_FACTS = frozenset(
     {
         "opened", "message_added", "assignee_changed", "reply_sent", "note_added", "closed",
         "operator_presence_changed", "capacity_reached", "target_warned", "target_breached",
     }
 )  # fmt: skip
-"""What the ticker tells; the other facts are counted."""
+"""Types of facts in the ticker; others are only counted."""
 
 
 @dataclass
-class Ticket:
-    """A request as the desk sees it."""
+class RequestProgress:
+    """The state of one request."""
 
     id: str
     channel: str = ""
@@ -33,105 +33,105 @@ class Ticket:
     answered: datetime | None = None
     closed: datetime | None = None
     due: dict[str, datetime] = field(default_factory=dict)
-    """Running clocks, and when each runs out."""
+    """Running clocks with their deadlines."""
     breached: set[str] = field(default_factory=set)
 
     @property
-    def open(self) -> bool:
-        """Whether it is still the desk's."""
+    def is_open(self) -> bool:
+        """True from the opening to the close."""
         return self.opened is not None and self.closed is None
 
     @property
-    def waits(self) -> bool:
-        """Whether it is open and nobody's."""
-        return self.open and self.assignee is None
+    def is_waiting(self) -> bool:
+        """True while the request is open and not assigned."""
+        return self.is_open and self.assignee is None
 
     @property
-    def waited(self) -> float | None:
-        """Seconds until the first answer."""
+    def first_answer_s(self) -> float | None:
+        """Seconds from the opening to the first answer."""
         if self.opened is None or self.answered is None:
             return None
         return (self.answered - self.opened).total_seconds()
 
 
-class Scene:
-    """Everything seen so far."""
+class Progress:
+    """The state folded from all facts so far."""
 
     def __init__(self) -> None:
-        self.tickets: dict[str, Ticket] = {}
+        self.requests: dict[str, RequestProgress] = {}
         self.presence: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         self.notified: Counter[str] = Counter()
-        self.ticker: deque[Seen] = deque(maxlen=50)
+        self.ticker: deque[StreamFact] = deque(maxlen=50)
 
-    def see(self, seen: Seen) -> bool:
-        """Take a fact in; gives whether it is worth telling."""
-        self.counts[seen.name] += 1
-        if seen.type.startswith("trunkline.tickets.") and seen.name != "contact_erased":
-            _see(self._ticket(seen.key), seen)
-        elif seen.type.startswith("trunkline.sla."):
-            _clock(self._ticket(seen.key), seen.name, seen.data)
-        elif seen.name == "operator_presence_changed":
-            self.presence[seen.key] = str(seen.data["to"])
-        elif seen.name == "notification_sent":
-            self.notified[str(seen.data["kind"])] += 1
-        if seen.name in TOLD:
-            self.ticker.append(seen)
-        return seen.name in TOLD
+    def apply(self, fact: StreamFact) -> bool:
+        """Apply a fact; return whether the ticker shows it."""
+        self.counts[fact.name] += 1
+        if fact.type.startswith("trunkline.tickets.") and fact.name != "contact_erased":
+            _apply_tickets(self._request(fact.key), fact)
+        elif fact.type.startswith("trunkline.sla."):
+            _apply_sla(self._request(fact.key), fact.name, fact.data)
+        elif fact.name == "operator_presence_changed":
+            self.presence[fact.key] = str(fact.data["to"])
+        elif fact.name == "notification_sent":
+            self.notified[str(fact.data["kind"])] += 1
+        if fact.name in SHOWN_FACTS:
+            self.ticker.append(fact)
+        return fact.name in SHOWN_FACTS
 
-    def _ticket(self, key: str) -> Ticket:
-        return self.tickets.setdefault(key, Ticket(key))
-
-    @property
-    def opened(self) -> list[Ticket]:
-        """All requests, the oldest first."""
-        return [ticket for ticket in self.tickets.values() if ticket.opened is not None]
+    def _request(self, key: str) -> RequestProgress:
+        return self.requests.setdefault(key, RequestProgress(key))
 
     @property
-    def queue(self) -> list[Ticket]:
-        """Those that wait for an operator."""
-        return [ticket for ticket in self.opened if ticket.waits]
+    def opened(self) -> list[RequestProgress]:
+        """All opened requests, the oldest first."""
+        return [request for request in self.requests.values() if request.opened is not None]
+
+    @property
+    def queue(self) -> list[RequestProgress]:
+        """The requests that wait for an operator."""
+        return [request for request in self.opened if request.is_waiting]
 
     def load(self, operator: str) -> int:
-        """How many an operator has."""
-        return sum(ticket.open and ticket.assignee == operator for ticket in self.opened)
+        """Return the number of open requests of an operator."""
+        return sum(request.is_open and request.assignee == operator for request in self.opened)
 
     @property
     def closed(self) -> int:
-        """How many requests are closed."""
-        return sum(ticket.closed is not None for ticket in self.opened)
+        """The number of closed requests."""
+        return sum(request.closed is not None for request in self.opened)
 
     @property
-    def answers_known(self) -> bool:
-        """Whether it is known of every answer what became of it."""
-        known = self.counts["message_sent"] + self.counts["message_failed"]
-        return known >= self.counts["reply_sent"]
+    def all_replies_settled(self) -> bool:
+        """True when every reply was sent or failed."""
+        settled = self.counts["message_sent"] + self.counts["message_failed"]
+        return settled >= self.counts["reply_sent"]
 
 
-def _see(ticket: Ticket, seen: Seen) -> None:
-    data: dict[str, Any] = seen.data
-    match seen.name:
+def _apply_tickets(request: RequestProgress, fact: StreamFact) -> None:
+    data: dict[str, Any] = fact.data
+    match fact.name:
         case "opened":
-            ticket.channel, ticket.topic = data["channel"], data["topic"]
-            ticket.status, ticket.text = data["status"], data["message"]["text"]
-            ticket.opened = seen.time
+            request.channel, request.topic = data["channel"], data["topic"]
+            request.status, request.text = data["status"], data["message"]["text"]
+            request.opened = fact.time
         case "assignee_changed":
-            ticket.assignee = data["to"]
+            request.assignee = data["to"]
         case "status_changed":
-            ticket.status = data["to"]
+            request.status = data["to"]
         case "reply_sent":
-            ticket.answered = ticket.answered or seen.time
+            request.answered = request.answered or fact.time
         case "closed":
-            ticket.status, ticket.closed = data["status"], seen.time
-            ticket.due.clear()
+            request.status, request.closed = data["status"], fact.time
+            request.due.clear()
 
 
-def _clock(ticket: Ticket, name: str, data: dict[str, Any]) -> None:
+def _apply_sla(request: RequestProgress, name: str, data: dict[str, Any]) -> None:
     match name:
         case "target_set":
-            if ticket.closed is None:
-                ticket.due[data["clock"]] = datetime.fromisoformat(data["due_at"])
+            if request.closed is None:
+                request.due[data["clock"]] = datetime.fromisoformat(data["due_at"])
         case "target_met" | "target_cancelled":
-            ticket.due.pop(data["clock"], None)
+            request.due.pop(data["clock"], None)
         case "target_breached":
-            ticket.breached.add(data["clock"])
+            request.breached.add(data["clock"])
