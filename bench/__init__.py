@@ -1,1 +1,1 @@
-"""What Trunkline costs: ratios to a yardstick of the same run, medians of several rounds."""
+"""Benchmarks: ratios to a reference measurement of the same run, medians of several rounds."""

@@ -1,4 +1,4 @@
-"""`make bench`: run all, or those named, and print the figures as JSON."""
+"""`make bench`: run all benchmarks, or the named ones, and print the figures as JSON."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from desk import Desk, running_desk  # noqa: E402 (the tests' desk is the bench's too)
+from desk import Desk, running_desk  # noqa: E402 (the benchmarks use the tests' instance)
 
-from bench import commands, door, intake, matcher, pipeline, projections, relay  # noqa: E402
+from bench import commands, gateway, intake, matcher, pipeline, projections, relay  # noqa: E402
 from bench.bed import bed  # noqa: E402
-from trunkline import places  # noqa: E402
+from trunkline import paths  # noqa: E402
 
 OPERATORS = 40
-OF_PARTS = {
+PARTS = {
     "relay": relay.run,
     "projections": projections.run,
     "intake": intake.run,
     "commands": commands.run,
     "matcher": matcher.run,
 }
-OF_ALL = {"door": door.run, "pipeline": pipeline.run}
+WHOLE_INSTANCE = {"gateway": gateway.run, "pipeline": pipeline.run}
 
 
-def desk_for_load(desk: Desk) -> Desk:
-    """Give the desk many operators with much room, and set them online."""
+def prepare_for_load(desk: Desk) -> Desk:
+    """Add many operators with a high limit to the instance, and set them online."""
     from ruamel.yaml import YAML
 
     from trunkline.instance import EXAMPLE
@@ -43,8 +43,9 @@ def desk_for_load(desk: Desk) -> Desk:
         *names,
     ]
     workspace["limits"] = {"per_account": "100000/s"}
-    told = ["trunkline.tickets.v1.opened", "trunkline.tickets.v1.closed"]
-    workspace["webhooks"]["audit"]["events"] = told  # a life is told outside twice
+    # Two webhook deliveries per life.
+    events = ["trunkline.tickets.v1.opened", "trunkline.tickets.v1.closed"]
+    workspace["webhooks"]["audit"]["events"] = events
     file = desk.data / "bench.yaml"
     file.write_text(json.dumps(workspace))
     done = desk.run("apply", str(file), check=False)
@@ -55,18 +56,18 @@ def desk_for_load(desk: Desk) -> Desk:
 
 
 def main(names: list[str]) -> None:
-    """Run, and print."""
+    """Run the benchmarks and print their figures."""
     figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or (*OF_PARTS, *OF_ALL):
-            if name in OF_PARTS:
+        for name in names or (*PARTS, *WHOLE_INSTANCE):
+            if name in PARTS:
                 with bed(Path(folder) / name) as world:
-                    figures |= asyncio.run(OF_PARTS[name](world))
-                places.abandon(Path(folder) / name / "nats")
-                places.abandon(Path(folder) / name / "postgres")
+                    figures |= asyncio.run(PARTS[name](world))
+                paths.remove(Path(folder) / name / "nats")
+                paths.remove(Path(folder) / name / "postgres")
             else:
                 with running_desk(Path(folder) / name, LOG_LEVEL="WARNING") as desk:
-                    figures |= OF_ALL[name](desk_for_load(desk))
+                    figures |= WHOLE_INSTANCE[name](prepare_for_load(desk))
     print(json.dumps(figures, indent=2))
 
 

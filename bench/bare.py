@@ -1,4 +1,4 @@
-"""The yardstick of the door: an ASGI endpoint that publishes what it is sent, and nothing else."""
+"""The reference for the gateway: an ASGI endpoint that only publishes the body it receives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ URL, CREDS = sys.argv[2], Path(sys.argv[3])
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Publish the body, answer 200."""
+    """Publish the body and answer 200."""
     if scope["type"] == "lifespan":
         await receive()
         state["js"] = (await connect_as("admin", URL, CREDS)).jetstream(timeout=5)
@@ -29,7 +29,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         return
     body = (await receive()).get("body", b"")
     if body:
-        # Into a stream of the same kind that nobody reads.
+        # Into a stream of the same kind without readers.
         await state["js"].publish(f"parked.bench.{uuid4().hex}", body)
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}

@@ -1,4 +1,4 @@
-"""Servers without services: real NATS and PostgreSQL that write before they acknowledge."""
+"""NATS and PostgreSQL without services, with durable writes, and the reference measurements."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ UPSERT = (
     " ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version, topic = EXCLUDED.topic,"
     " assignee = EXCLUDED.assignee WHERE p.version < EXCLUDED.version"
 )
-MOVE = "UPDATE projected_up_to SET position = %s WHERE position < %s"
+MOVE_POSITION = "UPDATE projected_up_to SET position = %s WHERE position < %s"
 
 
 @contextmanager
 def bed(data: Path) -> Iterator[World]:
-    """Start both, provisioned."""
+    """Start and provision both servers."""
     data.mkdir(parents=True)
     write_files(data, the_plan(1), port=-1, monitor_port=-1)
     with Postgres(data / "postgres", 0, "admin") as postgres:
@@ -47,7 +47,7 @@ def bed(data: Path) -> Iterator[World]:
 
 
 async def single_inserts(world: World, seconds: float = 1.5) -> float:
-    """The yardstick: one row, one INSERT, one commit, one connection; gives rows per second."""
+    """Measure the reference for writes: one row per commit on one connection; rows per second."""
     async with await psycopg.AsyncConnection.connect(world.admin_dsn, autocommit=True) as conn:
         await conn.execute("CREATE TABLE IF NOT EXISTS yardstick (id bigserial, body bytea)")
         body, n, began = b"x" * 230, 0, time.perf_counter()
@@ -57,23 +57,25 @@ async def single_inserts(world: World, seconds: float = 1.5) -> float:
         return n / (time.perf_counter() - began)
 
 
-async def timed(work: Callable[[], Awaitable[int]]) -> float:
-    """Give how many per second a piece of work does."""
+async def rate(work: Callable[[], Awaitable[int]]) -> float:
+    """Return the number of items per second that `work` processes."""
     began = time.perf_counter()
     return await work() / (time.perf_counter() - began)
 
 
-async def compared(
+async def measure_in_turn(
     ours: Callable[[], Awaitable[float]], theirs: Callable[[], Awaitable[float]]
 ) -> AsyncIterator[tuple[float, float]]:
-    """Measure both in turn, so that what disturbs one disturbs the other; as in a service."""
+    """Measure both alternately, so that a disturbance affects both."""
     rest_collector()
     for _ in range(ROUNDS):
         yield await ours(), await theirs()
 
 
-def figures(rounds: list[tuple[float, float]], target: float | None, **more: Any) -> dict[str, Any]:
-    """Say it as all benches do."""
+def summarise(
+    rounds: list[tuple[float, float]], target: float | None, **more: Any
+) -> dict[str, Any]:
+    """Return the common figures of a benchmark."""
     return {
         "ratio": round(statistics.median(a / b for a, b in rounds), 2),
         "target": target,
@@ -83,21 +85,21 @@ def figures(rounds: list[tuple[float, float]], target: float | None, **more: Any
     }
 
 
-async def heard(service: Service, reader: Reader, end: int, things: int) -> int:
-    """Have a reader hear its stream up to a place; gives how many things that were."""
+async def consume(service: Service, reader: Reader, end: int, count: int) -> int:
+    """Run a reader up to position `end`; return `count`, the number of items until there."""
     loop = Loop(service, reader, tuple(range(SLOTS)))
     running = asyncio.create_task(loop.run())
-    while max(loop._positions.stored.values()) < end:  # noqa: SLF001 (watched)
+    while max(loop._positions.stored.values()) < end:  # noqa: SLF001 (polled for the benchmark)
         await asyncio.sleep(0.002)
         if running.done():
             running.result()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    return things
+    return count
 
 
-async def singly(world: World) -> float:
-    """The yardstick of readers: upsert one row and move one position per transaction."""
+async def single_row_transactions(world: World) -> float:
+    """Measure the reference for readers: one row and one position per transaction."""
     async with await psycopg.AsyncConnection.connect(world.admin_dsn, autocommit=True) as conn:
         await conn.execute(
             "CREATE TABLE IF NOT EXISTS projected"
@@ -109,6 +111,6 @@ async def singly(world: World) -> float:
         while time.perf_counter() - began < 1.5:
             n += 1
             async with conn.transaction():
-                await conn.execute(MOVE, (n, n), prepare=True)
+                await conn.execute(MOVE_POSITION, (n, n), prepare=True)
                 await conn.execute(UPSERT, (uuid4(), 1, "general", None), prepare=True)
         return n / (time.perf_counter() - began)

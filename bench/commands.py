@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from bench.bed import compared, figures, single_inserts, timed
+from bench.bed import measure_in_turn, rate, single_inserts, summarise
 from tickets.command_bus import Command, Desk
 from tickets.domain import decisions
 from tickets.domain import events as e
@@ -36,7 +36,7 @@ NOW = datetime(2026, 11, 25, 9, tzinfo=UTC)
 
 
 async def run(world: World) -> dict[str, Any]:
-    """Measure both in turn."""
+    """Measure commands and single inserts alternately."""
     dsn = world.dsn("tickets")
     loader, writer = Loader(dsn), Writer(dsn, SAY)
     tasks = [asyncio.create_task(work.run()) for work in (loader, writer)]
@@ -51,27 +51,27 @@ async def run(world: World) -> dict[str, Any]:
 
     async def ours() -> float:
         commands = [_note(next(turn)) for _ in range(COMMANDS)]
-        return await timed(lambda: _all(desk, commands))
+        return await rate(lambda: _all(desk, commands))
 
-    rounds = [pair async for pair in compared(ours, lambda: single_inserts(world))]
+    rounds = [pair async for pair in measure_in_turn(ours, lambda: single_inserts(world))]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return {"tickets_commands": figures(rounds, 2.0, in_flight=IN_FLIGHT)}
+    return {"tickets_commands": summarise(rounds, 2.0, in_flight=IN_FLIGHT)}
 
 
 async def _all(desk: Desk, commands: list[Command]) -> int:
     todo = iter(commands)
 
-    async def hand() -> None:
+    async def worker() -> None:
         for command in todo:
             await desk.take(command)
 
-    await asyncio.gather(*(hand() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     return len(commands)
 
 
-def _told(after: Request) -> dict[str, Any]:
+def _result(after: Request) -> dict[str, Any]:
     return {"id": str(after.id), "version": after.version}
 
 
@@ -79,12 +79,12 @@ def _open(id_: UUID) -> Command:
     message = e.Message(uuid4(), "How much does it cost?", NOW)
     maria = e.Contact(uuid4(), "Maria")
     draft = e.Opened("chat", "telegram", "main", maria, "", "", "", "", {}, message)
-    return Command(id_, lambda _: decisions.open_request(RULES, draft), _told)
+    return Command(id_, lambda _: decisions.open_request(RULES, draft), _result)
 
 
 def _note(id_: UUID) -> Command:
-    def deed(request: Request | None) -> decisions.Events:
+    def decide(request: Request | None) -> decisions.Events:
         assert request is not None
         return decisions.note(request, "Asked for the catalogue, has bought before.", "anna")
 
-    return Command(id_, deed, _told)
+    return Command(id_, decide, _result)

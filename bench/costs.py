@@ -1,4 +1,4 @@
-"""What processes cost: processor time, and memory as their proportional share."""
+"""Processor time and memory (proportional set size) of processes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of processor time so far, and bytes resident, by name."""
+    """Seconds of processor time so far, and resident bytes, by name."""
 
     cpu: dict[str, float]
     pss: dict[str, int]
 
 
 def cost(pids: dict[str, list[int]]) -> Cost:
-    """Look at processes and their children."""
+    """Return the cost of processes and their children."""
     cpu: dict[str, float] = {}
     pss: dict[str, int] = {}
     for name, roots in pids.items():
@@ -36,7 +36,7 @@ def cost(pids: dict[str, list[int]]) -> Cost:
                 rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             except (psutil.NoSuchProcess, OSError):
                 continue
-            # What ended children used is charged to the parent when it reaps them.
+            # The time of ended children is added to the parent when it reaps them.
             cpu[name] += times.user + times.system + times.children_user + times.children_system
             found = PSS.search(rollup)
             pss[name] += int(found[1]) * 1024 if found else 0
@@ -44,6 +44,6 @@ def cost(pids: dict[str, list[int]]) -> Cost:
 
 
 def percentile(values: list[float], p: float) -> float:
-    """Give the value below which `p` percent of the others are."""
+    """Return the `p`th percentile of the values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))]

@@ -1,8 +1,8 @@
-"""Intake, from INBOUND to commit, against one row per transaction; without a target of its own.
+"""Intake, from INBOUND to commit, against one row per transaction; without a target.
 
-The reader is ingest's of INBOUND, with everything it does: pulled, understood, deduplicated,
-conversations locked and looked up, requests opened and messages added, and told. The yardstick is
-that of the projections.
+The reader is ingest's reader of INBOUND with all its work: pull, parse, deduplicate, lock and load
+conversations, open requests and add messages, record facts. The reference is that of the
+projections.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from desk import update
 
-from bench.bed import compared, figures, heard, singly, timed
+from bench.bed import consume, measure_in_turn, rate, single_row_transactions, summarise
 from chassis.service import Service
 from ingest.bans.store import Banlist
 from ingest.channels.email.parser_pool import Mailroom
@@ -32,13 +32,13 @@ MESSAGES, CHATS, BATCH = 5000, 1000, 500
 
 
 class Stream:
-    """Fills INBOUND as the door would."""
+    """A publisher of deliveries to INBOUND, in the gateway's form."""
 
     def __init__(self) -> None:
         self.number = 30_000_000
 
-    async def tell(self, world: World) -> int:
-        """Store messages of many chats; gives the last one's place."""
+    async def publish(self, world: World) -> int:
+        """Store messages of many chats; return the stream sequence of the last."""
         nc = await connect_as("ingest", world.nats.url, world.creds)
         js, place = nc.jetstream(timeout=10), 0
         for start in range(0, MESSAGES, BATCH):
@@ -64,7 +64,7 @@ class Stream:
 
 
 async def run(world: World) -> dict[str, Any]:
-    """Measure both in turn."""
+    """Measure intake and single-row transactions alternately."""
     await world.apply()
     service = Service("ingest", world.settings("ingest", Settings))
     await service.db.open()
@@ -76,9 +76,9 @@ async def run(world: World) -> dict[str, Any]:
     stream = Stream()
 
     async def ours() -> float:
-        end = await stream.tell(world)
-        return await timed(lambda: heard(service, reader, end, MESSAGES))
+        end = await stream.publish(world)
+        return await rate(lambda: consume(service, reader, end, MESSAGES))
 
-    rounds = [pair async for pair in compared(ours, lambda: singly(world))]
+    rounds = [pair async for pair in measure_in_turn(ours, lambda: single_row_transactions(world))]
     await service.stop()
-    return {"intake": figures(rounds, None, messages=MESSAGES, chats=CHATS)}
+    return {"intake": summarise(rounds, None, messages=MESSAGES, chats=CHATS)}

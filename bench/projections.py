@@ -1,8 +1,8 @@
 """A reader's projection, from stream to commit, against one row per transaction: ≥ 5.
 
-The reader is notify's of TICKETS, with everything the inner loop does: pulled, understood, the
-position moved, requests and bells written, and told; no webhook wants to know. The yardstick
-upserts one row and moves one position per transaction, facts ready in memory.
+The reader is notify's reader of TICKETS with all its work: pull, parse, move the position, write
+requests and bells, record facts; no webhook is configured. The reference upserts one row and moves
+one position per transaction, with the facts in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from ruamel.yaml import YAML
 from world import EXAMPLE
 
-from bench.bed import compared, figures, heard, singly, timed
+from bench.bed import consume, measure_in_turn, rate, single_row_transactions, summarise
 from bench.matcher import _opened, now
 from chassis.messaging.relay import message
 from chassis.service import Service
@@ -34,14 +34,14 @@ REQUESTS, BATCH = 2500, 500
 
 
 class Stream:
-    """Fills TICKETS as its relay would."""
+    """A publisher of facts to TICKETS, in the relay's form."""
 
     def __init__(self) -> None:
         self.position = 0
         self.previous = [0] * SLOTS
 
-    async def tell(self, world: World) -> int:
-        """Publish lives of two facts; gives the last position."""
+    async def publish(self, world: World) -> int:
+        """Publish two facts per request; return the last position."""
         nc = await connect_as("tickets-relay", world.nats.url, world.creds)
         js = nc.jetstream(timeout=10)
         facts: list[Fact] = [_opened() for _ in range(REQUESTS)]
@@ -64,7 +64,7 @@ class Stream:
 
 
 async def run(world: World) -> dict[str, Any]:
-    """Measure both in turn."""
+    """Measure the projection and single-row transactions alternately."""
     document = YAML(typ="safe", pure=True).load(EXAMPLE.read_text())
     await world.apply(json.dumps(document | {"webhooks": {}}))
     service = Service("notify", world.settings("notify", Settings))
@@ -77,12 +77,12 @@ async def run(world: World) -> dict[str, Any]:
     reader, stream = readers(desk)[0], Stream()
 
     async def ours() -> float:
-        end = await stream.tell(world)
-        return await timed(lambda: heard(service, reader, end, 2 * REQUESTS))
+        end = await stream.publish(world)
+        return await rate(lambda: consume(service, reader, end, 2 * REQUESTS))
 
-    rounds = [pair async for pair in compared(ours, lambda: singly(world))]
+    rounds = [pair async for pair in measure_in_turn(ours, lambda: single_row_transactions(world))]
     await service.stop()
-    return {"projections": figures(rounds, 5.0, facts=2 * REQUESTS)}
+    return {"projections": summarise(rounds, 5.0, facts=2 * REQUESTS)}
 
 
 def _assigned(request_id: UUID) -> AssigneeChanged:

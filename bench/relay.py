@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from saying import opened
 
-from bench.bed import compared, figures, timed
+from bench.bed import measure_in_turn, rate, summarise
 from chassis.messaging.connections import Bus
 from chassis.messaging.relay import BATCH, Relay, message
 from chassis.messaging.transaction import transaction
@@ -25,37 +25,37 @@ FACTS = 10_000
 
 
 async def run(world: World) -> dict[str, Any]:
-    """Measure both in turn."""
+    """Measure the relay and raw batches alternately."""
     db, bus = Database(world.dsn("ingest")), Bus(world.nats.url, "ingest", world.creds)
     await db.open()
     await bus.open()
     relay = Relay("ingest", db, bus, lambda: datetime.now(UTC))
 
     async def ours() -> float:
-        await _say(db)
-        # What was told before was told by this relay: it goes on where it was.
-        return await timed(lambda: _relayed(relay))
+        await _record(db)
+        # This relay published all earlier facts, so it continues at its position.
+        return await rate(lambda: _relay_all(relay))
 
     async def theirs() -> float:
-        return await timed(lambda: _raw(world, batches))
+        return await rate(lambda: _raw(world, batches))
 
     batches = _batches()
-    rounds = [pair async for pair in compared(ours, theirs)]
+    rounds = [pair async for pair in measure_in_turn(ours, theirs)]
     await bus.close()
     await db.close()
-    return {"relay": figures(rounds, 0.5, batch=BATCH, bytes=len(batches[0][0][1]))}
+    return {"relay": summarise(rounds, 0.5, batch=BATCH, bytes=len(batches[0][0][1]))}
 
 
-async def _say(db: Database) -> None:
+async def _record(db: Database) -> None:
     for _ in range(FACTS // BATCH):
         async with transaction(db, lambda: datetime.now(UTC), lock_key("say", "ingest")) as tx:
             tx.say(*(opened(uuid4()) for _ in range(BATCH)))
 
 
-async def _relayed(relay: Relay) -> int:
+async def _relay_all(relay: Relay) -> int:
     end = relay.position + FACTS
     running = asyncio.create_task(relay.run())
-    while relay.position < end:  # noqa: ASYNC110 (watched)
+    while relay.position < end:  # noqa: ASYNC110 (polled for the benchmark)
         await asyncio.sleep(0.002)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -63,7 +63,7 @@ async def _relayed(relay: Relay) -> int:
 
 
 def _batches() -> list[list[tuple[str, bytes, dict[str, str]]]]:
-    """Messages of the same shape and size, made before."""
+    """Return messages of the same shape and size, prepared in advance."""
     rows = []
     for n in range(1, FACTS + 1):
         fact = opened(uuid4())
@@ -79,15 +79,17 @@ async def _raw(world: World, batches: list[list[tuple[str, bytes, dict[str, str]
     for batch in batches:
         id_ = uuid4().hex
         for n, (subject, data, headers) in enumerate(batch, 1):
-            told = {
+            message_headers = {
                 "Nats-Msg-Id": uuid4().hex,
                 "Trunkline-Position": headers["Trunkline-Position"],
                 "Nats-Batch-Id": id_,
                 "Nats-Batch-Sequence": str(n),
             }
             if n < len(batch):
-                await nc.publish(subject, data, headers=told)
+                await nc.publish(subject, data, headers=message_headers)
             else:
-                await js.publish(subject, data, headers=told | {"Nats-Batch-Commit": "1"})
+                await js.publish(
+                    subject, data, headers=message_headers | {"Nats-Batch-Commit": "1"}
+                )
     await nc.close()
     return FACTS

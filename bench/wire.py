@@ -1,4 +1,4 @@
-"""A load generator that costs little: keep-alive HTTP/1.1 over plain sockets."""
+"""A cheap load generator: keep-alive HTTP/1.1 over plain sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
-    """Prepare a request."""
+    """Return the bytes of a request."""
     payload = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: bench", f"Content-Length: {len(payload)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -18,7 +18,7 @@ def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
 
 
 class Connection:
-    """One connection, one request at a time."""
+    """A connection that sends one request at a time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -26,7 +26,7 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def send(self, raw: bytes) -> tuple[int, bytes]:
-        """Send; give status and body. A connection the server let go of is made anew."""
+        """Send a request; return status and body. A closed connection is reopened."""
         if self._writer is not None:
             try:
                 return await self._send(raw)
@@ -48,13 +48,13 @@ class Connection:
         return status, body
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._writer is not None:
             self._writer.close()
 
 
 class Pool:
-    """Connections to one port, taken and given back."""
+    """A pool of connections to one port."""
 
     def __init__(self, port: int, size: int) -> None:
         self._free: asyncio.Queue[Connection] = asyncio.Queue()
@@ -62,7 +62,7 @@ class Pool:
             self._free.put_nowait(Connection(port))
 
     async def send(self, raw: bytes) -> tuple[int, bytes]:
-        """Send over whichever is free."""
+        """Send a request over a free connection; return status and body."""
         connection = await self._free.get()
         try:
             return await connection.send(raw)
@@ -70,17 +70,17 @@ class Pool:
             self._free.put_nowait(connection)
 
     def close(self) -> None:
-        """Hang up all."""
+        """Close all connections."""
         while not self._free.empty():
             self._free.get_nowait().close()
 
 
 async def closed_loop(port: int, requests: list[bytes], connections: int) -> float:
-    """Send all over so many connections, each at its own pace; gives requests per second."""
+    """Send all requests over `connections` connections; return requests per second."""
     todo = iter(requests)
     clock = asyncio.get_running_loop().time
 
-    async def one() -> None:
+    async def worker() -> None:
         connection = Connection(port)
         for raw in todo:
             status, body = await connection.send(raw)
@@ -89,5 +89,5 @@ async def closed_loop(port: int, requests: list[bytes], connections: int) -> flo
         connection.close()
 
     began = clock()
-    await asyncio.gather(*(one() for _ in range(connections)))
+    await asyncio.gather(*(worker() for _ in range(connections)))
     return len(requests) / (clock() - began)

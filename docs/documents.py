@@ -16,7 +16,7 @@ SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 
 
 def texts() -> dict[str, str]:
-    """Give every document as it is committed, by its path below this folder."""
+    """Return every document, by its path below this folder."""
     os.environ["INBOUND_KEY"] = "what a service keeps secret is not in its documents"
     return asyncio.run(_texts())
 
@@ -34,7 +34,7 @@ async def _texts() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the documents, or name those that are not what the services say."""
+    """Write the documents, or with `--check` name those that are out of date."""
     wanted = texts()
     found = {
         f"{path.parent.name}/{path.name}": path.read_text("utf-8")
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     stale = sorted(path for path in wanted | found if wanted.get(path) != found.get(path))
     if "--check" in arguments:
         for path in stale:
-            print(f"docs/{path} is not what the service says; run `make docs`")
+            print(f"docs/{path} is out of date; run `make docs`")
         return 1 if stale else 0
     for path in stale:
         (HERE / path).parent.mkdir(exist_ok=True)

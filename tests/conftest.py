@@ -14,7 +14,7 @@ import pytest
 from world import World, clone, provision_nats, the_plan
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-from trunkline import places
+from trunkline import paths
 from trunkline.provision import provision_postgres, write_files
 from trunkline.servers import Nats, Postgres
 
@@ -74,7 +74,7 @@ def cluster(house: Path) -> Iterator[Postgres]:
         dsn = postgres.url.rsplit("/", 1)[0] + f"/{TEMPLATE}"
         asyncio.run(provision_postgres(dsn, house / "creds", the_plan()))
         yield postgres
-    places.abandon(house / "postgres")
+    paths.remove(house / "postgres")
 
 
 @pytest.fixture
@@ -84,6 +84,6 @@ def world(house: Path, cluster: Postgres, tmp_path: Path) -> Iterator[World]:
         asyncio.run(provision_nats(nats, house / "creds"))
         name = clone(cluster, TEMPLATE)
         yield World(tmp_path, cluster, nats, name, house / "creds")
-    places.abandon(tmp_path / "nats")
+    paths.remove(tmp_path / "nats")
     with psycopg.connect(cluster.url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

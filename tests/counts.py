@@ -1,6 +1,6 @@
-"""How much is tried, for docs/channels.md: `python tests/counts.py` writes it, `--check` compares.
+"""Counts of test inputs in docs/channels.md: `tests/counts.py` writes them, `--check` compares.
 
-Each number is what a test tries, and the test fails where it tries less.
+Each number is counted from the inputs of a test; the test fails if it runs fewer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMES = {
 
 
 def page() -> str:
-    """Give the tables."""
+    """Return the generated part of the page."""
     counts: Counter[tuple[str, int]] = Counter()
     channels: Counter[str] = Counter()
     for case in cases():
@@ -45,14 +45,14 @@ def page() -> str:
     doors = entrances()
     attempts = sum(1 for each in doors for _ in each.attempts())
     return "\n".join((
-        f"- Near misses of secrets, tokens and signatures: {attempts:,} at {len(doors)} doors.",
-        "- Requests made of the OpenAPI documents in `make test`: more than"
+        f"- Invalid secrets, tokens and signatures: {attempts:,} at {len(doors)} addresses.",
+        "- Requests generated from the OpenAPI documents: in `make test` more than"
         f" {FEW[0]:,} to ingest and {FEW[1]:,} to the others; in `make soak`, {MANY[0]:,} and"
         f" {MANY[1]:,}.",
         *mails(),
         "- Messages:",
         "",
-        "| channel | types on file | a field gone, of another type, over-long | bytes broken |",
+        "| channel | sample types | a field missing, of another type, too long | corrupted bytes |",
         "|---|---|---|---|",
         *(f"| {name} | {files:,} | {near:,} | {broken:,} |" for name, files, near, broken in rows),
         "",
@@ -60,32 +60,31 @@ def page() -> str:
 
 
 def mails() -> Iterator[str]:
-    """Give how many mails are tried, by class."""
+    """Count e-mail inputs, by class."""
     found = mail_corpus.cases()
     number = sum(map(len, found.values()))
     parked = sum(case.verdict == "parked" for each in found.values() for case in each)
     classes = ", ".join(f"{name} {len(each)}" for name, each in found.items())
     yield (
-        f"- Mails: {number} ({classes}), {parked} of them more than is taken apart; all of them in"
-        " the process mails are taken apart in, under 5 s and 256 MB each."
+        f"- E-mail: {number} ({classes}), {parked} of them above a limit; all of them in the"
+        " confined parser process, under 5 s and 256 MB each."
     )
     told = len(VERDICTS) + len(SEVERAL)
     yield (
-        f"- Threading: {len(EVERY)} ways to say where a mail belongs, {told} to say what was found"
-        f" of its sender; {len(CLIENTS)} forms of quotation;"
-        f" {len(ENDS) + len(TEXTS) + len(SAID)} conversations at the SMTP door."
+        f"- Threading: {len(EVERY)} combinations of references, {told} authentication results;"
+        f" {len(CLIENTS)} forms of quotation; {len(ENDS) + len(TEXTS) + len(SAID)} SMTP sessions."
     )
 
 
 def main(arguments: list[str]) -> int:
-    """Write the numbers, or say that they are others."""
+    """Write the counts, or with `--check` report that they are out of date."""
     text = PAGE.read_text("utf-8")
     before, _, rest = text.partition(BEGIN)
     wanted = before + BEGIN + "\n" + page() + END + rest.partition(END)[2]
     if text == wanted:
         return 0
     if "--check" in arguments:
-        print("docs/channels.md counts what is tried otherwise; run `make docs`")
+        print("docs/channels.md is out of date; run `make docs`")
         return 1
     PAGE.write_text(wanted, "utf-8")
     return 0

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from trunkline import places
+from trunkline import paths
 from trunkline.tokens import Signer
 
 T = TypeVar("T")
@@ -209,4 +209,4 @@ def running_desk(data: Path, *words: str, **environment: str) -> Iterator[Desk]:
     finally:
         desk.down()
         for home in ("nats", "postgres"):
-            places.abandon(data / home)
+            paths.remove(data / home)

@@ -1,4 +1,4 @@
-"""Check the decisions in this folder and keep their index in README.md; `--check` only compares."""
+"""Check the decisions in this folder, and write their index to README.md; `--check` compares."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ SHAPE = re.compile(
 
 
 def index() -> str:
-    """Make the table of all decisions; raise ValueError for one that is out of shape."""
+    """Return the table of all decisions; raise ValueError for a file of another form."""
     rows = ["| | decision | date | status |", "|---|---|---|---|"]
     for expected, path in enumerate(sorted(HERE.glob("[0-9]*.md")), 1):
         match = SHAPE.fullmatch(path.read_text("utf-8").rstrip("\n"))
@@ -36,7 +36,7 @@ def index() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the index into the README, or say that it is out of date."""
+    """Write the index into README.md, or with `--check` report that it is out of date."""
     try:
         table = index()
     except ValueError as error:

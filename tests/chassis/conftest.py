@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from provisioned import Provisioned
 
-from trunkline import places
+from trunkline import paths
 from trunkline.provision import Plan, Subscriber, read_plan, write_files
 from trunkline.servers import Nats, Postgres
 
@@ -32,4 +32,4 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Iterato
         here.provision()
         yield here
     for home in ("nats", "postgres"):
-        places.abandon(data / home)
+        paths.remove(data / home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from trunkline import places
+from trunkline import paths
 from trunkline.provision import Plan, Subscriber, connect_as, provision_streams, write_files
 from trunkline.servers import Nats
 
@@ -38,7 +38,7 @@ async def test_a_new_subscriber_pulls_after_a_reload(tmp_path: Path, plan: Plan)
         info = await sla.jetstream(timeout=5).stream_info("TICKETS")
         for client in (bi, sla, relay, admin):
             await client.close()
-    places.abandon(tmp_path / "nats")
+    paths.remove(tmp_path / "nats")
 
     assert (message.subject, left) == ("trunkline.tickets.v1.opened.00.k", 0)
     assert info.state.messages == 1

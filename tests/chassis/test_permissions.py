@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from trunkline import places
+from trunkline import paths
 from trunkline.provision import Plan, connect_as, write_files
 from trunkline.provision.grants import Grants, grants
 from trunkline.servers import Nats
@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Iterator[Nat
     config = write_files(data, plan, port=-1, monitor_port=-1)
     with Nats(config, data / "nats") as nats:
         yield nats
-    places.abandon(data / "nats")
+    paths.remove(data / "nats")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chassis.testing import eventually
-from trunkline import places
+from trunkline import paths
 from trunkline.provision import Plan, connect_as, files, grants, provision_streams, write_files
 from trunkline.servers import Nats
 
@@ -182,7 +182,7 @@ async def server(data: Path, plan: Plan) -> AsyncGenerator[tuple[Nats, Client]]:
             yield nats, admin
         finally:
             await admin.close()
-    places.abandon(data / "nats")
+    paths.remove(data / "nats")
 
 
 async def tried(nats: Nats, watch: Watch, user: str, grant: grants.Grants) -> list[str]:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from desk import soon
 
-from trunkline import places
+from trunkline import paths
 from trunkline.child import free_port
 from trunkline.servers import Nats, Postgres
 from trunkline.tokens import Signer
@@ -109,7 +109,7 @@ def servers(files: Path, tmp: Path) -> Iterator[dict[str, str]]:
             "@postgres:5432": f"@127.0.0.1:{postgres.port}",
         }
     for name in ("nats", "postgres"):
-        places.abandon(tmp / name)
+        paths.remove(tmp / name)
 
 
 def provision(files: Path, tmp: Path, at: dict[str, str]) -> None:

@@ -39,7 +39,7 @@ from notify.settings import Settings as NotifySettings
 from routing import store as routing_store
 from routing.settings import Settings as RoutingSettings
 from tickets.settings import Settings as TicketsSettings
-from trunkline import sink
+from trunkline.sink import server as sink
 from trunkline_contracts import (
     Contact,
     Message,

@@ -112,7 +112,7 @@ def running(world: World, folder: Path, replicas: int = 2, **more: str) -> Itera
         yield Replicas(world, programs)
     finally:
         for program in programs:
-            program.ask_to_stop()
+            program.request_stop()
         for program in programs:
             program.stop()
 

@@ -24,7 +24,7 @@ from faults.records import query
 from faults.steps import run_step, steps
 from faults.test_wounds import Clerk, all_is_well, clerk
 from faults.town import ENVIRONMENT, SERVICES, STREAMS
-from trunkline import places
+from trunkline import paths
 from trunkline.instance import POSTGRES
 from trunkline.provision import connect_as
 
@@ -98,7 +98,7 @@ class Drill:
         base, data = town.desk.base, town.desk.data
         password = (data / "creds" / "postgres.pg").read_text().strip()
         address = f"127.0.0.1:{base + POSTGRES}/postgres"
-        path = [sysconfig.get_path("scripts"), str(places.postgres_bin()), "/usr/bin", "/bin"]
+        path = [sysconfig.get_path("scripts"), str(paths.postgres_bin()), "/usr/bin", "/bin"]
         self.variables = {
             **ENVIRONMENT,
             "DATA": str(data),

@@ -27,7 +27,7 @@ async def roll(town: Town, service: str) -> None:
     """Restart both replicas of a service, the first when the second is ready again."""
     second = town.second[service]
     since = time.monotonic()
-    second.ask_to_stop()
+    second.request_stop()
     assert second.process is not None
     await asyncio.to_thread(second.process.wait, PROMPTLY)
     assert second.returncode == 0

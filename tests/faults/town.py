@@ -97,7 +97,7 @@ class Town:
         for program in self.second.values():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(program.pid, signal.SIGCONT)
-            program.ask_to_stop()
+            program.request_stop()
         for program in self.second.values():
             program.stop()
         self.second.clear()

@@ -39,7 +39,7 @@ def test_a_short_day_ends_closed_and_balanced_and_leaves_nothing(tmp_path: Path)
     assert {*requests} == {*CHANNELS, "all"}
     assert all(int(number) > 0 for number in requests.values())
     assert len(re.findall(r" target_breached ", day.stdout)) == 1
-    assert "1 promise broken" in day.stdout
+    assert "1 target breached" in day.stdout
     assert "delivered, 0 not" in day.stdout
     assert re.search(r" operator_presence_changed +olena +online → away ", day.stdout)
     assert "\x1b" not in day.stdout
@@ -72,14 +72,14 @@ def test_a_seed_is_a_day() -> None:
 def test_every_day_has_all_channels_and_one_promise_that_will_be_broken(seed: int) -> None:
     day = plan(8, seed)
     contracts = [customer for customer in day.customers if customer.topic == "contracts"]
-    away = next(operator for operator in day.operators if operator.lunch is not None)
+    away = next(operator for operator in day.operators if operator.leaves_at is not None)
     policy = load(workspace(day)).policy_for(topic="contracts")
 
     assert {customer.channel for customer in day.customers} == {*CHANNELS}
     assert len(contracts) == 1
-    assert away.lunch is not None
-    assert away.back is not None
+    assert away.leaves_at is not None
+    assert away.returns_at is not None
     assert policy is not None
-    asked = contracts[0].says[0][0]
-    assert away.lunch < asked
-    assert asked + policy.targets["FRT"].total_seconds() < away.back
+    asked = contracts[0].messages[0][0]
+    assert away.leaves_at < asked
+    assert asked + policy.targets["FRT"].total_seconds() < away.returns_at

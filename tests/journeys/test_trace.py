@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from chassis.observability import tracing
 from chassis.testing import eventually, running
-from trunkline import sink as the_sink
+from trunkline.sink import server as the_sink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from desk import Desk, free_base, running_desk, soon
 
-from trunkline import places
+from trunkline import paths
 from trunkline.instance import EXAMPLE
 from trunkline.servers import Nats
 
@@ -116,7 +116,7 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     assert str(desk.data / "logs" / "up.log") in told.stderr
     assert told.stderr.count("\n") == 1
     for home in ("nats", "postgres"):
-        places.abandon(desk.data / home)
+        paths.remove(desk.data / home)
 
 
 def test_a_server_that_may_lose_what_it_acknowledged_is_refused(tmp_path: Path) -> None:
@@ -132,4 +132,4 @@ def test_a_server_that_may_lose_what_it_acknowledged_is_refused(tmp_path: Path) 
         "NATS acknowledges before fsync: set `jetstream { sync_interval: always }`" in told.stderr
     )
     for home in (tmp_path / "unsafe", desk.data / "postgres"):
-        places.abandon(home)
+        paths.remove(home)

@@ -25,8 +25,8 @@ from ingest.app import make as make_ingest
 from ingest.settings import Settings as IngestSettings
 from notify.app import make as make_notify
 from notify.settings import Settings as NotifySettings
-from trunkline import sink as the_sink
 from trunkline.provision import connect_as
+from trunkline.sink import server as the_sink
 from trunkline_contracts import Contact, Message, Opened, ReplySent
 from trunkline_contracts.ids import contact_id
 

@@ -29,7 +29,7 @@ from notify.transport import smtp
 from notify.transport.egress_policy import Outward
 from notify.transport.http_client import KeptAlive
 from notify.transport.http_post import Account, Ways
-from trunkline import sink
+from trunkline.sink import server as sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
 from trunkline_contracts.ids import acknowledgement_id, contact_id, mail_id
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from trunkline.sink import Memory
+    from trunkline.sink.server import SinkState
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 WAYS = Ways(KeptAlive(), Outward())
@@ -48,7 +48,7 @@ IDS = ("<1@mail.example.test>", "<2@mail.example.test>")
 
 
 @asynccontextmanager
-async def mailbox() -> AsyncGenerator[tuple[Memory, str]]:
+async def mailbox() -> AsyncGenerator[tuple[SinkState, str]]:
     """The sink's SMTP side; gives what it remembers and where it is."""
     port = free_port()
     app = sink.build(smtp=("127.0.0.1", port))

@@ -21,7 +21,7 @@ from notify.email import acknowledgements
 from notify.settings import Settings as NotifySettings
 from tickets.app import make as make_tickets
 from tickets.settings import Settings as TicketsSettings
-from trunkline import places
+from trunkline import paths
 from trunkline.servers import Nats, Postgres
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def a_world(house: Path, cluster: Postgres, data: Path) -> Iterator[World]:
         asyncio.run(provision_nats(nats, house / "creds"))
         name = clone(cluster, "provisioned")
         yield World(data, cluster, nats, name, house / "creds")
-    places.abandon(data / "nats")
+    paths.remove(data / "nats")
 
 
 @pytest.fixture

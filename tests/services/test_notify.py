@@ -28,7 +28,7 @@ from notify.delivery.dispatcher import AT_ONCE
 from notify.domain.sending import Sent
 from notify.settings import Settings
 from notify.transport.channels import EXITS
-from trunkline import sink as the_sink
+from trunkline.sink import server as the_sink
 from trunkline_contracts import (
     AssigneeChanged,
     Closed,

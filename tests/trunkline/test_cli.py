@@ -15,7 +15,7 @@ from chassis.auth.dependencies import Auth
 from chassis.auth.jwks import Keys
 from trunkline.cli import commands
 from trunkline.instance import Instance, write_state
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provisioning import write_files
 
 

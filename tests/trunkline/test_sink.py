@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from trunkline.sink import build
+from trunkline.sink.server import build
 from trunkline.supervisor import Program
 
 SEND = "/bot12:ab/sendMessage"

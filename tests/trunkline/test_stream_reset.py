@@ -16,7 +16,7 @@ from chassis.messaging.epochs import Epochs
 from chassis.testing import eventually
 from trunkline import provisioning
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provisioning import provision_servers
 from trunkline.stream_reset import chosen, hold_all, reset
 

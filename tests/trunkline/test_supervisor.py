@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.supervisor import Program, Stopped, Supervisor, stoppable
 
 SINK = [sys.executable, "-m", "trunkline.sink"]
@@ -57,7 +57,7 @@ class Ailing(Program):
 
     complaint_ = "its /healthz says 503"
 
-    def sick(self) -> str | None:
+    def health_problem(self) -> str | None:
         return self.complaint_ or None
 
 

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from chassis.messaging.message import Incoming
 from trunkline.cli import commands
-from trunkline.facts import Seen, matter
-from trunkline.places import CannotStart
-from trunkline.wanted import Wanted
+from trunkline.facts import StreamFact, summary
+from trunkline.filters import FactFilter
+from trunkline.paths import CannotStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,8 +146,11 @@ def test_it_ends_when_nobody_reads_any_more(desk: Desk) -> None:
         ("--stream ORDERS", r"^no stream is called 'ORDERS': it is one of INGEST, ROUTING, .*$"),
         ("--type solved", r"^no fact of TICKETS is called 'solved': .*, closed, .*$"),
         ("--type opened --stream TICKETS --stream SLA", r"^SLA has no fact called opened$"),
-        ("--since yesterday", r"^--since yesterday: say all, now or a sequence of the stream$"),
-        ("--request #12", r"^--request #12: not an id, nor the first digits of one$"),
+        (
+            "--since yesterday",
+            r"^--since yesterday: allowed are all, now and a sequence of the stream$",
+        ),
+        ("--request #12", r"^--request #12: not an id or the first digits of one$"),
         ("", r"^nothing was ever started in .*$"),
     ],
 )
@@ -161,23 +164,23 @@ def test_a_refusal_says_what_is_allowed(words: str, refusal: str, tmp_path: Path
 
 def test_only_what_is_wanted_is_asked_of_the_server() -> None:
     request = "0" * 36
-    wanted = Wanted.asked(["TICKETS"], ["trunkline.tickets.v1.closed"], [request], "all")
-    several = Wanted.asked(["TICKETS"], ["opened", "closed"], [], "now")
+    wanted = FactFilter.parse(["TICKETS"], ["trunkline.tickets.v1.closed"], [request], "all")
+    several = FactFilter.parse(["TICKETS"], ["opened", "closed"], [], "now")
 
     assert wanted.subject("TICKETS") == f"trunkline.tickets.v1.closed.*.{request}"
-    assert Wanted.asked([], [], [], "now").subject("TICKETS") == "trunkline.tickets.*.*.*.*"
+    assert FactFilter.parse([], [], [], "now").subject("TICKETS") == "trunkline.tickets.*.*.*.*"
     assert several.subject("TICKETS") == "trunkline.tickets.*.*.*.*"
     facts = [
-        Seen.of("TICKETS", Incoming(f"trunkline.tickets.v1.{name}.03.k", b"{}", 1, 0, 7))
+        StreamFact.of("TICKETS", Incoming(f"trunkline.tickets.v1.{name}.03.k", b"{}", 1, 0, 7))
         for name in ("opened", "paused", "closed")
     ]
-    assert [several.fits(fact) for fact in facts] == [True, False, True]
+    assert [several.matches(fact) for fact in facts] == [True, False, True]
 
 
 def test_a_line_shows_no_contact_and_gives_no_commands_to_the_terminal() -> None:
     written = {"text": "\x1b[2J pay\u202e me " + "x" * 99, "html": "<b>"}
     data = {"channel": "telegram", "contact": {"name": "Iryna"}, "message": written}
-    line = matter(data | {"conversation": "4242", "from": "new", "to": "open", "by": "anna"})
+    line = summary(data | {"conversation": "4242", "from": "new", "to": "open", "by": "anna"})
 
     assert line.startswith("new → open “[2J pay me xxx")
     assert line.endswith("…” channel=telegram by=anna")
@@ -186,7 +189,7 @@ def test_a_line_shows_no_contact_and_gives_no_commands_to_the_terminal() -> None
 
 def test_what_is_unreadable_is_still_seen() -> None:
     item = Incoming("trunkline.tickets.v9.dreamt.03.k", b"{", 1, 0, 7)
-    seen = Seen.of("TICKETS", item)
+    seen = StreamFact.of("TICKETS", item)
 
-    assert (seen.name, seen.key, seen.place) == ("dreamt", "k", 7)
+    assert (seen.name, seen.key, seen.stream_sequence) == ("dreamt", "k", 7)
     assert seen.time == datetime(1970, 1, 1, tzinfo=UTC)

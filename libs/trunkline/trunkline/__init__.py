@@ -1,1 +1,1 @@
-"""The command people type, the servers it can bring along, and the sink that plays the world."""
+"""The command `trunkline`, the embedded servers it starts, and the sink."""

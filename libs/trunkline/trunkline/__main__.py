@@ -1,4 +1,4 @@
-"""`python -m trunkline` is the command."""
+"""`python -m trunkline` runs the command."""
 
 from trunkline.cli import app
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx
 
 from trunkline.instance import SERVICE_PORTS, Instance
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 PATIENCE, PAUSE = 10.0, 0.2
 OUTCOMES = ("opened", "appended", "noted", "duplicate", "rejected", "parked")

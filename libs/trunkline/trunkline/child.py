@@ -1,7 +1,7 @@
-"""Child processes: they die with us, keep a log, and can be started again.
+"""Child processes that end with this process, keep a log, and can be restarted.
 
-A child dies with the *thread* that started it (the kernel's parent-death signal), so start children
-from a thread that lives as long as they should.
+The kernel's parent-death signal is sent when the *thread* that started a child ends, so start
+children from a thread that lives as long as they should.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -27,13 +27,13 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def spawn(
     command: Sequence[str | Path], *, log: Path, dies_by: signal.Signals, **kwargs: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a child that gets `dies_by` when we die.
+    """Start a child that receives `dies_by` when this process ends.
 
-    It has a process group of its own, so that Ctrl-C reaches only us.
+    It gets a separate process group, so that Ctrl-C reaches this process only.
     """
     parent = os.getpid()
 
-    def bound() -> None:
+    def bind_to_parent() -> None:
         if sys.platform == "linux":
             _LIBC.prctl(_PR_SET_PDEATHSIG, dies_by)
         if os.getppid() != parent:
@@ -49,21 +49,21 @@ def spawn(
             stdout=out,
             stderr=out,
             process_group=0,
-            preexec_fn=bound,  # noqa: PLW1509 (a change of user clears the signal)
+            preexec_fn=bind_to_parent,  # noqa: PLW1509 (a change of user clears the signal)
             **kwargs,
         )
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
+    """Return a port of 127.0.0.1 that is free now; another process may still take it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int, name: str, grace: float = 1.0) -> None:
-    """Refuse a port that stays taken; a predecessor gets a moment to leave."""
-    until = time.monotonic() + grace
+    """Wait until a port is free, at most `grace` seconds; raise CannotStart after that."""
+    deadline = time.monotonic() + grace
     while True:
         try:
             with socket.socket() as probe:
@@ -71,13 +71,13 @@ def wait_for_port(port: int, name: str, grace: float = 1.0) -> None:
                 probe.bind(("127.0.0.1", port))
                 return
         except OSError as error:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise CannotStart(f"port {port} for {name} is not free: {error.strerror}") from None
         time.sleep(0.05)
 
 
 class Child:
-    """A child process that can be started again, and its log."""
+    """A child process that can be restarted, and its log."""
 
     name: str
     stop_signal: signal.Signals = signal.SIGTERM
@@ -88,49 +88,49 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The server's own process."""
+        """The process id; raise CannotStart before the first start."""
         if self.process is None:
             raise CannotStart(f"{self.name} has not been started")
         return self.process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """True while the process is running."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def returncode(self) -> int | None:
-        """What it ended with; a negative number is a signal."""
+        """The exit status, or None while it runs; a negative number is a signal."""
         return None if self.process is None else self.process.poll()
 
-    def sick(self) -> str | None:
-        """Say why it should be started again although it is there; None while all is well."""
+    def health_problem(self) -> str | None:
+        """Return why a running child should be restarted; None while it is healthy."""
         return None
 
-    def ask_to_stop(self) -> None:
-        """Ask it to end, and do not wait."""
+    def request_stop(self) -> None:
+        """Send the stop signal without waiting."""
         if self.process is not None and self.alive:
             self.process.send_signal(self.stop_signal)
 
     def stop(self, timeout: float = 15.0) -> None:
-        """Ask it to end, and insist when it does not."""
+        """Send the stop signal and wait; kill the child after `timeout` seconds."""
         if self.process is None:
             return
-        self.ask_to_stop()
+        self.request_stop()
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL)."""
+        """Kill the child (SIGKILL), as a crash would."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
     def start(self) -> Self:
-        """Start it and wait until it serves."""
-        raise AssertionError("each child knows how it starts")
+        """Start the child and wait until it serves."""
+        raise AssertionError("subclasses implement start()")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -139,12 +139,15 @@ class Child:
         self.stop()
 
     def await_ready(self, ready: Callable[[], bool], timeout: float = 30.0) -> bool:
-        """Wait until it serves; False when it ended instead."""
-        until = time.monotonic() + timeout
+        """Wait until the child serves; return False if it ended.
+
+        Raise CannotStart after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
         while self.alive:
             if ready():
                 return True
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 self.stop()
                 raise CannotStart(
                     f"{self.name} did not serve within {timeout:.0f} s; see {self.log}"
@@ -152,16 +155,18 @@ class Child:
             time.sleep(0.02)
         return False
 
-    def complaint(self, since: int) -> str:
+    def last_error(self, since: int) -> str:
+        """Return the first error in the log after byte `since`, or else the last line."""
         with self.log.open("rb") as log:
             log.seek(since)
             lines = log.read().decode(errors="replace").strip().splitlines()
-        loud = [
+        errors = [
             line
             for line in lines
             if any(word in line for word in ("FATAL", "[FTL]", "ERROR", "nats-server:"))
         ]
-        return (loud or lines or ["it said nothing"])[0 if loud else -1].strip()
+        return (errors or lines or ["no output"])[0 if errors else -1].strip()
 
-    def written(self) -> int:
+    def log_size(self) -> int:
+        """Return the size of the log in bytes."""
         return self.log.stat().st_size if self.log.exists() else 0

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 Data = Annotated[Path, typer.Option(help="The instance's folder.")]
 PortBase = Annotated[int, typer.Option(help="The first of its ports; ingest is the next one.")]
@@ -294,11 +294,11 @@ def tail(
     count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
 ) -> None:
     """Follow what happens, a fact a line: place in the stream, time, what, to which request."""
+    from trunkline.filters import FactFilter
     from trunkline.instance import Instance
     from trunkline.tail import tail as follow
-    from trunkline.wanted import Wanted
 
-    wanted = Wanted.asked(stream or [], type or [], request or [], since)
+    wanted = FactFilter.parse(stream or [], type or [], request or [], since)
     follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)
 
 

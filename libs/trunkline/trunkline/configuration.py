@@ -14,7 +14,7 @@ from nats.js.errors import Error as JetStreamError
 
 from chassis.configuration import publishing
 from trunkline.instance import EXAMPLE, Instance
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provision import connect_as
 from trunkline_workspace import reading
 

@@ -1,4 +1,4 @@
-"""A fact as somebody sees it go by: where it stands in its stream, and one readable line."""
+"""Facts as `trunkline tail` and the demo show them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from typing import Any, Self
 
 from chassis.messaging.message import Incoming
 
-SHORT = 60
-"""Characters shown of what people wrote."""
+MAX_TEXT_CHARACTERS = 60
+"""Longest text of a person that a line shows."""
 
-TEXTS = frozenset({"text", "note", "title", "comment", "resolution", "reason"})
-HIDDEN = frozenset({"request_id", "contact", "contact_id", "conversation", "decision", "by"})
-"""What a line leaves out: what it says elsewhere, and who the customer is."""
+TEXT_FIELDS = frozenset({"text", "note", "title", "comment", "resolution", "reason"})
+HIDDEN_FIELDS = frozenset({"request_id", "contact", "contact_id", "conversation", "decision", "by"})
+"""Fields a line omits: those shown elsewhere in it, and the identity of the customer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One fact, read loosely, so that kinds this version does not know can be seen too."""
+class StreamFact:
+    """One fact, parsed without its schema, so that unknown types can be shown too."""
 
     stream: str
-    place: int
-    """Its sequence in the stream."""
+    stream_sequence: int
     wire: bytes
     type: str
     key: str
@@ -32,69 +31,83 @@ class Seen:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, stream: str, item: Incoming) -> Self:
-        """Read what a stream carries; what is unreadable is seen without its data."""
+    def of(cls, stream: str, message: Incoming) -> Self:
+        """Parse a message of a stream; an unreadable message is shown without its data."""
         try:
-            read = json.loads(item.data)
-            time = datetime.fromisoformat(read["time"]).astimezone(UTC)
-            about, data = (str(read["subject"]), int(read["sequence"])), dict(read["data"])
+            document = json.loads(message.data)
+            time = datetime.fromisoformat(document["time"]).astimezone(UTC)
+            key_and_sequence, data = (
+                (str(document["subject"]), int(document["sequence"])),
+                dict(document["data"]),
+            )
         except (ValueError, KeyError, TypeError):
-            about, time, data = (item.key, 0), datetime.fromtimestamp(0, UTC), {}
-        return cls(stream, item.stream_sequence, item.data, item.type, *about, time, data)
+            key_and_sequence, time, data = (message.key, 0), datetime.fromtimestamp(0, UTC), {}
+        return cls(
+            stream,
+            message.stream_sequence,
+            message.data,
+            message.type,
+            *key_and_sequence,
+            time,
+            data,
+        )
 
     @property
     def name(self) -> str:
-        """The type without its prefix."""
+        """The last part of the type."""
         return self.type.rpartition(".")[2]
 
     @property
-    def short(self) -> str:
-        """The key as people are shown it."""
-        return self.key[:8] if len(self.key) == 36 else clean(self.key)
+    def short_key(self) -> str:
+        """The key as shown: the first eight characters of a UUID."""
+        return self.key[:8] if len(self.key) == 36 else printable(self.key)
 
     def line(self) -> str:
-        """Give one line for people."""
+        """Return a line for the terminal."""
         at = self.time.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        who = f"{self.short} #{self.sequence}"
-        return f"{self.place:>7} {at}Z {self.name:24} {who:14} {matter(self.data)}".rstrip()
+        request = f"{self.short_key} #{self.sequence}"
+        head = f"{self.stream_sequence:>7} {at}Z {self.name:24} {request:14}"
+        return f"{head} {summary(self.data)}".rstrip()
 
 
-def matter(data: dict[str, Any]) -> str:
-    """Say what matters of a fact's data: what was written first, then the rest in its order."""
-    left_out = HIDDEN | ({"title"} if _titled_by_message(data) else set())
-    told = sorted(data.items(), key=lambda item: item[0] != "message")
-    parts = [_part(name, value) for name, value in told if name not in left_out]
+def summary(data: dict[str, Any]) -> str:
+    """Return the main fields of a fact's data: the message first, then the others in order."""
+    hidden = HIDDEN_FIELDS | ({"title"} if _title_repeats_message(data) else set())
+    items = sorted(data.items(), key=lambda item: item[0] != "message")
+    parts = [_part(name, value) for name, value in items if name not in hidden]
     if "from" in data and "to" in data:
         parts = [part for part in parts if not part.startswith(("from=", "to="))]
-        parts.insert(0, f"{clean(data['from'] or '-')} → {clean(data['to'] or '-')}")
+        parts.insert(0, f"{printable(data['from'] or '-')} → {printable(data['to'] or '-')}")
     if data.get("by"):
-        parts.append(f"by={clean(data['by'])}")
+        parts.append(f"by={printable(data['by'])}")
     return " ".join(part for part in parts if part)
 
 
-def _titled_by_message(data: dict[str, Any]) -> bool:
-    """Whether a title is only the beginning of the message again."""
+def _title_repeats_message(data: dict[str, Any]) -> bool:
+    """Check whether the title repeats the beginning of the message."""
     message, title = data.get("message"), data.get("title")
     return isinstance(message, dict) and str(message.get("text")).startswith(str(title))
 
 
 def _part(name: str, value: Any) -> str:
     if name == "message" and isinstance(value, dict):
-        return shortened(value.get("text", ""))
-    if name in TEXTS and value:
-        return f"{name}={shortened(value)}"
+        return quoted(value.get("text", ""))
+    if name in TEXT_FIELDS and value:
+        return f"{name}={quoted(value)}"
     if isinstance(value, str | int | float) and value != "" and not name.endswith("_id"):
-        return f"{name}={clean(value)}"
+        return f"{name}={printable(value)}"
     return ""
 
 
-def shortened(text: object) -> str:
-    """Give the beginning of what somebody wrote, in quotes."""
-    words = clean(text)
-    return f"“{words if len(words) <= SHORT else words[: SHORT - 1] + '…'}”"
+def quoted(text: object) -> str:
+    """Return the beginning of a text, in quotation marks."""
+    words = printable(text)
+    if len(words) > MAX_TEXT_CHARACTERS:
+        words = f"{words[: MAX_TEXT_CHARACTERS - 1]}…"
+    return f"“{words}”"
 
 
-def clean(text: object) -> str:
-    """Give a text nothing in which commands the terminal it is shown on."""
-    told = "".join(char if char.isprintable() else " " for char in str(text))
-    return " ".join(told.split())
+def printable(text: object) -> str:
+    """Return a text without control characters, safe to print on a terminal."""
+    characters = "".join(char if char.isprintable() else " " for char in str(text))
+    return " ".join(characters.split())

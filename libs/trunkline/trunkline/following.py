@@ -19,10 +19,10 @@ from nats.js.errors import Error as JetStreamError
 from chassis.errors import NotReady
 from chassis.messaging.connections import Line
 from chassis.messaging.direct_get import Reading
-from trunkline.facts import Seen
+from trunkline.facts import StreamFact
+from trunkline.filters import ALL, NOW, FactFilter
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
-from trunkline.wanted import ALL, NOW, Wanted
+from trunkline.paths import CannotStart
 
 USER = "tail"
 ANSWERS_WITHIN, AGAIN = 5.0, 0.3
@@ -35,12 +35,12 @@ AHEAD = 512
 class Source:
     """One stream's facts, in order. It outlives its server, and goes on behind what it has seen."""
 
-    def __init__(self, line: Line, stream: str, wanted: Wanted) -> None:
+    def __init__(self, line: Line, stream: str, wanted: FactFilter) -> None:
         self._line, self._stream, self._wanted = line, stream, wanted
         self._next, self._position = 1, 0
         self._created: datetime | None = None
         self._returns = line.returns
-        self.queue: asyncio.Queue[Seen | None] = asyncio.Queue(AHEAD)
+        self.queue: asyncio.Queue[StreamFact | None] = asyncio.Queue(AHEAD)
         """What was seen; None stands once where the past ends."""
 
     async def begin(self) -> None:
@@ -84,14 +84,16 @@ class Source:
             if item.position is not None and item.position <= self._position:
                 continue
             self._position = item.position or self._position
-            seen = Seen.of(self._stream, item)
-            if self._wanted.fits(seen):
+            seen = StreamFact.of(self._stream, item)
+            if self._wanted.matches(seen):
                 await self.queue.put(seen)
         return bool(batch)
 
 
 @asynccontextmanager
-async def following(instance: Instance, wanted: Wanted) -> AsyncGenerator[AsyncGenerator[Seen]]:
+async def following(
+    instance: Instance, wanted: FactFilter
+) -> AsyncGenerator[AsyncGenerator[StreamFact]]:
     """Follow facts: the past of all streams by time, then each as it comes."""
     creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
     if not (creds / f"{USER}.nk").exists():
@@ -111,8 +113,8 @@ async def following(instance: Instance, wanted: Wanted) -> AsyncGenerator[AsyncG
         yield await stack.enter_async_context(aclosing(_merged(sources)))
 
 
-async def _merged(sources: Sequence[Source]) -> AsyncGenerator[Seen]:
-    heads: list[tuple[datetime, int, Seen]] = []
+async def _merged(sources: Sequence[Source]) -> AsyncGenerator[StreamFact]:
+    heads: list[tuple[datetime, int, StreamFact]] = []
 
     async def advance(number: int) -> None:
         seen = await sources[number].queue.get()
@@ -130,7 +132,9 @@ async def _merged(sources: Sequence[Source]) -> AsyncGenerator[Seen]:
             yield seen
 
 
-async def _as_they_come(queues: Sequence[asyncio.Queue[Seen | None]]) -> AsyncGenerator[Seen]:
+async def _as_they_come(
+    queues: Sequence[asyncio.Queue[StreamFact | None]],
+) -> AsyncGenerator[StreamFact]:
     waits = {asyncio.ensure_future(queue.get()): queue for queue in queues}
     try:
         while True:

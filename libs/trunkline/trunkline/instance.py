@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from chassis.messaging.slots import SLOT_GROUPS
 from trunkline import secret_values
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provision import Plan, read_plan, service_dsn
 from trunkline.tokens import Signer, write_private
 from trunkline_workspace.reading import load

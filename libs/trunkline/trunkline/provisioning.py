@@ -22,7 +22,7 @@ from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgre
 from trunkline import provision
 from trunkline.holding import hold_when_ahead
 from trunkline.instance import EXAMPLE, NATS, NATS_MONITOR, Instance, read_state
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provision import Plan
 from trunkline.servers import reload
 from trunkline.tokens import write_private

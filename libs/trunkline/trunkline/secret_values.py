@@ -1,4 +1,4 @@
-"""The secrets a workspace refers to, made up once and kept in `DATA/secrets.env`."""
+"""The secrets a workspace refers to, generated once and stored in `DATA/secrets.env`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trunkline.tokens import write_private
 
 
 def references(document: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
-    """Every `env:NAME` of a workspace, and whether it has the form of Standard Webhooks."""
+    """Return every `env:NAME` of a workspace, and whether it is a Standard Webhooks secret."""
     if isinstance(document, dict):
         for key, value in document.items():
             yield from references(value, (*path, str(key)))
@@ -24,7 +24,7 @@ def references(document: object, path: tuple[str, ...] = ()) -> Iterator[tuple[s
         yield document.removeprefix("env:"), webhook and path[-1] == "secret"
 
 
-def _made_up(name: str, webhook: bool) -> str:  # noqa: FBT001  one place, one caller
+def _generate(name: str, webhook: bool) -> str:  # noqa: FBT001 (one caller)
     if webhook:
         return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     if name.startswith("TELEGRAM_") and name.endswith("_TOKEN"):
@@ -33,7 +33,7 @@ def _made_up(name: str, webhook: bool) -> str:  # noqa: FBT001  one place, one c
 
 
 def read(file: Path) -> dict[str, str]:
-    """The `KEY=value` lines of a file; nothing when there is none."""
+    """Return the `KEY=value` lines of a file; empty without a file."""
     if not file.exists():
         return {}
     lines = (line.strip() for line in file.read_text().splitlines())
@@ -41,18 +41,18 @@ def read(file: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, value in pairs}
 
 
-def ensure(file: Path, workspace: object, further: tuple[str, ...] = ()) -> dict[str, str]:
-    """Give every secret the workspace refers to a value, and keep those that have one.
+def ensure(file: Path, workspace: object, extra_names: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the values of all secrets the workspace refers to; generate missing ones.
 
-    What the environment knows is taken from there, so that a real secret can be given, and later
-    another one: the file always says what is in force.
+    A value in the environment overrides the stored one, so that real secrets can be supplied and
+    replaced. The file always contains the values in force.
     """
     before = read(file)
-    wanted = dict(references(workspace)) | dict.fromkeys(further, False)
-    known = before | {
-        name: os.environ.get(name) or before.get(name) or _made_up(name, webhook)
-        for name, webhook in sorted(wanted.items())
+    names = dict(references(workspace)) | dict.fromkeys(extra_names, False)
+    values = before | {
+        name: os.environ.get(name) or before.get(name) or _generate(name, webhook)
+        for name, webhook in sorted(names.items())
     }
-    if known != before or not file.exists():
-        write_private(file, "".join(f"{k}={v}\n" for k, v in known.items()))
-    return known
+    if values != before or not file.exists():
+        write_private(file, "".join(f"{k}={v}\n" for k, v in values.items()))
+    return values

@@ -1,7 +1,4 @@
-"""The embedded servers: nats-server and PostgreSQL as direct children, on 127.0.0.1.
-
-Both stand in one file because a reader who wants one soon wants the other; that makes it long.
-"""
+"""The embedded servers: nats-server and PostgreSQL as child processes on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 
-from trunkline import places
+from trunkline import paths
 from trunkline.child import Child, free_port, spawn, wait_for_port
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 __all__ = ["CannotStart", "Nats", "Postgres", "free_port"]
 
@@ -32,17 +29,17 @@ _STORE_DIR = re.compile(rb'\bstore_dir\s*[:=]?\s*(?:"[^"]*"|[^\s,}]+),?')
 
 
 SCRAM_ITERATIONS = 64
-"""Passwords here are long and random, which stretching makes no stronger, only slower to check."""
-LEAVES_WITHIN = 15.0
-"""Seconds a predecessor may take for its last checkpoint, when whoever kept it was killed."""
-_LEAVING = ("still in use", "already exists", "already in use", "is being used")
+"""Low, because the passwords are long and random: more iterations would only slow down logins."""
+PREDECESSOR_TIMEOUT_S = 15.0
+"""How long a predecessor may take for its last checkpoint, after its parent was killed."""
+_PREDECESSOR_ERRORS = ("still in use", "already exists", "already in use", "is being used")
 
 
 class Postgres(Child):
-    """PostgreSQL in the folder `data`, over TCP with scram only. Port 0 takes a free one."""
+    """PostgreSQL in the folder `data`, over TCP with SCRAM only. Port 0 selects a free port."""
 
     name = "PostgreSQL"
-    stop_signal = signal.SIGINT  # a fast shutdown: sessions are ended, everything is on disk
+    stop_signal = signal.SIGINT  # fast shutdown: ends the sessions and writes a checkpoint
 
     def __init__(
         self,
@@ -61,33 +58,33 @@ class Postgres(Child):
 
     @property
     def url(self) -> str:
-        """The superuser's address."""
+        """The connection URL of the superuser."""
         return (
             f"postgresql://postgres:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
         )
 
     def start(self) -> Self:
-        """Make the cluster if there is none, start the server and wait until it answers."""
-        home = places.place(self.data)
+        """Create the cluster if there is none, start the server and wait until it answers."""
+        home = paths.prepare(self.data)
         if not (home / "cluster").exists():
             self._initdb(home)
-        chosen = self.port
+        fixed_port = self.port
         for _ in range(40):
-            self.port = chosen or free_port()
-            leaving = (home / "cluster" / "postmaster.pid").exists()
-            wait_for_port(self.port, self.name, LEAVES_WITHIN if leaving else 1.0)
-            since = self.written()
+            self.port = fixed_port or free_port()
+            has_predecessor = (home / "cluster" / "postmaster.pid").exists()
+            wait_for_port(self.port, self.name, PREDECESSOR_TIMEOUT_S if has_predecessor else 1.0)
+            log_start = self.log_size()
             self._run(home)
-            if self.await_ready(self._answers):
+            if self.await_ready(self._accepts_login):
                 return self
-            complaint = self.complaint(since)
-            if not any(word in complaint for word in _LEAVING):
+            error = self.last_error(log_start)
+            if not any(word in error for word in _PREDECESSOR_ERRORS):
                 break
-            time.sleep(0.1)  # a predecessor's last processes are still leaving
-        raise CannotStart(f"PostgreSQL ended at once ({complaint}); see {self.log}")
+            time.sleep(0.1)  # processes of a predecessor are still ending
+        raise CannotStart(f"PostgreSQL ended at once ({error}); see {self.log}")
 
     def _binary(self, name: str) -> Path:
-        binary = (self._bindir or places.postgres_bin()) / name
+        binary = (self._bindir or paths.postgres_bin()) / name
         if not binary.is_file():
             raise CannotStart(f"PostgreSQL's {name} is missing: there is no {binary}")
         return binary
@@ -96,19 +93,19 @@ class Postgres(Child):
         return {
             "cwd": home,
             "env": {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-            **places.servant(),
+            **paths.unprivileged_user(),
         }
 
     def _initdb(self, home: Path) -> None:
-        fresh, secret = home / "unfinished", home / "password"
-        shutil.rmtree(fresh, ignore_errors=True)
+        unfinished, secret = home / "unfinished", home / "password"
+        shutil.rmtree(unfinished, ignore_errors=True)
         secret.touch(mode=0o600)
         secret.write_text(self.password)
-        places.give(secret)
+        paths.chown(secret)
         command: list[str | Path] = [
             self._binary("initdb"),
             "-D",
-            fresh,
+            unfinished,
             "-U",
             "postgres",
             "--auth=scram-sha-256",
@@ -117,7 +114,7 @@ class Postgres(Child):
         command += [f"--pwfile={secret}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["-c", f"scram_iterations={SCRAM_ITERATIONS}"]
         try:
-            made = subprocess.run(  # noqa: S603 (our own binaries)
+            result = subprocess.run(  # noqa: S603 (our own binaries)
                 command + ([] if self._sync else ["--no-sync"]),
                 check=False,
                 capture_output=True,
@@ -126,16 +123,16 @@ class Postgres(Child):
             )
         finally:
             secret.unlink()
-        if made.returncode:
-            reason = (made.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or ["no output"])[-1]
             raise CannotStart(f"initdb failed in {home}: {reason}")
-        fresh.rename(home / "cluster")
+        unfinished.rename(home / "cluster")
 
     def _run(self, home: Path) -> None:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
-            "unix_socket_directories": "",  # a socket's path is too short for most data folders
+            "unix_socket_directories": "",  # the path of a socket is limited to 107 bytes
             "max_connections": "200",
             "max_wal_size": "2GB",
             "checkpoint_timeout": "15min",
@@ -152,24 +149,24 @@ class Postgres(Child):
             **self._environment(home),
         )
 
-    def _answers(self) -> bool:
+    def _accepts_login(self) -> bool:
         try:
             psycopg.connect(self.url, connect_timeout=5).close()
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 self.stop()
                 raise CannotStart(
-                    f"PostgreSQL in {self.data} was made with another password"
+                    f"PostgreSQL in {self.data} was created with another password"
                 ) from None
             return False
         return True
 
 
 class Nats(Child):
-    """nats-server with the given configuration, copied into the folder of its store.
+    """nats-server with the given configuration, which is copied into its store folder.
 
-    A `store_dir` in the configuration gives way to that folder. Ports of -1 are chosen by the
-    server itself, so tests never race for one.
+    The store folder replaces a `store_dir` of the configuration. The server chooses ports given as
+    -1 itself, so tests never compete for one.
     """
 
     name = "nats-server"
@@ -190,32 +187,34 @@ class Nats(Child):
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"nats://127.0.0.1:{self.port}"
 
     @property
     def monitor_url(self) -> str:
-        """Where /healthz and /jsz are."""
+        """The URL of /healthz and /jsz."""
         return f"http://127.0.0.1:{self.monitor_port}"
 
     def start(self) -> Self:
-        """Start the server and wait until it is healthy; a restart keeps the ports it had."""
-        home = places.place(self.store)
+        """Start the server and wait until it is healthy; a restart keeps its ports."""
+        home = paths.prepare(self.store)
         for port in (self.port, self.monitor_port):
             if port > 0:
                 wait_for_port(port, self.name)
-        since = self.written()
+        log_start = self.log_size()
         self._run(home)
-        if self.await_ready(lambda: self._learnt(home) and self._healthy()):
+        if self.await_ready(lambda: self._read_ports(home) and self._healthy()):
             return self
-        raise CannotStart(f"nats-server ended at once ({self.complaint(since)}); see {self.log}")
+        raise CannotStart(
+            f"nats-server ended at once ({self.last_error(log_start)}); see {self.log}"
+        )
 
     def reload(self) -> None:
-        """Make the running server read its configuration again."""
+        """Reload the configuration of the running server."""
         reload(self.config, self.store, self.pid, self.monitor_url)
 
     def _run(self, home: Path) -> None:
-        binary = self._binary or places.nats_server()
+        binary = self._binary or paths.nats_server()
         if not binary.is_file():
             raise CannotStart(f"nats-server is missing: there is no {binary}")
         config = _copy_config(self.config, home)
@@ -233,57 +232,59 @@ class Nats(Child):
                 "GOMEMLIMIT": os.environ.get("GOMEMLIMIT", "192MiB"),
                 "TZ": "UTC",
             },
-            **places.servant(),
+            **paths.unprivileged_user(),
         )
 
-    def _learnt(self, home: Path) -> bool:
-        """Read the ports the server chose."""
-        ports = next(home.glob(f"*_{self.pid}.ports"), None)
-        if ports is None:
+    def _read_ports(self, home: Path) -> bool:
+        """Read the ports that the server chose; return False if it has not written them yet."""
+        file = next(home.glob(f"*_{self.pid}.ports"), None)
+        if file is None:
             return False
         with contextlib.suppress(json.JSONDecodeError):  # half written
-            told: dict[str, list[str]] = json.loads(ports.read_bytes())
-            self.port, self.monitor_port = _port(told["nats"]), _port(told["monitoring"])
+            ports_by_name: dict[str, list[str]] = json.loads(file.read_bytes())
+            self.port = _port(ports_by_name["nats"])
+            self.monitor_port = _port(ports_by_name["monitoring"])
             return True
         return False
 
-    def sick(self) -> str | None:
-        """Say what it complains of: once it could not write, it refuses until it starts anew."""
+    def health_problem(self) -> str | None:
+        """Return the status of a failed health check: after a write error only a restart helps."""
         status = self._health(0.5)
-        return None if status in {None, 200} else f"its /healthz says {status}"
+        return None if status in {None, 200} else f"its /healthz returns {status}"
 
     def _healthy(self) -> bool:
         return self._health(2) == 200
 
     def _health(self, timeout: float) -> int | None:
-        """Ask how it does; None when it does not answer."""
+        """Return the status code of /healthz; None without an answer."""
         try:
             with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=timeout) as answer:  # noqa: S310
                 return int(answer.status)
-        except HTTPError as refused:
-            refused.close()
-            return refused.code
+        except HTTPError as error:
+            error.close()
+            return error.code
         except OSError:
             return None
 
 
 def reload(config: Path, store: Path, pid: int, monitor_url: str) -> None:
-    """Make a running nats-server read its configuration again, and wait until it has.
+    """Reload the configuration of a running nats-server, and wait until it is in force.
 
-    It does so twice: what an account that is new imports is joined only when it is known already.
+    It is reloaded twice: the server connects the imports of an account only if it already knows
+    the account. Raise CannotStart if the server rejects the configuration.
     """
-    _copy_config(config, places.place(store))
+    _copy_config(config, paths.prepare(store))
     for _ in range(2):
-        before = _loaded_at(monitor_url)
+        before = _config_load_time(monitor_url)
         os.kill(pid, signal.SIGHUP)
-        until = time.monotonic() + 5
-        while _loaded_at(monitor_url) == before:
-            if time.monotonic() > until:
-                raise CannotStart(f"nats-server did not take {config}; its log says why")
+        deadline = time.monotonic() + 5
+        while _config_load_time(monitor_url) == before:
+            if time.monotonic() > deadline:
+                raise CannotStart(f"nats-server did not accept {config}; see its log")
             time.sleep(0.02)
 
 
-def _loaded_at(monitor_url: str) -> str:
+def _config_load_time(monitor_url: str) -> str:
     with urllib.request.urlopen(f"{monitor_url}/varz", timeout=5) as answer:  # noqa: S310
         return str(json.load(answer)["config_load_time"])
 
@@ -293,12 +294,12 @@ def _copy_config(config: Path, home: Path) -> Path:
         text = config.read_bytes()
     except OSError as error:
         raise CannotStart(
-            f"nats-server's configuration {config} is not there: {error.strerror}"
+            f"nats-server's configuration {config} cannot be read: {error.strerror}"
         ) from None
     copy = home / "nats-server.conf"
     copy.touch(mode=0o600)
     copy.write_bytes(_STORE_DIR.sub(b"", text))
-    places.give(copy)
+    paths.chown(copy)
     return copy
 
 

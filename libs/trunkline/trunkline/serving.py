@@ -22,7 +22,7 @@ from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgre
 from chassis.settings import Settings
 from chassis.web.connections import ConnectionTable, connection_limit
 from chassis.web.http_protocol import limited
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 if TYPE_CHECKING:
     import socket
@@ -112,7 +112,7 @@ async def _check_servers() -> None:
 def serve(name: str) -> None:
     """Run one service, or the sink, in this process."""
     if name == "sink":
-        from trunkline.sink import main
+        from trunkline.sink.server import main
 
         main()
     elif name in SERVICES:

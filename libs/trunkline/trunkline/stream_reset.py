@@ -21,7 +21,7 @@ from psycopg import sql
 from chassis.postgres.locks import lock_key
 from trunkline.holding import BY_HAND, administrator, domain, hold
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provision import Plan
 from trunkline.provisioning import credentials, provision_servers
 from trunkline.salvage import Salvage, salvage

@@ -17,7 +17,7 @@ from typing import Self
 from urllib.error import HTTPError
 
 from trunkline.child import Child, free_port, spawn, wait_for_port
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
 LOOK = 0.1
@@ -88,10 +88,10 @@ class Program(Child):
 
     def wait(self, timeout: float = 30.0) -> Self:
         """Wait until it is ready."""
-        since = self.written()
+        since = self.log_size()
         if self.await_ready(self.ready, timeout):
             return self
-        raise CannotStart(f"{self.name} ended at once ({self.complaint(since)}); see {self.log}")
+        raise CannotStart(f"{self.name} ended at once ({self.last_error(since)}); see {self.log}")
 
 
 def answers(url: str) -> bool:
@@ -144,7 +144,7 @@ class _Care:
     def _cure(self, now: float) -> str | None:
         """End a child that has been there for a while and does not do well."""
         self.asked = now
-        why = self.child.sick()
+        why = self.child.health_problem()
         self.sick_since = 0.0 if why is None else self.sick_since or now
         if why is None or now - self.sick_since < SICK:
             return None
@@ -207,7 +207,7 @@ class Supervisor:
             hopeless = [care.child for care in self._cares if care.fails > 2]
             if hopeless or time.monotonic() > until:
                 child = (hopeless or waiting)[0]
-                reason = child.complaint(0) if child.written() else "it said nothing"
+                reason = child.last_error(0) if child.log_size() else "it said nothing"
                 raise CannotStart(f"{child.name} is not ready ({reason}); see {child.log}")
             time.sleep(LOOK)
         for program in self.programs:
@@ -223,6 +223,6 @@ class Supervisor:
     def stop(self) -> None:
         """Stop the programs together, then the rest, last started first."""
         for program in self.programs:
-            program.ask_to_stop()
+            program.request_stop()
         for child in (*self.programs, *reversed(self.children)):
             child.stop()

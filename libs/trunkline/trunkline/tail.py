@@ -8,16 +8,16 @@ import stat
 import sys
 from collections.abc import Callable, Coroutine
 
-from trunkline.facts import Seen
+from trunkline.facts import StreamFact
+from trunkline.filters import FactFilter
 from trunkline.following import following
 from trunkline.instance import Instance
-from trunkline.wanted import Wanted
 
 
-def tail(instance: Instance, wanted: Wanted, *, as_json: bool, count: int | None) -> None:
+def tail(instance: Instance, wanted: FactFilter, *, as_json: bool, count: int | None) -> None:
     """Print facts until Ctrl-C, until nobody reads any more, or until there were enough."""
 
-    def show(seen: Seen) -> None:
+    def show(seen: StreamFact) -> None:
         line = seen.wire.decode() if as_json else seen.line()
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
@@ -32,7 +32,7 @@ def tail(instance: Instance, wanted: Wanted, *, as_json: bool, count: int | None
 
 
 async def _follow(
-    instance: Instance, wanted: Wanted, show: Callable[[Seen], None], count: int | None
+    instance: Instance, wanted: FactFilter, show: Callable[[StreamFact], None], count: int | None
 ) -> None:
     shown = 0
     async with following(instance, wanted) as facts:

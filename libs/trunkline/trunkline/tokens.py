@@ -1,4 +1,4 @@
-"""The instance's own key: signs tokens for people, and shows its public half to the services."""
+"""The instance's signing key: signs tokens, and publishes its public half to the services."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from chassis.auth.signing import LONGEST, jwks, new_key, sign, sign_for_device
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file only its owner can read; readers see the old content or the new, never half."""
+    """Write a file that only its owner can read, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(opened, "w", encoding="utf-8") as file:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
-    fresh.replace(path)
+    temporary.replace(path)
 
 
 class Signer:
@@ -37,11 +37,11 @@ class Signer:
             write_private(self.jwks_file, jwks(self._key))
 
     def token(self, subject: str, roles: Sequence[str], ttl: timedelta = LONGEST) -> str:
-        """A token for `subject` that ends after `ttl`, at most 12 hours."""
+        """Return a token for `subject` that expires after `ttl`, at most 12 hours."""
         return sign(self._key, subject, roles, ttl, **self._issuer, **self._audience)
 
     def device_token(self, account: str, contact: str, key: str, ttl: timedelta) -> str:
-        """A token by which the device that holds this key writes as a contact, for 15 minutes."""
+        """Return a token for a contact's device, bound to its key; at most 15 minutes."""
         return sign_for_device(self._key, account, contact, key, ttl, **self._issuer)
 
 

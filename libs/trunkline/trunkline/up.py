@@ -31,7 +31,7 @@ from trunkline.instance import (
     without_password,
     write_state,
 )
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 from trunkline.provisioning import follow, provision_servers, write_files
 from trunkline.servers import Nats, Postgres
 from trunkline.supervisor import (

@@ -1,5 +1,5 @@
-"""`trunkline demo`: a day at a small desk, on an instance of its own.
+"""`trunkline demo`: a day at a small help desk, on a separate instance.
 
-`day` plans it · `customers` and `operators` live it, by the doors and the API everybody uses ·
-`scene` is what can be seen of it in the facts · `screen` shows that · `figures` says how it ended.
+`day` plans it, `customers` and `operators` simulate it through the public addresses, `progress`
+follows it in the facts, `screen` shows it, and `report` prints the figures at its end.
 """

@@ -1,7 +1,6 @@
-"""What will happen on this day: decided beforehand by a seed, so that it can be told again.
+"""The plan of the simulated day, derived from a seed, so that it can be repeated.
 
-Nothing here is read from a clock; times are seconds since the doors opened. Long, as it is the plan
-of a whole day.
+No clock is read here; times are seconds since the start of the day.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ QUESTIONS = {
         "Я не можу увійти в кабінет.", "The app closes when I open the cart.", "Can I pay in cash?",
     ),
     "delivery": (
-        "Where is my order?", "The courier did not come.", "Чи можна змінити адресу доставки?",
+        "Where is my order?", "The parcel did not come.", "Чи можна змінити адресу доставки?",
         "Half of my parcel is missing.",
     ),
     "billing": ("Invoice 17 is wrong.", "I was charged twice.", "Потрібен акт виконаних робіт."),
     "contracts": ("Our contract ends today. We need the new one before noon!",),
 }  # fmt: skip
-LATER = (
+FURTHER_MESSAGES = (
     "And one more thing, please.",
     "Are you there?",
     "Дякую, чекаю.",
@@ -48,36 +47,36 @@ ANSWERS = (
 NOTES = ("Has called before.", "Discount promised.", "Пильний клієнт.")
 
 LUNCH, RUSH, CONTRACT, BACK, LATE, EVENING = 0.30, 0.36, 0.38, 0.58, 0.12, 0.75
-"""Parts of the day: when things happen."""
+"""Times of events, as fractions of the day."""
 
 
 @dataclass(frozen=True)
 class Customer:
-    """Somebody who writes, once or twice, on one channel."""
+    """A customer, who writes once or twice on one channel."""
 
     number: int
     name: str
     channel: str
     topic: str
-    says: tuple[tuple[float, str], ...]
-    """When, and what."""
-    stutters: bool = False
-    """Whether the platform delivers the first message twice."""
+    messages: tuple[tuple[float, str], ...]
+    """Time and text of each message."""
+    is_redelivered: bool = False
+    """The platform delivers the first message twice."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody who answers: when they come, and whether they go to lunch."""
+    """An operator: when they arrive, and when they are at lunch."""
 
     name: str
-    comes: float
-    lunch: float | None = None
-    back: float | None = None
+    arrives_at: float
+    leaves_at: float | None = None
+    returns_at: float | None = None
 
 
 @dataclass(frozen=True)
 class Day:
-    """The whole of it."""
+    """The plan of the whole day."""
 
     seconds: float
     seed: int
@@ -86,12 +85,12 @@ class Day:
 
     @property
     def pace(self) -> float:
-        """Seconds a thought takes that takes one on a day of 45 seconds."""
+        """Factor of all thinking times: 1 on a day of 45 seconds."""
         return self.seconds / 45
 
 
 def plan(seconds: float, seed: int) -> Day:
-    """Plan a day: a slow morning, a rush while somebody is at lunch, and a quiet afternoon."""
+    """Plan a day: a slow morning, a rush while an operator is at lunch, a quiet afternoon."""
     rng = Random(seed)  # noqa: S311 (a story, not a secret)
     number = max(8, round(seconds * 0.6))
     customers = [_customer(rng, n, seconds) for n in range(number)]
@@ -102,28 +101,30 @@ def plan(seconds: float, seed: int) -> Day:
         Operator("olena", 0.0, LUNCH * seconds, BACK * seconds),
         Operator("bohdan", LATE * seconds),
     )
-    return Day(seconds, seed, tuple(sorted(customers, key=lambda c: c.says)), operators)
+    return Day(seconds, seed, tuple(sorted(customers, key=lambda c: c.messages)), operators)
 
 
 def _customer(rng: Random, number: int, seconds: float) -> Customer:
     channel = CHANNELS[number % len(CHANNELS)]
     topic = rng.choice(("billing", "delivery")) if channel == "api" else "general"
-    rushes = rng.random() < 0.45
-    at = rng.gauss(RUSH, 0.02) if rushes else rng.uniform(0.02, EVENING)
+    in_rush = rng.random() < 0.45
+    at = rng.gauss(RUSH, 0.02) if in_rush else rng.uniform(0.02, EVENING)
     questions = (
         QUESTIONS[topic] if channel == "api" else QUESTIONS["general"] + QUESTIONS["delivery"]
     )
-    says = [(at * seconds, rng.choice(questions))]
+    messages = [(at * seconds, rng.choice(questions))]
     if channel != "api" and rng.random() < 0.4:
-        says.append((says[0][0] + rng.uniform(0.02, 0.1) * seconds, rng.choice(LATER)))
+        messages.append(
+            (messages[0][0] + rng.uniform(0.02, 0.1) * seconds, rng.choice(FURTHER_MESSAGES))
+        )
     name = NAMES[number % len(NAMES)]
-    return Customer(number, name, channel, topic, tuple(says), stutters=number == 0)
+    return Customer(number, name, channel, topic, tuple(messages), is_redelivered=number == 0)
 
 
 def workspace(day: Day) -> str:
-    """Give the example workspace with a small desk in it, and promises as short as the day.
+    """Return the example workspace with the demo's topics and operators, and short targets.
 
-    The contract's is broken while olena is at lunch; the others leave time enough.
+    The target of the contract is breached while olena is at lunch; the others leave enough time.
     """
     document: dict[str, Any] = load(EXAMPLE.read_text(encoding="utf-8")).document()
     document["name"] = "demo"
@@ -140,7 +141,7 @@ def workspace(day: Day) -> str:
         _policy("contract", {"topic": "contracts"}, 0.08 * day.seconds, 10 * usual, [0.5]),
         _policy("usual", {}, usual, 10 * usual, [0.1]),
     ]
-    return json.dumps(document, ensure_ascii=False, indent=1)  # which is YAML too
+    return json.dumps(document, ensure_ascii=False, indent=1)  # JSON is valid YAML
 
 
 def _operator(name: str, skills: dict[str, int], limit: int) -> dict[str, Any]:

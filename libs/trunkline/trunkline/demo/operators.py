@@ -1,4 +1,4 @@
-"""Operators: they come, answer what is theirs, note, close, and one goes to lunch."""
+"""Simulated operators: they answer, note and close their requests; one goes to lunch."""
 
 from __future__ import annotations
 
@@ -9,96 +9,103 @@ from typing import Any
 
 import httpx
 
+from trunkline.demo.client import Client
 from trunkline.demo.day import ANSWERS, NOTES, Day, Operator
-from trunkline.demo.desk import Desk
-from trunkline.places import CannotStart
+from trunkline.paths import CannotStart
 
-LOOKS = 0.15
-"""Seconds between two looks at one's list."""
-TRIES = 40
+POLL_INTERVAL_S = 0.15
+"""Interval between two queries of an operator's requests."""
+MAX_TRIES = 40
 
 
-class Person:
-    """One operator at work, through the API and nothing else."""
+class OperatorSimulation:
+    """The simulation of one operator, through the API only."""
 
-    def __init__(self, desk: Desk, day: Day, operator: Operator) -> None:
-        self.desk, self.day, self.who = desk, day, operator
+    def __init__(self, client: Client, day: Day, operator: Operator) -> None:
+        self.client, self.day, self.operator = client, day, operator
         self._rng = Random(f"{day.seed} {operator.name}")  # noqa: S311 (a story, not a secret)
-        self._heard: dict[str, int] = {}
-        """How many of a request's messages have been answered."""
-        self._closing: dict[str, float] = {}
+        self._answered: dict[str, int] = {}
+        """Number of answered messages by request."""
+        self._close_after: dict[str, float] = {}
+        """Time of the event loop at which to close a request."""
 
     async def work(self, began: float, may_return: Callable[[], Awaitable[None]]) -> None:
-        """Work for ever, but for lunch; back when it is time and `may_return` says so."""
-        await self._until(began + self.who.comes)
-        await self._is("online")
-        if self.who.lunch is not None and self.who.back is not None:
-            await self._desk_work(began + self.who.lunch)
-            await self._is("away")
-            await self._until(began + self.who.back)
+        """Serve requests until cancelled; return from lunch on time and after `may_return`."""
+        await self._sleep_until(began + self.operator.arrives_at)
+        await self._set_presence("online")
+        if self.operator.leaves_at is not None and self.operator.returns_at is not None:
+            await self._serve_until(began + self.operator.leaves_at)
+            await self._set_presence("away")
+            await self._sleep_until(began + self.operator.returns_at)
             await may_return()
-            await self._is("online")
-        await self._desk_work(None)
+            await self._set_presence("online")
+        await self._serve_until(None)
 
-    async def _until(self, when: float) -> None:
+    async def _sleep_until(self, when: float) -> None:
         await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
 
-    async def _is(self, status: str) -> None:
-        path = f"/v1/operators/{self.who.name}/presence"
-        for _ in range(TRIES):
-            if await self._do("routing", path, {"status": status}, "PUT"):
+    async def _set_presence(self, status: str) -> None:
+        path = f"/v1/operators/{self.operator.name}/presence"
+        for _ in range(MAX_TRIES):
+            if await self._send_command("routing", path, {"status": status}, "PUT"):
                 return
-            await asyncio.sleep(LOOKS)
-        raise CannotStart(f"{self.who.name} cannot be {status}")
+            await asyncio.sleep(POLL_INTERVAL_S)
+        raise CannotStart(f"{self.operator.name} cannot be {status}")
 
-    async def _desk_work(self, until: float | None) -> None:
+    async def _serve_until(self, until: float | None) -> None:
         loop = asyncio.get_running_loop()
         while until is None or loop.time() < until:
             try:
-                await self._look()
+                await self._serve_one()
             except httpx.HTTPError:
-                await asyncio.sleep(1)  # the API is away: later
-            await asyncio.sleep(LOOKS)
+                await asyncio.sleep(1)  # the API is unavailable
+            await asyncio.sleep(POLL_INTERVAL_S)
 
-    async def _look(self) -> None:
-        """Take the oldest that waits for an answer; else close one that has had its answer."""
-        path = f"/v1/requests?assignee={self.who.name}&open=true&limit=50"
-        mine: list[dict[str, Any]] = (await self._ask(path))["items"]
+    async def _serve_one(self) -> None:
+        """Answer the oldest request that waits, or else close one that was answered."""
+        path = f"/v1/requests?assignee={self.operator.name}&open=true&limit=50"
+        mine: list[dict[str, Any]] = (await self._fetch(path))["items"]
         for request in reversed(mine):
-            written = await self._written(request["id"])
-            if written > self._heard.get(request["id"], 0):
-                await self._answer(request["id"], written)
+            incoming = await self._count_incoming(request["id"])
+            if incoming > self._answered.get(request["id"], 0):
+                await self._answer(request["id"], incoming)
                 return
-            if self._closing.get(request["id"], 0.0) < asyncio.get_running_loop().time():
+            if self._close_after.get(request["id"], 0.0) < asyncio.get_running_loop().time():
                 await self._close(request["id"])
                 return
 
-    async def _written(self, request_id: str) -> int:
-        messages = (await self._ask(f"/v1/requests/{request_id}/messages"))["items"]
+    async def _count_incoming(self, request_id: str) -> int:
+        messages = (await self._fetch(f"/v1/requests/{request_id}/messages"))["items"]
         return sum(message["direction"] == "in" for message in messages)
 
-    async def _answer(self, request_id: str, written: int) -> None:
+    async def _answer(self, request_id: str, incoming: int) -> None:
         await self._think(0.3, 0.9)
         path = f"/v1/requests/{request_id}"
-        if request_id not in self._heard:
-            await self._do("tickets", f"{path}/status", {"status": "open"})
-        if await self._do("tickets", f"{path}/reply", {"text": self._rng.choice(ANSWERS)}):
-            self._heard[request_id] = written
+        if request_id not in self._answered:
+            await self._send_command("tickets", f"{path}/status", {"status": "open"})
+        if await self._send_command(
+            "tickets", f"{path}/reply", {"text": self._rng.choice(ANSWERS)}
+        ):
+            self._answered[request_id] = incoming
         if self._rng.random() < 0.25:
-            await self._do("tickets", f"{path}/note", {"text": self._rng.choice(NOTES)})
+            await self._send_command("tickets", f"{path}/note", {"text": self._rng.choice(NOTES)})
         wait = self._rng.uniform(0.5, 2.0) * self.day.pace
-        self._closing[request_id] = asyncio.get_running_loop().time() + wait
+        self._close_after[request_id] = asyncio.get_running_loop().time() + wait
 
     async def _close(self, request_id: str) -> None:
         await self._think(0.1, 0.4)
         resolution = self._rng.choice(("solved", "explained", "sent again"))
-        await self._do("tickets", f"/v1/requests/{request_id}/close", {"resolution": resolution})
+        await self._send_command(
+            "tickets", f"/v1/requests/{request_id}/close", {"resolution": resolution}
+        )
 
     async def _think(self, least: float, most: float) -> None:
         await asyncio.sleep(self._rng.uniform(least, most) * self.day.pace)
 
-    async def _ask(self, path: str) -> Any:
-        return await self.desk.ask("tickets", path, "operator", self.who.name)
+    async def _fetch(self, path: str) -> Any:
+        return await self.client.fetch("tickets", path, "operator", self.operator.name)
 
-    async def _do(self, service: str, path: str, body: dict[str, str], verb: str = "POST") -> bool:
-        return await self.desk.tell(service, path, body, self.who.name, verb)
+    async def _send_command(
+        self, service: str, path: str, body: dict[str, str], method: str = "POST"
+    ) -> bool:
+        return await self.client.send_command(service, path, body, self.operator.name, method)

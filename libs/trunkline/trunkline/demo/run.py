@@ -1,7 +1,4 @@
-"""The demo from its start to its end: an instance of its own, the day in it, and the figures.
-
-Long, as a day has a beginning, a course and an end.
-"""
+"""The course of the demo: start an instance, simulate the day, print the report."""
 
 from __future__ import annotations
 
@@ -20,69 +17,70 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from trunkline import configuration, places, up
+from trunkline import configuration, paths, up
 from trunkline.audit import Balance
 from trunkline.demo import customers
+from trunkline.demo.client import Client
 from trunkline.demo.day import Day, plan, workspace
-from trunkline.demo.desk import Desk
-from trunkline.demo.figures import Ending
-from trunkline.demo.operators import Person
-from trunkline.demo.scene import SERVICES, Scene
+from trunkline.demo.operators import OperatorSimulation
+from trunkline.demo.progress import STREAMS, Progress
+from trunkline.demo.report import Report
 from trunkline.demo.screen import Screen
-from trunkline.facts import Seen
+from trunkline.facts import StreamFact
+from trunkline.filters import NOW, FactFilter
 from trunkline.following import following
 from trunkline.instance import Instance
-from trunkline.places import CannotStart
-from trunkline.wanted import NOW, Wanted
+from trunkline.paths import CannotStart
 
-OFFSETS = (1, 2, 3, 4, 5, 9, 22, 23, 25, 26, 32)
-ELSEWHERE = (
+PORT_OFFSETS = (1, 2, 3, 4, 5, 9, 22, 23, 25, 26, 32)
+SERVER_SETTINGS = (
     "NATS_URL", "NATS_MONITOR_URL", "NATS_CREDS_DIR", "DATABASE_URL", "SERVICE_DATABASE_URL",
     "JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "SINK_URL",
 )  # fmt: skip
-"""What may point at somebody's real servers: a demo has nothing to do there."""
-OVERTIME = 90.0
-"""Seconds the desk may take to finish after the last customer has written."""
-FATES = 10.0
-"""Seconds the last answers may take on their way."""
-LOOKS = 0.25
+"""Settings that may name real servers; the demo ignores them."""
+FINISH_TIMEOUT_S = 90.0
+"""How long the operators may take to finish after the last message."""
+SEND_TIMEOUT_S = 10.0
+"""How long the last replies may take to be sent."""
+POLL_INTERVAL_S = 0.25
 
 
 def demo(seconds: float, seed: int, *, keep: bool, console: Console) -> bool:
-    """Show a day of so many seconds; gives whether it ended as days should."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to stop, it clears up too
-    for name in ELSEWHERE:
+    """Run the demo; return whether the day ended as expected."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up too
+    for name in SERVER_SETTINGS:
         os.environ.pop(name, None)
     with _instance(console, keep=keep) as instance:
-        ending = asyncio.run(_day(instance, plan(seconds, seed), console))
-        console.print(ending.shown())
-    return not ending.faults
+        report = asyncio.run(_run_day(instance, plan(seconds, seed), console))
+        console.print(report.render())
+    return not report.faults
 
 
 @contextmanager
 def _instance(console: Console, *, keep: bool) -> Iterator[Instance]:
-    """Run an instance in a folder of its own, and leave nothing behind unless it is to be kept."""
+    """Run an instance in a temporary folder; remove it at the end unless `keep` is set."""
     folder = Path(tempfile.mkdtemp(prefix="trunkline-demo-"))
     instance = Instance(folder, _free_base())
-    with ExitStack() as at_the_end:
-        at_the_end.callback(_clear, folder)
-        console.print("opening the desk: NATS, PostgreSQL and five services of its own …")
+    with ExitStack() as cleanup:
+        cleanup.callback(_clear, folder)
+        console.print("starting NATS, PostgreSQL and five services …")
         try:
             up.detach(instance, [f"--data={folder}", f"--port-base={instance.base}"])
         except CannotStart:
-            at_the_end.pop_all()
-            _stop(folder)  # its logs stay: the reason names one
+            cleanup.pop_all()
+            _stop(folder)  # the logs stay, because the reason names one of them
             raise
         yield instance
         if keep:
-            at_the_end.pop_all()
-            console.print(f"it goes on in {folder}; to end it: trunkline down --data {folder}")
+            cleanup.pop_all()
+            stop = f"trunkline down --data {folder}"
+            console.print(f"the instance keeps running in {folder}; stop it with: {stop}")
 
 
 def _stop(folder: Path) -> None:
     up.down(folder)
     for home in ("nats", "postgres"):
-        places.abandon(folder / home)
+        paths.remove(folder / home)
 
 
 def _clear(folder: Path) -> None:
@@ -91,87 +89,94 @@ def _clear(folder: Path) -> None:
 
 
 def _free_base() -> int:
-    """Give a port base none of whose ports is taken."""
+    """Return a port base whose ports are all free."""
     while True:
         base = random.randrange(20000, 30000, 100)  # noqa: S311 (a port, not a secret)
         with ExitStack() as stack:
             try:
-                for offset in OFFSETS:
+                for offset in PORT_OFFSETS:
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", base + offset))
             except OSError:
                 continue
         return base
 
 
-async def _day(instance: Instance, day: Day, console: Console) -> Ending:
+async def _run_day(instance: Instance, day: Day, console: Console) -> Report:
     await configuration.apply(instance, workspace(day))
-    desk, scene = Desk(instance), Scene()
-    await desk.knows("contracts")
-    screen = Screen(day, scene)
-    async with following(instance, Wanted(SERVICES, (), (), NOW)) as facts:
+    client, progress = Client(instance), Progress()
+    await client.wait_for_topic("contracts")
+    screen = Screen(day, progress)
+    async with following(instance, FactFilter(STREAMS, (), (), NOW)) as facts:
         try:
-            with _shown(screen, console) as show:
-                delivered = await _lived(desk, day, scene, _watch(facts, scene, show))
-        except ExceptionGroup as several:
-            if isinstance(reason := several.exceptions[0], CannotStart):
+            with _display(screen, console) as show:
+                delivered = await _simulate(client, day, progress, _watch(facts, progress, show))
+        except ExceptionGroup as group:
+            if isinstance(reason := group.exceptions[0], CannotStart):
                 raise reason from None
             raise
-    sent = await desk.http.get(desk.url("sink", "/sent"))
+    sent = await client.http.get(client.url("sink", "/sent"))
     received = Counter(item["channel"] for item in sent.json()["items"])
-    await desk.http.aclose()
-    return Ending(scene, await Balance.of(instance), delivered, received)
+    await client.http.aclose()
+    return Report(progress, await Balance.of(instance), delivered, received)
 
 
-async def _lived(desk: Desk, day: Day, scene: Scene, watching: Coroutine[None, None, None]) -> int:
-    """Let everybody do what they do until all is done; gives how many deliveries were made."""
+async def _simulate(
+    client: Client, day: Day, progress: Progress, watching: Coroutine[None, None, None]
+) -> int:
+    """Run all customers and operators to the end of the day; return the number of deliveries."""
     began = asyncio.get_running_loop().time()
     async with asyncio.TaskGroup() as group:
-        for_ever = [group.create_task(watching)]
+        endless = [group.create_task(watching)]
         for operator in day.operators:
-            at_work = Person(desk, day, operator).work(began, lambda: _broken(scene, day))
-            for_ever.append(group.create_task(at_work))
+            work = OperatorSimulation(client, day, operator).work(
+                began, lambda: _wait_for_breach(progress, day)
+            )
+            endless.append(group.create_task(work))
         writing = [
-            group.create_task(customers.write(desk, customer, began)) for customer in day.customers
+            group.create_task(customers.send_messages(client, customer, began))
+            for customer in day.customers
         ]
-        delivered = sum([await one for one in writing])
-        await _all_done(desk, scene)
-        for task in for_ever:
+        delivered = sum([await task for task in writing])
+        await _wait_until_finished(client, progress)
+        for task in endless:
             task.cancel()
     return delivered
 
 
-async def _watch(facts: AsyncGenerator[Seen], scene: Scene, show: Callable[[Seen], None]) -> None:
-    async for seen in facts:
-        if scene.see(seen):
-            show(seen)
+async def _watch(
+    facts: AsyncGenerator[StreamFact], progress: Progress, show: Callable[[StreamFact], None]
+) -> None:
+    async for fact in facts:
+        if progress.apply(fact):
+            show(fact)
 
 
-async def _broken(scene: Scene, day: Day) -> None:
-    """Wait until the promise that is to be broken is: a slow machine is no excuse."""
-    for _ in range(round((OVERTIME + day.seconds) / 4 / LOOKS)):
-        if scene.counts["target_breached"]:
+async def _wait_for_breach(progress: Progress, day: Day) -> None:
+    """Wait until the planned breach has happened, however slow the machine."""
+    for _ in range(round((FINISH_TIMEOUT_S + day.seconds) / 4 / POLL_INTERVAL_S)):
+        if progress.counts["target_breached"]:
             return
-        await asyncio.sleep(LOOKS)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
-async def _all_done(desk: Desk, scene: Scene) -> None:
-    """Wait until all that was written is closed, and it is known what became of each answer."""
+async def _wait_until_finished(client: Client, progress: Progress) -> None:
+    """Wait until every request is closed and every reply is sent or failed."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + OVERTIME
-    while loop.time() < until:
-        ledger = await desk.ask("ingest", "/v1/ledger")
-        if not ledger["pending"] and scene.closed == ledger["outcomes"].get("opened", 0):
-            if scene.answers_known:
+    deadline = loop.time() + FINISH_TIMEOUT_S
+    while loop.time() < deadline:
+        ledger = await client.fetch("ingest", "/v1/ledger")
+        if not ledger["pending"] and progress.closed == ledger["outcomes"].get("opened", 0):
+            if progress.all_replies_settled:
                 return
-            until = min(until, loop.time() + FATES)
-        await asyncio.sleep(LOOKS)
+            deadline = min(deadline, loop.time() + SEND_TIMEOUT_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 @contextmanager
-def _shown(screen: Screen, console: Console) -> Iterator[Callable[[Seen], None]]:
-    """Show the day live, or on anything but a terminal tell it in lines."""
+def _display(screen: Screen, console: Console) -> Iterator[Callable[[StreamFact], None]]:
+    """Show the day live on a terminal, else print a line per fact."""
     if not console.is_terminal:
-        yield lambda seen: print(screen.line(seen), flush=True)
+        yield lambda fact: print(screen.line(fact), flush=True)
         return
     with Live(screen, console=console, screen=True, refresh_per_second=8):
         yield lambda _: None

@@ -1,8 +1,8 @@
-"""The door, against a bare ASGI endpoint that only publishes to JetStream: target ≥ 0.5.
+"""The gateway, against a bare ASGI endpoint that only publishes to JetStream: target ≥ 0.5.
 
-Its process takes in meanwhile what it has stored. What the four other services then make of it is
-no work of the door's: they stand still while it is measured, and a second figure says how many are
-taken in while they do not.
+Intake runs in the same process at the same time. The four other services are suspended during the
+measurement, because their work does not belong to the gateway; a second figure is measured while
+they run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 ROUNDS, REQUESTS, CONNECTIONS = 5, 3000, 64
 IDLE = 0.2
-"""Seconds of processor time a second that five services take when nothing is to be done."""
+"""Processor time per second of five idle services, in seconds."""
 _ids = itertools.count(10_000_000)
 
 
 def run(desk: Desk) -> dict[str, Any]:
-    """Measure both in turn."""
+    """Measure the gateway and the bare endpoint alternately."""
     port = desk.base + 60
     bare = subprocess.Popen(
         [
@@ -68,31 +68,33 @@ def _await(url: str) -> None:
 
 async def _rounds(desk: Desk, bare: int) -> dict[str, Any]:
     secret = desk.secrets["TELEGRAM_MAIN_SECRET"]
-    services = {told["name"]: psutil.Process(told["pid"]) for told in desk.status["services"]}
+    services = {status["name"]: psutil.Process(status["pid"]) for status in desk.status["services"]}
     others = [process for name, process in services.items() if name != "ingest"]
-    ours, theirs, among = [], [], []
+    ours, theirs, all_running = [], [], []
     for _ in range(ROUNDS):
         theirs.append(await closed_loop(bare, _requests(secret, REQUESTS), CONNECTIONS))
-        with _still(others):
+        with _suspended(others):
             ours.append(await closed_loop(desk.base + 1, _requests(secret, REQUESTS), CONNECTIONS))
         await _rest(services)
-        among.append(await closed_loop(desk.base + 1, _requests(secret, REQUESTS), CONNECTIONS))
+        all_running.append(
+            await closed_loop(desk.base + 1, _requests(secret, REQUESTS), CONNECTIONS)
+        )
         await _rest(services)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return {
-        "door": {
+        "gateway": {
             "ratio": round(statistics.median(ratios), 2),
             "target": 0.5,
-            "door_per_s": round(statistics.median(ours)),
+            "gateway_per_s": round(statistics.median(ours)),
             "bare_per_s": round(statistics.median(theirs)),
-            "while_all_work_per_s": round(statistics.median(among)),
+            "while_all_work_per_s": round(statistics.median(all_running)),
             "connections": CONNECTIONS,
         }
     }
 
 
 @contextlib.contextmanager
-def _still(processes: list[psutil.Process]) -> Iterator[None]:
+def _suspended(processes: list[psutil.Process]) -> Iterator[None]:
     for process in processes:
         process.suspend()
     try:
@@ -103,7 +105,7 @@ def _still(processes: list[psutil.Process]) -> Iterator[None]:
 
 
 async def _rest(services: dict[str, psutil.Process]) -> None:
-    """Wait until what was taken in has been worked on, so that it does not eat the next round."""
+    """Wait until all services are idle, so that this round does not burden the next."""
     busy, pids = 1.0, {name: [process.pid] for name, process in services.items()}
     while busy > IDLE:
         before = sum(cost(pids).cpu.values())

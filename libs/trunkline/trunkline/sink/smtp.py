@@ -1,4 +1,4 @@
-"""The sink's mailbox: it takes mail for everybody, shows it with the rest, and misbehaves alike."""
+"""The sink's SMTP server: it records e-mail for any recipient, and fails on demand."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from trunkline.sink import Fault, Memory
+    from trunkline.sink.server import Fault, SinkState
 
-LARGEST = 40 * 1024 * 1024
+MAX_MAIL_BYTES = 40 * 1024 * 1024
 
 
-class Mailbox:
-    """What happens when a mail has been sent."""
+class SmtpHandler:
+    """The handler of e-mail that was received."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, state: SinkState) -> None:
+        self._state = state
 
     async def handle_DATA(  # noqa: N802 (the name aiosmtpd calls)
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        """Keep the mail for each of its receivers, or misbehave."""
+        """Record the e-mail for each recipient, or fail as the next fault demands."""
         body = envelope.content or b""
         data = body if isinstance(body, bytes) else body.encode()
-        faults = [self._keep(to, data) for to in envelope.rcpt_tos]
+        faults = [self._record(to, data) for to in envelope.rcpt_tos]
         fault = next((fault for fault in faults if fault is not None), None)
         if fault is None:
             return "250 2.0.0 taken"
@@ -45,16 +45,16 @@ class Mailbox:
             server.transport.close()
         return f"{fault.status} a fault"
 
-    def _keep(self, to: str, data: bytes) -> Fault | None:
-        fault = self._memory.next_fault("email", to)
+    def _record(self, to: str, data: bytes) -> Fault | None:
+        fault = self._state.next_fault("email", to)
         if fault is None or fault.taken:
             text, headers = read(data)
-            self._memory.keep("email", to, text, headers, data.decode(errors="replace"))
+            self._state.record("email", to, text, headers, data.decode(errors="replace"))
         return fault
 
 
 def read(body: bytes) -> tuple[str, dict[str, str]]:
-    """Read a mail's text and headers, decoded."""
+    """Return the decoded text and headers of an e-mail."""
     mail = message_from_bytes(body, policy=default)
     part = mail.get_body(("plain", "html"))
     try:
@@ -64,24 +64,28 @@ def read(body: bytes) -> tuple[str, dict[str, str]]:
     return text.replace("\r\n", "\n").removesuffix("\n"), {k: str(v) for k, v in mail.items()}
 
 
-def opened(host: str, port: int) -> Callable[[FastAPI], AbstractAsyncContextManager[Any]]:
-    """Give the app's life: as long as it runs, mail is taken on this port."""
+def smtp_lifespan(host: str, port: int) -> Callable[[FastAPI], AbstractAsyncContextManager[Any]]:
+    """Return a lifespan that runs an SMTP server on this port while the app runs."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         loop = asyncio.get_running_loop()
-        mailbox = Mailbox(app.state.memory)
+        handler = SmtpHandler(app.state.memory)
 
-        def begin() -> SMTP:
+        def new_session() -> SMTP:
             return SMTP(
-                mailbox, data_size_limit=LARGEST, enable_SMTPUTF8=True, hostname="sink", loop=loop
+                handler,
+                data_size_limit=MAX_MAIL_BYTES,
+                enable_SMTPUTF8=True,
+                hostname="sink",
+                loop=loop,
             )
 
-        server = await loop.create_server(begin, host, port)
+        server = await loop.create_server(new_session, host, port)
         try:
             yield
         finally:
             server.close()
 
-    return life
+    return lifespan

@@ -1,0 +1,1 @@
+"""The sink: a local replacement for the platforms, webhook receivers and mail servers."""
