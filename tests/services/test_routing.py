@@ -14,9 +14,9 @@ from ruamel.yaml import YAML
 from telling import Teller
 from world import EXAMPLE
 
+from chassis.settings import Settings
 from chassis.testing import Clock, eventually, running
 from routing.app import make
-from routing.settings import Settings
 from trunkline_contracts import (
     Closed,
     Contact,
@@ -139,7 +139,7 @@ def closed(id_: UUID) -> Fact:
     return Closed(time=now, request_id=id_, resolution="done", by="operator", status="closed")
 
 
-async def test_who_opens_is_given_to_who_can_take_it(routing: Routing) -> None:
+async def test_opened_request_is_assigned_and_closed(routing: Routing) -> None:
     await routing.start()
     assert (await routing.appear("anna"))["status"] == "online"
     id_ = uuid4()
@@ -169,7 +169,7 @@ async def test_who_opens_is_given_to_who_can_take_it(routing: Routing) -> None:
     assert (await routing.claim(id_, "anna")).json()["type"] == "closed"
 
 
-async def test_who_waits_is_served_when_somebody_comes_or_is_free(routing: Routing) -> None:
+async def test_waiting_requests_are_assigned_in_queue_order(routing: Routing) -> None:
     await routing.start()
     old, heavy, billing, last = (uuid4() for _ in range(4))
     await routing.tell(
@@ -196,7 +196,7 @@ async def test_who_waits_is_served_when_somebody_comes_or_is_free(routing: Routi
     assert (await routing.load("olena", 1))["groups"] == ["finance", "first-line"]
 
 
-async def test_two_claim_and_the_loser_is_told_who_won(routing: Routing) -> None:
+async def test_second_claim_returns_409_with_the_winner(routing: Routing) -> None:
     for _ in range(2):
         await routing.start()
     ids = [uuid4() for _ in range(8)]
@@ -222,7 +222,7 @@ async def test_two_claim_and_the_loser_is_told_who_won(routing: Routing) -> None
     assert len({f["request_id"] for f in await routing.said("request_assigned")}) == 8
 
 
-async def test_who_may_not_is_told_so(routing: Routing) -> None:
+async def test_forbidden_and_unknown_are_refused(routing: Routing) -> None:
     await routing.start()
     id_ = uuid4()
     await routing.tell(opened(id_, "billing"))
@@ -250,7 +250,7 @@ async def test_who_may_not_is_told_so(routing: Routing) -> None:
     assert len((await http.get("/v1/operators?limit=2", headers=anna)).json()["items"]) == 2
 
 
-async def test_a_lease_that_is_not_renewed_ends(routing: Routing) -> None:
+async def test_presence_lease_expires_unless_renewed(routing: Routing) -> None:
     clock = Clock(datetime.now(UTC))
     await routing.start(clock)
     await routing.appear("anna", lease_seconds=60)
@@ -272,7 +272,7 @@ async def test_a_lease_that_is_not_renewed_ends(routing: Routing) -> None:
     ]
 
 
-async def test_another_workspace_is_followed_and_a_lowered_limit_leaves_the_load(
+async def test_lowered_limit_leaves_the_load(
     routing: Routing,
 ) -> None:
     await routing.start()
@@ -298,7 +298,7 @@ async def test_another_workspace_is_followed_and_a_lowered_limit_leaves_the_load
     await routing.load("bohdan", 3)
 
 
-async def test_who_has_nobody_beside_them_is_given_their_work_again(routing: Routing) -> None:
+async def test_lone_operator_gets_redistributed_requests_again(routing: Routing) -> None:
     await routing.start()
     await routing.appear("olena")
     id_ = uuid4()
@@ -312,7 +312,7 @@ async def test_who_has_nobody_beside_them_is_given_their_work_again(routing: Rou
     await routing.load("olena", 1)
 
 
-async def test_where_nobody_is_any_more_nobody_waits(routing: Routing) -> None:
+async def test_retired_group_leaves_its_requests_to_another(routing: Routing) -> None:
     """A group retires with its topic and its operator: others answer in their place."""
     await routing.start()
     await routing.appear("olena")
@@ -344,7 +344,7 @@ async def test_where_nobody_is_any_more_nobody_waits(routing: Routing) -> None:
     await routing.waiting(0)
 
 
-async def test_changes_on_the_way(routing: Routing) -> None:
+async def test_priority_topic_and_transfer_move_a_request(routing: Routing) -> None:
     await routing.start()
     first, second = uuid4(), uuid4()
     now = datetime.now(UTC)
@@ -384,7 +384,7 @@ async def test_changes_on_the_way(routing: Routing) -> None:
     assert (await routing.get("/v1/operators/bohdan"))["status"] == "offline"
 
 
-async def test_the_detector_finds_nothing_and_would_find_something(routing: Routing) -> None:
+async def test_audit_finds_only_a_planted_anomaly(routing: Routing) -> None:
     clock = Clock(datetime.now(UTC))
     await routing.start(clock)
     await routing.appear("anna")
@@ -412,7 +412,7 @@ async def test_the_detector_finds_nothing_and_would_find_something(routing: Rout
     ]
 
 
-async def test_a_storm_over_two_replicas_keeps_every_limit(routing: Routing) -> None:
+async def test_two_replicas_assign_every_request_once(routing: Routing) -> None:
     clock_start = datetime.now(UTC)
     for _ in range(2):
         await routing.start(READERS="2")

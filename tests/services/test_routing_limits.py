@@ -1,7 +1,7 @@
-"""No operator above a limit, one owner per request, nobody waiting in vain: on real PostgreSQL.
+"""Limits hold, a request has one owner and none waits in vain, on real PostgreSQL.
 
-Operations come in any order and from many connections at once. A plain model says what should have
-happened; the log of facts is folded to see that it did at every moment, not only at the end.
+Operations run in any order, one at a time against a plain model, and then from many connections.
+The outbox is read fact by fact, so that the limits are proved at every moment.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from chassis.messaging.transaction import Tx, transaction
 from chassis.postgres.locks import lock_key
 from chassis.postgres.pool import Database
 from routing import store
-from routing.allocation import Desk
-from routing.configuration import Plan
-from routing.domain.matching import (
-    METHODS,
+from routing.allocation import Allocation
+from routing.configuration import RoutingRules
+from routing.domain.decisions import manual_decision
+from routing.domain.eligibility import eligibility
+from routing.domain.methods import METHODS
+from routing.domain.model import (
     Group,
     Operator,
-    Person,
+    OperatorProfile,
     Request,
     Status,
-    chosen,
-    eligibility,
-    order,
+    queue_order,
 )
 from routing.handlers import Routing
 from trunkline.provision import service_dsn
@@ -58,25 +58,25 @@ CHANNELS = ("telegram", "email")
 Row = tuple[Any, ...]
 
 
-def people() -> dict[str, Person]:
+def profiles() -> dict[str, OperatorProfile]:
     """Six operators with limits of one to three, skills of their own, some with channel limits."""
     return {
-        "a": Person("a", "a", 1),
-        "b": Person("b", "b", 2, {"general": 1, "billing": 1}),
-        "c": Person("c", "c", 3, {"general": 1, "delivery": 1}, {"telegram": 1}),
-        "d": Person("d", "d", 3, channels={"email": 2}),
-        "e": Person("e", "e", 2, {"billing": 1}),
-        "f": Person("f", "f", 1, {"delivery": 1}),
+        "a": OperatorProfile("a", "a", 1),
+        "b": OperatorProfile("b", "b", 2, {"general": 1, "billing": 1}),
+        "c": OperatorProfile("c", "c", 3, {"general": 1, "delivery": 1}, {"telegram": 1}),
+        "d": OperatorProfile("d", "d", 3, channels={"email": 2}),
+        "e": OperatorProfile("e", "e", 2, {"billing": 1}),
+        "f": OperatorProfile("f", "f", 1, {"delivery": 1}),
     }
 
 
-def plan(methods: tuple[str, str] = ("default", "longest_idle"), version: int = 1) -> Plan:
+def rules(methods: tuple[str, str] = ("default", "longest_idle"), version: int = 1) -> RoutingRules:
     groups = {
         "first": Group("first", frozenset("abcdf"), methods[0]),
         "second": Group("second", frozenset("abde"), methods[1]),
     }
     weights = {"medium": 20, "critical": 40}
-    return Plan(version, people(), groups, TOPICS, weights, "general")
+    return RoutingRules(version, profiles(), groups, TOPICS, weights, "general")
 
 
 def opened(id_: UUID, topic: str, channel: str, priority: str, at: datetime) -> Fact:
@@ -102,12 +102,12 @@ class Room:
         self.dsn = dsn
         self.admin = admin
         self.at = START
-        self.plan = plan()
-        self.routing = Routing(lambda _: self.plan, lambda: self.at)
+        self.rules = rules()
+        self.routing = Routing(lambda _: self.rules, lambda: self.at)
 
-    def empty(self, new: Plan) -> None:
-        """Begin anew, under another plan."""
-        self.plan, self.at = new, START
+    def empty(self, new: RoutingRules) -> None:
+        """Begin anew, under other rules."""
+        self.rules, self.at = new, START
         with psycopg.connect(self.admin, autocommit=True) as conn:
             conn.execute(f"SET search_path = routing; TRUNCATE {TABLES}".encode())
             conn.execute(b"UPDATE deciding_by SET workspace = 0")
@@ -118,28 +118,28 @@ class Room:
         db = Database(self.dsn, size=2)
         await db.open()
         try:
-            yield lambda: transaction(db, lambda: self.at, LOCK, workspace=self.plan.version)
+            yield lambda: transaction(db, lambda: self.at, LOCK, workspace=self.rules.version)
         finally:
             await db.close()
 
-    async def desk(self, tx: Tx) -> Desk:
-        return await Desk.take(tx, lambda _: self.plan, lambda: self.at)
+    async def begin(self, tx: Tx) -> Allocation:
+        return await Allocation.begin(tx, lambda _: self.rules, lambda: self.at)
 
     async def appear(self, tx: Tx, name: str, status: Status) -> None:
-        desk = await self.desk(tx)
-        await desk.appear(name, status, "boss")
-        await desk.close(await desk.open())
+        allocation = await self.begin(tx)
+        await allocation.set_presence(name, status, "boss")
+        await allocation.allocate_and_save(await allocation.load())
 
     async def claim(self, tx: Tx, id_: UUID, name: str) -> None:
-        desk = await self.desk(tx)
-        book = await desk.open([id_])
-        request = book.now.get(id_)
-        op = (await store.operators(tx, self.plan.people, [name]))[name]
+        allocation = await self.begin(tx)
+        changes = await allocation.load([id_])
+        request = changes.after.get(id_)
+        op = (await store.load_operators(tx, self.rules.profiles, [name]))[name]
         if isinstance(request, Request):
-            group = self.plan.groups[request.group]
+            group = self.rules.groups[request.group]
             if eligibility(op, request, group, automatic=False) is None:
-                book.take(chosen(request, op, "claim"), name, "claim", self.at)
-        await desk.close(book)
+                changes.assign(manual_decision(request, op, "claim"), name, "claim", self.at)
+        await allocation.allocate_and_save(changes)
 
 
 @pytest.fixture
@@ -159,18 +159,18 @@ async def look(tx: Tx) -> tuple[list[Row], list[Row], list[Row]]:
     return await waiting.fetchall(), await held.fetchall(), await ops.fetchall()
 
 
-async def check(tx: Tx, now: Plan) -> None:
+async def check(tx: Tx, now: RoutingRules) -> None:
     """Compare every operator with every waiting request; count every load again."""
     waiting, held, rows = await look(tx)
     ops = {}
     for id_, status, load, *_ in rows:
         channels = [channel for _, owner, channel, _ in held if owner == id_]
         assert load == len(channels)
-        assert load <= now.people[id_].limit
+        assert load <= now.profiles[id_].limit
         loads = {channel: channels.count(channel) for channel in channels}
-        for channel, limit in now.people[id_].channels.items():
+        for channel, limit in now.profiles[id_].channels.items():
             assert loads.get(channel, 0) <= limit
-        ops[id_] = Operator(now.people[id_], Status(status), load, loads)
+        ops[id_] = Operator(now.profiles[id_], Status(status), load, loads)
     for id_, group, topic, channel, weight, created, epoch, avoid in waiting:
         request = Request(id_, group, topic, channel, weight, created, epoch, avoid or None)
         in_vain = [o.id for o in ops.values() if not eligibility(o, request, now.groups[group])]
@@ -185,14 +185,14 @@ async def check(tx: Tx, now: Plan) -> None:
 class Model:
     """What should happen, said as plainly as possible."""
 
-    plan: Plan
+    rules: RoutingRules
     ops: dict[str, Operator] = field(default_factory=dict)
     queue: dict[UUID, Request] = field(default_factory=dict)
     held: dict[UUID, tuple[Request, str]] = field(default_factory=dict)
     gone: set[UUID] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.ops = {name: Operator(person) for name, person in self.plan.people.items()}
+        self.ops = {name: Operator(profile) for name, profile in self.rules.profiles.items()}
 
     def open(self, request: Request) -> None:
         if request.id not in self.queue and request.id not in self.held | dict.fromkeys(self.gone):
@@ -207,7 +207,7 @@ class Model:
 
     def take(self, request: Request, name: str, at: datetime) -> None:
         self.queue.pop(request.id)
-        self.ops[name].take(request.channel, at)
+        self.ops[name].assign(request.channel, at)
         again = Request(
             request.id, request.group, request.topic, request.channel, request.weight,
             request.created_at, request.epoch + 1,
@@ -232,14 +232,14 @@ class Model:
 
     def able(self, op: Operator, request: Request, *, automatic: bool = True) -> bool:
         return (
-            eligibility(op, request, self.plan.groups[request.group], automatic=automatic) is None
+            eligibility(op, request, self.rules.groups[request.group], automatic=automatic) is None
         )
 
     def settle(self, at: datetime, n: int = 0) -> None:
-        for request in sorted(self.queue.values(), key=order):
+        for request in sorted(self.queue.values(), key=queue_order):
             able = [op for op in self.ops.values() if self.able(op, request)]
             if able:
-                best = min(able, key=METHODS[self.plan.groups[request.group].method])
+                best = min(able, key=METHODS[self.rules.groups[request.group].method])
                 n += 1
                 self.take(request, best.id, at + timedelta(microseconds=n))
 
@@ -264,11 +264,11 @@ async def do(room: Room, tx: Tx, model: Model, step: tuple[Any, ...], at: dateti
     kind, given_n = step[0], 0
     match step:
         case ("open", id_, topic, channel, priority):
-            weight = room.plan.weights[priority]
-            await room.routing.hear(tx, [opened(id_, topic, channel, priority, at)])
+            weight = room.rules.weights[priority]
+            await room.routing.apply(tx, [opened(id_, topic, channel, priority, at)])
             model.open(Request(id_, TOPICS[topic], topic, channel, weight, at))
         case ("close", id_):
-            await room.routing.hear(tx, [closed(id_, at)])
+            await room.routing.apply(tx, [closed(id_, at)])
             model.close(id_, at)
         case ("appear", name, status):
             await room.appear(tx, name, status)
@@ -279,23 +279,23 @@ async def do(room: Room, tx: Tx, model: Model, step: tuple[Any, ...], at: dateti
             if request and model.able(model.ops[name], request, automatic=False):
                 model.take(request, name, at + timedelta(microseconds=1))
         case ("transfer", id_, to) if id_ in model.queue or id_ in model.held:
-            await room.routing.hear(tx, [transfer(id_, to, at)])
+            await room.routing.apply(tx, [transfer(id_, to, at)])
             given_n = model.hand_on(id_, to, at)
     if kind != "claim":
         model.settle(at, given_n)
 
 
-def test_whatever_happens_it_happens_as_the_model_says(room: Room) -> None:
+def test_any_sequence_of_operations_matches_the_model(room: Room) -> None:
     @settings(
         max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow],
     )  # fmt: skip
     @given(methods, st.lists(steps, min_size=10, max_size=40))
     def run(chosen_methods: tuple[str, str], todo: list[tuple[Any, ...]]) -> None:
-        room.empty(plan(chosen_methods))
+        room.empty(rules(chosen_methods))
         runner.run(story(todo))
 
     async def story(todo: list[tuple[Any, ...]]) -> None:
-        model = Model(room.plan)
+        model = Model(room.rules)
         async with room.replica() as begin:
             for step in todo:
                 room.at += timedelta(seconds=1)
@@ -303,7 +303,7 @@ def test_whatever_happens_it_happens_as_the_model_says(room: Room) -> None:
                     await do(room, tx, model, step, room.at)
                 async with begin() as tx:
                     waiting, held, _ = await look(tx)
-                    await check(tx, room.plan)
+                    await check(tx, room.rules)
                 assert {r[0]: r[6] for r in waiting} == {
                     r.id: r.epoch for r in model.queue.values()
                 }
@@ -320,7 +320,7 @@ def test_whatever_happens_it_happens_as_the_model_says(room: Room) -> None:
 
 async def fold(room: Room) -> int:
     """Go through the log fact by fact: nobody is ever above a limit, nothing has two owners."""
-    limits = {name: person.limit for name, person in room.plan.people.items()}
+    limits = {name: profile.limit for name, profile in room.rules.profiles.items()}
     owners: dict[UUID, str] = {}
     most = 0
     async with await psycopg.AsyncConnection.connect(room.admin) as conn:
@@ -348,7 +348,7 @@ async def fold(room: Room) -> int:
 
 async def close_noted(room: Room, tx: Tx, id_: UUID) -> None:
     """Close, and note behind which fact of the log it was."""
-    await room.routing.hear(tx, [closed(id_, room.at)])
+    await room.routing.apply(tx, [closed(id_, room.at)])
     await tx.run(
         "INSERT INTO closings SELECT %s, coalesce(max(position), 0) FROM outbox"
         " ON CONFLICT DO NOTHING",
@@ -367,7 +367,7 @@ async def work(room: Room, begin: Callable[[], Any], seed: int, known: list[UUID
                 case "open":
                     new = UUID(int=seed * 1000 + n + 1)
                     topic, channel = chance.choice(sorted(TOPICS)), chance.choice(CHANNELS)
-                    await room.routing.hear(tx, [opened(new, topic, channel, "medium", room.at)])
+                    await room.routing.apply(tx, [opened(new, topic, channel, "medium", room.at)])
                     known.append(new)
                 case "close":
                     await close_noted(room, tx, id_)
@@ -376,16 +376,16 @@ async def work(room: Room, begin: Callable[[], Any], seed: int, known: list[UUID
                 case "claim":
                     await room.claim(tx, id_, name)
                 case "hand on" if known:
-                    desk = await room.desk(tx)
-                    book = await desk.open([id_])
-                    book.hand_on(id_, "transferred", None, chance.choice([None, name]))
-                    await desk.close(book)
+                    allocation = await room.begin(tx)
+                    changes = await allocation.load([id_])
+                    changes.requeue(id_, "transferred", None, chance.choice([None, name]))
+                    await allocation.allocate_and_save(changes)
             if n % 5 == 0:
                 await tx.lock()
-                await check(tx, room.plan)
+                await check(tx, room.rules)
 
 
-async def test_sixteen_at_once_keep_every_limit_in_every_prefix_of_the_log(room: Room) -> None:
+async def test_sixteen_replicas_keep_limits_in_every_log_prefix(room: Room) -> None:
     with psycopg.connect(room.admin, autocommit=True) as conn:
         conn.execute(
             b"CREATE TABLE routing.closings (request_id uuid PRIMARY KEY, after bigint NOT NULL);"
@@ -401,13 +401,13 @@ async def test_sixteen_at_once_keep_every_limit_in_every_prefix_of_the_log(room:
             *(work(room, begin, seed, known) for seed, begin in enumerate(replicas, 1))
         )
         async with replicas[0]() as tx:
-            await check(tx, room.plan)
-            assert await store.strayed(tx) == []
-            assert await store.twice(tx) == []
+            await check(tx, room.rules)
+            assert await store.load_mismatches(tx) == []
+            assert await store.double_placed(tx) == []
     assert await fold(room) == 3
 
 
-async def test_without_the_lock_only_the_last_defence_is_left(
+async def test_missing_lock_is_caught_by_the_table_constraint(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The positive control: without turns all see the same free operator; the table refuses."""
@@ -431,7 +431,7 @@ async def test_without_the_lock_only_the_last_defence_is_left(
         async def give(begin: Callable[[], Any], n: int) -> str:
             try:
                 async with begin() as tx:
-                    await room.routing.hear(
+                    await room.routing.apply(
                         tx, [opened(UUID(int=n), "general", "telegram", "medium", room.at)]
                     )
             except psycopg.Error as why:
