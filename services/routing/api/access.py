@@ -1,4 +1,4 @@
-"""Who may use the API, and which groups a caller may see."""
+"""Access rules: the roles that may use the API, and the groups a caller may see."""
 
 from dataclasses import dataclass
 
