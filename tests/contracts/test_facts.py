@@ -126,9 +126,9 @@ def test_a_conversation_is_a_request_where_a_contact_may_have_several() -> None:
 def test_what_is_apart_in_a_telegram_chat_is_read_from_the_conversations_name(
     name: str, chat: TelegramChat
 ) -> None:
-    assert TelegramChat.named(name) == chat
+    assert TelegramChat.from_name(name) == chat
     assert chat.name == name
-    assert chat.numbered == chat._replace(topic=None, direct=None)
+    assert chat.message_scope == chat._replace(topic=None, direct=None)
 
 
 def test_time_is_aware_and_leaves_in_utc() -> None:
@@ -187,7 +187,7 @@ def test_every_class_is_found_by_its_name() -> None:
         assert kind.__name__.lower() == fact.replace("_", "")
         assert kind.__module__.split(".")[1] == name.split(".")[1]
         assert kind.__doc__
-        assert (kind.unsaid == {"request_id"}) == issubclass(kind, TicketsFact)
+        assert (kind.only_in_envelope == {"request_id"}) == issubclass(kind, TicketsFact)
 
 
 @given(st.data())

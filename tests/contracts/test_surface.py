@@ -8,7 +8,7 @@ import pytest
 
 import trunkline_contracts
 from trunkline_contracts import BY_NAME
-from trunkline_contracts.schema import main, stale
+from trunkline_contracts.schema import main, stale_files
 
 from .paths import SCHEMAS, SNAPSHOTS
 
@@ -29,7 +29,7 @@ def test_all_that_is_public_exists() -> None:
 
 
 def test_schemas_equal_the_classes() -> None:
-    assert stale(SCHEMAS) == []
+    assert stale_files(SCHEMAS) == []
 
 
 def test_a_stale_schema_is_named_and_mended(
@@ -48,5 +48,5 @@ def test_a_stale_schema_is_named_and_mended(
     ] == []
 
     assert main([str(folder)]) == 0
-    assert stale(folder) == []
+    assert stale_files(folder) == []
     assert main(["--check", str(folder)]) == 0

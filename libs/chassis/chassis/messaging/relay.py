@@ -25,7 +25,7 @@ from chassis.messaging.connections import Bus
 from chassis.messaging.retention import SET_FLOOR, Retention, first_floor, trim
 from chassis.observability.tracing import metrics
 from chassis.postgres.pool import Database
-from trunkline_contracts.fact import SLOTS, splice, written_id
+from trunkline_contracts.fact import SLOTS, fact_id_text, splice
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Alarm(Exception):
 def message(row: Row, previous: int) -> Message:
     """Make a recorded fact a message; the body is not read: what is unreadable stays so."""
     position, key, slot, sequence, type_, body = row
-    id_ = written_id(type_, key, sequence)
+    id_ = fact_id_text(type_, key, sequence)
     headers = {
         "Nats-Msg-Id": id_,
         "Trunkline-Position": str(position),
@@ -228,7 +228,7 @@ class Relay:
         if position > end:
             raise Alarm(f"the stream is ahead of its outbox: {position} > {end}")
         row = await (await conn.execute(AT, (position,))).fetchone()
-        if row is None or written_id(row[2], row[0], row[1]) != headers.get("Nats-Msg-Id"):
+        if row is None or fact_id_text(row[2], row[0], row[1]) != headers.get("Nats-Msg-Id"):
             raise Alarm(f"message {sequence} is not ours: position {position} holds another fact")
         return position
 
