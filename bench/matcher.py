@@ -1,7 +1,7 @@
-"""The matcher: whole deciding transactions, told and explained, against raw single INSERTs.
+"""The matcher: whole deciding transactions with facts and reasons, against raw single INSERTs.
 
-A round gives out a backlog heard in batches as a busy reader hears it; what is counted is requests
-given an operator. Targets: ≥ 5 at 100 operators, ≥ 2 at 1,000.
+A round assigns a backlog in batches, as a busy reader applies it; the figure is requests assigned.
+Targets: ≥ 5 at 100 operators, ≥ 2 at 1,000.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAY = lock_key("say", "routing")
 
 
 def now() -> datetime:
-    """The clock."""
+    """Return the time."""
     return datetime.now(UTC)
 
 
@@ -36,19 +36,19 @@ async def run(world: World) -> dict[str, Any]:
     """Measure with few and with many operators."""
     db = Database(world.dsn("routing"))
     await db.open()
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for version, (people, target) in enumerate(TARGETS.items(), 1):
         routing = Routing(_plans(people), now)
-        await _appear(db, people, version)
+        await _set_online(db, people, version)
 
         async def ours(routing: Routing = routing, version: int = version) -> float:
-            heard = [[_opened() for _ in range(BATCH)] for _ in range(BATCHES)]
-            return await timed(lambda: _given(db, routing, heard, version))
+            batches = [[_opened() for _ in range(BATCH)] for _ in range(BATCHES)]
+            return await timed(lambda: _assign(db, routing, batches, version))
 
         rounds = [pair async for pair in compared(ours, lambda: single_inserts(world))]
-        told[f"matcher_{people}_operators"] = figures(rounds, target, batch=BATCH)
+        results[f"matcher_{people}_operators"] = figures(rounds, target, batch=BATCH)
     await db.close()
-    return told
+    return results
 
 
 def _plans(people: int) -> Any:
@@ -68,7 +68,7 @@ def _plans(people: int) -> Any:
     return plan
 
 
-async def _appear(db: Database, people: int, version: int) -> None:
+async def _set_online(db: Database, people: int, version: int) -> None:
     from routing.allocation import Allocation
 
     async with transaction(db, now, SAY, workspace=version) as tx:
@@ -87,11 +87,11 @@ def _opened() -> Opened:
     )  # fmt: skip
 
 
-async def _given(db: Database, routing: Routing, heard: list[list[Opened]], version: int) -> int:
-    given = 0
-    for batch in heard:
+async def _assign(db: Database, routing: Routing, batches: list[list[Opened]], version: int) -> int:
+    assigned = 0
+    for batch in batches:
         async with transaction(db, now, SAY, workspace=version) as tx:
             await routing.apply(tx, batch)
-            given += sum(fact.type.endswith("request_assigned") for fact in tx.said)
-    assert given == BATCH * len(heard), given
-    return given
+            assigned += sum(fact.type.endswith("request_assigned") for fact in tx.said)
+    assert assigned == BATCH * len(batches), assigned
+    return assigned
