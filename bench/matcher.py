@@ -14,8 +14,8 @@ from bench.bed import measure_in_turn, rate, single_inserts, summarise
 from chassis.messaging.transaction import transaction
 from chassis.postgres.locks import lock_key
 from chassis.postgres.pool import Database
-from routing.configuration import Plan
-from routing.domain.matching import Group, Person, Status
+from routing.configuration import RoutingRules
+from routing.domain.model import Group, OperatorProfile, Status
 from routing.handlers import Routing
 from trunkline_contracts import Contact, Message, Opened
 
@@ -59,22 +59,22 @@ def _plans(people: int) -> Any:
         for g in range(10)
     }
     topics = {f"t{g}": f"g{g}" for g in range(10)}
-    persons = {name: Person(name, name, 100_000) for name in names}
+    persons = {name: OperatorProfile(name, name, 100_000) for name in names}
 
-    def plan(version: int) -> Plan:
-        return plans.setdefault(version, Plan(version, persons, groups, topics, {}, "t0"))
+    def plan(version: int) -> RoutingRules:
+        return plans.setdefault(version, RoutingRules(version, persons, groups, topics, {}, "t0"))
 
-    plans: dict[int, Plan] = {}
+    plans: dict[int, RoutingRules] = {}
     return plan
 
 
 async def _set_online(db: Database, people: int, version: int) -> None:
-    from routing.allocation import Desk
+    from routing.allocation import Allocation
 
     async with transaction(db, now, SAY, workspace=version) as tx:
-        desk = await Desk.take(tx, _plans(people), now)
+        allocation = await Allocation.begin(tx, _plans(people), now)
         for n in range(people):
-            await desk.appear(f"op{n:04d}", Status.ONLINE, "bench")
+            await allocation.set_presence(f"op{n:04d}", Status.ONLINE, "bench")
 
 
 def _opened() -> Opened:
@@ -93,7 +93,7 @@ async def _assign_all(
     assigned = 0
     for batch in batches:
         async with transaction(db, now, SAY, workspace=version) as tx:
-            await routing.hear(tx, batch)
+            await routing.apply(tx, batch)
             assigned += sum(fact.type.endswith("request_assigned") for fact in tx.said)
     assert assigned == BATCH * len(batches), assigned
     return assigned

@@ -7,7 +7,7 @@ from ingest.domain.field_rules import Rules
 from ingest.domain.fields import FieldRule
 from trunkline_contracts.addresses import mail_address
 from trunkline_workspace.document import Topic, Workspace
-from trunkline_workspace.values import allowance, per_second
+from trunkline_workspace.values import parse_rate, per_second
 
 
 class Accounts:
@@ -54,7 +54,7 @@ class Accounts:
             {mail_address(each.address): name for name, each in every if each.address},
             declared.authserv.lower() if declared.authserv else None,
             acknowledges=declared.acknowledge is not None,
-            per_sender=allowance(declared.per_sender),
+            per_sender=parse_rate(declared.per_sender),
             forwarders=frozenset(map(mail_address, declared.forwarders)),
         )
 

@@ -1,4 +1,4 @@
-"""hears: tickets' openings, changes, transfers and closings, and people over HTTP
-says: who waits in which group, who has which request and why, who is present
-keeps: presence, the queue, capacity taken, and every decision with its reasons
+"""Reads the facts of requests (TICKETS), and presence and claims over HTTP.
+Publishes request_queued, request_assigned, request_unassigned, capacity_reached, and presence.
+Stores presence, the queue, assignments and loads, decisions with their reasons, and anomalies.
 """

@@ -1,13 +1,12 @@
-"""One deciding transaction: load what is touched, change it, give out what can be, save, tell.
+"""The deciding transaction: load the touched requests, change them, match, save, publish.
 
-Everything that decides takes the service's lock first, so there is one decision at a time however
-many replicas there are, and each sees what the last one left. Long: it is one transaction from its
-lock to what it tells.
+Every decision is taken under the service's lock. So there is one decision at a time, whatever the
+number of replicas, and each sees the result of the one before (ADR 0006).
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -15,20 +14,12 @@ from prometheus_client import Counter
 from chassis.errors import NotReady
 from chassis.messaging.transaction import Tx
 from routing import store
-from routing.configuration import Plan
-from routing.domain.matching import (
-    Line,
-    Operator,
-    Request,
-    Status,
-    chosen,
-    eligibility,
-    match,
-    order,
-    room,
-    waits,
-)
-from routing.domain.queue_changes import Book
+from routing.configuration import RoutingRules
+from routing.domain.decisions import manual_decision
+from routing.domain.eligibility import eligibility
+from routing.domain.matching import free_capacity, match, wait_decisions
+from routing.domain.model import CandidateKey, Operator, Request, Status, queue_order
+from routing.domain.queue_changes import QueueChanges
 from trunkline_contracts import (
     CapacityReached,
     Fact,
@@ -38,212 +29,208 @@ from trunkline_contracts import (
     RequestUnassigned,
 )
 
-anomalies = Counter("trunkline_routing_anomalies", "What the detector found", ["kind"])
-decided = Counter("trunkline_routing_decisions", "Requests given out, and how", ["mode"])
+decided = Counter("trunkline_routing_decisions", "Requests assigned, by mode", ["mode"])
 
 
-class Desk:
-    """Where one transaction decides. Made after the lock is taken; used once."""
+class Allocation:
+    """One deciding transaction. Create it with `begin`, and use it once."""
 
-    def __init__(self, tx: Tx, plan: Plan, at: datetime, old: Plan | None) -> None:
+    def __init__(self, tx: Tx, rules: RoutingRules, at: datetime, old: RoutingRules | None) -> None:
+        """Decide by `rules` at the time `at`; `old` are the rules of the previous decision."""
         self.tx = tx
-        self.plan = plan
+        self.rules = rules
         self.at = at
-        self.began = time.perf_counter()
-        self.arrived: set[str] = set()
-        self.everywhere = old is not plan
-        self._moved = plan.moved_since(old) if old else {}
-        self._retired = old.groups.keys() - plan.groups.keys() if old else set()
+        self.started = time.perf_counter()
+        self.came_online: set[str] = set()
+        self.all_groups = old is not rules
+        """Match in every group, not only in those that the changes affect."""
+        self._regrouped = rules.regrouped_topics(old) if old else {}
+        self._retired = old.groups.keys() - rules.groups.keys() if old else set()
 
     @classmethod
-    async def take(
-        cls, tx: Tx, plans: Callable[[int], Plan], clock: Callable[[], datetime]
-    ) -> "Desk":
-        """Wait for the turn; take a new workspace's limits over when nobody has yet."""
+    async def begin(
+        cls, tx: Tx, rules_of: Callable[[int], RoutingRules], clock: Callable[[], datetime]
+    ) -> "Allocation":
+        """Take the service's lock, and apply a new workspace's limits if that is still to do.
+
+        Raises `NotReady` when decisions already follow a newer workspace than this replica has.
+        """
         await tx.lock()
-        version = await store.deciding_by(tx)
+        version = await store.applied_workspace(tx)
         if version > tx.workspace:
-            raise NotReady(f"decisions go by workspace {version}, here is {tx.workspace}")
-        plan = plans(tx.workspace)
+            raise NotReady(f"decisions follow workspace {version}; this replica has {tx.workspace}")
+        rules = rules_of(tx.workspace)
         if version == tx.workspace:
-            return cls(tx, plan, clock(), plan)
-        await store.decide_by(tx, plan.version, list(plan.people.values()))
-        return cls(tx, plan, clock(), plans(version) if version else None)
+            return cls(tx, rules, clock(), rules)
+        await store.apply_workspace(tx, rules.version, list(rules.profiles.values()))
+        return cls(tx, rules, clock(), rules_of(version) if version else None)
 
-    async def open(self, ids: Iterable[UUID] = ()) -> Book:
-        """Find the requests that are about to change, and those a new workspace moves."""
-        moved: list[tuple[UUID, str]] = []
-        if self._moved or self._retired:
-            moved = await store.moved(self.tx, self._moved, self._retired)
-        book = Book(await store.touched(self.tx, [*ids, *(row[0] for row in moved)]))
-        for request_id, topic in moved:
-            book.retopic(request_id, topic, self.plan.group_of(topic))
-        return book
+    async def load(self, ids: Iterable[UUID] = ()) -> QueueChanges:
+        """Load these requests, and move those whose group changed with the workspace."""
+        regrouped: list[tuple[UUID, str]] = []
+        if self._regrouped or self._retired:
+            regrouped = await store.find_regrouped(self.tx, self._regrouped, self._retired)
+        touched = [*ids, *(request_id for request_id, _ in regrouped)]
+        changes = QueueChanges(await store.load_states(self.tx, touched))
+        for request_id, topic in regrouped:
+            changes.change_topic(request_id, topic, self.rules.group_of(topic))
+        return changes
 
-    async def appear(
+    async def set_presence(
         self, operator: str, status: Status, by: str, lease_until: datetime | None = None
     ) -> None:
-        """Write down and tell who is there; whoever comes online is looked at by `close`."""
-        was = await store.presence(self.tx, operator)
-        await store.appear(self.tx, operator, status, self.at, lease_until)
-        if status is not was:
+        """Save an operator's presence and publish a change of it.
+
+        An operator who comes online gets requests from `allocate_and_save`, also requests that
+        they handed back before.
+        """
+        previous = await store.load_status(self.tx, operator)
+        await store.save_presence(self.tx, operator, status, self.at, lease_until)
+        if status is not previous:
             self.tx.say(
                 OperatorPresenceChanged(
-                    time=self.at, operator=operator, from_=was.value, to=status.value, by=by
+                    time=self.at, operator=operator, from_=previous.value, to=status.value, by=by
                 )
             )
             if status is Status.ONLINE:
-                self.arrived.add(operator)
-                await store.forgive(self.tx, operator)
+                self.came_online.add(operator)
+                await store.clear_handback(self.tx, operator)
 
-    async def close(self, book: Book, causes: dict[UUID, Fact] | None = None) -> None:
-        """Give out what can be given out now, save, and tell."""
-        groups = self._woken(book)
-        lines = await store.lines(self.tx, groups) if groups else {}
-        busy = {line[0] for line in lines} | {r.group for r in book.left_waiting()}
-        people = self.plan.members(busy) | set(book.wanted.values())
-        operators = await store.operators(self.tx, self.plan.people, people)
-        book.settle(operators)
-        self._transfer(book, operators)
-        await self._match(book, lines, busy, operators)
-        left = book.left_waiting()
-        book.waits += waits(left, self.plan.groups, operators)
-        took = int((time.perf_counter() - self.began) * 1e6)
-        await store.save(self.tx, book, self.at, self.plan.version, took)
-        positions = await self._positions(left) if left else {}
-        self._tell(book, positions, causes or {})
-        self._tell_capacity(left, lines, operators)
+    async def end_expired_leases(self, now: datetime) -> None:
+        """Set the operators offline whose presence lease has expired."""
+        for operator in await store.expired_leases(self.tx, now):
+            await self.set_presence(operator, Status.OFFLINE, "lease")
 
-    def _woken(self, book: Book) -> set[str]:
-        """Tell where something can be given out now that could not be before."""
-        if self.everywhere:
-            return set(self.plan.groups)
-        here = {release.held.operator for release in book.released} | self.arrived
-        joined = {request.group for request in book.left_waiting()}
-        return self.plan.groups_with(here) | joined
+    async def allocate_and_save(
+        self, changes: QueueChanges, causes: dict[UUID, Fact] | None = None
+    ) -> None:
+        """Assign what can be assigned now, save the changes, and publish them.
 
-    def _transfer(self, book: Book, operators: dict[str, Operator]) -> None:
-        """Give requests to whom they were meant for, if they can have them; else they queue."""
-        for id_, name in book.wanted.items():
-            request, op = book.now[id_], operators.get(name)
+        `causes` are the facts, by request, that led to the changes.
+        """
+        groups = self._affected_groups(changes)
+        waiting = await store.count_waiting(self.tx, groups) if groups else {}
+        busy = {key[0] for key in waiting} | {r.group for r in changes.newly_waiting()}
+        names = self.rules.members(busy) | set(changes.recipients.values())
+        operators = await store.load_operators(self.tx, self.rules.profiles, names)
+        changes.update_loads(operators)
+        self._transfer(changes, operators)
+        await self._match(changes, waiting, busy, operators)
+        unassigned = changes.newly_waiting()
+        changes.waits += wait_decisions(unassigned, self.rules.groups, operators)
+        took_us = int((time.perf_counter() - self.started) * 1e6)
+        await store.save(self.tx, changes, self.at, self.rules.version, took_us)
+        positions = await self._positions(unassigned) if unassigned else {}
+        self._publish_changes(changes, positions, causes or {})
+        self._publish_full_groups(unassigned, waiting, operators)
+
+    def _affected_groups(self, changes: QueueChanges) -> set[str]:
+        """Return the groups in which a request can be assigned that could not be before."""
+        if self.all_groups:
+            return set(self.rules.groups)
+        freed = {released.assignment.operator for released in changes.released}
+        queued = {request.group for request in changes.newly_waiting()}
+        return self.rules.groups_with(freed | self.came_online) | queued
+
+    def _transfer(self, changes: QueueChanges, operators: dict[str, Operator]) -> None:
+        """Assign transferred requests to their recipients, if eligible; else they stay queued."""
+        for request_id, name in changes.recipients.items():
+            request, op = changes.after[request_id], operators.get(name)
             if not isinstance(request, Request) or op is None:
                 continue
-            group = self.plan.groups.get(request.group)
+            group = self.rules.groups.get(request.group)
             if group and eligibility(op, request, group, automatic=False) is None:
-                book.take(chosen(request, op, "transfer"), name, "transfer", self.at)
-                op.take(request.channel, self.at)
+                decision = manual_decision(request, op, "transfer")
+                changes.assign(decision, name, "transfer", self.at)
+                op.assign(request.channel, self.at)
 
     async def _match(
         self,
-        book: Book,
-        lines: Collection[Line],
+        changes: QueueChanges,
+        keys: Collection[CandidateKey],
         busy: set[str],
         operators: dict[str, Operator],
     ) -> None:
-        free = room(lines, self.plan.groups, operators)
-        touched = sum(isinstance(state, Request) for state in book.before.values())
-        limits = {line: n + touched for line, n in free.items()}
-        book.find(await store.front(self.tx, limits))
-        queue = [request for request in book.waiting() if request.group in busy]
-        for decision in match(queue, self.plan.groups, operators, self.at):
+        """Load as many waiting requests as there is capacity for, and match them."""
+        capacity = free_capacity(keys, self.rules.groups, operators)
+        # Touched requests may stand at the head in PostgreSQL and wait no more: load as many extra.
+        touched = sum(isinstance(state, Request) for state in changes.before.values())
+        limits = {key: n + touched for key, n in capacity.items()}
+        changes.add_waiting(await store.head_of_queue(self.tx, limits))
+        queue = [request for request in changes.waiting() if request.group in busy]
+        for decision in match(queue, self.rules.groups, operators, self.at):
             if decision.operator is not None:
-                book.take(decision, decision.operator, "auto", self.at)
+                changes.assign(decision, decision.operator, "auto", self.at)
 
-    async def _positions(self, left: list[Request]) -> dict[UUID, int]:
-        """Count who stands before each newcomer: everybody heavier, and equals who came earlier."""
+    async def _positions(self, requests: list[Request]) -> dict[UUID, int]:
+        """Return the positions of new requests: behind all of higher weight, and older equals."""
         by_group: dict[str, dict[int, int]] = {}
-        for line, weights in (await store.lines(self.tx, {r.group for r in left})).items():
-            group = by_group.setdefault(line[0], {})
+        counts = await store.count_waiting(self.tx, {r.group for r in requests})
+        for key, weights in counts.items():
+            group = by_group.setdefault(key[0], {})
             for weight, n in weights.items():
                 group[weight] = group.get(weight, 0) + n
         positions: dict[UUID, int] = {}
         behind: dict[tuple[str, int], int] = {}
-        for request in sorted(left, key=order, reverse=True):
+        for request in sorted(requests, key=queue_order, reverse=True):
             rank = (request.group, request.weight)
-            standing = by_group[request.group].items()
-            positions[request.id] = sum(n for w, n in standing if w >= request.weight) - behind.get(
-                rank, 0
-            )
+            counted = by_group[request.group].items()
+            not_lighter = sum(n for weight, n in counted if weight >= request.weight)
+            positions[request.id] = not_lighter - behind.get(rank, 0)
             behind[rank] = behind.get(rank, 0) + 1
         return positions
 
-    def _tell(self, book: Book, positions: dict[UUID, int], causes: dict[UUID, Fact]) -> None:
-        say = self.tx.say
-        for release in book.released:
-            held = release.held
-            if release.reason is not None:
-                say(
+    def _publish_changes(
+        self, changes: QueueChanges, positions: dict[UUID, int], causes: dict[UUID, Fact]
+    ) -> None:
+        publish = self.tx.say
+        for released in changes.released:
+            assignment = released.assignment
+            request = assignment.request
+            if released.reason is not None:
+                publish(
                     RequestUnassigned(
-                        time=self.at, request_id=held.request.id, operator=held.operator,
-                        reason=release.reason, epoch=held.request.epoch,
-                        traceparent=held.request.trace,
+                        time=self.at, request_id=request.id, operator=assignment.operator,
+                        reason=released.reason, epoch=request.epoch, traceparent=request.trace,
                     ),
-                    cause=causes.get(held.request.id),
+                    cause=causes.get(request.id),
                 )  # fmt: skip
-        taken = {t.decision.request.id: t.decision.request for t in book.taken}
-        for id_, reason in book.joined.items():
-            state = book.now[id_]
-            request = state if isinstance(state, Request) else taken[id_]
-            say(
+        matched = {a.decision.request.id: a.decision.request for a in changes.assigned}
+        for request_id, reason in changes.queued.items():
+            state = changes.after[request_id]
+            request = state if isinstance(state, Request) else matched[request_id]
+            publish(
                 RequestQueued(
-                    time=self.at, request_id=id_, group=request.group, weight=request.weight,
-                    position=positions.get(id_, 1), reason=reason, traceparent=request.trace,
+                    time=self.at, request_id=request_id, group=request.group,
+                    weight=request.weight, position=positions.get(request_id, 1), reason=reason,
+                    traceparent=request.trace,
                 ),
-                cause=causes.get(id_),
+                cause=causes.get(request_id),
             )  # fmt: skip
-        for one in book.taken:
-            request = one.decision.request
-            decided.labels(one.mode).inc()
-            say(
+        for assigned in changes.assigned:
+            request = assigned.decision.request
+            decided.labels(assigned.mode).inc()
+            publish(
                 RequestAssigned(
-                    time=self.at, request_id=request.id, operator=one.operator,
-                    group=request.group, epoch=one.decision.epoch, mode=one.mode,
-                    decision=one.decision.id, traceparent=request.trace,
+                    time=self.at, request_id=request.id, operator=assigned.operator,
+                    group=request.group, epoch=assigned.decision.epoch, mode=assigned.mode,
+                    decision=assigned.decision.id, traceparent=request.trace,
                 ),
                 cause=causes.get(request.id),
             )  # fmt: skip
 
-    def _tell_capacity(
-        self, left: list[Request], before: Collection[Line], operators: dict[str, Operator]
+    def _publish_full_groups(
+        self,
+        unassigned: list[Request],
+        waiting_before: Collection[CandidateKey],
+        operators: dict[str, Operator],
     ) -> None:
-        """Tell of groups in which the first has to wait because nobody can take more."""
-        waited = {line[0] for line in before}
-        for name in sorted({request.group for request in left} - waited):
-            group = self.plan.groups.get(name)
+        """Publish `capacity_reached` of groups whose queue begins because all members are full."""
+        had_queue = {key[0] for key in waiting_before}
+        for name in sorted({request.group for request in unassigned} - had_queue):
+            group = self.rules.groups.get(name)
             if group is None or not group.automatic:
                 continue
-            there = (op for member in group.members if (op := operators.get(member)))
-            if not any(op.status is Status.ONLINE and op.load < op.person.limit for op in there):
+            members = (op for member in group.members if (op := operators.get(member)))
+            if not any(op.status is Status.ONLINE and op.load < op.profile.limit for op in members):
                 self.tx.say(CapacityReached(time=self.at, group=name))
-
-
-async def inspect(desk: Desk) -> int:
-    """Look for what must not be: somebody waits while somebody able is free; a load is wrong.
-
-    What is found is counted, written down, and given out. There is nothing to find.
-    """
-    desk.everywhere = True
-    book = Book({})
-    await desk.close(book)
-    for taken in book.taken:
-        anomalies.labels("waited_in_vain").inc()
-        since = taken.decision.request.created_at.isoformat()
-        await store.note_anomaly(
-            desk.tx, desk.at, "waited_in_vain", taken.decision.request.id, taken.operator,
-            {"created_at": since},
-        )  # fmt: skip
-    strayed = await store.strayed(desk.tx)
-    for operator, load, held in strayed:
-        anomalies.labels("load_strayed").inc()
-        await store.note_anomaly(
-            desk.tx, desk.at, "load_strayed", None, operator, {"load": load, "held": held}
-        )
-    twice = await store.twice(desk.tx)
-    for request_id in twice:
-        anomalies.labels("in_two_places").inc()
-        await store.note_anomaly(desk.tx, desk.at, "in_two_places", request_id, None, {})
-    return len(book.taken) + len(strayed) + len(twice)
-
-
-LOOKS = timedelta(seconds=30)
-"""How often the detector looks."""

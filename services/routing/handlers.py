@@ -1,4 +1,4 @@
-"""What routing does when it hears of a request, and when time passes."""
+"""Handlers: facts of requests change the queue; time ends leases and starts audits."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,10 +9,11 @@ from chassis.errors import Refused
 from chassis.messaging.reader import Reader
 from chassis.messaging.transaction import Tx
 from routing import store
-from routing.allocation import LOOKS, Desk, inspect
-from routing.configuration import Plan
-from routing.domain.matching import Request, Status
-from routing.domain.queue_changes import Book
+from routing.allocation import Allocation
+from routing.audit import AUDIT_INTERVAL, audit
+from routing.configuration import RoutingRules
+from routing.domain.model import Request
+from routing.domain.queue_changes import QueueChanges
 from trunkline_contracts import (
     Closed,
     Escalated,
@@ -27,87 +28,96 @@ from trunkline_contracts import (
 
 log = logging.getLogger(__name__)
 
-HEARD: frozenset[type[Fact]] = frozenset(
+CONSUMED_FACTS: frozenset[type[Fact]] = frozenset(
     {Opened, TopicChanged, PriorityChanged, TransferRequested, Escalated, Merged, Closed}
 )
 
 
 class Routing:
-    """Hears what happens to requests, and notices what time brings."""
+    """Routing of one replica: it applies facts, and remembers when it last ran the audit."""
 
-    def __init__(self, plans: Callable[[int], Plan], clock: Callable[[], datetime]) -> None:
-        self._plans = plans
+    def __init__(
+        self, rules_of: Callable[[int], RoutingRules], clock: Callable[[], datetime]
+    ) -> None:
+        """Decide by `rules_of` a workspace version."""
+        self._rules_of = rules_of
         self._clock = clock
-        self._looked_at = clock()
+        self._audited_at = clock()
 
-    async def hear(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
-        """Fold a batch into the queue, and give out what can be given out after it."""
-        desk = await Desk.take(tx, self._plans, self._clock)
-        book = await desk.open(fact.request_id for fact in facts)
+    async def apply(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
+        """Apply a batch of facts to the queue, then assign what can be assigned."""
+        allocation = await Allocation.begin(tx, self._rules_of, self._clock)
+        changes = await allocation.load(fact.request_id for fact in facts)
         for fact in facts:
-            fold(book, desk.plan, fact)
-        await desk.close(book, {fact.request_id: fact for fact in facts})
+            apply_fact(changes, allocation.rules, fact)
+        await allocation.allocate_and_save(changes, {fact.request_id: fact for fact in facts})
 
-    async def notice(self, tx: Tx, _: datetime) -> None:
-        """End leases that ran out, follow a new workspace, and now and then look for mistakes."""
+    async def tick(self, tx: Tx, _: datetime) -> None:
+        """End expired leases, follow a new workspace, and run the audit when it is due."""
         if not tx.workspace:
             return
         now = self._clock()
-        lapsed = await store.lapsed(tx, now)
-        looks = now - self._looked_at >= LOOKS
-        if not lapsed and not looks and await store.deciding_by(tx) >= tx.workspace:
+        is_audit_due = now - self._audited_at >= AUDIT_INTERVAL
+        expired = await store.expired_leases(tx, now)
+        is_idle = not expired and not is_audit_due
+        if is_idle and await store.applied_workspace(tx) >= tx.workspace:
             return
-        desk = await Desk.take(tx, self._plans, self._clock)
-        for operator, _status in await store.lapsed(tx, now):
-            await desk.appear(operator, Status.OFFLINE, "lease")
-        if lapsed or desk.everywhere:
-            await desk.close(await desk.open())
-        if looks and (found := await inspect(desk)):
-            log.error("the detector found %s anomalies; see GET /v1/audit", found)
-        self._looked_at = now if looks else self._looked_at
+        allocation = await Allocation.begin(tx, self._rules_of, self._clock)
+        await allocation.end_expired_leases(now)
+        if expired or allocation.all_groups:
+            await allocation.allocate_and_save(await allocation.load())
+        if is_audit_due:
+            if found := await audit(allocation):
+                log.error("the audit found %s anomalies; see GET /v1/audit", found)
+            self._audited_at = now
 
 
-def fold(book: Book, plan: Plan, fact: RequestFact) -> None:
-    """Change the book by one fact."""
-    id_ = fact.request_id
-    if not isinstance(fact, Opened | Closed | Merged) and id_ not in book.now:
-        raise Refused(f"request {id_} has not been opened here")
+def apply_fact(changes: QueueChanges, rules: RoutingRules, fact: RequestFact) -> None:
+    """Apply one fact; raise `Refused` when its request has not been opened here."""
+    request_id = fact.request_id
+    if not isinstance(fact, Opened | Closed | Merged) and request_id not in changes.after:
+        raise Refused(f"request {request_id} has not been opened here")
     match fact:
         case Opened():
-            book.join(opened(plan, fact))
+            changes.enqueue(new_request(rules, fact))
         case Closed() | Merged():
-            book.leave(id_, fact.time)
+            changes.remove(request_id, fact.time)
         case TopicChanged():
-            book.retopic(id_, fact.to, plan.group_of(fact.to))
+            changes.change_topic(request_id, fact.to, rules.group_of(fact.to))
         case PriorityChanged():
-            book.reweigh(id_, plan.weights.get(fact.to, 0))
+            changes.change_priority(request_id, rules.weights.get(fact.to, 0))
         case TransferRequested():
-            _hand_on(book, plan, id_, "transferred", fact.group, fact.operator)
+            _requeue(changes, rules, request_id, "transferred", fact.group, fact.operator)
         case Escalated():
-            _hand_on(book, plan, id_, "escalated", fact.group, fact.operator)
+            _requeue(changes, rules, request_id, "escalated", fact.group, fact.operator)
 
 
-def opened(plan: Plan, fact: Opened) -> Request:
-    """Give a new request its place: the topic's group, the priority's weight, its own age."""
+def new_request(rules: RoutingRules, fact: Opened) -> Request:
+    """Return a new request with its topic's group, its priority's weight, and its age."""
     return Request(
         id=fact.request_id,
-        group=plan.group_of(fact.topic),
+        group=rules.group_of(fact.topic),
         topic=fact.topic,
         channel=fact.channel,
-        weight=plan.weights.get(fact.priority, 0),
+        weight=rules.weights.get(fact.priority, 0),
         created_at=fact.time,
         trace=fact.traceparent,
     )
 
 
-def _hand_on(
-    book: Book, plan: Plan, id_: UUID, reason: str, group: str | None, to: str | None
+def _requeue(
+    changes: QueueChanges,
+    rules: RoutingRules,
+    request_id: UUID,
+    reason: str,
+    group: str | None,
+    recipient: str | None,
 ) -> None:
-    known = group if group in plan.groups else None
-    book.hand_on(id_, reason, known, to, home=plan.home)
+    known_group = group if group in rules.groups else None
+    changes.requeue(request_id, reason, known_group, recipient, active_group=rules.active_group)
 
 
-def readers(plans: Callable[[int], Plan], clock: Callable[[], datetime]) -> list[Reader]:
-    """What routing hears."""
-    routing = Routing(plans, clock)
-    return [Reader("TICKETS", routing.hear, hears=HEARD, tick=routing.notice)]
+def readers(rules_of: Callable[[int], RoutingRules], clock: Callable[[], datetime]) -> list[Reader]:
+    """Return the reader of TICKETS."""
+    routing = Routing(rules_of, clock)
+    return [Reader("TICKETS", routing.apply, hears=CONSUMED_FACTS, tick=routing.tick)]

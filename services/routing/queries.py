@@ -1,7 +1,4 @@
-"""What people see: operators, the queue, decisions, the audit. Read only; nothing here decides.
-
-Long, as it lists what is shown.
-"""
+"""Read models of the HTTP API: operators, the queue, decisions, anomalies."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -11,13 +8,14 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from routing.domain.matching import Person
+from routing.domain.model import OperatorProfile
 
 Row = dict[str, Any]
-Place = tuple[int, datetime, UUID]
+QueuePosition = tuple[int, datetime, UUID]
+"""Negative weight, creation time and id: the sort key of the queue."""
 
-RECENTLY = timedelta(minutes=30)
-"""The span from which the expected wait is reckoned."""
+PACE_WINDOW = timedelta(minutes=30)
+"""The time over which assignments are counted to estimate the wait."""
 
 OPERATORS: LiteralString = """
 SELECT id, status, status_since, lease_until, load, last_assigned_at, last_closed_at,
@@ -26,7 +24,7 @@ SELECT id, status, status_since, lease_until, load, last_assigned_at, last_close
        ) c) AS channels
 FROM operators o WHERE id = ANY(%s)
 """
-QUEUE: LiteralString = """
+QUEUE_PAGE: LiteralString = """
 SELECT * FROM (
     SELECT request_id, request_group AS "group", topic, channel, weight, created_at, queued_at,
         avoid, epoch, row_number() OVER (
@@ -36,14 +34,14 @@ SELECT * FROM (
 ) q WHERE (-weight, created_at, request_id) > (%s, %s, %s)
 ORDER BY weight DESC, created_at, request_id LIMIT %s
 """
-WAITING: LiteralString = """
+QUEUED_REQUEST: LiteralString = """
 SELECT request_id, request_group AS "group", topic, channel, weight, created_at, queued_at,
     avoid, epoch, (SELECT count(*) FROM queue b WHERE b.request_group = q.request_group
         AND (-b.weight, b.created_at, b.request_id) <= (-q.weight, q.created_at, q.request_id)
     ) AS position
 FROM queue q WHERE request_id = %s
 """
-PACE: LiteralString = """
+ASSIGNED_BY_GROUP: LiteralString = """
 SELECT request_group, count(*) FROM decisions
 WHERE NOT waits AND request_group = ANY(%s) AND at > %s GROUP BY request_group
 """
@@ -75,65 +73,74 @@ async def _rows(conn: AsyncConnection[Any], sql: LiteralString, *params: Any) ->
 
 
 async def operators(
-    conn: AsyncConnection[Any], people: Collection[Person], groups: Mapping[str, list[str]]
+    conn: AsyncConnection[Any],
+    profiles: Collection[OperatorProfile],
+    groups: Mapping[str, list[str]],
 ) -> list[Row]:
-    """Show operators, in the order given; one who never said anything is offline."""
-    found = {row["id"]: row for row in await _rows(conn, OPERATORS, [p.id for p in people])}
-    return [_operator(person, found.get(person.id, {}), groups) for person in people]
+    """Return operators in the given order; offline until the operator sets their presence."""
+    rows = await _rows(conn, OPERATORS, [profile.id for profile in profiles])
+    by_id = {row["id"]: row for row in rows}
+    return [_operator(profile, by_id.get(profile.id, {}), groups) for profile in profiles]
 
 
-def _operator(person: Person, row: Row, groups: Mapping[str, list[str]]) -> Row:
-    held: dict[str, int] = row.get("channels", {})
+def _operator(profile: OperatorProfile, row: Row, groups: Mapping[str, list[str]]) -> Row:
+    loads: dict[str, int] = row.get("channels", {})
     return {
-        "id": person.id,
-        "name": person.name,
+        "id": profile.id,
+        "name": profile.name,
         "status": row.get("status", "offline"),
         "status_since": row.get("status_since"),
         "lease_until": row.get("lease_until"),
         "load": row.get("load", 0),
-        "limit": person.limit,
+        "limit": profile.limit,
         "channels": {
-            channel: {"load": held.get(channel, 0), "limit": person.channels.get(channel)}
-            for channel in sorted({*held, *person.channels})
+            channel: {"load": loads.get(channel, 0), "limit": profile.channels.get(channel)}
+            for channel in sorted({*loads, *profile.channels})
         },
-        "quota": person.quota,
-        "groups": groups.get(person.id, []),
-        "skills": dict(person.skills),
-        "languages": list(person.languages),
+        "quota": profile.quota,
+        "groups": groups.get(profile.id, []),
+        "skills": dict(profile.skills),
+        "languages": list(profile.languages),
         "last_assigned_at": row.get("last_assigned_at"),
         "last_closed_at": row.get("last_closed_at"),
     }
 
 
 async def queue(
-    conn: AsyncConnection[Any], groups: Collection[str], after: Place, limit: int, now: datetime
+    conn: AsyncConnection[Any],
+    groups: Collection[str],
+    after: QueuePosition,
+    limit: int,
+    now: datetime,
 ) -> list[Row]:
-    """Show who waits in these groups, in the order they will be served."""
-    items = await _rows(conn, QUEUE, list(groups), *after, limit)
-    return await _expected(conn, items, now)
+    """Return the requests waiting in these groups, in the order of the queue."""
+    items = await _rows(conn, QUEUE_PAGE, list(groups), *after, limit)
+    return await _with_expected_wait(conn, items, now)
 
 
-async def waiting(conn: AsyncConnection[Any], request_id: UUID, now: datetime) -> Row | None:
-    """Show one that waits."""
-    items = await _rows(conn, WAITING, request_id)
-    return (await _expected(conn, items, now))[0] if items else None
+async def queued_request(conn: AsyncConnection[Any], request_id: UUID, now: datetime) -> Row | None:
+    """Return one waiting request, or None."""
+    items = await _rows(conn, QUEUED_REQUEST, request_id)
+    return (await _with_expected_wait(conn, items, now))[0] if items else None
 
 
-async def _expected(conn: AsyncConnection[Any], items: list[Row], now: datetime) -> list[Row]:
-    """Add how long it may take at the pace of the last while; nobody knows without one."""
+async def _with_expected_wait(
+    conn: AsyncConnection[Any], items: list[Row], now: datetime
+) -> list[Row]:
+    """Add the expected wait in seconds, from the group's recent pace; None without assignments."""
     groups = list({item["group"] for item in items})
-    cursor = await conn.execute(PACE, (groups, now - RECENTLY), prepare=True)
-    pace = dict(await cursor.fetchall())
+    cursor = await conn.execute(ASSIGNED_BY_GROUP, (groups, now - PACE_WINDOW), prepare=True)
+    assigned = dict(await cursor.fetchall())
     for item in items:
-        n = pace.get(item["group"])
+        n = assigned.get(item["group"])
         item["expected_wait"] = (
-            round(item["position"] * RECENTLY.total_seconds() / n) if n else None
+            round(item["position"] * PACE_WINDOW.total_seconds() / n) if n else None
         )
     return items
 
 
 async def owner(conn: AsyncConnection[Any], request_id: UUID) -> Row | None:
-    """Tell which group a request is in, and who has it."""
+    """Return the group and the operator of a request that waits or is assigned, else None."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(OWNER, {"id": request_id}, prepare=True)
         return await cursor.fetchone()
@@ -142,12 +149,12 @@ async def owner(conn: AsyncConnection[Any], request_id: UUID) -> Row | None:
 async def decisions(
     conn: AsyncConnection[Any], request_id: UUID, limit: int, after: int
 ) -> list[Row]:
-    """Show how a request came to whom, in order."""
+    """Return the decisions about a request, oldest first, leaving out the first `after`."""
     return await _rows(conn, DECISIONS, request_id, limit, after)
 
 
 async def figures(conn: AsyncConnection[Any], since: datetime) -> Row:
-    """Count what was decided since."""
+    """Return the number of decisions and anomalies since then, and the average time of one."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(FIGURES, {"since": since}, prepare=True)
         return await cursor.fetchone() or {}
@@ -156,5 +163,5 @@ async def figures(conn: AsyncConnection[Any], since: datetime) -> Row:
 async def anomalies(
     conn: AsyncConnection[Any], since: datetime, before: int, limit: int
 ) -> list[Row]:
-    """List what the detector found, newest first."""
+    """Return the anomalies since then with an id below `before`, newest first."""
     return await _rows(conn, ANOMALIES, since, before, limit)

@@ -1,6 +1,7 @@
-"""A workspace holds together or is refused with every reason; its versions reach every replica."""
+"""A workspace is valid or refused with every problem; its versions reach every replica."""
 
 import asyncio
+import doctest
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -17,14 +18,15 @@ from chassis.errors import NotReady
 from chassis.messaging.connections import Line
 from chassis.postgres.pool import Database
 from trunkline.provision import plan_for, provision
-from trunkline_workspace.reading import Invalid, diff, load, parse
+from trunkline_workspace import values
+from trunkline_workspace.reading import InvalidWorkspace, diff, load, parse
 
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 RAW = json.dumps(YAML(typ="safe", pure=True).load(TEXT))
 
 
 def changed(*path: str | int, to: Any) -> str:
-    """The example with one value put somewhere; a path of several keys makes what is missing."""
+    """Return the example with one value set; missing sections on the path are added."""
     document = json.loads(RAW)
     place = document
     for key in path[:-1]:
@@ -43,12 +45,12 @@ def without(*path: str) -> str:
 
 
 def refused(text: str) -> list[str]:
-    with pytest.raises(Invalid) as why:
+    with pytest.raises(InvalidWorkspace) as why:
         load(text)
     return why.value.problems
 
 
-def test_the_example_is_right_and_says_the_same_when_read_again() -> None:
+def test_example_survives_a_round_trip() -> None:
     example = load(TEXT)
 
     assert parse(example.document()) == example
@@ -56,19 +58,16 @@ def test_the_example_is_right_and_says_the_same_when_read_again() -> None:
     assert diff(example, parse(example.document())) == []
 
 
-def test_services_find_what_they_need() -> None:
+def test_example_has_the_values_services_read() -> None:
     w = load(TEXT)
 
     assert w.group_of("billing") == "finance"
     assert w.group_of("unknown") == w.group_of(None) == "first-line"
-    assert (w.type("ticket").initial, w.type("ticket").closing) == ("new", ["closed"])
-    assert w.type("ticket").next("open") == ["in_progress", "resolved"]
-    assert w.type("ticket").next("closed") == []
+    assert (w.types["ticket"].initial, w.types["ticket"].closing) == ("new", ["closed"])
+    assert w.types["ticket"].statuses["open"] == ["in_progress", "resolved"]
     assert w.calendars["always"].hours() == dict.fromkeys(range(7), ((0, 1440),))
     assert w.calendars["office"].hours()[4] == ((540, 780), (840, 1080))
-    assert w.policy_for(topic="general") is w.sla[0]
     assert w.sla[0].targets["FRT"] == timedelta(minutes=15)
-    assert w.limits.per_second == 1000
     assert w.retention.inbound == timedelta(days=30)
     telegram = w.account("telegram", "main")
     assert telegram is not None
@@ -82,7 +81,10 @@ def test_services_find_what_they_need() -> None:
 
 
 WRONG: list[tuple[str, str, str]] = [
-    (changed("nonsense", to=1), "nonsense", "is not a key here"),
+    (changed("nonsense", to=1), "nonsense", "allowed: calendars, channels, defaults"),
+    (changed("sla", 0, "calender", to="x"), "sla.0.calender", "allowed: calendar, match"),
+    (changed("channels", "form", "main", "url_", to="x"), "main.url_", "allowed: origins, secret"),
+    (changed("topics", "general", "grup", to="x"), "topics.general.grup", "fields, group"),
     (without("topics"), "topics", "is missing"),
     (changed("timezone", to="Europe/Nowhere"), "timezone", "Europe/Nowhere"),
     (changed("priorities", "low", to=-1), "priorities.low", "-1"),
@@ -91,13 +93,13 @@ WRONG: list[tuple[str, str, str]] = [
     (changed("topics", "general", "retired", to=True), "defaults.topic", "general"),
     (changed("types", "chat", "closing", to=["gone"]), "types.chat.closing", "gone"),
     (changed("types", "chat", "statuses", "open", to=["lost"]), "types.chat.statuses.open", "lost"),
-    (changed("types", "ticket", "statuses", "resolved", to=["open"]), "types.ticket", "goes round"),
+    (changed("types", "ticket", "statuses", "resolved", to=["open"]), "types.ticket", "in a cycle"),
     (
         changed("types", "task", "statuses", "done", to=["closed", "new"]),
         "types.task",
-        "goes round",
+        "in a cycle",
     ),
-    (changed("types", "chat", "statuses", "closed", to=["open"]), "types.chat", "is the end"),
+    (changed("types", "chat", "statuses", "closed", to=["open"]), "types.chat", "may follow"),
     (changed("types", "chat", "statuses", "odd", to=["closed"]), "types.chat", "cannot be reached"),
     (changed("fields", "due", "min", to=1), "fields.due.min", "kind date"),
     (changed("fields", "cause", "options", to=[]), "fields.cause.options", "needs options"),
@@ -118,14 +120,14 @@ WRONG: list[tuple[str, str, str]] = [
     (
         changed("calendars", "always", "week", "mon-sun", to=["18:00-09:00"]),
         "mon-sun",
-        "after they",
+        "after the start",
     ),
     (
         changed("calendars", "always", "week", "mon-sun", to=["09:00-13:00", "12:00-14:00"]),
         "calendars.always.week.mon-sun",
         "overlap",
     ),
-    (changed("calendars", "always", "week", to={}), "calendars.always.week", "never opens"),
+    (changed("calendars", "always", "week", to={}), "calendars.always.week", "no hours"),
     (
         changed("calendars", "always", "week", to={"mon": ["09:00-09:05"]}),
         "sla.0.targets.TTR",
@@ -143,12 +145,12 @@ WRONG: list[tuple[str, str, str]] = [
         "operators.anna.channels.fax",
         "telegram",
     ),
-    (changed("operators", "an.na", to={"limit": 1}), "operators.an.na", "not of the right form"),
+    (changed("operators", "an.na", to={"limit": 1}), "operators.an.na", "does not match"),
     (changed("sla", 0, "targets", "FRT", to="soon"), "sla.0.targets.FRT", "soon"),
     (changed("sla", 0, "targets", "FRT", to="PT0S"), "sla.0.targets.FRT", "greater than"),
     (changed("sla", 0, "targets", "XYZ", to="PT1H"), "sla.0.targets.XYZ", "'FRT'"),
     (changed("sla", 0, "calendar", to="moon"), "sla.0.calendar", "office"),
-    (changed("sla", 0, "warn", to=[0.8, 0.5]), "sla.0.warn", "rise"),
+    (changed("sla", 0, "warn", to=[0.8, 0.5]), "sla.0.warn", "rising"),
     (changed("sla", 0, "warn", to=[1.5]), "sla.0.warn.0", "1.5"),
     (changed("sla", 0, "match", to={"topic": "x"}), "sla.0.match.topic", "billing"),
     (changed("sla", 0, "match", to={"weather": "x"}), "sla.0.match.weather", "'topic'"),
@@ -169,9 +171,9 @@ WRONG: list[tuple[str, str, str]] = [
     (
         changed("channels", "telephony", "main", "field_mapping", to={"a b": "call_id"}),
         "channels.telephony.main.field_mapping.a b",
-        "right form",
+        "the pattern",
     ),
-    (changed("channels", "telegram", "a b", to={}), "channels.telegram.a b", "right form"),
+    (changed("channels", "telegram", "a b", to={}), "channels.telegram.a b", "the pattern"),
     (
         changed("webhooks", "audit", "events", to=["everything"]),
         "webhooks.audit.events",
@@ -218,14 +220,18 @@ WRONG: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "path", "told"), WRONG, ids=[f"{p}-{t}" for _, p, t in WRONG])
-def test_what_is_wrong_is_named_with_its_place(text: str, path: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "path", "detail"), WRONG, ids=[f"{p}-{t}" for _, p, t in WRONG])
+def test_invalid_value_is_reported_with_its_path(text: str, path: str, detail: str) -> None:
     problems = refused(text)
 
-    assert any(path in p.partition(": ")[0] and told in p for p in problems), problems
+    assert any(path in p.partition(": ")[0] and detail in p for p in problems), problems
 
 
-def test_all_complaints_are_told_at_once_and_a_secret_never_is() -> None:
+def test_examples_in_docstrings_of_values_are_right() -> None:
+    assert doctest.testmod(values) == (0, 5)
+
+
+def test_problems_are_reported_together_without_secrets() -> None:
     document = json.loads(changed("channels", "telegram", "main", "secret", to="hunter2"))
     document["limits"]["per_account"] = "1000"
     problems = refused(json.dumps(document))
@@ -242,7 +248,7 @@ def test_two_secrets_are_allowed_while_rotating() -> None:
     assert refused(three)
 
 
-def test_a_difference_is_shown_by_its_path() -> None:
+def test_diff_shows_changes_by_path() -> None:
     document = json.loads(changed("operators", "anna", "limit", to=7))
     del document["webhooks"]["audit"]["ordered"]
     document["operators"]["eve"] = {"limit": 1}
@@ -256,7 +262,7 @@ def test_a_difference_is_shown_by_its_path() -> None:
 
 @asynccontextmanager
 async def replica(world: World, service: str) -> AsyncGenerator[tuple[Workspaces, Line]]:
-    """A service's copy, followed as the service would."""
+    """Open a service's copy of the workspace, followed as the service does."""
     db = Database(world.dsn(service), size=2)
     line = Line(world.nats.url, service, world.creds, service)
     await db.open()
@@ -300,7 +306,7 @@ async def test_versions_reach_every_replica_and_are_kept(world: World) -> None:
     assert await world.sql("notify", "SELECT count(*) FROM workspace") == [(0,)]
 
 
-async def test_following_survives_the_server(world: World) -> None:
+async def test_following_survives_a_server_restart(world: World) -> None:
     await world.apply()
     async with replica(world, "routing") as (routing, _):
         await asyncio.wait_for(routing.wait(1), 5)
@@ -312,7 +318,7 @@ async def test_following_survives_the_server(world: World) -> None:
         assert routing.current.name == "after the crash"
 
 
-async def test_of_two_at_once_one_wins_and_the_other_is_told(world: World) -> None:
+async def test_one_of_concurrent_applies_wins(world: World) -> None:
     nc = await world.as_admin()
     js = nc.jetstream()
     several = (apply(js, load(changed("name", to=f"n{n}"))) for n in range(4))
@@ -326,19 +332,19 @@ async def test_of_two_at_once_one_wins_and_the_other_is_told(world: World) -> No
     assert any(isinstance(o, Conflict) for o in outcomes)
 
 
-async def test_ids_retire_but_never_vanish(world: World) -> None:
+async def test_removed_id_is_refused_and_retired_id_allowed(world: World) -> None:
     await world.apply()
     document = json.loads(RAW)
     del document["operators"]["bohdan"]
     document["groups"]["first-line"]["operators"].remove("bohdan")
-    with pytest.raises(Invalid, match=r"operators\.bohdan: ids retire"):
+    with pytest.raises(InvalidWorkspace, match=r"operators\.bohdan: an id is never removed"):
         await world.apply(json.dumps(document))
     document["operators"]["bohdan"] = {"limit": 0, "retired": True}
 
     assert await world.apply(json.dumps(document)) == 2
 
 
-async def test_the_record_fills_a_lost_stream_again(world: World) -> None:
+async def test_lost_stream_is_refilled_from_the_record(world: World) -> None:
     await world.apply()
     await world.apply(changed("name", to="second"))
     async with replica(world, "tickets") as (tickets, _):
@@ -363,7 +369,7 @@ async def test_the_record_fills_a_lost_stream_again(world: World) -> None:
         await asyncio.wait_for(tickets.wait(3), 10)
 
 
-async def test_raw_deliveries_live_as_long_as_the_workspace_says(world: World) -> None:
+async def test_raw_deliveries_keep_the_workspace_retention(world: World) -> None:
     await world.apply(changed("retention", "inbound", to="P7D"))
     nc = await world.as_admin()
     config = (await nc.jetstream().stream_info("INBOUND")).config

@@ -1,4 +1,4 @@
-"""Where the contracts keep what is committed beside them."""
+"""Paths of the committed schemas, sample messages and snapshots."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An address is one, however somebody writes it; what may be another's address stays another."""
+"""Spellings of one address have one canonical form; different addresses stay different."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ OTHERS = (
 
 
 @pytest.mark.parametrize(("known", "written"), SAME.items(), ids=SAME)
-def test_one_address_has_one_form(known: str, written: tuple[str, ...]) -> None:
+def test_spellings_of_one_address_have_one_form(known: str, written: tuple[str, ...]) -> None:
     assert {mail_address(each) for each in (known, *written)} == {known}
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS)
-def test_what_may_be_somebody_else_stays_apart(one: str, other: str) -> None:
+def test_different_addresses_stay_different(one: str, other: str) -> None:
     assert mail_address(one) != mail_address(other)
 
 
 @pytest.mark.parametrize("domain", ["приклад", "faß", "σασ", "é", "例え", "straße", "бюро", "ไทย"])
-def test_a_domain_is_written_as_the_registries_do(domain: str) -> None:
+def test_domain_is_written_in_ascii_as_idna_does(domain: str) -> None:
     assert mail_address(f"a@{domain}.test") == f"a@{idna.encode(domain).decode()}.test"
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_the_form_of_a_form_is_itself(local: str, domain: str) -> None:
+def test_canonical_form_is_stable(local: str, domain: str) -> None:
     known = mail_address(f"{local}@{domain}")
 
     assert mail_address(known) == known
 
 
-def test_a_contact_is_one_however_the_address_is_written() -> None:
+def test_contact_id_is_the_same_for_all_spellings() -> None:
     known = contact_id("email", "main", "ann@example.test")
 
     for written in SAME["ann@example.test"]:
@@ -73,5 +73,5 @@ def test_a_contact_is_one_however_the_address_is_written() -> None:
         ("+38 067 ext. 5", "+38 067 ext. 5"), ("12", "12"), ("", ""),
     ],
 )  # fmt: skip
-def test_a_number_is_one_however_it_is_written(written: str, known: str) -> None:
+def test_phone_number_drops_decoration(written: str, known: str) -> None:
     assert phone_number(written) == known

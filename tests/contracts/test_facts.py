@@ -1,4 +1,4 @@
-"""What every fact can do: be numbered, travel under its slot, say its data and nothing twice."""
+"""Facts: ids and sequences, NATS subjects, the wire form, and refusal of unreadable data."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -57,7 +57,7 @@ def test_others_say_the_request_in_data_too() -> None:
     assert json.loads(fact.wire())["data"]["request_id"] == str(REQUEST)
 
 
-def test_context_is_said_only_when_there_is_some() -> None:
+def test_body_has_context_only_when_set() -> None:
     assert set(json.loads(moved().body())) == {"time", "data"}
 
     known = moved(workspace=3, traceparent="00-a-b-01", correlationid='a"b', causationid="c")
@@ -72,14 +72,14 @@ def test_context_is_said_only_when_there_is_some() -> None:
     assert read(known.numbered(1).wire()) == known.numbered(1)
 
 
-def test_a_number_gives_the_id() -> None:
+def test_sequence_determines_the_id() -> None:
     first, again, second = moved().numbered(1), moved(to="closed").numbered(1), moved().numbered(2)
 
     assert first.id == again.id == fact_id(first.type, str(REQUEST), 1)
     assert first.id != second.id
 
 
-def test_the_subject_tells_type_slot_and_key() -> None:
+def test_nats_subject_has_type_slot_and_key() -> None:
     slot = slot_of(str(REQUEST))
 
     assert moved().nats_subject == f"trunkline.tickets.v1.status_changed.{slot:02d}.{REQUEST}"
@@ -96,7 +96,7 @@ def test_slots_and_ids_never_change() -> None:
     )
 
 
-def test_a_fact_of_a_later_epoch_keeps_its_id_on_the_wire() -> None:
+def test_fact_of_later_epoch_keeps_its_id_on_the_wire() -> None:
     plain = moved().numbered(1)
     fact = plain.model_copy(update={"id": fact_id(plain.type, plain.subject, 1, epoch=7)})
 
@@ -104,11 +104,11 @@ def test_a_fact_of_a_later_epoch_keeps_its_id_on_the_wire() -> None:
     assert read(fact.wire()) == fact
 
 
-def test_names_are_not_confused_by_where_they_are_cut() -> None:
+def test_ids_differ_when_names_are_split_differently() -> None:
     assert contact_id("a", "b:c", "d") != contact_id("a", "b", "c:d")
 
 
-def test_a_conversation_is_a_request_where_a_contact_may_have_several() -> None:
+def test_conversation_name_depends_on_the_channel() -> None:
     ann = Contact(id=uuid4(), address="ann@example.test")
     nowhere = Contact(id=uuid4())
 
@@ -131,15 +131,13 @@ def test_a_conversation_is_a_request_where_a_contact_may_have_several() -> None:
         ("7:topic:", TelegramChat("7:topic:")), ("", TelegramChat("")),
     ],
 )  # fmt: skip
-def test_what_is_apart_in_a_telegram_chat_is_read_from_the_conversations_name(
-    name: str, chat: TelegramChat
-) -> None:
-    assert TelegramChat.named(name) == chat
+def test_telegram_chat_is_parsed_from_its_name(name: str, chat: TelegramChat) -> None:
+    assert TelegramChat.from_name(name) == chat
     assert chat.name == name
-    assert chat.numbered == chat._replace(topic=None, direct=None)
+    assert chat.message_scope == chat._replace(topic=None, direct=None)
 
 
-def test_time_is_aware_and_leaves_in_utc() -> None:
+def test_time_is_aware_and_written_in_utc() -> None:
     kyiv = timezone(timedelta(hours=2))
 
     assert json.loads(moved(time=NOON.astimezone(kyiv)).wire())["time"] == "2026-03-09T12:00:00Z"
@@ -148,18 +146,18 @@ def test_time_is_aware_and_leaves_in_utc() -> None:
 
 
 @pytest.mark.parametrize("name", ["an na", "an.na", "anna*", ">", 'an"na', "an\\na", "a\nb", ""])
-def test_a_key_that_is_no_subject_token_is_refused(name: str) -> None:
+def test_key_that_is_no_subject_token_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="operator"):
         OperatorPresenceChanged(operator=name, from_="away", to="online", by="x", time=NOON)
 
 
-def test_a_key_may_be_a_word_in_any_language() -> None:
+def test_key_may_be_a_word_in_any_language() -> None:
     fact = CapacityReached(group="перша-лінія", time=NOON).numbered(1)
 
     assert read(fact.wire()) == fact
 
 
-def test_facts_do_not_change() -> None:
+def test_facts_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         moved().to = "closed"  # type: ignore[misc]  # the point of the test
 
@@ -182,12 +180,12 @@ def test_old_readers_read_new_facts() -> None:
         (splice("trunkline.tickets.v1.closed", "k", 1, b'{"data": {}}'), "request_id|time"),
     ],
 )
-def test_what_is_no_fact_says_why(data: bytes, why: str) -> None:
+def test_unreadable_data_is_refused_with_the_reason(data: bytes, why: str) -> None:
     with pytest.raises(Unreadable, match=why):
         read(data)
 
 
-def test_every_class_is_found_by_its_name() -> None:
+def test_every_type_names_its_class() -> None:
     for name, kind in BY_NAME.items():
         prefix, _, version, fact = name.split(".")
 
@@ -195,11 +193,11 @@ def test_every_class_is_found_by_its_name() -> None:
         assert kind.__name__.lower() == fact.replace("_", "")
         assert kind.__module__.split(".")[1] == name.split(".")[1]
         assert kind.__doc__
-        assert (kind.unsaid == {"request_id"}) == issubclass(kind, TicketsFact)
+        assert (kind.only_in_envelope == {"request_id"}) == issubclass(kind, TicketsFact)
 
 
 @given(st.data())
-def test_bytes_of_any_kind_never_do_worse_than_unreadable(data: st.DataObject) -> None:
+def test_arbitrary_bytes_raise_only_unreadable(data: st.DataObject) -> None:
     raw = data.draw(st.binary() | st.text().map(str.encode))
 
     with pytest.raises(Unreadable):
@@ -207,7 +205,7 @@ def test_bytes_of_any_kind_never_do_worse_than_unreadable(data: st.DataObject) -
 
 
 @given(text=st.text(), sequence=st.integers(1, 2**53))
-def test_any_text_survives(text: str, sequence: int) -> None:
+def test_any_text_survives_the_round_trip(text: str, sequence: int) -> None:
     fact = moved(to=text, by=text, correlationid=text).numbered(sequence)
 
     assert read(fact.wire()) == WIRE.validate_python(json.loads(fact.wire())) == fact

@@ -1,7 +1,7 @@
-"""Whatever was ever sent can still be read: this is the compatibility policy.
+"""Every shape ever released can still be read: this is the compatibility policy.
 
-A rename, a new field without a default and a changed type turn it red; an added field with a
-default stays green. Letters are never changed or deleted; a new shape is a new letter.
+A rename, a new field without a default and a changed type fail; a new field with a default passes.
+Sample messages are never changed or deleted; a new shape gets a new sample.
 """
 
 import json
@@ -19,28 +19,28 @@ from .paths import LETTERS, SCHEMAS
 each_letter = pytest.mark.parametrize("letter", LETTERS, ids=lambda path: path.stem)
 
 
-def still_said(sent: Any, again: Any) -> bool:
-    """Tell whether everything sent is said again; more may be said."""
+def is_included(sent: Any, again: Any) -> bool:
+    """Return True if everything sent is in the other value, which may have more."""
     match sent, again:
         case dict(), dict():
-            return all(k in again and still_said(sent[k], again[k]) for k in sent)
+            return all(k in again and is_included(sent[k], again[k]) for k in sent)
         case list(), list():
-            return len(sent) == len(again) and all(map(still_said, sent, again))
+            return len(sent) == len(again) and all(map(is_included, sent, again))
         case _:
             return type(sent) is type(again) and bool(sent == again)
 
 
 @each_letter
-def test_every_letter_ever_sent_can_still_be_read(letter: Path) -> None:
+def test_every_sample_message_can_still_be_read(letter: Path) -> None:
     sent = json.loads(letter.read_text("utf-8"))
 
     again = json.loads(read(letter.read_bytes()).wire())
 
-    assert still_said(sent, again)
+    assert is_included(sent, again)
 
 
 @each_letter
-def test_a_fact_survives_the_way_there_and_back(letter: Path) -> None:
+def test_fact_survives_the_round_trip(letter: Path) -> None:
     fact = read(letter.read_bytes())
 
     assert read(fact.wire()) == fact
@@ -48,7 +48,7 @@ def test_a_fact_survives_the_way_there_and_back(letter: Path) -> None:
 
 
 @each_letter
-def test_a_letter_obeys_its_schema(letter: Path) -> None:
+def test_sample_message_matches_its_schema(letter: Path) -> None:
     sent = json.loads(letter.read_text("utf-8"))
     schema = json.loads((SCHEMAS / f"{sent['type']}.json").read_text("utf-8"))
 
@@ -57,7 +57,7 @@ def test_a_letter_obeys_its_schema(letter: Path) -> None:
 
 
 @each_letter
-def test_the_cloudevents_sdk_reads_what_we_write(letter: Path) -> None:
+def test_cloudevents_sdk_reads_every_fact(letter: Path) -> None:
     fact = read(letter.read_bytes())
 
     event = JSONFormat().read(None, fact.wire())
@@ -68,10 +68,10 @@ def test_the_cloudevents_sdk_reads_what_we_write(letter: Path) -> None:
     assert event.get_subject() == fact.subject
     assert event.get_time() == fact.time
     assert event.get_extension("sequence") == fact.sequence
-    assert still_said(json.loads(letter.read_text("utf-8"))["data"], event.get_data())
+    assert is_included(json.loads(letter.read_text("utf-8"))["data"], event.get_data())
 
 
-def test_every_kind_of_fact_has_a_letter() -> None:
+def test_every_fact_has_a_sample_message() -> None:
     assert {json.loads(path.read_text("utf-8"))["type"] for path in LETTERS} == set(BY_NAME)
 
 
@@ -84,7 +84,7 @@ def test_every_kind_of_fact_has_a_letter() -> None:
     ],
     ids=["a field missing", "another type", "null"],
 )
-def test_a_letter_spoiled_is_seen(spoil: Any) -> None:
+def test_spoiled_sample_message_is_refused(spoil: Any) -> None:
     path = next(p for p in LETTERS if p.stem == "trunkline.tickets.v1.status_changed")
     sent = json.loads(path.read_text("utf-8"))
     schema = json.loads((SCHEMAS / f"{sent['type']}.json").read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What others build on: names on the wire, names in Python, schemas. They change knowingly."""
+"""The public surface equals the committed lists: types, Python names, schemas."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 import trunkline_contracts
 from trunkline_contracts import BY_NAME
-from trunkline_contracts.schema import main, stale
+from trunkline_contracts.schema import main, stale_files
 
 from .paths import SCHEMAS, SNAPSHOTS
 
@@ -22,17 +22,17 @@ def test_names_equal_the_committed_list(snapshot: str, names: list[str]) -> None
     assert names == (SNAPSHOTS / snapshot).read_text("utf-8").split()
 
 
-def test_all_that_is_public_exists() -> None:
+def test_public_names_exist() -> None:
     public = {name for name in vars(trunkline_contracts) if not name.startswith("_")}
 
     assert set(trunkline_contracts.__all__) <= public
 
 
 def test_schemas_equal_the_classes() -> None:
-    assert stale(SCHEMAS) == []
+    assert stale_files(SCHEMAS) == []
 
 
-def test_a_stale_schema_is_named_and_mended(
+def test_stale_schema_is_reported_and_rewritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(SCHEMAS, tmp_path / "schemas"))
@@ -42,11 +42,11 @@ def test_a_stale_schema_is_named_and_mended(
     (folder / "trunkline.tickets.v1.closed.json").unlink()
 
     assert main(["--check", str(folder)]) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert [
-        name for name in ("opened", "unheard_of", "closed") if f".{name}.json" not in said
+        name for name in ("opened", "unheard_of", "closed") if f".{name}.json" not in output
     ] == []
 
     assert main([str(folder)]) == 0
-    assert stale(folder) == []
+    assert stale_files(folder) == []
     assert main(["--check", str(folder)]) == 0

@@ -1,4 +1,4 @@
-"""The contracts go out alone: their wheel needs pydantic and nothing of Trunkline's."""
+"""The wheel of the contracts needs pydantic and no other package of Trunkline."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ ALONE = {
     "typing-inspection",
 }
 
-READ_A_LETTER = """
+READ_A_MESSAGE = """
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
@@ -30,7 +30,7 @@ print(*(found.name.lower().replace("_", "-") for found in distributions()))
 
 
 def run(*words: str | Path) -> str:
-    """Run a command; its complaint is the test's failure."""
+    """Run a command and return its output; fail with its errors."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
@@ -39,19 +39,19 @@ def run(*words: str | Path) -> str:
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    """A Python that knows nothing but its standard library."""
+    """Return a Python with only its standard library."""
     venv.create(tmp_path / "venv", with_pip=False)
     return tmp_path / "venv" / "bin" / "python"
 
 
-def test_the_wheel_installs_alone_and_reads_a_letter(clean: Path, tmp_path: Path) -> None:
-    here = sys.executable
-    run(here, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, CONTRACTS)
+def test_wheel_installs_alone_and_reads_a_message(clean: Path, tmp_path: Path) -> None:
+    python = sys.executable
+    run(python, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, CONTRACTS)
     (wheel,) = tmp_path.glob("trunkline_contracts-*.whl")
     pins = ["--constraint", ROOT / "requirements.lock"]
-    run(here, "-m", "pip", "--python", clean, "install", "--quiet", *pins, wheel)
+    run(python, "-m", "pip", "--python", clean, "install", "--quiet", *pins, wheel)
 
-    said, found = run(clean, "-I", "-c", READ_A_LETTER, LETTERS[0]).splitlines()
+    type_, found = run(clean, "-I", "-c", READ_A_MESSAGE, LETTERS[0]).splitlines()
 
-    assert said == json.loads(LETTERS[0].read_text("utf-8"))["type"]
+    assert type_ == json.loads(LETTERS[0].read_text("utf-8"))["type"]
     assert set(found.split()) == ALONE

@@ -22,7 +22,7 @@ from tickets.domain.request import FOLD, Request, evolve, replay
 from tickets.domain.rules import Graph, Invalid, Refused, Rules, Topic
 from tickets.store import MAPPER
 from trunkline_contracts import BY_NAME, read, splice
-from trunkline_workspace.fields import LARGEST, LONGEST, ValueRule
+from trunkline_workspace.fields import MAX_NUMBER, MAX_TEXT_LENGTH, ValueRule
 from trunkline_workspace.reading import load
 
 REQUEST = UUID(int=7)
@@ -360,8 +360,8 @@ def test_a_topic_asks_for_its_fields() -> None:
         ("cause", "printer", "fire"),
         ("remark", "Ґанок 🦉", "\ud800"),
         ("remark", "", "a\x00b"),
-        ("remark", "x" * LONGEST, "x" * (LONGEST + 1)),
-        ("amount", LARGEST, LARGEST + 1),
+        ("remark", "x" * MAX_TEXT_LENGTH, "x" * (MAX_TEXT_LENGTH + 1)),
+        ("amount", MAX_NUMBER, MAX_NUMBER + 1),
         ("amount", 1e18, float("inf")),
         ("amount", None, float("nan")),
         ("amount", 7, 10**4200),

@@ -26,6 +26,7 @@ import notify.app
 import routing.app
 import tickets.app
 from chassis.messaging.transaction import Tx
+from chassis.settings import Settings as RoutingSettings
 from chassis.testing import eventually, running
 from faults import broken, checkers, controlled, records
 from faults.controlled import both, chassis_service, saying_and_hearing, verdict
@@ -37,7 +38,6 @@ from notify.delivery import queue
 from notify.delivery.dispatcher import Sender
 from notify.settings import Settings as NotifySettings
 from routing import store as routing_store
-from routing.settings import Settings as RoutingSettings
 from tickets.settings import Settings as TicketsSettings
 from trunkline.sink import server as sink
 from trunkline_contracts import (
@@ -252,7 +252,7 @@ async def test_two_replicas_decide_at_once(
     await world.apply()
     async with Teller(world) as teller, AsyncExitStack() as stack:
         await teller.tell(*[opened(uuid4()) for _ in range(60)])
-        broken.slow(monkeypatch, routing_store, "operators", 0.6)
+        broken.slow(monkeypatch, routing_store, "load_operators", 0.6)
         if not protected:
             broken.no_decision_lock(monkeypatch)
             await world.sql("routing", "ALTER TABLE operators DROP CONSTRAINT operators_check")
@@ -309,7 +309,7 @@ async def test_two_operators_claim_one_request_at_once(
             return bool(await world.sql("routing", "SELECT 1 FROM queue"))
 
         await eventually(waits)
-        broken.slow(monkeypatch, routing_store, "operators", 0.3)
+        broken.slow(monkeypatch, routing_store, "load_operators", 0.3)
         path = f"/v1/requests/{key}/claim"
         work = [door.post(path, headers=head) for door, head in zip(doors, heads, strict=True)]
         answers = await asyncio.gather(*work)

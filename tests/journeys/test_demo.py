@@ -73,7 +73,8 @@ def test_every_day_has_all_channels_and_one_promise_that_will_be_broken(seed: in
     day = plan(8, seed)
     contracts = [customer for customer in day.customers if customer.topic == "contracts"]
     away = next(operator for operator in day.operators if operator.leaves_at is not None)
-    policy = load(workspace(day)).policy_for(topic="contracts")
+    policies = load(workspace(day)).sla
+    policy = next((p for p in policies if p.match.get("topic") == "contracts"), None)
 
     assert {customer.channel for customer in day.customers} == {*CHANNELS}
     assert len(contracts) == 1

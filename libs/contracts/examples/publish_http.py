@@ -1,6 +1,6 @@
-"""Bring in what a customer wrote on a channel of your own, over HTTP: signed, and safe to repeat.
+"""Post a customer's message on a channel of your own over HTTP, with a signature.
 
-Needs httpx and standardwebhooks. The same `id` again is the same message.
+Needs httpx and standardwebhooks. It is safe to repeat: the same `id` is the same message.
 """
 
 import json
@@ -17,5 +17,5 @@ headers = {
     "webhook-timestamp": str(int(now.timestamp())),
     "webhook-signature": Webhook(os.environ["CUSTOM_ACME_SECRET"]).sign("m-1", now, body),
 }
-answer = httpx.post(f"{os.environ['INGEST']}/channels/custom/acme", content=body, headers=headers)
-print(answer.raise_for_status().json()["inbound_id"])
+response = httpx.post(f"{os.environ['INGEST']}/channels/custom/acme", content=body, headers=headers)
+print(response.raise_for_status().json()["inbound_id"])

@@ -1,6 +1,6 @@
-"""Bring in what a customer wrote on a channel of your own, over NATS: answered when it is stored.
+"""Send a customer's message on a channel of your own as a NATS request.
 
-Needs nats-py. The same `id` again is the same message.
+Needs nats-py. The reply means that the message is stored. The same `id` is the same message.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ async def main() -> None:
     async with await nats.connect(
         os.environ["NATS_URL"], nkeys_seed=os.environ["ACME_SEED"], inbox_prefix="_INBOX_acme"
     ) as nc:
-        answer = await nc.request("channels.custom.acme", json.dumps(body).encode(), timeout=5)
-        print(json.loads(answer.data)["inbound_id"])
+        reply = await nc.request("channels.custom.acme", json.dumps(body).encode(), timeout=5)
+        print(json.loads(reply.data)["inbound_id"])
 
 
 asyncio.run(main())

@@ -1,6 +1,6 @@
-"""Receive a webhook, and believe it only when the signature is right.
+"""Receive a webhook, and verify its signature.
 
-Needs standardwebhooks and trunkline-contracts. A 2xx says it arrived; else it comes again.
+Needs standardwebhooks and trunkline-contracts. Without a 2xx response the webhook is retried.
 """
 
 import os

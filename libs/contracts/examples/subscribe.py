@@ -1,6 +1,6 @@
-"""Hear what happens to requests, as the subscriber `crm` that the workspace declares.
+"""Read the facts of requests, as the subscriber `crm` that the workspace declares.
 
-Needs nats-py and trunkline-contracts. What was not acknowledged comes again.
+Needs nats-py and trunkline-contracts. A message that is not acknowledged is delivered again.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ async def main() -> None:
     async with await nats.connect(
         os.environ["NATS_URL"], nkeys_seed=os.environ["CRM_SEED"], inbox_prefix="_INBOX_crm"
     ) as nc:
-        place = await nc.jetstream().pull_subscribe_bind("crm", "TICKETS")
+        subscription = await nc.jetstream().pull_subscribe_bind("crm", "TICKETS")
         while True:
             with suppress(TimeoutError):  # nothing happened for five seconds
-                for message in await place.fetch(100):
+                for message in await subscription.fetch(100):
                     match read(message.data):
                         case Opened(request_id=request, title=title):
                             print("opened", request, title, flush=True)
-                        case Closed(request_id=request, resolution=how):
-                            print("closed", request, how, flush=True)
+                        case Closed(request_id=request, resolution=resolution):
+                            print("closed", request, resolution, flush=True)
                     await message.ack()
 
 

@@ -1,7 +1,7 @@
-"""Everything Trunkline's services can say, as frozen classes that read and write CloudEvents.
+"""The facts that Trunkline's services publish, as frozen classes that read and write CloudEvents.
 
-`read` takes what a stream carries; `fact.wire()` gives it back. `BY_NAME` finds a type's class.
-Long, because it names every fact once for the union and once for the public surface.
+`read` parses a message of a stream, and `fact.wire()` is its inverse. `BY_NAME` maps a type to
+its class.
 """
 
 from typing import Annotated, get_args
@@ -175,21 +175,21 @@ AnyFact = Annotated[
     | MessageFailed,
     Field(discriminator="type"),
 ]
-"""Any fact there is, told apart by its type."""
+"""Any fact, discriminated by its type."""
 
 WIRE: TypeAdapter[AnyFact] = TypeAdapter(AnyFact)
-"""Reads and checks any fact."""
+"""The adapter that parses and validates any fact."""
 
 BY_NAME: dict[str, type[Fact]] = {kind.name(): kind for kind in get_args(get_args(AnyFact)[0])}
 """The class of each type on the wire."""
 
 
 class Unreadable(ValueError):
-    """These bytes are no fact we know."""
+    """The data is not a known fact; the message has the reason."""
 
 
 def read(data: bytes | str) -> Fact:
-    """Read a fact from its wire form; what is no fact we know raises `Unreadable`, saying why."""
+    """Return the fact in a wire form; raise `Unreadable` if it is not a known fact."""
     try:
         return WIRE.validate_json(data)
     except ValidationError as error:
@@ -202,8 +202,8 @@ def _why(error: ValidationError) -> str:
         return f"type: no fact is called {first['ctx']['tag']!r}"
     if first["type"] == "union_tag_not_found":
         return "type: missing; a fact is a JSON object of CloudEvents"
-    place = ".".join(wire_name(str(part)) for part in first["loc"][1:])
-    return f"{first['loc'][0]}: {place}: {first['msg']}" if place else first["msg"]
+    path = ".".join(wire_name(str(part)) for part in first["loc"][1:])
+    return f"{first['loc'][0]}: {path}: {first['msg']}" if path else first["msg"]
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""How conversations on Telegram are named: by the chat, and by what is apart within it."""
+"""Names of Telegram conversations: the chat, and a separate conversation within it."""
 
 import re
 from typing import NamedTuple
@@ -9,11 +9,11 @@ _NAME = re.compile(
 
 
 class TelegramChat(NamedTuple):
-    """Where one conversation of a bot takes place (core.telegram.org/bots/api#message).
+    """The place of one conversation of a bot (core.telegram.org/bots/api#message).
 
-    A customer's chat with the bot and those with businesses the bot works for have the same number;
-    a forum's topics and the writers to a channel share one chat. Messages are numbered per chat and
-    business connection, whatever the topic. The name of a plain chat is its number.
+    A customer's chats with the bot and with the businesses it works for have the same chat id. The
+    topics of a forum, and the customers who write to a channel, share one chat. Messages are
+    numbered per chat and business connection. The name of a plain chat is its id.
     """
 
     chat: str
@@ -22,27 +22,27 @@ class TelegramChat(NamedTuple):
     topic: int | None = None
     """The `message_thread_id` of a forum's topic."""
     direct: int | None = None
-    """The `topic_id` of a `direct_messages_topic`: one customer's talk with a channel."""
+    """The `topic_id` of a `direct_messages_topic`: one customer's messages to a channel."""
 
     @classmethod
-    def named(cls, name: str) -> "TelegramChat":
-        """Read a conversation's name; what is none of this form is a chat's."""
-        found = _NAME.fullmatch(name)
-        if found is None:
+    def from_name(cls, name: str) -> "TelegramChat":
+        """Parse a conversation's name; a name of any other form is taken as a chat id."""
+        match = _NAME.fullmatch(name)
+        if match is None:
             return cls(name)
-        number = None if found["number"] is None else int(found["number"])
-        topic = number if found["kind"] == "topic" else None
-        direct = number if found["kind"] == "direct" else None
-        return cls(found["chat"], found["business"], topic, direct)
+        number = None if match["number"] is None else int(match["number"])
+        topic = number if match["kind"] == "topic" else None
+        direct = number if match["kind"] == "direct" else None
+        return cls(match["chat"], match["business"], topic, direct)
 
     @property
     def name(self) -> str:
-        """The conversation's name."""
+        """The name of the conversation."""
         parts = (("business", self.business), ("topic", self.topic), ("direct", self.direct))
-        told = (f":{kind}:{value}" for kind, value in parts if value is not None)
-        return self.chat + "".join(told)
+        suffixes = (f":{kind}:{value}" for kind, value in parts if value is not None)
+        return self.chat + "".join(suffixes)
 
     @property
-    def numbered(self) -> "TelegramChat":
-        """The chat within which its messages are numbered."""
+    def message_scope(self) -> "TelegramChat":
+        """The chat and business connection within which message ids are unique."""
         return TelegramChat(self.chat, self.business)

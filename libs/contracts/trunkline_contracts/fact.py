@@ -1,7 +1,4 @@
-"""The one shape of every fact: a CloudEvents 1.0 envelope on the wire, a flat class in Python.
-
-Long: the envelope and the class are two sides of one form.
-"""
+"""The shape of every fact: a CloudEvents 1.0 envelope on the wire, a flat class in Python."""
 
 from datetime import UTC, datetime
 from hashlib import sha1
@@ -22,46 +19,46 @@ from pydantic import (
 )
 
 SLOTS = 16
-"""How many slots a stream's keys are spread over. Part of every subject, so it never changes."""
+"""The slots that keys are spread over. Part of every subject, so it never changes."""
 
 NAMESPACE = UUID("6f1c6f4e-9a55-5e0b-8d0f-5b7a3a0c7e21")
-"""The root of every id Trunkline derives; see `fact_id` and `trunkline_contracts.ids`."""
+"""The namespace of derived ids; see `fact_id` and `trunkline_contracts.ids`."""
 
-UNNUMBERED = UUID(int=0)
-"""The id of a fact its owner has not recorded yet."""
+UNRECORDED_ID = UUID(int=0)
+"""The id of a fact that its service has not recorded yet."""
 
 ENVELOPE = frozenset(
     {"id", "type", "time", "sequence", "workspace", "traceparent", "correlationid", "causationid"}
 )
-"""The fields that travel beside `data`, not in it."""
+"""The fields of the envelope, outside of `data`."""
 
-_RENAMED = {"from_": "from", "request_type": "type"}
+_WIRE_NAMES = {"from_": "from", "request_type": "type"}
 
 
 def wire_name(field: str) -> str:
-    """Give a field's name inside `data` (`from_` is `from`, `request_type` is `type`)."""
-    return _RENAMED.get(field, field)
+    """Return a field's name inside `data` (`from_` is `from`, `request_type` is `type`)."""
+    return _WIRE_NAMES.get(field, field)
 
 
-def _place(field: str) -> str | AliasPath:
+def _validation_alias(field: str) -> str | AliasPath:
     return field if field in ENVELOPE else AliasPath("data", wire_name(field))
 
 
 def slot_of(key: str) -> int:
-    """Give the slot, 0 to 15, in which facts of this key travel: crc32 of the key, modulo 16."""
+    """Return the slot of a key, 0 to 15: its CRC-32 modulo 16."""
     return crc32(key.encode()) % SLOTS
 
 
 def fact_id(type_: str, key: str, sequence: int, epoch: int = 0) -> UUID:
-    """Derive a fact's id from its owner, key, number and epoch; told twice, it has the same id.
+    """Return a fact's id, from service, key, sequence and epoch; a republished fact keeps its id.
 
-    The epoch is 0 unless the fact was recorded after its owner's PostgreSQL had lost some.
+    The epoch is 0 unless the fact was recorded after its service's PostgreSQL had lost facts.
     """
-    return UUID(written_id(type_, key, sequence, epoch))
+    return UUID(fact_id_text(type_, key, sequence, epoch))
 
 
-def written_id(type_: str, key: str, sequence: int, epoch: int = 0) -> str:
-    """Write the same id: a UUID of version 5, without the detour over Python's class."""
+def fact_id_text(type_: str, key: str, sequence: int, epoch: int = 0) -> str:
+    """Return the same id as text: a version 5 UUID, computed without `uuid.UUID` for speed."""
     name = f"{type_.split('.', 2)[1]}:{key}:{sequence}"
     if epoch:
         name = f"{name}:{epoch}"
@@ -77,36 +74,38 @@ def _utc(value: datetime) -> str:
 
 
 Time = Annotated[AwareDatetime, PlainSerializer(_utc, return_type=str, when_used="json")]
-"""An aware instant; naive times are refused."""
+"""A time with a time zone; naive times are refused."""
 
 
 class Part(BaseModel):
-    """A piece of a fact's data. Unknown fields are kept out, so that old readers read new facts."""
+    """A part of a fact's data. Unknown fields are ignored, so old readers can read new facts."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Fact(BaseModel):
-    """A fact that has happened.
+    """An event that a service publishes.
 
-    A field may be added, with a default. A changed meaning is a new version of the type.
-    `id` and `sequence` are given by the fact's owner when it is recorded.
+    Fields may be added, with a default. A changed meaning is a new version of the type. The
+    service sets `id` and `sequence` when it records the fact.
     """
 
     model_config = ConfigDict(
         frozen=True,
         extra="ignore",
         populate_by_name=True,
-        alias_generator=AliasGenerator(validation_alias=_place, serialization_alias=wire_name),
+        alias_generator=AliasGenerator(
+            validation_alias=_validation_alias, serialization_alias=wire_name
+        ),
     )
 
     key: ClassVar[str] = "request_id"
-    """The field facts of this kind are numbered by; it is the envelope's `subject`."""
-    unsaid: ClassVar[frozenset[str]] = frozenset()
-    """Fields `data` leaves out, because the envelope already says them."""
-    _beside: ClassVar[set[str]] = set(ENVELOPE)
+    """The field that facts of this type are numbered by; the envelope's `subject`."""
+    only_in_envelope: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are left out of `data`, because the envelope has them."""
+    _not_in_data: ClassVar[set[str]] = set(ENVELOPE)
     type: str
-    id: UUID = UNNUMBERED
+    id: UUID = UNRECORDED_ID
     time: Time
     sequence: int = Field(default=0, ge=0)
     workspace: int = Field(default=0, ge=0)
@@ -116,28 +115,28 @@ class Fact(BaseModel):
 
     @classmethod
     def name(cls) -> str:
-        """The wire's name of this kind of fact, such as `trunkline.tickets.v1.opened`."""
+        """Return the type on the wire, such as `trunkline.tickets.v1.opened`."""
         return str(cls.model_fields["type"].default)
 
     @property
     def subject(self) -> str:
-        """The key's value: what the fact is about, and what it is numbered by."""
+        """The value of the key."""
         return str(getattr(self, self.key))
 
     @property
     def nats_subject(self) -> str:
-        """The subject it travels under: type, slot, key."""
+        """The NATS subject: type, slot, key."""
         key = self.subject
         return f"{self.type}.{slot_of(key):02d}.{key}"
 
     def numbered(self, sequence: int) -> Self:
-        """Give the same fact as its owner recorded it."""
+        """Return the fact with its sequence and the id that follows from it."""
         return self.model_copy(
             update={"sequence": sequence, "id": fact_id(self.type, self.subject, sequence)}
         )
 
     def body(self) -> bytes:
-        """The part of the wire form that does not depend on the number: time, context and data."""
+        """Return the part of the wire form without id and sequence: time, context and data."""
         context = "".join(
             f'"{name}":{quoted(value)},'
             for name, value in (
@@ -153,35 +152,35 @@ class Fact(BaseModel):
         return head.encode() + self._data() + b"}"
 
     def _data(self) -> bytes:
-        return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude=self._beside)
+        return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude=self._not_in_data)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Settle once which fields travel beside `data`."""
-        cls._beside = set(ENVELOPE | cls.unsaid)
+        """Compute once the fields that are outside of `data`."""
+        cls._not_in_data = set(ENVELOPE | cls.only_in_envelope)
 
     def wire(self) -> bytes:
-        """The whole wire form: CloudEvents 1.0, structured JSON."""
-        id_ = "" if self.id == UNNUMBERED else str(self.id)
+        """Return the wire form: CloudEvents 1.0 in structured JSON."""
+        id_ = "" if self.id == UNRECORDED_ID else str(self.id)
         return splice(self.type, self.subject, self.sequence, self.body(), id_)
 
 
 def splice(type_: str, key: str, sequence: int, body: bytes, id_: str = "") -> bytes:
-    """Put the envelope around a recorded body unread: what is unreadable stays visible.
+    """Return the wire form of a recorded body, which is not parsed.
 
-    Whoever has written the id already may say it.
+    So a body that cannot be read is still published and can be seen. `id_` saves computing the id.
     """
     head = (
-        f'{{"specversion":"1.0","id":"{id_ or written_id(type_, key, sequence)}",'
+        f'{{"specversion":"1.0","id":"{id_ or fact_id_text(type_, key, sequence)}",'
         f'"source":"trunkline/{type_.split(".", 2)[1]}","type":"{type_}","subject":"{key}",'
         f'"sequence":{sequence},"datacontenttype":"application/json",'
     )
     return head.encode() + body[1:]
 
 
-def of_key(field: str) -> Any:
-    """Declare the key's field, as in `Annotated[UUID, of_key("request_id")]`.
+def key_field(field: str) -> Any:
+    """Declare the key's field, as in `Annotated[UUID, key_field("request_id")]`.
 
-    It is read from `data`, or else from the envelope's `subject`.
+    The value is read from `data`, or else from the envelope's `subject`.
     """
     return Field(validation_alias=AliasChoices(AliasPath("data", field), "subject"))

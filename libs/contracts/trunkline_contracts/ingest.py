@@ -1,9 +1,9 @@
-"""What ingest says: contacts, conversations and the messages that came in."""
+"""Facts of ingest: contacts, and messages and reports that came in."""
 
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from trunkline_contracts.fact import Fact, Time, of_key
+from trunkline_contracts.fact import Fact, Time, key_field
 from trunkline_contracts.parts import (
     Contact,
     DeliveryState,
@@ -24,7 +24,7 @@ class RequestOpened(RequestFact):
     request_type: str
     channel: str
     account: str
-    # What the platform calls the conversation; `ids.conversation_key` makes the key of it.
+    # The platform's name of the conversation; `conversation_key` derives the key.
     conversation: str
     contact: Contact
     message: Message
@@ -37,7 +37,7 @@ class RequestOpened(RequestFact):
 
 
 class MessageReceived(RequestFact):
-    """A customer wrote again about a request."""
+    """A customer sent another message to a request."""
 
     type: Literal["trunkline.ingest.v1.message_received"] = "trunkline.ingest.v1.message_received"
     message: Message
@@ -47,29 +47,29 @@ class MessageReceived(RequestFact):
 
 
 class MessageEdited(RequestFact):
-    """A customer changed a message, or took it back; it keeps its id. `sent_at` says when."""
+    """A customer edited or deleted a message, which keeps its id; `sent_at` is the time of it."""
 
     type: Literal["trunkline.ingest.v1.message_edited"] = "trunkline.ingest.v1.message_edited"
     message: Message
-    # Taken back: there is no text any more.
+    # The message was deleted and has no text.
     deleted: bool = False
 
 
 class MessageReacted(RequestFact):
-    """Somebody put a reaction on a message, a customer's or ours, or took it off again."""
+    """A reaction was set on a message of a customer or an operator, or removed."""
 
     type: Literal["trunkline.ingest.v1.message_reacted"] = "trunkline.ingest.v1.message_reacted"
     message_id: UUID
-    # Null takes it off.
+    # Null removes the reaction.
     reaction: str | None
     reacted_at: Time
     contact_id: UUID | None = None
-    # The platform's number of it: of two of one instant the smaller came first.
+    # The platform's number; it orders reactions of the same time.
     number: Number | None = None
 
 
 class RatingReceived(RequestFact):
-    """A customer rated how the request was handled."""
+    """A customer rated a request."""
 
     type: Literal["trunkline.ingest.v1.rating_received"] = "trunkline.ingest.v1.rating_received"
     score: int
@@ -77,7 +77,7 @@ class RatingReceived(RequestFact):
 
 
 class DeliveryReported(RequestFact):
-    """A platform says what became of a message to the customer; it is named by either id."""
+    """A platform reported the delivery of a message to the customer, named by either id."""
 
     type: Literal["trunkline.ingest.v1.delivery_reported"] = "trunkline.ingest.v1.delivery_reported"
     state: DeliveryState
@@ -85,24 +85,24 @@ class DeliveryReported(RequestFact):
     platform_id: str | None = None
     reason: str | None = None
     permanent: bool = False
-    """Of a failure by mail: its receiver's address takes no mail; whoever says so is proven."""
+    """The mail failed because the address accepts none; the report is authenticated."""
 
 
 class MessageRejected(Fact):
-    """Something came in that can never become a message of a request."""
+    """A delivery was rejected: it can never become a message of a request."""
 
     key: ClassVar[str] = "inbound_id"
     type: Literal["trunkline.ingest.v1.message_rejected"] = "trunkline.ingest.v1.message_rejected"
-    inbound_id: Annotated[Token, of_key("inbound_id")]
+    inbound_id: Annotated[Token, key_field("inbound_id")]
     reason: str
     channel: str | None = None
     account: str | None = None
 
 
 class ContactChanged(Fact):
-    """What is known of a contact is different now."""
+    """The data of a contact changed."""
 
     key: ClassVar[str] = "contact_id"
     type: Literal["trunkline.ingest.v1.contact_changed"] = "trunkline.ingest.v1.contact_changed"
-    contact_id: Annotated[UUID, of_key("contact_id")]
+    contact_id: Annotated[UUID, key_field("contact_id")]
     contact: Contact

@@ -1,4 +1,4 @@
-"""What notify says: who was told, and what became of messages to customers."""
+"""Facts of notify: notifications, and messages to customers."""
 
 from typing import Literal
 from uuid import UUID
@@ -7,7 +7,7 @@ from trunkline_contracts.parts import RequestFact
 
 
 class NotificationSent(RequestFact):
-    """Somebody was told."""
+    """A notification was sent."""
 
     type: Literal["trunkline.notify.v1.notification_sent"] = "trunkline.notify.v1.notification_sent"
     notification_id: UUID
@@ -17,7 +17,7 @@ class NotificationSent(RequestFact):
 
 
 class NotificationFailed(RequestFact):
-    """Somebody could not be told."""
+    """A notification could not be sent."""
 
     type: Literal["trunkline.notify.v1.notification_failed"] = (
         "trunkline.notify.v1.notification_failed"
@@ -30,7 +30,7 @@ class NotificationFailed(RequestFact):
 
 
 class NotificationSuppressed(RequestFact):
-    """Somebody was not told, and this is why."""
+    """A notification was suppressed; `why` names the reason."""
 
     type: Literal["trunkline.notify.v1.notification_suppressed"] = (
         "trunkline.notify.v1.notification_suppressed"
@@ -43,7 +43,7 @@ class NotificationSuppressed(RequestFact):
 
 
 class MessageSent(RequestFact):
-    """The platform took a message to the customer."""
+    """The platform accepted a message to the customer."""
 
     type: Literal["trunkline.notify.v1.message_sent"] = "trunkline.notify.v1.message_sent"
     message_id: UUID

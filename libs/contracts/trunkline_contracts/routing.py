@@ -1,14 +1,14 @@
-"""What routing says: presence, the queue, and who has which request."""
+"""Facts of routing: presence, the queue, and assignments."""
 
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from trunkline_contracts.fact import Fact, Time, of_key
+from trunkline_contracts.fact import Fact, Time, key_field
 from trunkline_contracts.parts import Mode, Presence, RequestFact, Token
 
 
 class RequestQueued(RequestFact):
-    """A request waits for an operator of its group."""
+    """A request entered the queue of a group."""
 
     type: Literal["trunkline.routing.v1.request_queued"] = "trunkline.routing.v1.request_queued"
     group: str
@@ -18,7 +18,7 @@ class RequestQueued(RequestFact):
 
 
 class RequestOffered(RequestFact):
-    """An operator is asked to take a request."""
+    """A request was offered to an operator."""
 
     type: Literal["trunkline.routing.v1.request_offered"] = "trunkline.routing.v1.request_offered"
     operator: str
@@ -29,7 +29,7 @@ class RequestOffered(RequestFact):
 
 
 class OfferDeclined(RequestFact):
-    """An operator does not take a request offered to them."""
+    """An operator declined an offer."""
 
     type: Literal["trunkline.routing.v1.offer_declined"] = "trunkline.routing.v1.offer_declined"
     operator: str
@@ -38,7 +38,7 @@ class OfferDeclined(RequestFact):
 
 
 class OfferExpired(RequestFact):
-    """An operator let an offer pass."""
+    """An offer expired without an answer."""
 
     type: Literal["trunkline.routing.v1.offer_expired"] = "trunkline.routing.v1.offer_expired"
     operator: str
@@ -46,19 +46,19 @@ class OfferExpired(RequestFact):
 
 
 class RequestAssigned(RequestFact):
-    """An operator has the request."""
+    """A request was assigned to an operator."""
 
     type: Literal["trunkline.routing.v1.request_assigned"] = "trunkline.routing.v1.request_assigned"
     operator: str
     group: str
-    # Counts a request's assignments; only the latest is in force.
+    # Counts the assignments of the request; only the latest is in force.
     epoch: int
     mode: Mode
     decision: UUID
 
 
 class RequestUnassigned(RequestFact):
-    """An operator has the request no more."""
+    """A request was taken from its operator."""
 
     type: Literal["trunkline.routing.v1.request_unassigned"] = (
         "trunkline.routing.v1.request_unassigned"
@@ -69,21 +69,21 @@ class RequestUnassigned(RequestFact):
 
 
 class CapacityReached(Fact):
-    """Nobody in the group can take more."""
+    """A queue began because no operator of the group has capacity."""
 
     key: ClassVar[str] = "group"
     type: Literal["trunkline.routing.v1.capacity_reached"] = "trunkline.routing.v1.capacity_reached"
-    group: Annotated[Token, of_key("group")]
+    group: Annotated[Token, key_field("group")]
 
 
 class OperatorPresenceChanged(Fact):
-    """An operator came, left, or is busy."""
+    """An operator's presence changed."""
 
     key: ClassVar[str] = "operator"
     type: Literal["trunkline.routing.v1.operator_presence_changed"] = (
         "trunkline.routing.v1.operator_presence_changed"
     )
-    operator: Annotated[Token, of_key("operator")]
+    operator: Annotated[Token, key_field("operator")]
     from_: Presence
     to: Presence
     by: str

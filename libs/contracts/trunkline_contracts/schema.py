@@ -1,4 +1,4 @@
-"""JSON Schemas of the wire, one per kind of fact, for readers in other languages.
+"""JSON Schemas of the wire form, one per fact, for readers in other languages.
 
 `python -m trunkline_contracts.schema DIR` writes them; with `--check` it only compares.
 """
@@ -15,7 +15,7 @@ _REQUIRED = ["specversion", "id", "source", "type", "subject", "time", "sequence
 
 
 def schema_of(kind: type[Fact]) -> dict[str, Any]:
-    """Describe one kind of fact as it travels: the envelope, and what `data` holds."""
+    """Return the schema of one fact on the wire: the envelope and `data`."""
     flat = kind.model_json_schema(by_alias=False)
     name = kind.name()
     schema: dict[str, Any] = {
@@ -50,47 +50,47 @@ def _envelope(name: str) -> dict[str, Any]:
 
 
 def _data(kind: type[Fact], flat: dict[str, Any]) -> dict[str, Any]:
-    beside = ENVELOPE | kind.unsaid
+    left_out = ENVELOPE | kind.only_in_envelope
     return {
         "type": "object",
         "properties": {
             wire_name(field): shape
             for field, shape in flat["properties"].items()
-            if field not in beside
+            if field not in left_out
         },
-        "required": [wire_name(field) for field in flat["required"] if field not in beside],
+        "required": [wire_name(field) for field in flat["required"] if field not in left_out],
     }
 
 
-def texts() -> dict[str, str]:
-    """Give every schema as it is committed, by file name."""
+def schema_texts() -> dict[str, str]:
+    """Return the text of every schema, by file name."""
     return {
         f"{name}.json": json.dumps(schema_of(kind), indent=2, ensure_ascii=False) + "\n"
         for name, kind in BY_NAME.items()
     }
 
 
-def stale(folder: Path) -> list[str]:
-    """Name the files in a folder that are not what the classes say, missing ones too."""
-    wanted = texts()
-    found = {path.name: path.read_text("utf-8") for path in folder.glob("*.json")}
-    return sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+def stale_files(folder: Path) -> list[str]:
+    """Return the files of a folder that differ from the classes, with missing and extra ones."""
+    expected = schema_texts()
+    committed = {path.name: path.read_text("utf-8") for path in folder.glob("*.json")}
+    return sorted(n for n in expected | committed if expected.get(n) != committed.get(n))
 
 
 def main(arguments: list[str]) -> int:
-    """Write the schemas into a folder, or compare them with what is there."""
+    """Write the schemas into a folder; with `--check`, return 1 if any file differs."""
     check = "--check" in arguments
-    folder = Path(next(word for word in arguments if word != "--check"))
-    names = stale(folder)
+    folder = Path(next(argument for argument in arguments if argument != "--check"))
+    names = stale_files(folder)
     if check:
         for name in names:
-            print(f"{folder / name} is not what the classes say; run `make schemas`")
+            print(f"{folder / name} differs from the classes; run `make schemas`")
         return 1 if names else 0
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = texts()
+    expected = schema_texts()
     for name in names:
-        if name in wanted:
-            (folder / name).write_text(wanted[name], "utf-8")
+        if name in expected:
+            (folder / name).write_text(expected[name], "utf-8")
         else:
             (folder / name).unlink()
     return 0

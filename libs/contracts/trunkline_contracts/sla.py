@@ -1,4 +1,4 @@
-"""What sla says: promised times, set, kept and broken."""
+"""Facts of sla: targets that were set, met, breached, cancelled or restated."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from trunkline_contracts.parts import Clock, RequestFact
 
 
 class Restated(Part):
-    """One clock as it stands after all."""
+    """The corrected state of one clock."""
 
     clock: Clock
     state: Literal["running", "paused", "met", "breached", "cancelled"]
@@ -18,11 +18,11 @@ class Restated(Part):
 
 
 class TargetSet(RequestFact):
-    """A clock runs towards a deadline."""
+    """A clock started, or resumed with a new due time."""
 
     type: Literal["trunkline.sla.v1.target_set"] = "trunkline.sla.v1.target_set"
     clock: Clock
-    # Seconds of the calendar's working time.
+    # Seconds of business hours.
     target: float
     started_at: Time
     due_at: Time
@@ -31,7 +31,7 @@ class TargetSet(RequestFact):
 
 
 class TargetWarned(RequestFact):
-    """A part of the promised time is used up."""
+    """A clock has used a warning fraction of its target."""
 
     type: Literal["trunkline.sla.v1.target_warned"] = "trunkline.sla.v1.target_warned"
     clock: Clock
@@ -40,7 +40,7 @@ class TargetWarned(RequestFact):
 
 
 class TargetBreached(RequestFact):
-    """A deadline passed unmet."""
+    """A clock passed its due time before the target was met."""
 
     type: Literal["trunkline.sla.v1.target_breached"] = "trunkline.sla.v1.target_breached"
     clock: Clock
@@ -49,17 +49,17 @@ class TargetBreached(RequestFact):
 
 
 class TargetMet(RequestFact):
-    """What was promised was done in time."""
+    """A target was met in time."""
 
     type: Literal["trunkline.sla.v1.target_met"] = "trunkline.sla.v1.target_met"
     clock: Clock
-    # Seconds of the calendar's working time.
+    # Seconds of business hours.
     elapsed: float
     due_at: Time
 
 
 class TargetCancelled(RequestFact):
-    """A promise holds no more."""
+    """A clock ended because its target is not needed any more."""
 
     type: Literal["trunkline.sla.v1.target_cancelled"] = "trunkline.sla.v1.target_cancelled"
     clock: Clock
@@ -67,7 +67,7 @@ class TargetCancelled(RequestFact):
 
 
 class TargetsRestated(RequestFact):
-    """What was said about targets was wrong; this is how they stand."""
+    """Earlier facts about targets were wrong; `targets` has the correct states."""
 
     type: Literal["trunkline.sla.v1.targets_restated"] = "trunkline.sla.v1.targets_restated"
     targets: tuple[Restated, ...]

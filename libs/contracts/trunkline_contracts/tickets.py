@@ -1,12 +1,9 @@
-"""What tickets says: the one history of each request. This is what subscribers read.
-
-Long, because it lists every event in a request's life; each is a few lines.
-"""
+"""Facts of tickets: the complete history of each request, for subscribers."""
 
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from trunkline_contracts.fact import Fact, Time, of_key
+from trunkline_contracts.fact import Fact, Time, key_field
 from trunkline_contracts.parts import (
     Contact,
     DeliveryState,
@@ -18,13 +15,13 @@ from trunkline_contracts.parts import (
 
 
 class TicketsFact(RequestFact):
-    """A fact in a request's one history; the envelope's subject says which request."""
+    """A fact in a request's history; the envelope's subject is the request's id."""
 
-    unsaid: ClassVar[frozenset[str]] = frozenset({"request_id"})
+    only_in_envelope: ClassVar[frozenset[str]] = frozenset({"request_id"})
 
 
 class Opened(TicketsFact):
-    """The request's life begins."""
+    """A request was opened."""
 
     type: Literal["trunkline.tickets.v1.opened"] = "trunkline.tickets.v1.opened"
     # The kind of request: chat, ticket or task.
@@ -45,7 +42,7 @@ class Opened(TicketsFact):
 
 
 class MessageAdded(TicketsFact):
-    """The customer wrote again."""
+    """The customer sent another message."""
 
     type: Literal["trunkline.tickets.v1.message_added"] = "trunkline.tickets.v1.message_added"
     message: Message
@@ -53,29 +50,29 @@ class MessageAdded(TicketsFact):
 
 
 class MessageChanged(TicketsFact):
-    """The customer changed a message, or took it back; it keeps its id. `sent_at` says when."""
+    """The customer edited or deleted a message, which keeps its id; `sent_at` is the time of it."""
 
     type: Literal["trunkline.tickets.v1.message_changed"] = "trunkline.tickets.v1.message_changed"
     message: Message
-    # Taken back: there is no text any more.
+    # The message was deleted and has no text.
     deleted: bool = False
 
 
 class ReactionChanged(TicketsFact):
-    """Somebody put a reaction on a message, a customer's or ours, or took it off again."""
+    """A reaction was set on a message of a customer or an operator, or removed."""
 
     type: Literal["trunkline.tickets.v1.reaction_changed"] = "trunkline.tickets.v1.reaction_changed"
     message_id: UUID
-    # Null takes it off.
+    # Null removes the reaction.
     reaction: str | None
     reacted_at: Time
     contact_id: UUID | None = None
-    # The platform's number of it: of two of one instant the smaller came first.
+    # The platform's number; it orders reactions of the same time.
     number: Number | None = None
 
 
 class MessageReturned(TicketsFact):
-    """A message came too late for this request; ingest opens a follow-up with it."""
+    """A message arrived too late for this request; ingest opens a follow-up with it."""
 
     type: Literal["trunkline.tickets.v1.message_returned"] = "trunkline.tickets.v1.message_returned"
     message: Message
@@ -83,7 +80,7 @@ class MessageReturned(TicketsFact):
 
 
 class TitleChanged(TicketsFact):
-    """The request has another title."""
+    """The title was changed."""
 
     type: Literal["trunkline.tickets.v1.title_changed"] = "trunkline.tickets.v1.title_changed"
     from_: str | None
@@ -92,7 +89,7 @@ class TitleChanged(TicketsFact):
 
 
 class TopicChanged(TicketsFact):
-    """The request is about something else."""
+    """The topic was changed."""
 
     type: Literal["trunkline.tickets.v1.topic_changed"] = "trunkline.tickets.v1.topic_changed"
     from_: str
@@ -101,7 +98,7 @@ class TopicChanged(TicketsFact):
 
 
 class PriorityChanged(TicketsFact):
-    """The request is more or less urgent now."""
+    """The priority was changed."""
 
     type: Literal["trunkline.tickets.v1.priority_changed"] = "trunkline.tickets.v1.priority_changed"
     from_: str
@@ -110,7 +107,7 @@ class PriorityChanged(TicketsFact):
 
 
 class FieldsChanged(TicketsFact):
-    """Some of the topic's own fields have new values; null takes a value away."""
+    """Fields the workspace defines were set; null removes a value."""
 
     type: Literal["trunkline.tickets.v1.fields_changed"] = "trunkline.tickets.v1.fields_changed"
     fields: Fields
@@ -118,7 +115,7 @@ class FieldsChanged(TicketsFact):
 
 
 class StatusChanged(TicketsFact):
-    """The request moved forward."""
+    """The status was changed."""
 
     type: Literal["trunkline.tickets.v1.status_changed"] = "trunkline.tickets.v1.status_changed"
     from_: str
@@ -127,7 +124,7 @@ class StatusChanged(TicketsFact):
 
 
 class Paused(TicketsFact):
-    """Work on the request rests; its status stays."""
+    """The request was paused; its status stays."""
 
     type: Literal["trunkline.tickets.v1.paused"] = "trunkline.tickets.v1.paused"
     by: str
@@ -136,21 +133,21 @@ class Paused(TicketsFact):
 
 
 class Resumed(TicketsFact):
-    """Work on the request goes on."""
+    """The request was resumed."""
 
     type: Literal["trunkline.tickets.v1.resumed"] = "trunkline.tickets.v1.resumed"
     by: str
 
 
 class Queued(TicketsFact):
-    """The request waits for an operator of a group."""
+    """The request entered the queue of a group."""
 
     type: Literal["trunkline.tickets.v1.queued"] = "trunkline.tickets.v1.queued"
     group: str
 
 
 class Offered(TicketsFact):
-    """An operator is asked to take the request."""
+    """The request was offered to an operator."""
 
     type: Literal["trunkline.tickets.v1.offered"] = "trunkline.tickets.v1.offered"
     operator: str
@@ -159,20 +156,20 @@ class Offered(TicketsFact):
 
 
 class AssigneeChanged(TicketsFact):
-    """Somebody else is responsible now, or nobody."""
+    """The request was assigned to another operator, or taken from its operator."""
 
     type: Literal["trunkline.tickets.v1.assignee_changed"] = "trunkline.tickets.v1.assignee_changed"
     from_: str | None = None
     to: str | None = None
     group: str | None = None
-    # auto, claim, offer, sticky or transfer; for a release, its reason.
+    # auto, claim, offer, sticky or transfer; without an assignee, the reason.
     mode: str
     by: str | None = None
     epoch: int
 
 
 class TransferRequested(TicketsFact):
-    """Another operator or group should take the request."""
+    """A transfer to another operator or group was requested."""
 
     type: Literal["trunkline.tickets.v1.transfer_requested"] = (
         "trunkline.tickets.v1.transfer_requested"
@@ -184,7 +181,7 @@ class TransferRequested(TicketsFact):
 
 
 class Escalated(TicketsFact):
-    """The request needs more than its assignee."""
+    """The request was escalated to another operator or group."""
 
     type: Literal["trunkline.tickets.v1.escalated"] = "trunkline.tickets.v1.escalated"
     by: str
@@ -194,7 +191,7 @@ class Escalated(TicketsFact):
 
 
 class ReplySent(TicketsFact):
-    """An operator answered; notify carries the message to the customer."""
+    """An operator replied; notify sends the message to the customer."""
 
     type: Literal["trunkline.tickets.v1.reply_sent"] = "trunkline.tickets.v1.reply_sent"
     message: Message
@@ -206,7 +203,7 @@ class ReplySent(TicketsFact):
 
 
 class DeliveryRecorded(TicketsFact):
-    """It is known what became of a reply."""
+    """The delivery of a reply was reported."""
 
     type: Literal["trunkline.tickets.v1.delivery_recorded"] = (
         "trunkline.tickets.v1.delivery_recorded"
@@ -216,11 +213,11 @@ class DeliveryRecorded(TicketsFact):
     platform_id: str | None = None
     reason: str | None = None
     permanent: bool = False
-    """Of a failure by mail: its receiver's address takes no mail; whoever says so is proven."""
+    """The mail failed because the address accepts none; the report is authenticated."""
 
 
 class NoteAdded(TicketsFact):
-    """A colleague noted something; customers never see it."""
+    """A note was added, which customers never see."""
 
     type: Literal["trunkline.tickets.v1.note_added"] = "trunkline.tickets.v1.note_added"
     note: str
@@ -229,7 +226,7 @@ class NoteAdded(TicketsFact):
 
 
 class WatcherAdded(TicketsFact):
-    """Somebody wants to hear of every change."""
+    """A watcher was added: a person who is notified of every change."""
 
     type: Literal["trunkline.tickets.v1.watcher_added"] = "trunkline.tickets.v1.watcher_added"
     watcher: str
@@ -237,7 +234,7 @@ class WatcherAdded(TicketsFact):
 
 
 class WatcherRemoved(TicketsFact):
-    """Somebody no longer wants to hear of every change."""
+    """A watcher was removed."""
 
     type: Literal["trunkline.tickets.v1.watcher_removed"] = "trunkline.tickets.v1.watcher_removed"
     watcher: str
@@ -245,7 +242,7 @@ class WatcherRemoved(TicketsFact):
 
 
 class TagAdded(TicketsFact):
-    """The request carries a tag."""
+    """A tag was added."""
 
     type: Literal["trunkline.tickets.v1.tag_added"] = "trunkline.tickets.v1.tag_added"
     tag: str
@@ -253,7 +250,7 @@ class TagAdded(TicketsFact):
 
 
 class TagRemoved(TicketsFact):
-    """The request carries a tag no more."""
+    """A tag was removed."""
 
     type: Literal["trunkline.tickets.v1.tag_removed"] = "trunkline.tickets.v1.tag_removed"
     tag: str
@@ -261,7 +258,7 @@ class TagRemoved(TicketsFact):
 
 
 class Linked(TicketsFact):
-    """The request has to do with another."""
+    """The request was linked to another."""
 
     type: Literal["trunkline.tickets.v1.linked"] = "trunkline.tickets.v1.linked"
     to: UUID
@@ -270,7 +267,7 @@ class Linked(TicketsFact):
 
 
 class Unlinked(TicketsFact):
-    """The request has nothing to do with another any more."""
+    """A link to another request was removed."""
 
     type: Literal["trunkline.tickets.v1.unlinked"] = "trunkline.tickets.v1.unlinked"
     to: UUID
@@ -279,7 +276,7 @@ class Unlinked(TicketsFact):
 
 
 class Merged(TicketsFact):
-    """The request goes on as another; nothing more happens here."""
+    """The request was merged into another; its history ends here."""
 
     type: Literal["trunkline.tickets.v1.merged"] = "trunkline.tickets.v1.merged"
     into: UUID
@@ -287,7 +284,7 @@ class Merged(TicketsFact):
 
 
 class SubtaskAdded(TicketsFact):
-    """A part of the work became a request of its own."""
+    """A sub-task was added, which is a request of its own."""
 
     type: Literal["trunkline.tickets.v1.subtask_added"] = "trunkline.tickets.v1.subtask_added"
     subtask: UUID
@@ -296,7 +293,7 @@ class SubtaskAdded(TicketsFact):
 
 
 class SubtaskChanged(TicketsFact):
-    """A sub-task moved on."""
+    """The status of a sub-task was changed."""
 
     type: Literal["trunkline.tickets.v1.subtask_changed"] = "trunkline.tickets.v1.subtask_changed"
     subtask: UUID
@@ -305,25 +302,25 @@ class SubtaskChanged(TicketsFact):
 
 
 class Closed(TicketsFact):
-    """The request is done, for good."""
+    """The request was closed, which is final."""
 
     type: Literal["trunkline.tickets.v1.closed"] = "trunkline.tickets.v1.closed"
     resolution: str
     by: Literal["operator", "customer", "timer", "rule"]
     status: str
-    # Whose deed it was, when a person closed it.
+    # The operator, when a person closed it.
     operator: str | None = None
 
 
 class RatingRequested(TicketsFact):
-    """The customer is asked how it was."""
+    """The customer was asked for a rating."""
 
     type: Literal["trunkline.tickets.v1.rating_requested"] = "trunkline.tickets.v1.rating_requested"
     by: str | None = None
 
 
 class Rated(TicketsFact):
-    """The customer said how it was."""
+    """The customer rated the request."""
 
     type: Literal["trunkline.tickets.v1.rated"] = "trunkline.tickets.v1.rated"
     score: int
@@ -331,16 +328,16 @@ class Rated(TicketsFact):
 
 
 class RatingDeleted(TicketsFact):
-    """A rating was taken back."""
+    """A rating was deleted."""
 
     type: Literal["trunkline.tickets.v1.rating_deleted"] = "trunkline.tickets.v1.rating_deleted"
     by: str
 
 
 class ContactErased(Fact):
-    """Everything personal about a contact must be forgotten."""
+    """The personal data of a contact must be erased."""
 
     key: ClassVar[str] = "contact_id"
     type: Literal["trunkline.tickets.v1.contact_erased"] = "trunkline.tickets.v1.contact_erased"
-    contact_id: Annotated[UUID, of_key("contact_id")]
+    contact_id: Annotated[UUID, key_field("contact_id")]
     by: str

@@ -41,7 +41,7 @@ async def apply(instance: Instance, text: str) -> str:
             if version >= recorded and before is not None and not changes:
                 return f"nothing changes: version {version} stays in force"
             applied = await publishing.apply(js, document, recorded=recorded)
-    except reading.Invalid as refused:
+    except reading.InvalidWorkspace as refused:
         raise CannotStart(f"the workspace is refused: {refused}") from None
     except publishing.Conflict as refused:
         raise CannotStart(f"the workspace is not applied: {refused}") from None

@@ -1,4 +1,4 @@
-"""Accounts of channels: which keys each channel knows, and which it cannot do without."""
+"""Accounts of channels: the required and the optional keys of each channel."""
 
 from typing import Annotated, Literal
 
@@ -33,28 +33,37 @@ CallField = Literal[
     "transcript",
     "reason",
 ]
-"""What is known of a call; a telephony provider's own fields are mapped to these."""
-FieldPath = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
-"""Where in what a provider sends a value is: names and numbers of places, with dots between."""
+"""The fields of a call; a telephony provider's own fields are mapped to them."""
 
-MAILBOX = r"^[^@\s]+@[^@\s]+$"
-MAIL = {"user", "password", "from_name", "authserv", "acknowledge", "per_sender", "forwarders"}
-META = ({"secret", "token", "verify_token"}, {"api_base", "app_id"})
-KEYS: dict[str, tuple[set[str], set[str]]] = {
+FieldPath = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
+"""The path of a value in a provider's JSON: keys and list indexes, separated by dots."""
+
+MAILBOX_PATTERN = r"^[^@\s]+@[^@\s]+$"
+EMAIL_OPTIONAL_KEYS = {
+    "user",
+    "password",
+    "from_name",
+    "authserv",
+    "acknowledge",
+    "per_sender",
+    "forwarders",
+}
+META_KEYS = ({"secret", "token", "verify_token"}, {"api_base", "app_id"})
+ACCOUNT_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "telegram": ({"secret", "token"}, {"api_base"}),
     "viber": ({"token"}, {"api_base"}),
-    "whatsapp": ({*META[0], "phone_id"}, META[1]),
-    "messenger": META,
-    "instagram": META,
-    "email": ({"address", "secret", "smtp"}, MAIL),
+    "whatsapp": ({*META_KEYS[0], "phone_id"}, META_KEYS[1]),
+    "messenger": META_KEYS,
+    "instagram": META_KEYS,
+    "email": ({"address", "secret", "smtp"}, EMAIL_OPTIONAL_KEYS),
     "custom": ({"secret"}, {"url", "token"}),
     "telephony": ({"secret"}, {"field_mapping"}),
     "form": ({"secret"}, {"origins"}),
     "widget": ({"secret"}, {"origins"}),
 }
-"""Per channel: the keys an account must have, and those it may have."""
+"""For each channel, the required and the optional keys of an account."""
 
-API_BASES = {
+DEFAULT_API_BASES = {
     "telegram": "https://api.telegram.org",
     "viber": "https://chatapi.viber.com/pa",
     "whatsapp": "https://graph.facebook.com/v23.0",
@@ -64,50 +73,53 @@ API_BASES = {
 
 
 class Account(Part):
-    """One account of a channel. Which of these keys it has depends on the channel."""
+    """One account of a channel. `ACCOUNT_KEYS` has the keys of each channel."""
 
     secret: Secret | None = None
-    """What proves that a delivery comes from the platform."""
+    """Proves that a delivery comes from the platform."""
     token: Secret | None = None
-    """What we prove ourselves with when sending."""
+    """Authenticates us to the platform when sending."""
     verify_token: Secret | None = None
     api_base: Url = ""
     app_id: str | None = None
     phone_id: str | None = None
-    address: str | None = Field(default=None, pattern=MAILBOX)
+    address: str | None = Field(default=None, pattern=MAILBOX_PATTERN)
     smtp: Url | None = None
     user: str | None = None
     password: Secret | None = None
     from_name: str | None = None
     authserv: str | None = Field(default=None, pattern=r"^[^\s;]+$")
-    """The name under which our own mail server says what it found of a sender (RFC 8601)."""
+    """The name our own mail server uses in Authentication-Results (RFC 8601)."""
     acknowledge: str | None = Field(default=None, min_length=1, max_length=4000)
-    """What whoever begins a request is answered at once, by the machine; None: nothing."""
+    """The automatic reply to the first message of a request; None: no reply."""
     per_sender: Rate = "20/min"
-    """How many mails one address may send; beyond that they are parked, for it may be a loop."""
-    forwarders: list[Annotated[str, Field(pattern=MAILBOX)]] = []
-    """Addresses that write for others, as a shop's form does: the author is in `Reply-To`."""
+    """Mails from one address; mails above this rate may be a loop and are parked."""
+    forwarders: list[Annotated[str, Field(pattern=MAILBOX_PATTERN)]] = []
+    """Addresses that write for others, such as a shop's form: the author is in `Reply-To`."""
     url: Url | None = None
     field_mapping: dict[FieldPath, CallField] = {}
     origins: list[Origin] = []
-    """The pages that may use it, each as scheme, host and port, if it has one of its own."""
+    """The web pages that may use the account: scheme, host, and a port that is not the default."""
 
 
-def completed(channel: str, account: Account) -> Account:
-    """Give the account with the platform's own address where none was said."""
-    if account.api_base or channel not in API_BASES:
+def with_default_api_base(channel: str, account: Account) -> Account:
+    """Return the account with the platform's `api_base` where none is set."""
+    if account.api_base or channel not in DEFAULT_API_BASES:
         return account
-    return account.model_copy(update={"api_base": API_BASES[channel]})
+    return account.model_copy(update={"api_base": DEFAULT_API_BASES[channel]})
 
 
-def complaints(channel: str, account: Account) -> list[tuple[str, str]]:
-    """Say which keys are missing and which have no business here: key and complaint."""
-    required, optional = KEYS[channel]
-    given = account.model_fields_set
+def account_problems(channel: str, account: Account) -> list[tuple[str, str]]:
+    """Return the missing and the unknown keys of an account, each with its problem."""
+    required, optional = ACCOUNT_KEYS[channel]
+    present = account.model_fields_set
     allowed = ", ".join(sorted(required | optional))
-    missing = [(key, "is missing") for key in sorted(required - given)]
-    foreign = [
-        (key, f"is not a key of {channel} accounts (allowed: {allowed})")
-        for key in sorted(given - required - optional)
+    missing = [
+        (key, f"is missing (required: {', '.join(sorted(required))})")
+        for key in sorted(required - present)
     ]
-    return missing + foreign
+    unknown = [
+        (key, f"is not a key of {channel} accounts (allowed: {allowed})")
+        for key in sorted(present - required - optional)
+    ]
+    return missing + unknown

@@ -1,26 +1,22 @@
-"""The workspace: the whole configuration as one document.
-
-Shapes only; `checks` knows what must fit together. Long, because it is one vocabulary.
-"""
+"""The sections of the workspace document. `checks` has the rules across sections."""
 
 from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from trunkline_workspace.channels import Account, Channel, completed
+from trunkline_workspace.channels import Account, Channel, with_default_api_base
 from trunkline_workspace.values import (
     Id,
-    Kept,
     Part,
     Pattern,
     Rate,
+    Retirable,
     Secret,
     Url,
     Zone,
-    days,
-    per_second,
-    window,
+    parse_hours,
+    parse_weekdays,
 )
 
 Weight = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -32,43 +28,39 @@ Method = Literal["default", "by_number_of_dialogs", "by_date_of_last_dialog", "l
 StreamName = Literal["INGEST", "ROUTING", "TICKETS", "SLA", "NOTIFY"]
 Accounts = dict[Channel, dict[Id, Account]]
 UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
-Asked = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\??$")]
-"""A field's name; with a question mark it may be left out."""
+FieldReference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\??$")]
+"""The name of a field; a question mark at the end makes it optional."""
 
 
 class Defaults(Part):
-    """What a request gets when nobody said otherwise."""
+    """Values of a request for which nothing else is given."""
 
     priority: Id
     topic: Id
     type: Id
 
 
-class Type(Kept):
-    """A kind of request: how its statuses follow each other."""
+class Type(Retirable):
+    """A type of request and the order of its statuses."""
 
     statuses: Annotated[dict[Id, list[Id]], Field(min_length=1)]
-    """Each status, and those that may follow; the first is the one a request begins with."""
+    """Each status with its possible next statuses; a request starts with the first one."""
     closing: Annotated[list[Id], Field(min_length=1)]
-    """Statuses that end processing; closing a request sets the first."""
+    """Statuses that end the work; closing a request sets the first one."""
 
     @property
     def initial(self) -> str:
-        """The status a request begins with."""
+        """The status of a new request."""
         return next(iter(self.statuses))
 
-    def next(self, status: str) -> list[str]:
-        """Give the statuses that may follow; none after the end."""
-        return self.statuses.get(status, [])
-
     @property
-    def all(self) -> set[str]:
-        """Every status there is."""
-        return {*self.statuses, *(s for after in self.statuses.values() for s in after)}
+    def all_statuses(self) -> set[str]:
+        """Every status, the closing ones included."""
+        return {*self.statuses, *(s for following in self.statuses.values() for s in following)}
 
 
-class FieldType(Kept):
-    """One of the workspace's own fields."""
+class FieldType(Retirable):
+    """A field of requests that the workspace defines."""
 
     kind: Literal["text", "number", "date", "list"]
     pattern: Pattern | None = None
@@ -78,45 +70,45 @@ class FieldType(Kept):
 
 
 class TopicFields(Part):
-    """Which fields a topic asks for, and when."""
+    """Fields that a topic requires, by phase of the request."""
 
-    create: list[Asked] = []
-    process: list[Asked] = []
-    close: list[Asked] = []
+    create: list[FieldReference] = []
+    process: list[FieldReference] = []
+    close: list[FieldReference] = []
 
 
-class Topic(Kept):
-    """What a request is about, and who answers it."""
+class Topic(Retirable):
+    """A subject of requests, with the group that serves it and the fields it requires."""
 
     group: Id
     fields: TopicFields = TopicFields()
 
 
 class Holidays(Part):
-    """Days off: a country's public ones, and further dates."""
+    """Days without business hours: public holidays of a country, and single dates."""
 
     country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
     dates: list[date] = []
 
 
 class Calendar(Part):
-    """Working hours in a time zone."""
+    """Business hours in a time zone."""
 
     timezone: Zone
     week: dict[str, list[str]]
     holidays: Holidays = Holidays()
 
     def hours(self) -> dict[int, tuple[tuple[int, int], ...]]:
-        """Give the hours of each weekday (0 is Monday) in minutes of the day, half-open."""
+        """Return the hours of each weekday (0 is Monday) as half-open spans of minutes."""
         return {
-            day: tuple(window(text) for text in texts)
+            day: tuple(parse_hours(text) for text in texts)
             for key, texts in self.week.items()
-            for day in days(key)
+            for day in parse_weekdays(key)
         }
 
 
-class Group(Kept):
-    """Operators who share a queue, and how it is shared out."""
+class Group(Retirable):
+    """A skill group: operators who share a queue, and how requests are assigned."""
 
     operators: list[Id]
     method: Method = "default"
@@ -124,108 +116,96 @@ class Group(Kept):
     calendar: Id
 
 
-class Operator(Kept):
-    """Who answers: skills by topic (1 to 5; none means all), and how much at a time."""
+class Operator(Retirable):
+    """An operator: skills by topic (1 to 5; none means every topic) and limits."""
 
     name: str | None = Field(default=None, max_length=200)
     email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
     skills: dict[Id, Annotated[int, Field(ge=1, le=5)]] = {}
     limit: int = Field(ge=0, le=1000)
     channels: dict[Literal[Channel, "api"], Annotated[int, Field(ge=0, le=1000)]] = {}
-    """How many of `limit` may be from one channel."""
+    """Requests of one channel at a time, within `limit`."""
     languages: list[Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]] = []
     quota: int | None = Field(default=None, ge=1)
-    """How many different customers a day."""
+    """Different customers per day."""
 
 
 class Policy(Part):
-    """What is promised to which requests."""
+    """An SLA policy: the promised times of the requests it matches."""
 
     name: Id
     match: dict[Attribute, Id | list[Id]] = {}
-    """What a request must be like; the first policy that fits is the one."""
+    """The attributes of a request the policy is for; the first matching policy applies."""
     calendar: Id
     targets: Annotated[dict[Clock, Target], Field(min_length=1)]
     warn: list[Annotated[float, Field(gt=0, lt=1)]] = []
     nrt: Literal["from_first", "restart"] = "from_first"
 
-    def fits(self, about: dict[str, str]) -> bool:
-        """Tell whether a request with these attributes is covered."""
-        return all(
-            about.get(name) in (wanted if isinstance(wanted, list) else [wanted])
-            for name, wanted in self.match.items()
-        )
-
 
 class Webhook(Part):
-    """Who else is told: `events` are facts' names, `*` for any last part."""
+    """An endpoint that facts are sent to; `events` are names of facts, with `*` as last part."""
 
     url: Url
     secret: Secret
     events: Annotated[list[str], Field(min_length=1)]
     ordered: bool = False
     internal: bool = False
-    """Whether internal notes are told too."""
+    """Send internal notes too."""
 
     @field_validator("events")
     @classmethod
-    def _names(cls, events: list[str]) -> list[str]:
+    def _check_names(cls, events: list[str]) -> list[str]:
         for event in events:
             parts = event.split(".")
             if parts[0] != "trunkline" or len(parts) != 4 or not all(parts):
                 raise ValueError(
-                    f"{event!r} names no facts (allowed: such as trunkline.tickets.v1.*)"
+                    f"{event!r} is not a name of facts (allowed: such as trunkline.tickets.v1.*)"
                 )
         return events
 
 
 class Subscriber(Part):
-    """An internal service: it gets a user and a durable of its own, to read only."""
+    """An internal service that reads streams, with a NATS user and a durable of its own."""
 
     streams: Annotated[list[StreamName], Field(min_length=1)]
     filters: list[Annotated[str, Field(pattern=r"^trunkline\.[a-z]+\.[^\s]+$")]] = []
 
 
 class Mandatory(Part):
-    """What nobody can switch off for themselves."""
+    """Notifications that operators cannot switch off."""
 
     channels: list[Literal["bell", "email", "telegram"]] = ["bell"]
     kinds: list[Id] = []
 
 
 class Notifications(Part):
-    """Rules over everybody's preferences."""
+    """Rules that take precedence over operators' preferences."""
 
     mandatory: Mandatory = Mandatory()
 
 
 class Limits(Part):
-    """How much may come in."""
+    """Rate limits of incoming messages."""
 
     per_account: Rate = "1000/s"
     per_visitor: Rate = "60/min"
-    """Of one visitor of the pages with forms and widgets, by where they come from."""
-
-    @property
-    def per_second(self) -> float:
-        """Deliveries a second one account may send."""
-        return per_second(self.per_account)
+    """Of one network address that uses forms and widgets."""
 
 
 class Retention(Part):
-    """How long streams keep what PostgreSQL has for good."""
+    """The age up to which streams keep messages; PostgreSQL keeps them permanently."""
 
     inbound: Age = timedelta(days=30)
     streams: Age = timedelta(days=30)
 
 
 class Workspace(Part):
-    """Everything that is configured. A version of it never changes."""
+    """The whole configuration. A version of it never changes."""
 
     name: str = Field(min_length=1, max_length=100)
     timezone: Zone = "UTC"
     priorities: Annotated[dict[Id, Weight], Field(min_length=1)]
-    """Each priority's weight; heavier is more urgent."""
+    """The weight of each priority; a higher weight is more urgent."""
     defaults: Defaults
     types: Annotated[dict[Id, Type], Field(min_length=1)]
     fields: dict[Id, FieldType] = {}
@@ -243,30 +223,20 @@ class Workspace(Part):
 
     @field_validator("channels")
     @classmethod
-    def _complete(cls, channels: Accounts) -> Accounts:
+    def _fill_defaults(cls, channels: Accounts) -> Accounts:
         return {
-            channel: {name: completed(channel, account) for name, account in accounts.items()}
+            channel: {
+                name: with_default_api_base(channel, account) for name, account in accounts.items()
+            }
             for channel, accounts in channels.items()
         }
 
-    def topic(self, name: str | None) -> Topic:
-        """Give a topic; what nobody knows (any more) is treated as the default one."""
-        return self.topics.get(name or "") or self.topics[self.defaults.topic]
-
     def group_of(self, topic: str | None) -> str:
-        """Give the group that answers a topic."""
-        return self.topic(topic).group
-
-    def type(self, name: str) -> Type:
-        """Give a kind of request."""
-        return self.types[name]
-
-    def operator(self, name: str) -> Operator | None:
-        """Give an operator, if there is one of this id."""
-        return self.operators.get(name)
+        """Return the group that serves a topic; an unknown topic has the default topic's group."""
+        return (self.topics.get(topic or "") or self.topics[self.defaults.topic]).group
 
     def account(self, channel: str, name: str) -> Account | None:
-        """Give a channel's account, if it is declared."""
+        """Return an account of a channel, or None."""
         for declared, accounts in self.channels.items():
             if declared == channel:
                 return accounts.get(name)
@@ -274,13 +244,9 @@ class Workspace(Part):
 
     @property
     def integrators(self) -> list[str]:
-        """Those who have a channel of their own."""
+        """The accounts of the channel `custom`, sorted."""
         return sorted(self.channels.get("custom", {}))
 
-    def policy_for(self, **about: str) -> Policy | None:
-        """Give the first policy that covers a request of this type, topic, priority, channel …"""
-        return next((policy for policy in self.sla if policy.fits(about)), None)
-
     def document(self) -> dict[str, object]:
-        """Give what was written, as JSON."""
+        """Return the document as it was written, without defaults, for JSON."""
         return self.model_dump(mode="json", exclude_unset=True)

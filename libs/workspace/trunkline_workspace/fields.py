@@ -1,4 +1,4 @@
-"""What the values of the workspace's own fields may be: one rule for whoever takes them in."""
+"""The rules for values of the workspace's own fields, the same in ingest and tickets."""
 
 import re
 from collections.abc import Callable
@@ -9,17 +9,18 @@ from typing import Any
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-LONGEST = 2000
-"""Characters a text may have."""
-LARGEST = 2**63 - 1
-"""How far from nought a whole number may be; what is larger is stored nowhere."""
+MAX_TEXT_LENGTH = 2000
+"""Characters."""
+
+MAX_NUMBER = 2**63 - 1
+"""The largest absolute value of a number: 64 bits with a sign."""
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ValueRule:
-    """What one field takes."""
+    """The values one field accepts."""
 
     kind: str
     pattern: str | None = None
@@ -28,13 +29,13 @@ class ValueRule:
     options: tuple[str, ...] = ()
 
     def complaint(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
+        """Return why the value is not accepted, or None when it is."""
         match self.kind:
             case "number":
                 return self._number(value)
             case "list":
-                good = isinstance(value, str) and value in self.options
-                return None if good else f"must be one of {', '.join(self.options)}"
+                is_option = isinstance(value, str) and value in self.options
+                return None if is_option else f"must be one of {', '.join(self.options)}"
             case "date":
                 return None if _is_date(value) else "must be a date, such as 2026-11-25"
             case _:
@@ -43,26 +44,26 @@ class ValueRule:
     def _number(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "must be a number"
-        if not abs(value) <= LARGEST:
-            return f"must be a number of at most {LARGEST}"
+        if not abs(value) <= MAX_NUMBER:
+            return f"must be a number of at most {MAX_NUMBER}"
         if self.min is not None and value < self.min:
-            return f"must be at least {written(self.min)}"
+            return f"must be at least {format_number(self.min)}"
         if self.max is not None and value > self.max:
-            return f"must be at most {written(self.max)}"
+            return f"must be at most {format_number(self.max)}"
         return None
 
     def _text(self, value: Any) -> str | None:
         if not isinstance(value, str):
             return "must be a text"
-        if len(value) > LONGEST:
-            return f"must have at most {LONGEST} characters"
-        if self.pattern is not None and not matching(self.pattern)(value):
+        if len(value) > MAX_TEXT_LENGTH:
+            return f"must have at most {MAX_TEXT_LENGTH} characters"
+        if self.pattern is not None and not full_match(self.pattern)(value):
             return f"must match {self.pattern}"
         return None
 
 
-def written(number: float) -> str:
-    """Write a limit as people do."""
+def format_number(number: float) -> str:
+    """Return a limit without a needless fraction."""
     return str(int(number)) if float(number).is_integer() else str(number)
 
 
@@ -78,17 +79,17 @@ _ASCII = {"d": "[0-9]", "D": "[^0-9]", "w": "[0-9A-Za-z_]", "W": "[^0-9A-Za-z_]"
 
 
 def _ascii(pattern: str) -> str:
-    """Write a pattern so that its digits and letters are those of JSON Schema (ECMA-262): ASCII."""
-    return _ESCAPE.sub(lambda found: _ASCII.get(found[1], found[0]), pattern)
+    """Return the pattern with `\\d` and `\\w` meaning ASCII, as in JSON Schema (ECMA-262)."""
+    return _ESCAPE.sub(lambda escape: _ASCII.get(escape[1], escape[0]), pattern)
 
 
 @lru_cache(maxsize=1000)
-def matching(pattern: str) -> Callable[[str], bool]:
-    """Give a test whether a whole text fits a pattern.
+def full_match(pattern: str) -> Callable[[str], bool]:
+    """Return a function that matches a whole text against the pattern.
 
-    The engine is the one pydantic brings: it takes time in proportion to the text, whatever the
-    pattern, so no stranger's text can hold up a service. It knows no look-around and no
-    back-references; a pattern that has them fits nothing.
+    The engine is pydantic's: it takes time proportional to the text, whatever the pattern, so no
+    customer's text can block a service. It has no look-around and no back-references; a pattern
+    with them matches nothing.
     """
     try:
         validator = SchemaValidator(

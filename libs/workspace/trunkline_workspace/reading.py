@@ -1,4 +1,4 @@
-"""From text to a workspace that holds together, or to everything that is wrong; and differences."""
+"""Read a workspace from text, report every problem, and compare two versions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +7,13 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from trunkline_workspace.checks import check, complaint
+from trunkline_workspace.channels import ACCOUNT_KEYS
+from trunkline_workspace.checks import check, problem
 from trunkline_workspace.document import Workspace
 
 
-class Invalid(ValueError):
-    """The workspace is not right; `problems` says where and why, one line each."""
+class InvalidWorkspace(ValueError):
+    """A workspace was refused; `problems` has one line for each reason, with its path."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -20,65 +21,98 @@ class Invalid(ValueError):
 
 
 def load(text: str) -> Workspace:
-    """Read a workspace from YAML (or JSON); raises `Invalid` with every complaint there is."""
+    """Return the workspace in a YAML or JSON text.
+
+    Raises `InvalidWorkspace` with all problems: of the shape, or else of the rules across sections.
+    """
     try:
         document = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as why:
-        mark = getattr(why, "problem_mark", None)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "the document"
-        raise Invalid([complaint(where, f"not YAML: {getattr(why, 'problem', why)}")]) from None
+        raise InvalidWorkspace(
+            [problem(where, f"not YAML: {getattr(error, 'problem', error)}")]
+        ) from None
     if not isinstance(document, dict):
-        raise Invalid(["the document: must be a mapping of keys"])
+        raise InvalidWorkspace(
+            [f"the document: must be a mapping of keys, not a {type(document).__name__}"]
+        )
     workspace = parse(document)
     if problems := check(workspace):
-        raise Invalid(problems)
+        raise InvalidWorkspace(problems)
     return workspace
 
 
 def parse(document: dict[str, Any]) -> Workspace:
-    """Read a document's shape only, as it was checked when it was applied."""
+    """Return the workspace of a document, checking its shape only.
+
+    For documents that were checked when they were applied. Raises `InvalidWorkspace`.
+    """
     try:
         return Workspace.model_validate(document)
-    except ValidationError as why:
-        raise Invalid(list(dict.fromkeys(_complaints(why)))) from None
+    except ValidationError as error:
+        raise InvalidWorkspace(list(dict.fromkeys(_problems(error)))) from None
 
 
-NOISE = ("function-", "list[", "constrained-str", "literal[", "[key]")
-"""Parts of pydantic's paths that are not keys of the document."""
+HIDDEN_PATH_PARTS = ("function-", "list[", "constrained-str", "literal[", "[key]")
+"""Prefixes of path parts that pydantic adds; they are not keys of the document."""
 
-SECRETS = ("secret", "token", "verify_token", "password")
+SECRET_KEYS = ("secret", "token", "verify_token", "password")
+"""Keys whose values are never shown."""
 
 
-def _complaints(why: ValidationError) -> Iterator[str]:
-    for error in why.errors(include_url=False):
-        path = [str(part) for part in error["loc"] if not str(part).startswith(NOISE)]
-        value = ... if {*path} & {*SECRETS} else error["input"]
+def _problems(errors: ValidationError) -> Iterator[str]:
+    for error in errors.errors(include_url=False):
+        path = [str(part) for part in error["loc"] if not str(part).startswith(HIDDEN_PATH_PARTS)]
+        value = ... if {*path} & {*SECRET_KEYS} else error["input"]
         if error["type"] == "list_type" and isinstance(error["input"], str):
-            continue  # the other half of "one or several", already told
-        what, allowed = _told(error["type"], error["msg"], error.get("ctx", {}))
+            continue  # one value or several: the error of the single value is enough
+        what, allowed = _describe(error["type"], error["msg"], error.get("ctx", {}))
+        if error["type"] == "extra_forbidden":
+            allowed = _keys_at(error["loc"][:-1])
         if error["type"] in {"missing", "extra_forbidden"}:
             value = ...
-        yield complaint(".".join(path) or "the document", what, value, allowed)
+        yield problem(".".join(path) or "the document", what, value, allowed)
 
 
-def _told(kind: str, message: str, context: dict[str, Any]) -> tuple[str, list[str] | None]:
+def _describe(kind: str, message: str, context: dict[str, Any]) -> tuple[str, list[str] | None]:
+    """Return the sentence of a pydantic error, and the allowed values if it names them."""
     match kind:
         case "extra_forbidden":
             return "is not a key here", None
         case "missing":
             return "is missing", None
         case "literal_error":
-            return "not allowed", [str(context["expected"]).replace(" or ", ", ")]
+            return "is not allowed", [str(context["expected"]).replace(" or ", ", ")]
         case "string_pattern_mismatch":
-            return "not of the right form", [context["pattern"]]
+            return "does not match the pattern", [context["pattern"]]
         case "value_error":
             return str(context["error"]), None
         case _:
             return message.removeprefix("Input "), None
 
 
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the section at this place of the document."""
+    if location[:1] == ("channels",):
+        return sorted({key for keys in ACCOUNT_KEYS[str(location[1])] for key in keys})
+    schema = Workspace.model_json_schema()
+    section = schema
+    for part in location:
+        inner = [
+            section.get("properties", {}).get(part),
+            section.get("items"),
+            section.get("additionalProperties"),
+            *section.get("patternProperties", {}).values(),
+        ]
+        section = next(found for found in inner if found)
+        if "$ref" in section:
+            section = schema["$defs"][section["$ref"].rpartition("/")[2]]
+    return sorted(section["properties"])
+
+
 def diff(old: Workspace | None, new: Workspace) -> list[str]:
-    """Give what changed, a line each: `+` came, `-` went, `~` is another."""
+    """Return one line for each change: `+` added, `-` removed, `~` changed."""
     before = dict(_leaves(old.document())) if old else {}
     after = dict(_leaves(new.document()))
     lines = []

@@ -1,4 +1,4 @@
-"""The small values a workspace is written in: names, references, rates, zones, hours of a week."""
+"""Value types of the workspace: ids, secret references, rates, time zones, hours of a week."""
 
 import re
 from typing import Annotated
@@ -8,34 +8,34 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-"""A name facts refer to: one token of a subject, never with a dot or a space."""
+"""An id that facts refer to: one token of a NATS subject, without dots and spaces."""
 
 Reference = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
 Secret = Reference | Annotated[list[Reference], Field(min_length=1, max_length=2)]
-"""Where a secret is; two places while one replaces the other. Never the secret itself."""
+"""The place of a secret, never the secret itself; two places while a secret is replaced."""
 
 Url = Annotated[str, Field(pattern=r"^(sink|(https?|smtps?)://[^\s]+)$")]
-"""Where to send to; `sink` is the stand-in for the outside world."""
+"""An address to send to; `sink` is the stand-in for the outside world."""
 
 Origin = Annotated[str, Field(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
-"""Where a page comes from, as browsers write it: in small letters, without a path."""
+"""The origin of a web page as browsers write it: lower-case, without a path."""
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-MINUTES = 24 * 60
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MINUTES_PER_DAY = 24 * 60
 
 _RATE = re.compile(r"^([1-9][0-9]{0,8})/(s|min|h)$")
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
-_WINDOW = re.compile(r"^([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])$")
+_HOURS = re.compile(r"^([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])$")
 
 
 class Part(BaseModel):
-    """A piece of the document; a key it does not know is refused."""
+    """A section of the document; an unknown key is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Kept(Part):
-    """A piece with an id: once known it may retire, but it never vanishes."""
+class Retirable(Part):
+    """A section with an id. It may retire, but facts refer to it, so it is never removed."""
 
     retired: bool = False
 
@@ -51,15 +51,15 @@ def _zone(value: str) -> str:
 def _pattern(value: str) -> str:
     try:
         re.compile(value)
-    except re.error as why:
-        raise ValueError(f"not a regular expression: {why}") from None
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
     return value
 
 
-def takes_no_time(pattern: str) -> bool:
-    """Whether a pattern can be matched in time proportional to the text, whatever the text.
+def is_linear_time(pattern: str) -> bool:
+    """Return True if matching the pattern takes time proportional to the text, whatever it is.
 
-    >>> takes_no_time("^[0-9]{6}$"), takes_no_time("(?=a)a")
+    >>> is_linear_time("^[0-9]{6}$"), is_linear_time("(?=a)a")
     (True, False)
     """
     try:
@@ -81,50 +81,56 @@ Rate = Annotated[str, AfterValidator(_rate)]
 
 
 def per_second(rate: str) -> float:
-    """Give a rate as a number.
+    """Return a rate per second.
 
     >>> per_second("120/min")
     2.0
     """
-    count, seconds = allowance(rate)
+    count, seconds = parse_rate(rate)
     return count / seconds
 
 
-def allowance(rate: str) -> tuple[int, int]:
-    """Give a rate as a number, and the seconds it is for.
+def parse_rate(rate: str) -> tuple[int, int]:
+    """Return a rate as a count and the seconds it is for.
 
-    >>> allowance("20/min")
+    >>> parse_rate("20/min")
     (20, 60)
     """
     count, _, unit = rate.partition("/")
     return int(count), _SECONDS[unit]
 
 
-def window(text: str) -> tuple[int, int]:
-    """Give a half-open span of a day in minutes; 24:00 ends a day.
+def parse_hours(text: str) -> tuple[int, int]:
+    """Return a half-open span of a day in minutes; 24:00 is the end of a day.
 
-    >>> window("09:00-13:00"), window("00:00-24:00")
+    Raises ValueError when the text is not a span.
+
+    >>> parse_hours("09:00-13:00"), parse_hours("00:00-24:00")
     ((540, 780), (0, 1440))
     """
-    found = _WINDOW.match(text)
-    if found is None:
-        raise ValueError("not hours (allowed: such as 09:00-18:00, up to 24:00)")
-    begins, ends = (int(found[i]) * 60 + int(found[i + 1]) for i in (1, 3))
-    if not begins < ends <= MINUTES:
-        raise ValueError("not hours: must end after they begin, at 24:00 at the latest")
+    match = _HOURS.match(text)
+    if match is None:
+        raise ValueError(f"not hours: {text!r} (allowed: such as 09:00-18:00, up to 24:00)")
+    begins, ends = (int(match[i]) * 60 + int(match[i + 1]) for i in (1, 3))
+    if not begins < ends <= MINUTES_PER_DAY:
+        raise ValueError(f"not hours: {text!r} (allowed: an end after the start, at most 24:00)")
     return begins, ends
 
 
-def days(text: str) -> range:
-    """Give the weekdays a key of a week names, 0 being Monday.
+def parse_weekdays(text: str) -> range:
+    """Return the weekdays that a key of `week` names; 0 is Monday.
 
-    >>> list(days("mon-wed")), list(days("sun"))
+    Raises ValueError when the text names no days.
+
+    >>> list(parse_weekdays("mon-wed")), list(parse_weekdays("sun"))
     ([0, 1, 2], [6])
     """
     first, dash, last = text.partition("-")
-    if first not in DAYS or (dash and last not in DAYS):
-        raise ValueError(f"not a day (allowed: {', '.join(DAYS)}, or a span such as mon-fri)")
-    span = range(DAYS.index(first), DAYS.index(last if dash else first) + 1)
+    if first not in WEEKDAYS or (dash and last not in WEEKDAYS):
+        raise ValueError(
+            f"not a day: {text!r} (allowed: {', '.join(WEEKDAYS)}, or a span such as mon-fri)"
+        )
+    span = range(WEEKDAYS.index(first), WEEKDAYS.index(last if dash else first) + 1)
     if not span:
-        raise ValueError("not a span of days: must not go over the week's end")
+        raise ValueError(f"not a span of days: {text!r} (allowed: from mon forward to sun)")
     return span

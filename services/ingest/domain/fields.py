@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from trunkline_workspace.fields import LONGEST, ValueRule
+from trunkline_workspace.fields import MAX_TEXT_LENGTH, ValueRule
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,25}(\.[0-9]{1,25})?", re.ASCII)
 
@@ -35,7 +35,7 @@ class FieldRule(ValueRule):
                 return {"type": "string", "format": "date"}
             case _:
                 whole = {} if self.pattern is None else {"pattern": f"^(?:{self.pattern})$"}
-                return {"type": "string", "maxLength": LONGEST, **whole}
+                return {"type": "string", "maxLength": MAX_TEXT_LENGTH, **whole}
 
 
 def blank(value: Any) -> bool:

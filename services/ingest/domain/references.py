@@ -65,7 +65,7 @@ class Known:
 def counted_in(channel: str, account: str, conversation: str) -> UUID:
     """Give the key of that within which a conversation's messages are numbered: mostly itself."""
     if channel == "telegram" and ":" in conversation:
-        conversation = TelegramChat.named(conversation).numbered.name
+        conversation = TelegramChat.from_name(conversation).message_scope.name
     return UUID(conversation_key(channel, account, conversation))
 
 

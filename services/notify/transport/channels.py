@@ -31,7 +31,7 @@ from trunkline_contracts.chats import TelegramChat
 async def telegram(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
     """Send by the Bot API's sendMessage, into the conversation the customer wrote in."""
     url = f"{account.base}/bot{account.token}/sendMessage"
-    there = TelegramChat.named(attempt.chat)
+    there = TelegramChat.from_name(attempt.chat)
     body = {"chat_id": _chat(there.chat), "text": attempt.text, **_within(there)}
     headers = {"Idempotency-Key": str(attempt.message_id)}
     answered = await post(ways, account, url, orjson.dumps(body), headers)

@@ -1,1 +1,1 @@
-"""HTTP addresses of operators, presence and queues."""
+"""HTTP API of operators, presence, the queue and decisions."""

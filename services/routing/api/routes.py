@@ -1,287 +1,247 @@
-"""routing's addresses: presence, the queue, claiming, and why everything went where it went.
+"""Routes: operators and presence, the queue, claims, decisions and the audit."""
 
-Longer than most rooms: each address says who may use it.
-"""
-
-import base64
-import binascii
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.auth.dependencies import Caller, Identity, Role, allow
-from chassis.errors import NotReady
+from chassis.messaging.transaction import Tx
 from chassis.service import Here, Service
-from chassis.web.problems import Problem, conflict, invalid, missing
+from chassis.web.conventions import Paging
+from chassis.web.problems import Problem, conflict, missing
 from routing import queries, store
-from routing.allocation import Desk
-from routing.configuration import Plan, plan_of
-from routing.domain.matching import Bar, Group, Request, Status, chosen, eligibility
-from routing.domain.queue_changes import Book, Held
+from routing.allocation import Allocation
+from routing.api.access import (
+    ALL_GROUPS,
+    READERS,
+    SUPERVISORS,
+    require_group,
+    require_request,
+    require_self_or_supervisor,
+    scope_of,
+)
+from routing.api.schemas import Claim, Presence, assignment_body, queue_item
+from routing.configuration import latest_rules, load_rules
+from routing.domain.decisions import manual_decision
+from routing.domain.eligibility import Ineligibility, eligibility
+from routing.domain.model import Group, Request, Status
+from routing.domain.queue_changes import Assignment, QueueChanges
 
-READERS = (Role.OPERATOR, Role.LIGHT_AGENT, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
-EVERYWHERE = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
-BOSSES = (Role.SUPERVISOR, Role.ADMINISTRATOR)
-AUDITORS = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
-DAY = timedelta(days=1)
-START: queries.Place = (-(2**31), datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
-LAST = 2**62
+AUDIT_WINDOW = timedelta(days=1)
+QUEUE_START: queries.QueuePosition = (-(2**31), datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+MAX_ANOMALY_ID = 2**62
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 router = APIRouter(prefix="/v1", tags=["routing"], dependencies=[Depends(allow(*READERS))])
 
 
-class Presence(BaseModel):
-    """What an operator says of themselves, for good or for so many seconds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Status
-    lease_seconds: int | None = Field(default=None, ge=1, le=86_400)
-
-
-class Claim(BaseModel):
-    """Who shall have it; the caller, unless a supervisor names somebody."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    operator: str | None = None
-
-
 @router.get("/operators")
-async def operators(here: Here, limit: Limit = 50, cursor: str = "") -> dict[str, Any]:
+async def operators(service: Here, limit: Limit = 50, cursor: str = "") -> dict[str, Any]:
     """List the workspace's operators with their presence and load."""
-    plan = _plan(here)
-    people = [plan.people[name] for name in sorted(plan.people) if name > cursor][: limit + 1]
-    async with here.db.connection() as conn:
-        items = await queries.operators(conn, people[:limit], _groups(plan))
-    more = people[limit - 1].id if len(people) > limit else None
-    return {"items": items, "next": more}
+    rules = latest_rules(service.workspaces)
+    names = [name for name in sorted(rules.profiles) if name > cursor][: limit + 1]
+    profiles = [rules.profiles[name] for name in names[:limit]]
+    async with service.db.connection() as conn:
+        items = await queries.operators(conn, profiles, rules.groups_by_operator())
+    return {"items": items, "next": names[limit - 1] if len(names) > limit else None}
 
 
 @router.get("/operators/{operator}")
-async def operator(operator: str, here: Here) -> dict[str, Any]:
-    """Show one operator."""
-    return await _operator(here, operator)
+async def operator(operator: str, service: Here) -> dict[str, Any]:
+    """Return one operator with their presence and load."""
+    return await _operator(service, operator)
 
 
 @router.put("/operators/{operator}/presence")
-async def presence(operator: str, said: Presence, here: Here, who: Caller) -> dict[str, Any]:
-    """Set an operator's presence. It holds until changed, or for the lease; repeating renews it."""
-    own = who.has(Role.OPERATOR, Role.LIGHT_AGENT) and who.subject == operator
-    if not (own or who.has(*BOSSES)):
-        detail = "operators and light agents set their own presence, supervisors anybody's"
-        raise Problem(403, "forbidden", detail)
-    if operator not in _plan(here).people:
+async def presence(operator: str, body: Presence, service: Here, caller: Caller) -> dict[str, Any]:
+    """Set an operator's presence, until it is changed or its lease ends; a repeat renews it."""
+    require_self_or_supervisor(
+        caller,
+        operator,
+        "operators and light agents set their own presence, supervisors anyone's",
+        (Role.OPERATOR, Role.LIGHT_AGENT),
+    )
+    if operator not in latest_rules(service.workspaces).profiles:
         raise missing("operator", operator)
-    async with here.transaction() as tx:
-        desk = await _desk(here, tx)
-        seconds = said.lease_seconds
-        until = desk.at + timedelta(seconds=seconds) if seconds else None
-        await desk.appear(operator, said.status, who.subject, until)
-        await desk.close(await desk.open())
-    return await _operator(here, operator)
+    async with service.transaction() as tx:
+        allocation = await _begin(service, tx)
+        seconds = body.lease_seconds
+        until = allocation.at + timedelta(seconds=seconds) if seconds else None
+        await allocation.set_presence(operator, body.status, caller.subject, until)
+        await allocation.allocate_and_save(await allocation.load())
+    return await _operator(service, operator)
 
 
-@router.post("/operators/{operator}/redistribute", dependencies=[Depends(allow(*BOSSES))])
-async def redistribute(operator: str, here: Here, who: Caller) -> dict[str, Any]:
-    """Set an operator offline and queue everything they have for others, each with its age."""
-    async with here.transaction() as tx:
-        desk = await _desk(here, tx)
-        held = await store.held_by(tx, operator)
-        if operator not in desk.plan.people and not held:  # who has retired may have some still
+@router.post("/operators/{operator}/redistribute", dependencies=[Depends(allow(*SUPERVISORS))])
+async def redistribute(operator: str, service: Here, caller: Caller) -> dict[str, Any]:
+    """Set an operator offline and queue their requests for others, each with its age."""
+    async with service.transaction() as tx:
+        allocation = await _begin(service, tx)
+        assigned = await store.assigned_to(tx, operator)
+        # A retired operator may still have requests.
+        if operator not in allocation.rules.profiles and not assigned:
             raise missing("operator", operator)
-        await desk.appear(operator, Status.OFFLINE, who.subject)
-        book = await desk.open(held)
-        for request_id in held:
-            book.hand_on(request_id, "redistributed", home=desk.plan.home)
-        await desk.close(book)
-    return {"operator": operator, "redistributed": held}
+        await allocation.set_presence(operator, Status.OFFLINE, caller.subject)
+        changes = await allocation.load(assigned)
+        for request_id in assigned:
+            changes.requeue(request_id, "redistributed", active_group=allocation.rules.active_group)
+        await allocation.allocate_and_save(changes)
+    return {"operator": operator, "redistributed": assigned}
 
 
 @router.get("/queue")
 async def queue(
-    here: Here,
-    who: Caller,
+    service: Here,
+    caller: Caller,
     group: str | None = None,
     limit: Limit = 50,
     cursor: str | None = None,
 ) -> dict[str, Any]:
-    """List who waits in the caller's groups, in the order in which they will be served."""
-    groups = [name for name in _visible(_plan(here), who) if group in {None, name}]
-    after = START if cursor is None else _place(cursor)
-    async with here.db.connection() as conn:
-        items = await queries.queue(conn, groups, after, limit, here.clock())
-    more = _cursor(items[-1]) if len(items) == limit else None
-    return {"items": [_waiting(item) for item in items], "next": more}
+    """List the waiting requests of the caller's groups, in the order of the queue."""
+    pages = Paging(limit, cursor)
+    scope = scope_of(latest_rules(service.workspaces), caller)
+    groups = [name for name in scope.groups if group in {None, name}]
+    after: Any = pages.after(int, datetime, UUID) or QUEUE_START
+    async with service.db.connection() as conn:
+        rows = await queries.queue(conn, groups, after, pages.fetch, service.clock())
+    return pages.page(
+        rows, lambda row: (-row["weight"], row["created_at"], row["request_id"]), queue_item
+    )
 
 
 @router.get("/queue/{request_id}")
-async def queued(request_id: UUID, here: Here, who: Caller) -> dict[str, Any]:
-    """Show one that waits, and for each operator of its group why they do not have it."""
-    plan = _plan(here)
-    async with here.transaction() as tx:
-        item = await queries.waiting(tx.conn, request_id, here.clock())
+async def queued(request_id: UUID, service: Here, caller: Caller) -> dict[str, Any]:
+    """Return a waiting request, and why each operator of its group does not have it."""
+    rules = latest_rules(service.workspaces)
+    async with service.transaction() as tx:
+        item = await queries.queued_request(tx.conn, request_id, service.clock())
         if item is None:
             raise missing("request in the queue", request_id)
-        if item["group"] not in _visible(plan, who):
-            raise Problem(403, "forbidden", "it waits in a group that is not yours")
-        members = plan.members([item["group"]])
-        found = await store.operators(tx, plan.people, members)
-    group = plan.groups.get(item["group"], Group(item["group"], frozenset()))
+        require_group(scope_of(rules, caller), item["group"])
+        members = rules.members([item["group"]])
+        loaded = await store.load_operators(tx, rules.profiles, members)
+    group = rules.groups.get(item["group"], Group(item["group"], frozenset()))
     request = Request(
         request_id, group.id, item["topic"], item["channel"], item["weight"], item["created_at"],
         avoid=item["avoid"] or None,
     )  # fmt: skip
-    bars = {name: eligibility(op, request, group) for name, op in sorted(found.items())}
+    reasons = {name: eligibility(op, request, group) for name, op in sorted(loaded.items())}
     return {
-        **_waiting(item),
-        "operators": {n: bar.value if bar else None for n, bar in bars.items()},
+        **queue_item(item),
+        "operators": {name: reason and reason.value for name, reason in reasons.items()},
     }
 
 
 @router.post("/requests/{request_id}/claim")
 async def claim(
-    request_id: UUID, here: Here, who: Caller, body: Annotated[Claim | None, Body()] = None
+    request_id: UUID,
+    service: Here,
+    caller: Caller,
+    body: Annotated[Claim | None, Body()] = None,
 ) -> dict[str, Any]:
-    """Take a waiting request; 409 names who has it already, or why the operator cannot have it."""
-    name = (body.operator if body else None) or who.subject
-    if not (who.has(*BOSSES) or (who.has(Role.OPERATOR) and who.subject == name)):
-        raise Problem(403, "forbidden", "operators claim for themselves, supervisors for anybody")
-    async with here.transaction() as tx:
-        desk = await _desk(here, tx)
-        book = await desk.open([request_id])
-        found = _claimable(book, request_id, name)
-        held = found if isinstance(found, Held) else await _take(desk, book, found, name, who)
-    return _held(held)
+    """Claim a waiting request; a 409 names its operator, or why the claimer is not eligible."""
+    name = (body.operator if body else None) or caller.subject
+    require_self_or_supervisor(
+        caller, name, "operators claim for themselves, supervisors for anyone"
+    )
+    async with service.transaction() as tx:
+        allocation = await _begin(service, tx)
+        changes = await allocation.load([request_id])
+        state = _claimable(changes, request_id, name)
+        if isinstance(state, Request):
+            state = await _claim(allocation, changes, state, name, caller)
+    return assignment_body(state)
 
 
 @router.get("/requests/{request_id}/decisions")
 async def decisions(
     request_id: UUID,
-    here: Here,
-    who: Caller,
+    service: Here,
+    caller: Caller,
     limit: Limit = 50,
     cursor: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, Any]:
-    """Show every decision about a request: chosen, considered with scores, exclusions by reason."""
-    async with here.db.connection() as conn:
+    """List the decisions about a request: the operator, the candidates, exclusions by reason."""
+    async with service.db.connection() as conn:
         items = await queries.decisions(conn, request_id, limit, cursor)
         owner = await queries.owner(conn, request_id)
     if not items and owner is None:
         raise missing("request", request_id)
-    mine = {item["chosen"] for item in items} | {owner["operator"] if owner else None}
+    operators = {item["chosen"] for item in items} | {owner["operator"] if owner else None}
     groups = {item["group"] for item in items} | ({owner["group"]} if owner else set())
-    if who.subject not in mine and groups.isdisjoint(_visible(_plan(here), who)):
-        raise Problem(403, "forbidden", "it is neither yours nor your groups'")
+    require_request(scope_of(latest_rules(service.workspaces), caller), groups, operators)
     return {"items": items, "next": cursor + limit if len(items) == limit else None}
 
 
-@router.get("/audit", dependencies=[Depends(allow(*AUDITORS))])
-async def audit(here: Here, limit: Limit = 50, cursor: int = LAST) -> dict[str, Any]:
-    """Give the last day's figures, and what the detector found, newest first."""
-    since = here.clock() - DAY
-    async with here.db.connection() as conn:
+@router.get("/audit", dependencies=[Depends(allow(*ALL_GROUPS))])
+async def audit(service: Here, limit: Limit = 50, cursor: int = MAX_ANOMALY_ID) -> dict[str, Any]:
+    """Return the figures of the last day, and the anomalies the audit found, newest first."""
+    since = service.clock() - AUDIT_WINDOW
+    async with service.db.connection() as conn:
         figures = await queries.figures(conn, since)
         items = await queries.anomalies(conn, since, cursor, limit)
     more = items[-1]["id"] if len(items) == limit else None
     return {**figures, "since": since, "items": items, "next": more}
 
 
-def _claimable(book: Book, request_id: UUID, name: str) -> Request | Held:
-    match book.now.get(request_id):
+def _claimable(changes: QueueChanges, request_id: UUID, name: str) -> Request | Assignment:
+    """Return the waiting request, or the operator's own assignment; raise a problem otherwise."""
+    match changes.after.get(request_id):
         case None:
             raise missing("request", request_id)
         case Request() as request:
             return request
-        case Held() as held if held.operator == name:
-            return held
-        case Held() as held:
-            at = held.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
-            told = f"{held.operator} has it"
-            raise conflict("already_claimed", told, claimed_by=held.operator, at=at)
+        case Assignment() as assignment if assignment.operator == name:
+            return assignment
+        case Assignment() as assignment:
+            at = assignment.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            detail = f"the request is assigned to {assignment.operator}"
+            raise conflict("already_claimed", detail, claimed_by=assignment.operator, at=at)
     raise conflict("closed", "the request has ended")
 
 
-async def _take(desk: Desk, book: Book, request: Request, name: str, who: Identity) -> Held:
-    operators = await store.operators(desk.tx, desk.plan.people, [name])
-    if (op := operators.get(name)) is None:
+async def _claim(
+    allocation: Allocation, changes: QueueChanges, request: Request, name: str, caller: Identity
+) -> Assignment:
+    """Assign a waiting request to an operator; raise a problem when they are not eligible."""
+    rules = allocation.rules
+    loaded = await store.load_operators(allocation.tx, rules.profiles, [name])
+    if (op := loaded.get(name)) is None:
         raise conflict("not_an_operator", f"the workspace has no operator {name}")
-    group = desk.plan.groups.get(request.group, Group(request.group, frozenset()))
-    if bar := eligibility(op, request, group, automatic=False):
-        raise _barred(bar, name, request)
-    held = book.take(chosen(request, op, "claim"), name, "claim", desk.at, who.subject)
-    await desk.close(book)
-    return held
+    group = rules.groups.get(request.group, Group(request.group, frozenset()))
+    if reason := eligibility(op, request, group, automatic=False):
+        raise _ineligible(reason, name, request)
+    decision = manual_decision(request, op, "claim")
+    assignment = changes.assign(decision, name, "claim", allocation.at, caller.subject)
+    await allocation.allocate_and_save(changes)
+    return assignment
 
 
-def _held(held: Held) -> dict[str, Any]:
-    return {
-        "request_id": held.request.id,
-        "operator": held.operator,
-        "group": held.request.group,
-        "epoch": held.request.epoch,
-        "mode": held.mode,
-        "at": held.since,
-    }
+def _ineligible(reason: Ineligibility, name: str, request: Request) -> Problem:
+    if reason is Ineligibility.NOT_A_MEMBER:
+        detail = f"{name} is not a member of the group {request.group}"
+        return Problem(403, "forbidden", detail, reason=reason.value)
+    words = reason.value.replace("_", " ")
+    detail = f"{name} cannot be given the request: {words}"
+    return conflict("not_eligible", detail, reason=reason.value)
 
 
-def _barred(bar: Bar, name: str, request: Request) -> Problem:
-    if bar is Bar.NOT_A_MEMBER:
-        return Problem(
-            403, "forbidden", f"{name} is not in the group {request.group}", reason=bar.value
-        )
-    words = bar.value.replace("_", " ")
-    return conflict("not_eligible", f"{name} cannot have it: {words}", reason=bar.value)
+async def _begin(service: Service, tx: Tx) -> Allocation:
+    """Begin a deciding transaction; raise `NotReady` before a workspace was applied."""
+    latest_rules(service.workspaces)
+    workspaces = service.workspaces
+    return await Allocation.begin(
+        tx, lambda version: load_rules(workspaces, version), service.clock
+    )
 
 
-def _plan(here: Service) -> Plan:
-    if not here.workspaces.latest:
-        raise NotReady("no workspace has been applied yet")
-    return plan_of(here.workspaces, here.workspaces.latest)
-
-
-async def _desk(here: Service, tx: Any) -> Desk:
-    _plan(here)
-    return await Desk.take(tx, lambda version: plan_of(here.workspaces, version), here.clock)
-
-
-def _groups(plan: Plan) -> dict[str, list[str]]:
-    return {
-        name: sorted(group.id for group in plan.groups.values() if name in group.members)
-        for name in plan.people
-    }
-
-
-def _visible(plan: Plan, who: Identity) -> set[str]:
-    return set(plan.groups) if who.has(*EVERYWHERE) else plan.groups_with([who.subject])
-
-
-async def _operator(here: Service, name: str) -> dict[str, Any]:
-    plan = _plan(here)
-    if (person := plan.people.get(name)) is None:
+async def _operator(service: Service, name: str) -> dict[str, Any]:
+    rules = latest_rules(service.workspaces)
+    if (profile := rules.profiles.get(name)) is None:
         raise missing("operator", name)
-    async with here.db.connection() as conn:
-        return (await queries.operators(conn, [person], _groups(plan)))[0]
-
-
-def _waiting(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name not in {"avoid", "epoch"}}
-
-
-def _cursor(last: dict[str, Any]) -> str:
-    place = [-last["weight"], last["created_at"].isoformat(), str(last["request_id"])]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
-
-
-def _place(cursor: str) -> queries.Place:
-    try:
-        weight, created_at, id_ = json.loads(base64.urlsafe_b64decode(cursor))
-        return int(weight), datetime.fromisoformat(created_at), UUID(id_)
-    except (ValueError, TypeError, binascii.Error):
-        raise invalid("not a cursor of this list", at="query.cursor", value=cursor) from None
+    async with service.db.connection() as conn:
+        rows = await queries.operators(conn, [profile], rules.groups_by_operator())
+    return rows[0]

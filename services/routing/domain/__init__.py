@@ -1,1 +1,1 @@
-"""Eligibility, matching and the queue. Pure."""
+"""Routing decisions: eligibility, methods, matching, and changes of the queue. Pure."""

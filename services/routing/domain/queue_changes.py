@@ -1,7 +1,4 @@
-"""The requests one transaction touches: how they were found, how it leaves them.
-
-Pure, like the domain. Long, as it has every change of a request's place.
-"""
+"""Changes of the queue: the requests of one transaction, as loaded and as they will be saved."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,12 +6,13 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from routing.domain.matching import Decision, Operator, Request
+from routing.domain.decisions import Decision
+from routing.domain.model import Operator, Request
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A request in an operator's hands, since when, and how it came there."""
+class Assignment:
+    """A request with its operator, the time it was assigned, and the mode (auto, claim, …)."""
 
     request: Request
     operator: str
@@ -22,30 +20,33 @@ class Held:
     mode: str
 
 
-class Gone(Enum):
-    """A request that has ended; nothing opens it again."""
+class Ended(Enum):
+    """The state of a request that was closed or merged; it is final."""
 
-    GONE = "gone"
+    ENDED = "ended"
 
 
-GONE = Gone.GONE
+ENDED = Ended.ENDED
 
-State = Request | Held | Gone
-"""Waiting, held, or gone. A request not heard of yet has no state."""
+RequestState = Request | Assignment | Ended
+"""Waiting, assigned, or ended. A request that was never opened has no state."""
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """An operator has one request less: it ended at `closed_at`, or goes on for a `reason`."""
+class Released:
+    """An assignment that was taken from its operator.
 
-    held: Held
+    The request ended at `closed_at`, or it returned to the queue for a `reason`.
+    """
+
+    assignment: Assignment
     closed_at: datetime | None = None
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """An operator has one request more."""
+class Assigned:
+    """A decision that gave an operator a request; `by` is the person who claimed it."""
 
     decision: Decision
     operator: str
@@ -54,110 +55,113 @@ class Taken:
 
 
 @dataclass
-class Book:
-    """What is decided is written here first; the store saves the difference, the desk tells it."""
+class QueueChanges:
+    """The touched requests before and after, and what happened between, for store and facts."""
 
-    before: dict[UUID, State]
-    now: dict[UUID, State] = field(init=False)
-    joined: dict[UUID, str] = field(default_factory=dict)
-    wanted: dict[UUID, str] = field(default_factory=dict)
-    released: list[Release] = field(default_factory=list)
-    taken: list[Taken] = field(default_factory=list)
+    before: dict[UUID, RequestState]
+    after: dict[UUID, RequestState] = field(init=False)
+    queued: dict[UUID, str] = field(default_factory=dict)
+    """Requests that entered the queue, with the reason."""
+    recipients: dict[UUID, str] = field(default_factory=dict)
+    """The operators that transfers ask for."""
+    released: list[Released] = field(default_factory=list)
+    assigned: list[Assigned] = field(default_factory=list)
     waits: list[Decision] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Begin with things as they were found."""
-        self.now = dict(self.before)
+        """Start from the loaded states."""
+        self.after = dict(self.before)
 
-    def find(self, waiting: Iterable[Request]) -> None:
-        """Take in more of those who wait; what is known already is known better."""
-        for request in waiting:
-            if request.id not in self.now:
-                self.before[request.id] = self.now[request.id] = request
+    def add_waiting(self, requests: Iterable[Request]) -> None:
+        """Add waiting requests that were loaded later; requests already here stay as they are."""
+        for request in requests:
+            if request.id not in self.after:
+                self.before[request.id] = self.after[request.id] = request
 
-    def join(self, request: Request) -> None:
-        """Queue a new request, unless it is known: what has ended stays ended."""
-        if request.id not in self.now:
-            self.now[request.id] = request
-            self.joined[request.id] = "opened"
+    def enqueue(self, request: Request) -> None:
+        """Queue a new request; one that is known is left alone, so an ended one stays ended."""
+        if request.id not in self.after:
+            self.after[request.id] = request
+            self.queued[request.id] = "opened"
 
-    def leave(self, request_id: UUID, at: datetime) -> None:
-        """End a request wherever it is, also one that has not been heard of."""
-        state = self.now.get(request_id)
-        if isinstance(state, Held):
-            self.released.append(Release(state, closed_at=at))
-        self.now[request_id] = GONE
-        self.joined.pop(request_id, None)
-        self.wanted.pop(request_id, None)
+    def remove(self, request_id: UUID, at: datetime) -> None:
+        """End a request, also one whose opening has not arrived yet."""
+        state = self.after.get(request_id)
+        if isinstance(state, Assignment):
+            self.released.append(Released(state, closed_at=at))
+        self.after[request_id] = ENDED
+        self.queued.pop(request_id, None)
+        self.recipients.pop(request_id, None)
 
-    def retopic(self, request_id: UUID, topic: str, group: str) -> None:
-        """Move a waiting request to another topic's group; who already has it, keeps it."""
+    def change_topic(self, request_id: UUID, topic: str, group: str) -> None:
+        """Set topic and group; a waiting request moves, an assigned one keeps its operator."""
         if self._replace(request_id, lambda r: replace(r, topic=topic, group=group)):
-            self.joined.setdefault(request_id, "topic_changed")
+            self.queued.setdefault(request_id, "topic_changed")
 
-    def reweigh(self, request_id: UUID, weight: int) -> None:
-        """Let a request stand further ahead, or further back."""
+    def change_priority(self, request_id: UUID, weight: int) -> None:
+        """Set the weight, which is the request's place in the queue."""
         self._replace(request_id, lambda r: replace(r, weight=weight))
 
-    def hand_on(
+    def requeue(
         self,
         request_id: UUID,
         reason: str,
         group: str | None = None,
-        to: str | None = None,
+        recipient: str | None = None,
         *,
-        home: Callable[[str, str], str] = lambda group, _: group,
+        active_group: Callable[[str, str], str] = lambda group, _: group,
     ) -> None:
-        """Take a request back and queue it with its age, for somebody else, or a group.
+        """Return a request to the queue with its age, for another group or a `recipient`.
 
-        `home` says where one of a group and a topic waits, should the group have retired.
+        `active_group` maps a group and a topic to the group that serves them, in case the first
+        has been retired.
         """
-        state = self.now.get(request_id)
-        request = state.request if isinstance(state, Held) else state
+        state = self.after.get(request_id)
+        request = state.request if isinstance(state, Assignment) else state
         if not isinstance(request, Request):
             return
-        if isinstance(state, Held):
-            self.released.append(Release(state, reason=reason))
+        if isinstance(state, Assignment):
+            self.released.append(Released(state, reason=reason))
             request = replace(request, avoid=state.operator)
-        place = home(group or request.group, request.topic)
-        self.now[request_id] = replace(request, group=place)
-        self.joined[request_id] = reason
-        if to is not None:
-            self.wanted[request_id] = to
+        new_group = active_group(group or request.group, request.topic)
+        self.after[request_id] = replace(request, group=new_group)
+        self.queued[request_id] = reason
+        if recipient is not None:
+            self.recipients[request_id] = recipient
 
-    def take(
+    def assign(
         self, decision: Decision, operator: str, mode: str, at: datetime, by: str | None = None
-    ) -> Held:
-        """Put a waiting request into an operator's hands; the epoch says which time it is."""
+    ) -> Assignment:
+        """Assign the decision's request to an operator, and count its epoch."""
         request = replace(decision.request, epoch=decision.epoch, avoid=None)
-        self.now[request.id] = held = Held(request, operator, at, mode)
-        self.taken.append(Taken(decision, operator, mode, by))
-        return held
+        self.after[request.id] = assignment = Assignment(request, operator, at, mode)
+        self.assigned.append(Assigned(decision, operator, mode, by))
+        return assignment
 
     def waiting(self) -> list[Request]:
-        """Give those of the touched requests that wait."""
-        return [state for state in self.now.values() if isinstance(state, Request)]
+        """Return the touched requests that wait."""
+        return [state for state in self.after.values() if isinstance(state, Request)]
 
-    def left_waiting(self) -> list[Request]:
-        """Give those that joined the queue and found nobody."""
-        return [r for r in self.waiting() if r.id in self.joined]
+    def newly_waiting(self) -> list[Request]:
+        """Return the requests that entered the queue and were not assigned."""
+        return [r for r in self.waiting() if r.id in self.queued]
 
-    def settle(self, operators: Mapping[str, Operator]) -> None:
-        """Give operators the room back that was released, and take what was claimed already."""
-        for release in self.released:
-            if (op := operators.get(release.held.operator)) is not None:
-                op.release(release.held.request.channel, release.closed_at)
-        for taken in self.taken:
-            request = taken.decision.request
-            held = self.now[request.id]
-            if isinstance(held, Held) and (op := operators.get(taken.operator)) is not None:
-                op.take(request.channel, held.since)
+    def update_loads(self, operators: Mapping[str, Operator]) -> None:
+        """Apply the releases and assignments so far to the loads of these operators."""
+        for released in self.released:
+            if (op := operators.get(released.assignment.operator)) is not None:
+                op.release(released.assignment.request.channel, released.closed_at)
+        for assigned in self.assigned:
+            request = assigned.decision.request
+            state = self.after[request.id]
+            if isinstance(state, Assignment) and (op := operators.get(assigned.operator)):
+                op.assign(request.channel, state.since)
 
     def _replace(self, request_id: UUID, change: Callable[[Request], Request]) -> bool:
-        """Change a request wherever it is; tells whether it waits."""
-        state = self.now.get(request_id)
-        if isinstance(state, Held):
-            self.now[request_id] = replace(state, request=change(state.request))
+        """Change a request in whatever state it is; return True if it waits."""
+        state = self.after.get(request_id)
+        if isinstance(state, Assignment):
+            self.after[request_id] = replace(state, request=change(state.request))
         elif isinstance(state, Request):
-            self.now[request_id] = change(state)
+            self.after[request_id] = change(state)
         return isinstance(state, Request)

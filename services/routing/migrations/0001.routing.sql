@@ -1,5 +1,5 @@
--- Presence, the queue, capacity and decisions. Every change is made under the service's lock, so what one
--- transaction reads here is what the last one left.
+-- Presence, the queue, capacity and decisions. Every change is made under the service's lock, so a transaction
+-- reads what the previous one wrote.
 
 -- The workspace version the operators' limits below were taken from.
 CREATE TABLE deciding_by (
@@ -8,7 +8,7 @@ CREATE TABLE deciding_by (
 );
 INSERT INTO deciding_by (workspace) VALUES (0);
 
--- Who is there, and how much they have. `load` is the sum of their rows in `capacity`.
+-- Operators with presence and load. `load` is the sum of their rows in `capacity`.
 CREATE TABLE operators (
     id               text        PRIMARY KEY,
     status           text        NOT NULL DEFAULT 'offline' CHECK (status IN ('online', 'busy', 'away', 'offline')),
@@ -19,12 +19,12 @@ CREATE TABLE operators (
     load_at_change   integer     NOT NULL DEFAULT 0,
     last_assigned_at timestamptz,
     last_closed_at   timestamptz,
-    -- The last line of defence. A lowered limit leaves the load as it is.
+    -- The limit holds even without the lock. A lowered limit leaves the load as it is.
     CHECK (load >= 0 AND load <= greatest(limit_now, load_at_change))
 ) WITH (fillfactor = 50);
 CREATE INDEX operators_lease ON operators (lease_until) WHERE lease_until IS NOT NULL;
 
--- Requests that wait. `avoid` is the operator who handed it back, or ''.
+-- Waiting requests. `avoid` is the operator who handed the request back, or ''.
 CREATE TABLE queue (
     request_id    uuid        PRIMARY KEY,
     request_group text        NOT NULL,
@@ -40,7 +40,7 @@ CREATE TABLE queue (
 CREATE INDEX queue_line ON queue (request_group, topic, channel, avoid, weight DESC, created_at, request_id);
 CREATE INDEX queue_order ON queue (request_group, weight DESC, created_at, request_id);
 
--- Requests in operators' hands: one row per request, so one owner; deleted once.
+-- Assigned requests: one row per request, so one operator.
 CREATE TABLE capacity (
     request_id    uuid        PRIMARY KEY,
     epoch         integer     NOT NULL,
@@ -57,13 +57,13 @@ CREATE TABLE capacity (
 );
 CREATE INDEX capacity_operator ON capacity (operator);
 
--- Requests that have ended; they void openings that come later.
+-- Ended requests; an opening that arrives later is ignored.
 CREATE TABLE tombstones (
     request_id uuid        PRIMARY KEY,
     at         timestamptz NOT NULL
 );
 
--- Why a request went to whom, or to nobody (`operator` is null).
+-- Decisions with their reasons; `operator` is null when the request waits.
 CREATE TABLE decisions (
     request_id    uuid        NOT NULL,
     epoch         integer     NOT NULL,
@@ -85,7 +85,7 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_group ON decisions (request_group, at) WHERE NOT waits;
 CREATE INDEX decisions_at ON decisions USING brin (at);
 
--- What the detector found and should not have.
+-- States the audit found that must never occur.
 CREATE TABLE anomalies (
     id         bigserial   PRIMARY KEY,
     at         timestamptz NOT NULL,

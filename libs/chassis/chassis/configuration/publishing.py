@@ -7,9 +7,9 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from trunkline_workspace.checks import vanished
+from trunkline_workspace.checks import removed_ids
 from trunkline_workspace.document import Workspace
-from trunkline_workspace.reading import Invalid, parse
+from trunkline_workspace.reading import InvalidWorkspace, parse
 
 STREAM, SUBJECT = "WORKSPACE", "workspace.v"
 RAW_DELIVERIES = "INBOUND"
@@ -42,7 +42,7 @@ def sound(document: dict[str, Any]) -> Workspace | None:
     """Return the workspace of a document; None when it is none."""
     try:
         return parse(document)
-    except Invalid:
+    except InvalidWorkspace:
         return None
 
 
@@ -94,8 +94,8 @@ async def apply(js: JetStreamContext, workspace: Workspace, *, recorded: int = 0
     version, document, last = await standing(js)
     if version < recorded:
         raise Conflict(f"the stream has version {version}, the record {recorded}: try again soon")
-    if document is not None and (gone := vanished(parse(document), workspace)):
-        raise Invalid(gone)
+    if document is not None and (gone := removed_ids(parse(document), workspace)):
+        raise InvalidWorkspace(gone)
     await publish(js, version + 1, workspace.document(), last)
     await _retain(js, workspace)
     return version + 1

@@ -27,7 +27,7 @@ from chassis.messaging.resuming import ROW, Ahead, Proof, held, prove
 from chassis.messaging.retention import SET_FLOOR, Retention, first_floor, trim
 from chassis.observability.tracing import metrics
 from chassis.postgres.pool import Database
-from trunkline_contracts.fact import SLOTS, splice, written_id
+from trunkline_contracts.fact import SLOTS, fact_id_text, splice
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ Message = tuple[str, bytes, dict[str, str]]
 def message(row: Row, previous: int, epoch: int = 0) -> Message:
     """Make a recorded fact a message; the body is not read: what is unreadable stays so."""
     position, key, slot, sequence, type_, body = row
-    id_ = written_id(type_, key, sequence, epoch)
+    id_ = fact_id_text(type_, key, sequence, epoch)
     headers = {
         "Nats-Msg-Id": id_,
         "Trunkline-Position": str(position),

@@ -19,7 +19,7 @@ from nats.js.errors import NotFoundError
 
 from chassis.messaging.epochs import Epochs
 from chassis.messaging.message import number
-from trunkline_contracts.fact import splice, written_id
+from trunkline_contracts.fact import fact_id_text, splice
 
 HELD = "trunkline.held"
 """Set in a stream's metadata: nobody reads it before it is made anew, or released."""
@@ -140,7 +140,7 @@ class _Judge:
 def is_same(row: tuple[Any, ...], id_: object, data: bytes, epochs: Epochs) -> bool:
     """Return whether a message is the fact of this row, which may have been repaired since."""
     position, key, _, sequence, type_, body = row
-    if written_id(type_, key, sequence, epochs.at(position)) != id_:
+    if fact_id_text(type_, key, sequence, epochs.at(position)) != id_:
         return False
     published, recorded = _time(data), _time(bytes(body))
     return published == recorded or not (published and recorded)
