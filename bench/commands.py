@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from bench.bed import compared, figures, single_inserts, timed
-from tickets.command_bus import Command, Desk
+from tickets.command_bus import Command, CommandBus
 from tickets.domain import decisions
 from tickets.domain import events as e
 from tickets.domain.rules import Graph, Rules, Topic
 from tickets.group_commit import Loader, Writer
-from tickets.handlers import SAY
+from tickets.handlers import APPEND_LOCK
 
 if TYPE_CHECKING:
     from world import World
@@ -38,13 +38,13 @@ NOW = datetime(2026, 11, 25, 9, tzinfo=UTC)
 async def run(world: World) -> dict[str, Any]:
     """Measure both in turn."""
     dsn = world.dsn("tickets")
-    loader, writer = Loader(dsn), Writer(dsn, SAY)
+    loader, writer = Loader(dsn), Writer(dsn, APPEND_LOCK)
     tasks = [asyncio.create_task(work.run()) for work in (loader, writer)]
 
     async def nothing(_: str) -> None:
         return None
 
-    desk = Desk(loader, writer, lambda: NOW, nothing)
+    desk = CommandBus(loader, writer, lambda: NOW, nothing)
     ids = [uuid4() for _ in range(REQUESTS)]
     await _all(desk, [_open(id_) for id_ in ids])
     turn = itertools.cycle(ids)
@@ -60,12 +60,12 @@ async def run(world: World) -> dict[str, Any]:
     return {"tickets_commands": figures(rounds, 2.0, in_flight=IN_FLIGHT)}
 
 
-async def _all(desk: Desk, commands: list[Command]) -> int:
+async def _all(desk: CommandBus, commands: list[Command]) -> int:
     todo = iter(commands)
 
     async def hand() -> None:
         for command in todo:
-            await desk.take(command)
+            await desk.execute(command)
 
     await asyncio.gather(*(hand() for _ in range(IN_FLIGHT)))
     return len(commands)

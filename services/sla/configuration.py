@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from chassis.configuration.following import Workspaces
 from sla.domain.calendars import Calendar
-from sla.domain.clocks import NOTHING, Measure, Policy
+from sla.domain.clocks import NO_POLICY, Measure, Policy
 from trunkline_workspace.document import Calendar as Declared
 from trunkline_workspace.document import Policy as DeclaredPolicy
 from trunkline_workspace.document import Workspace
@@ -22,7 +22,7 @@ def policies_of(workspaces: Workspaces, version: int) -> tuple[Policy, ...]:
 
 def policy_of(policies: Sequence[Policy], name: str) -> Policy:
     """Give a policy by its name."""
-    return next((policy for policy in policies if policy.name == name), NOTHING)
+    return next((policy for policy in policies if policy.name == name), NO_POLICY)
 
 
 def _policy(declared: DeclaredPolicy, document: Workspace) -> Policy:
@@ -52,12 +52,12 @@ def _match(declared: DeclaredPolicy, document: Workspace) -> dict[str, frozenset
 
 def _calendar(name: str, declared: Declared) -> Calendar:
     dates, country = frozenset(declared.holidays.dates), declared.holidays.country
-    holidays = DaysOff(country, dates) if country else dates
+    holidays = Holidays(country, dates) if country else dates
     return Calendar(name, declared.timezone, declared.hours(), holidays)
 
 
 @dataclass(frozen=True)
-class DaysOff:
+class Holidays:
     """A country's public holidays, and further dates."""
 
     country: str

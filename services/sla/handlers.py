@@ -8,13 +8,15 @@ from chassis.messaging.transaction import Tx
 from chassis.observability.metrics import histogram
 from sla import store
 from sla.configuration import policy_of
-from sla.domain.clocks import HEARD, Fold, Policy, Request, choose
+from sla.domain.clocks import CLOCK_FACTS, Policy, Request, RequestClocks, choose_policy
 from trunkline_contracts import Fact, Opened, RequestFact, TargetBreached
 
-AT_ONCE = 2000
+MAX_REQUESTS_PER_TICK = 2000
 """How many requests one round of the timer takes; it comes round four times a second."""
 
-lateness = histogram("deadline_noticed_seconds", "From a deadline until its breach was noticed")
+breach_lateness = histogram(
+    "deadline_noticed_seconds", "From a deadline until its breach was noticed"
+)
 
 Policies = Callable[[int], Sequence[Policy]]
 """Gives the policies of a workspace version."""
@@ -32,38 +34,38 @@ class Clocks:
         for fact in facts:
             if isinstance(fact, Opened) and fact.request_id not in desk.requests:
                 version = fact.workspace or tx.workspace
-                policy = choose(self._policies(version), fact)
+                policy = choose_policy(self._policies(version), fact)
                 desk.requests[fact.request_id] = Request(
                     fact.request_id, policy.name, version, trace=fact.traceparent
                 )
             if (request := desk.requests.get(fact.request_id)) is not None:
-                fold = Fold(request, self._policy(request), tx.now)
+                fold = RequestClocks(request, self._policy(request), tx.now)
                 fold.hear(fact)
-                tx.say(*fold.said, cause=fact)
+                tx.say(*fold.facts, cause=fact)
         await store.save(tx, desk)
 
     async def notice(self, tx: Tx, certain: datetime) -> None:
         """Warn of and breach what is due: everything published until `certain` is known."""
-        due = await store.waking(tx, certain, AT_ONCE)
+        due = await store.find_due(tx, certain, MAX_REQUESTS_PER_TICK)
         if not due:
             return
         desk = await store.load(tx, due)
         for request in desk.requests.values():
-            fold = Fold(request, self._policy(request), tx.now)
+            fold = RequestClocks(request, self._policy(request), tx.now)
             fold.notice(certain)
             traced = {"traceparent": request.trace}
-            tx.say(*(fact.model_copy(update=traced) for fact in fold.said))
-            for fact in fold.said:
+            tx.say(*(fact.model_copy(update=traced) for fact in fold.facts))
+            for fact in fold.facts:
                 if isinstance(fact, TargetBreached):
                     late = (fact.noticed_at - fact.due_at).total_seconds()
-                    lateness.labels("sla").observe(late)
+                    breach_lateness.labels("sla").observe(late)
         await store.save(tx, desk)
 
     def _policy(self, request: Request) -> Policy:
         return policy_of(self._policies(request.workspace), request.policy)
 
 
-async def pass_by(_: Tx, __: Sequence[Fact]) -> None:
+async def keep_position(_: Tx, __: Sequence[Fact]) -> None:
     """Presence does not move a clock yet: only the position is kept, so nothing is missed later."""
 
 
@@ -71,6 +73,6 @@ def readers(policies: Policies) -> list[Reader]:
     """What sla hears."""
     clocks = Clocks(policies)
     return [
-        Reader("TICKETS", clocks.hear, hears=HEARD, tick=clocks.notice, pace=UNHURRIED),
-        Reader("ROUTING", pass_by, hears=frozenset()),
+        Reader("TICKETS", clocks.hear, hears=CLOCK_FACTS, tick=clocks.notice, pace=UNHURRIED),
+        Reader("ROUTING", keep_position, hears=frozenset()),
     ]

@@ -11,7 +11,7 @@ from chassis.messaging.reader import Reader
 from chassis.service import Service, utc_now
 from tickets import handlers
 from tickets.api import commands, routes
-from tickets.command_bus import ANSWERED, Desk
+from tickets.command_bus import SELECT_ANSWER, CommandBus
 from tickets.configuration import rules_in_force
 from tickets.group_commit import Loader, Writer
 from tickets.settings import Settings
@@ -20,14 +20,14 @@ from tickets.settings import Settings
 def readers(service: Service) -> list[Reader]:
     """Open the desk, and hear under the workspace in force."""
     loader = Loader(service.db.dsn)
-    writer = Writer(service.db.dsn, handlers.SAY, lambda: service.spawn(service.wake()))
+    writer = Writer(service.db.dsn, handlers.APPEND_LOCK, lambda: service.spawn(service.wake()))
 
     async def answered(key: str) -> Any:
         async with service.db.connection() as conn:
-            return await (await conn.execute(ANSWERED, (key,), prepare=True)).fetchone()
+            return await (await conn.execute(SELECT_ANSWER, (key,), prepare=True)).fetchone()
 
     service.state["loader"], service.state["writer"] = loader, writer
-    service.state["desk"] = Desk(loader, writer, service.clock, answered)
+    service.state["desk"] = CommandBus(loader, writer, service.clock, answered)
     return handlers.readers(lambda: rules_in_force(service.workspaces))
 
 

@@ -9,18 +9,18 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from tickets.domain.decisions import Events, record
+from tickets.domain.decisions import Events, number
 from tickets.domain.request import Request, replay
 from tickets.group_commit import Loader, Writer
 from tickets.store import Change
 
-ANSWERED: Final[LiteralString] = "SELECT hash, answer FROM tickets_inbox WHERE msg_id = %s"
+SELECT_ANSWER: Final[LiteralString] = "SELECT hash, answer FROM tickets_inbox WHERE msg_id = %s"
 
 Decide = Callable[[Request | None], Events]
 """Says what follows, given how the request stands; may refuse."""
 
 
-def anybody(_: Request | None) -> None:
+def allow_anyone(_: Request | None) -> None:
     """Let everybody do it."""
 
 
@@ -48,7 +48,7 @@ class Command:
     decide: Decide
     answer: Callable[[Request], Mapping[str, Any]]
     """What the caller is told when it is done."""
-    permit: Callable[[Request | None], None] = anybody
+    authorize: Callable[[Request | None], None] = allow_anyone
     """Raises when the caller may not do this to the request as it stands."""
     expected: int | None = None
     key: str = ""
@@ -57,10 +57,10 @@ class Command:
     traceparent: str | None = None
 
 
-TRIES = 20
+MAX_ATTEMPTS = 20
 
 
-class Desk:
+class CommandBus:
     """Takes commands; many at once cost little more than one."""
 
     def __init__(
@@ -73,14 +73,14 @@ class Desk:
         self._loader = loader
         self._writer = writer
         self._clock = clock
-        self._answered = answered
+        self._find_answer = answered
         self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    async def answered(self, key: str, hash_: bytes) -> dict[str, Any] | None:
+    async def recorded_answer(self, key: str, hash_: bytes) -> dict[str, Any] | None:
         """Give what a command with this key was answered before."""
         if not key:
             return None
-        row = await self._answered(key)
+        row = await self._find_answer(key)
         if row is None:
             return None
         if bytes(row[0]) != hash_:
@@ -88,14 +88,14 @@ class Desk:
         answer: dict[str, Any] = json.loads(bytes(row[1]))
         return answer
 
-    async def take(self, command: Command) -> dict[str, Any]:
+    async def execute(self, command: Command) -> dict[str, Any]:
         """Load, decide, append; again when somebody else was faster."""
-        before = await self.answered(command.key, command.hash)
+        before = await self.recorded_answer(command.key, command.hash)
         if before is not None:
             return before
         turn = self._turns.setdefault(command.request_id, asyncio.Lock())
         async with turn:  # here one after the other; what other replicas do shows as a conflict
-            for _ in range(TRIES):
+            for _ in range(MAX_ATTEMPTS):
                 request = await self._loader.get(command.request_id)
                 change, answer = self._decide(command, request)
                 if not change.events and not command.key:
@@ -104,11 +104,11 @@ class Desk:
                 if verdict == "ok":
                     return answer
                 if verdict == "duplicate":
-                    return await self.answered(command.key, command.hash) or answer
+                    return await self.recorded_answer(command.key, command.hash) or answer
         raise Busy(command.request_id)
 
     def _decide(self, command: Command, request: Request | None) -> tuple[Change, dict[str, Any]]:
-        command.permit(request)
+        command.authorize(request)
         seen = request.version if request else 0
         if command.expected is not None and command.expected != seen:
             raise VersionDiffers(seen)
@@ -118,9 +118,9 @@ class Desk:
             "workspace": command.workspace,
             "traceparent": command.traceparent,
         }
-        events = record(command.request_id, seen, command.decide(request), context)
+        events = number(command.request_id, seen, command.decide(request), context)
         after = replay(events, request)
-        assert after is not None  # noqa: S101  for the type: `permit` has refused
+        assert after is not None  # noqa: S101  for the type: `authorize` has refused
         answer = dict(command.answer(after))
         change = Change(
             command.request_id,

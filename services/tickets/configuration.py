@@ -21,10 +21,10 @@ def rules_in_force(workspaces: Workspaces) -> Rules:
 @lru_cache(maxsize=64)
 def rules_of(workspaces: Workspaces, version: int) -> Rules:
     """Give a version's rules."""
-    return rules_in(workspaces.version(version), version)
+    return rules_from(workspaces.version(version), version)
 
 
-def rules_in(workspace: Workspace, version: int) -> Rules:
+def rules_from(workspace: Workspace, version: int) -> Rules:
     """Read the rules out of a document. What has retired is known, for those who have it."""
     retired = frozenset(name for name, declared in workspace.fields.items() if declared.retired)
     return Rules(

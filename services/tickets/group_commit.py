@@ -17,22 +17,22 @@ from chassis.errors import NotReady, TooLarge
 from chassis.postgres.array_dumpers import COLUMNS
 from chassis.postgres.pool import connected
 from tickets.domain.request import Request
-from tickets.store import Change, Verdicts, append, load
+from tickets.store import Change, RejectedChanges, append, load
 
 log = logging.getLogger(__name__)
 
-Verdict = Literal["ok", "duplicate", "conflict"]
-Queued = tuple[Change, "asyncio.Future[Verdict]"]
-Wanted = tuple[UUID, "asyncio.Future[Request | None]"]
+AppendOutcome = Literal["ok", "duplicate", "conflict"]
+PendingChange = tuple[Change, "asyncio.Future[AppendOutcome]"]
+PendingLoad = tuple[UUID, "asyncio.Future[Request | None]"]
 
 Item = TypeVar("Item")
 
-ROUND = 128
-LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
-ENDED = "this replica has stopped writing: ask again, under the same key"
+MAX_BATCH = 128
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+STOPPED_DETAIL = "this replica has stopped writing: ask again, under the same key"
 
 
-class Line:
+class PersistentConnection:
     """One connection, kept while it lives."""
 
     def __init__(self, dsn: str) -> None:
@@ -62,43 +62,45 @@ class Loader:
     """Loads requests; many askers share one query."""
 
     def __init__(self, dsn: str) -> None:
-        self._line = Line(dsn)
-        self._asked: asyncio.Queue[Wanted] = asyncio.Queue()
+        self._connection = PersistentConnection(dsn)
+        self._queue: asyncio.Queue[PendingLoad] = asyncio.Queue()
 
     async def get(self, request_id: UUID) -> Request | None:
         """Give a request as it stands now, or None."""
         done: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
-        self._asked.put_nowait((request_id, done))
+        self._queue.put_nowait((request_id, done))
         return await done
 
     async def run(self) -> None:
         """Answer for ever; whoever waits when it ends is told so. One task per process."""
-        batch: list[Wanted] = []
+        batch: list[PendingLoad] = []
         try:
             while True:
                 batch = []
-                batch = [await self._asked.get()]
-                while len(batch) < ROUND and not self._asked.empty():
-                    batch.append(self._asked.get_nowait())
+                batch = [await self._queue.get()]
+                while len(batch) < MAX_BATCH and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
                 await self._answer(batch)
         finally:
-            _fail((done for _, done in [*batch, *_emptied(self._asked)]), NotReady(ENDED))
-            await self._line.drop()
+            _fail((done for _, done in [*batch, *_drain(self._queue)]), NotReady(STOPPED_DETAIL))
+            await self._connection.drop()
 
-    async def _answer(self, batch: list[Wanted]) -> None:
+    async def _answer(self, batch: list[PendingLoad]) -> None:
         try:
-            found = await load(await self._line.get(), {request_id for request_id, _ in batch})
+            found = await load(
+                await self._connection.get(), {request_id for request_id, _ in batch}
+            )
         except Exception as why:  # noqa: BLE001  whatever it is, nobody may wait for ever
-            await self._line.drop()
+            await self._connection.drop()
             await self._singly(batch, why)
             return
         for request_id, done in batch:
             if not done.done():
                 done.set_result(found.get(request_id))
 
-    async def _singly(self, batch: list[Wanted], why: Exception) -> None:
+    async def _singly(self, batch: list[PendingLoad], why: Exception) -> None:
         """Try each alone, so that what cannot be read fails only those who ask for it."""
-        if len(batch) == 1 or isinstance(why, LOST):
+        if len(batch) == 1 or isinstance(why, CONNECTION_ERRORS):
             log.warning("%s requests not loaded: %r", len(batch), why)
             _fail((done for _, done in batch), why)
             return
@@ -110,53 +112,53 @@ class Writer:
     """Appends changes; at most one per request and per command key in a transaction."""
 
     def __init__(self, dsn: str, lock: int, told: Callable[[], object] = lambda: None) -> None:
-        self._line = Line(dsn)
+        self._connection = PersistentConnection(dsn)
         self._lock = lock
-        self._told = told
-        self._queue: asyncio.Queue[Queued] = asyncio.Queue()
+        self._on_commit = told
+        self._queue: asyncio.Queue[PendingChange] = asyncio.Queue()
 
-    async def append(self, change: Change) -> Verdict:
+    async def append(self, change: Change) -> AppendOutcome:
         """Make a change; returns when it is durable, or was not made."""
-        done: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((change, done))
         return await done
 
     async def run(self) -> None:
         """Write for ever; whoever waits when it ends is told so. One task per process."""
-        wave: list[Queued] = []
+        wave: list[PendingChange] = []
         try:
             while True:
                 wave = wave or [await self._queue.get()]
-                while len(wave) < ROUND and not self._queue.empty():
+                while len(wave) < MAX_BATCH and not self._queue.empty():
                     wave.append(self._queue.get_nowait())
-                batch, late = _one_each(wave)
+                batch, late = _split_batch(wave)
                 await self._commit(batch)
                 wave = late
         finally:
-            _fail((done for _, done in [*wave, *_emptied(self._queue)]), NotReady(ENDED))
-            await self._line.drop()
+            _fail((done for _, done in [*wave, *_drain(self._queue)]), NotReady(STOPPED_DETAIL))
+            await self._connection.drop()
 
-    async def _commit(self, batch: list[Queued]) -> None:
+    async def _commit(self, batch: list[PendingChange]) -> None:
         changes = [change for change, _ in batch]
         try:
-            verdicts = await append(await self._line.get(), self._lock, changes)
+            verdicts = await append(await self._connection.get(), self._lock, changes)
         except TooLarge as why:
             await self._singly(batch, why)
             return
         except Exception as why:  # noqa: BLE001  whatever it is, nobody may wait for ever
             # The outcome may be unknown: a command with a key can be sent again safely.
-            await self._line.drop()
+            await self._connection.drop()
             await self._singly(batch, why)
             return
         for n, (_, done) in enumerate(batch):
             if not done.done():
-                done.set_result(_verdict(n, verdicts))
+                done.set_result(_outcome(n, verdicts))
         if len(batch) > len(verdicts.conflicts) + len(verdicts.duplicates):
-            self._told()
+            self._on_commit()
 
-    async def _singly(self, batch: list[Queued], why: Exception) -> None:
+    async def _singly(self, batch: list[PendingChange], why: Exception) -> None:
         """Try each alone, so that a bad value fails only itself; a lost connection fails all."""
-        if len(batch) == 1 or isinstance(why, LOST):
+        if len(batch) == 1 or isinstance(why, CONNECTION_ERRORS):
             log.warning("%s commands not written: %r", len(batch), why)
             _fail((done for _, done in batch), why)
             return
@@ -164,28 +166,28 @@ class Writer:
             await self._commit([one])
 
 
-def _one_each(wave: list[Queued]) -> tuple[list[Queued], list[Queued]]:
+def _split_batch(wave: list[PendingChange]) -> tuple[list[PendingChange], list[PendingChange]]:
     """Split a wave into what can go together and what waits one round."""
-    batch: list[Queued] = []
-    late: list[Queued] = []
+    batch: list[PendingChange] = []
+    late: list[PendingChange] = []
     busy: set[UUID | str] = set()
     for queued in wave:
         change = queued[0]
         keys: set[UUID | str] = {change.request_id}
-        if change.msg_id:
-            keys.add(change.msg_id)
+        if change.key:
+            keys.add(change.key)
         (late if keys & busy else batch).append(queued)
         busy |= keys
     return batch, late
 
 
-def _verdict(n: int, verdicts: Verdicts) -> Verdict:
+def _outcome(n: int, verdicts: RejectedChanges) -> AppendOutcome:
     if n in verdicts.duplicates:
         return "duplicate"
     return "conflict" if n in verdicts.conflicts else "ok"
 
 
-def _emptied(queue: asyncio.Queue[Item]) -> list[Item]:
+def _drain(queue: asyncio.Queue[Item]) -> list[Item]:
     return [queue.get_nowait() for _ in range(queue.qsize())]
 
 

@@ -36,7 +36,7 @@ from trunkline_contracts import (
     TargetsRestated,
 )
 
-SAY: Final = lock_key("say", "tickets")
+APPEND_LOCK: Final = lock_key("say", "tickets")
 
 
 class Historian:
@@ -63,7 +63,7 @@ class Historian:
                     tx.wait(fact)
             if not changes:
                 return
-            verdicts = await append(tx.conn, SAY, changes)
+            verdicts = await append(tx.conn, APPEND_LOCK, changes)
             tx.appended |= any(change.events for change in changes)
             again = [changes[n].request_id for n in sorted(verdicts.conflicts)]
             groups = {request_id: groups[request_id] for request_id in again}
@@ -80,7 +80,7 @@ def _fold(
             return None
         events = decide(request, rules, fact)
         version = request.version if request else 0
-        more = decisions.record(
+        more = decisions.number(
             fact.request_id, version, events, _context(tx, rules, request, fact)
         )
         request = replay(more, request)
@@ -102,17 +102,17 @@ def _context(tx: Tx, rules: Rules, request: Request | None, fact: RequestFact) -
 def decide(request: Request | None, rules: Rules, fact: RequestFact) -> Events:
     """Say what follows from a fact; one that came too late, or again, has no effect."""
     if isinstance(fact, RequestOpened):
-        return decisions.opened_elsewhere(request, rules, _draft(fact))
+        return decisions.on_request_opened(request, rules, _draft(fact))
     assert request is not None  # noqa: S101  for the type: `_fold` has looked
     match fact:
         case RequestQueued():
-            return decisions.hear_queued(request, fact.group)
+            return decisions.on_queued(request, fact.group)
         case RequestAssigned():
             by = fact.operator if fact.mode == "claim" else None
             change = e.AssigneeChanged(None, fact.operator, fact.group, fact.mode, by, fact.epoch)
-            return decisions.hear_assigned(request, change)
+            return decisions.on_assigned(request, change)
         case RequestUnassigned():
-            return decisions.hear_unassigned(request, fact.operator, fact.reason, fact.epoch)
+            return decisions.on_unassigned(request, fact.operator, fact.reason, fact.epoch)
         case _:
             return _of_messages(request, fact)
 
@@ -120,30 +120,30 @@ def decide(request: Request | None, rules: Rules, fact: RequestFact) -> Events:
 def _of_messages(request: Request, fact: RequestFact) -> Events:
     match fact:
         case MessageReceived():
-            return decisions.hear_message(request, _message(fact.message), fact.threaded_by)
+            return decisions.on_message(request, _message(fact.message), fact.threaded_by)
         case MessageEdited():
-            return decisions.hear_edit(request, _message(fact.message), deleted=fact.deleted)
+            return decisions.on_edit(request, _message(fact.message), deleted=fact.deleted)
         case MessageReacted():
             change = e.ReactionChanged(
                 fact.message_id, fact.reaction, fact.reacted_at, fact.contact_id, fact.number
             )
-            return decisions.hear_reaction(request, change)
+            return decisions.on_reaction(request, change)
         case MessageSent():
             sent = e.DeliveryRecorded(fact.message_id, "sent", fact.platform_id)
-            return decisions.hear_delivery(request, sent)
+            return decisions.on_delivery(request, sent)
         case MessageFailed():
             failed = e.DeliveryRecorded(fact.message_id, "failed", None, fact.reason)
-            return decisions.hear_delivery(request, failed)
+            return decisions.on_delivery(request, failed)
         case DeliveryReported():
             named = fact.message_id or fact.platform_id
             report = (fact.state, fact.platform_id, fact.reason, fact.permanent)
-            return decisions.hear_report(
+            return decisions.on_delivery_report(
                 request, named, lambda message_id: e.DeliveryRecorded(message_id, *report)
             )
         case RatingReceived():
-            return decisions.hear_rating(request, fact.score, fact.comment)
+            return decisions.on_rating(request, fact.score, fact.comment)
         case _:
-            return decisions.NOTHING
+            return decisions.NO_EVENTS
 
 
 def _draft(fact: RequestOpened) -> e.Opened:
@@ -204,7 +204,7 @@ def readers(rules: Callable[[], Rules]) -> list[Reader]:
         Reader("ROUTING", historian.hear, hears=queue),
         Reader(
             "SLA",
-            breaches.note,
+            breaches.record,
             hears=of(TargetBreached, TargetsRestated),
             pace=UNHURRIED,
         ),

@@ -26,13 +26,13 @@ COLUMNS: Final[LiteralString] = (
     " opened_at, updated_at, closed_at, ARRAY(SELECT DISTINCT clock FROM breaches b"
     " WHERE b.request_id = r.id ORDER BY clock) AS breached"
 )
-ONE: Final[LiteralString] = "SELECT " + COLUMNS + " FROM requests r WHERE id = %s"  # noqa: S608  constants
-MINE: Final[LiteralString] = (
+SELECT_REQUEST: Final[LiteralString] = "SELECT " + COLUMNS + " FROM requests r WHERE id = %s"  # noqa: S608  constants
+IS_VISIBLE: Final[LiteralString] = (
     '(assignee = %(subject)s OR "group" = ANY(%(teams)s)'
     " OR (assignee IS NULL AND closed_at IS NULL))"
 )
-NEXT: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
-NEWEST: Final[LiteralString] = " ORDER BY opened_at DESC, id DESC LIMIT %(limit)s"
+IS_AFTER_CURSOR: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
+NEWEST_FIRST: Final[LiteralString] = " ORDER BY opened_at DESC, id DESC LIMIT %(limit)s"
 FILTERS: Final[Mapping[str, LiteralString]] = {
     "status": "status = %(status)s",
     "type": "type = %(type)s",
@@ -46,17 +46,18 @@ FILTERS: Final[Mapping[str, LiteralString]] = {
     "open": "(closed_at IS NULL) = %(open)s",
     "breached": "EXISTS (SELECT 1 FROM breaches b WHERE b.request_id = r.id) = %(breached)s",
 }
-LOG: Final[LiteralString] = (
+SELECT_HISTORY: Final[LiteralString] = (
     "SELECT originator_id, originator_version, topic, state FROM tickets_events"
     " WHERE originator_id = %s AND originator_version > %s AND (%s::text IS NULL OR topic = %s)"
     " ORDER BY originator_version LIMIT %s"
 )
-ALL: Final = 1 << 40
-INNER: Final = (
-    "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated", "guests"
+NO_LIMIT: Final = 1 << 40
+INTERNAL_FIELDS: Final = (
+    "messages", "deliveries", "platform_ids", "edits", "deleted", "reactions", "epoch", "rated",
+    "invited_watchers",
 )  # fmt: skip
 """What a folded request knows for its decisions alone."""
-CUSTOMER: Final[Mapping[str, Any]] = {
+REDACTED_VALUES: Final[Mapping[str, Any]] = {
     "contact": None,
     "conversation": None,  # the platform's chat, often a phone number
     "contacts": [],  # cards somebody sent
@@ -69,7 +70,7 @@ CUSTOMER: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ReadScope:
     """What somebody may see: everything, or what is theirs, their groups' or nobody's yet."""
 
     everything: bool
@@ -77,49 +78,49 @@ class Sight:
     teams: Sequence[str]
     contacts: bool = True
 
-    def sees(self, request: Mapping[str, Any]) -> bool:
-        """Whether they may see this request, as it stands or, where `guests` are told, is folded.
+    def can_read(self, request: Mapping[str, Any]) -> bool:
+        """Whether they may see this request, as it stands or, where invited watchers are known.
 
         Watching of one's own accord lets nobody in: every request waits at first, for all to see.
         """
-        if self.everything or self.subject in request.get("guests", ()):
+        if self.everything or self.subject in request.get("invited_watchers", ()):
             return True
         waiting = request["assignee"] is None and request["closed_at"] is None
         mine = request["assignee"] == self.subject or request["group"] in self.teams
         return waiting or mine
 
-    def hide(self, document: dict[str, Any]) -> dict[str, Any]:
+    def redact(self, document: dict[str, Any]) -> dict[str, Any]:
         """Leave out who the customer is, when that is not theirs to see."""
-        return document if self.contacts else _anonymous(document)
+        return document if self.contacts else _redact_mapping(document)
 
 
-def _anonymous(document: Mapping[str, Any]) -> dict[str, Any]:
+def _redact_mapping(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: CUSTOMER[name] if name in CUSTOMER else _within(name, part)
+        name: REDACTED_VALUES[name] if name in REDACTED_VALUES else _redact_value(name, part)
         for name, part in document.items()
     }
 
 
-def _within(name: str, part: Any) -> Any:
+def _redact_value(name: str, part: Any) -> Any:
     """Look into messages and what is in them; the names of own fields mean something else."""
     match part:
         case Mapping() if name != "fields":
-            return _anonymous(part)
+            return _redact_mapping(part)
         case list() | tuple():
-            return [_within(name, each) for each in part]
+            return [_redact_value(name, each) for each in part]
     return part
 
 
-async def one(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:
+async def find_request(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:
     """Give a request as it stands."""
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(ONE, (request_id,), prepare=True)
+        await cursor.execute(SELECT_REQUEST, (request_id,), prepare=True)
         return await cursor.fetchone()
 
 
-async def some(
+async def list_requests(
     conn: AsyncConnection[Any],
-    sight: Sight,
+    sight: ReadScope,
     wanted: Mapping[str, Any],
     limit: int,
     cursor: str | None,
@@ -128,17 +129,17 @@ async def some(
     where: list[LiteralString] = [FILTERS[name] for name in wanted]
     values = {**wanted, "subject": sight.subject, "teams": list(sight.teams), "limit": limit + 1}
     if not sight.everything:
-        where.append(MINE)
+        where.append(IS_VISIBLE)
     if cursor is not None:
         values["opened_at"], values["id"] = _place(cursor)
-        where.append(NEXT)
+        where.append(IS_AFTER_CURSOR)
     condition: LiteralString = " WHERE " + " AND ".join(where) if where else ""
     async with conn.cursor(row_factory=dict_row) as rows:
-        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + condition + NEWEST  # noqa: S608  constants
+        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + condition + NEWEST_FIRST  # noqa: S608  constants
         await rows.execute(query, values)
         found = await rows.fetchall()
     more = len(found) > limit
-    items = [sight.hide(row) for row in found[:limit]]
+    items = [sight.redact(row) for row in found[:limit]]
     return items, _cursor(items[-1]) if more else None
 
 
@@ -156,35 +157,35 @@ def _place(cursor: str) -> tuple[datetime, UUID]:
         raise ValueError(cursor) from why
 
 
-async def history(
+async def read_history(
     conn: AsyncConnection[Any],
     request_id: UUID,
     after: int = 0,
     topic: str | None = None,
-    limit: int = ALL,
+    limit: int = NO_LIMIT,
 ) -> list[e.Recorded]:
     """Read a part of a request's history."""
     given = (request_id, after, topic, topic, limit)
-    rows = await conn.execute(LOG, given, prepare=True, binary=True)
+    rows = await conn.execute(SELECT_HISTORY, given, prepare=True, binary=True)
     return [MAPPER.to_domain_event(StoredEvent(*row)) for row in await rows.fetchall()]
 
 
-def stood(events: Sequence[e.Recorded], at: datetime) -> Request | None:
+def request_as_of(events: Sequence[e.Recorded], at: datetime) -> Request | None:
     """Give a request as it stood at an instant."""
     return replay(recorded for recorded in events if recorded.time <= at)
 
 
-def document(request: Request) -> dict[str, Any]:
+def request_document(request: Request) -> dict[str, Any]:
     """Show a folded request like one of the list."""
     told: dict[str, Any] = msgspec.to_builtins(request)
-    for inner in INNER:
+    for inner in INTERNAL_FIELDS:
         del told[inner]
     return told
 
 
-def entry(recorded: e.Recorded, sight: Sight) -> dict[str, Any]:
+def log_entry(recorded: e.Recorded, sight: ReadScope) -> dict[str, Any]:
     """Show one line of the log."""
-    data: dict[str, Any] = sight.hide(msgspec.to_builtins(recorded.data))
+    data: dict[str, Any] = sight.redact(msgspec.to_builtins(recorded.data))
     return {
         "sequence": recorded.originator_version,
         "time": recorded.time,

@@ -20,13 +20,13 @@ from psycopg import AsyncConnection
 
 from chassis.messaging.transaction import fitting
 from tickets.domain.events import EVENTS, Contact, Event, Recorded
-from tickets.domain.request import FOLD, Request, replay
+from tickets.domain.request import SNAPSHOT_VERSION, Request, replay
 from trunkline_contracts.fact import slot_of
 
-SNAPSHOTS: Final[LiteralString] = (
+SELECT_SNAPSHOTS: Final[LiteralString] = (
     "SELECT snapshot FROM requests WHERE id = ANY(%b::uuid[]) AND fold = %b"
 )
-HISTORY: Final[LiteralString] = (
+SELECT_HISTORIES: Final[LiteralString] = (
     "SELECT originator_id, originator_version, topic, state FROM tickets_events"
     " WHERE originator_id = ANY(%b::uuid[]) ORDER BY originator_id, originator_version"
 )
@@ -39,7 +39,7 @@ APPEND: Final[LiteralString] = (
 Data = TypeVar("Data", bound=Event)
 
 
-class Body(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
+class StoredBody(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
     """An event as it is told: what stands beside `data`, and `data`."""
 
     time: datetime
@@ -57,14 +57,14 @@ class EventMapper(Mapper[UUID]):
         super().__init__(JSONTranscoder())
         self._encode = msgspec.json.Encoder().encode
         self._decode = {
-            topic: msgspec.json.Decoder(Body[cls]).decode  # type: ignore[valid-type]  # a class made at run time
+            topic: msgspec.json.Decoder(StoredBody[cls]).decode  # type: ignore[valid-type]  # a class made at run time
             for topic, cls in EVENTS.items()
         }
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
         """Encode an event at its place; raises `TooLarge` for what could not be told."""
         e = cast(Recorded, domain_event)
-        body = Body(
+        body = StoredBody(
             time=e.time,
             workspace=e.workspace,
             traceparent=e.traceparent,
@@ -93,7 +93,7 @@ class EventMapper(Mapper[UUID]):
 MAPPER = EventMapper()
 
 
-class Row(msgspec.Struct, frozen=True):
+class RequestRow(msgspec.Struct, frozen=True):
     """A request as the `requests` table has it; `cmd` says whose work it is."""
 
     cmd: int
@@ -121,18 +121,18 @@ class Row(msgspec.Struct, frozen=True):
     opened_at: datetime
     updated_at: datetime
     closed_at: datetime | None
-    fold: int
+    rebuild: int
     snapshot: str
 
 
-_shown = attrgetter(*Row.__struct_fields__[1:-2])
+_column_values = attrgetter(*RequestRow.__struct_fields__[1:-2])
 _encode_snapshot = msgspec.json.Encoder().encode
 _decode_snapshot = msgspec.json.Decoder(Request).decode
 _encode_rows = msgspec.json.Encoder().encode
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-def _encode(rows: list[Row]) -> str:
+def _encode(rows: list[RequestRow]) -> str:
     """Encode rows for jsonb, which knows no NUL; the history keeps what was written."""
     encoded = _encode_rows(rows)
     if rb"\u0000" in encoded:
@@ -145,17 +145,17 @@ class Change:
     """What one command does to one request: what it saw, what it adds, how that leaves it."""
 
     request_id: UUID
-    seen: int
+    expected_version: int
     events: Sequence[Recorded]
     request: Request | None
-    msg_id: str = ""
+    key: str = ""
     """The command's own key; heard once."""
     hash: bytes = b""
     answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class RejectedChanges:
     """Which changes, by index, were not made."""
 
     duplicates: frozenset[int] = field(default_factory=frozenset)
@@ -165,20 +165,20 @@ class Verdicts:
 async def load(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
     """Give many requests at once: from their snapshots, or folded anew where those are old."""
     wanted = list(request_ids)
-    cursor = await conn.execute(SNAPSHOTS, (wanted, FOLD), prepare=True)
+    cursor = await conn.execute(SELECT_SNAPSHOTS, (wanted, SNAPSHOT_VERSION), prepare=True)
     found = {
         request.id: request
         for (text,) in await cursor.fetchall()
         for request in [_decode_snapshot(text)]
     }
     if missing := [request_id for request_id in wanted if request_id not in found]:
-        found |= await fold(conn, missing)
+        found |= await rebuild(conn, missing)
     return found
 
 
-async def fold(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
+async def rebuild(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
     """Fold the histories of many requests, read at once."""
-    cursor = await conn.execute(HISTORY, (list(request_ids),), prepare=True, binary=True)
+    cursor = await conn.execute(SELECT_HISTORIES, (list(request_ids),), prepare=True, binary=True)
     histories: dict[UUID, list[Recorded]] = {}
     for row in await cursor.fetchall():
         recorded = MAPPER.to_domain_event(StoredEvent(*row))
@@ -187,12 +187,19 @@ async def fold(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[
     return {request_id: request for request_id, request in folded.items() if request is not None}
 
 
-def _row(cmd: int, request: Request) -> Row:
-    whole: tuple[Any, ...] = (cmd, *_shown(request), FOLD, _encode_snapshot(request).decode())
-    return Row(*whole)
+def _row(cmd: int, request: Request) -> RequestRow:
+    whole: tuple[Any, ...] = (
+        cmd,
+        *_column_values(request),
+        SNAPSHOT_VERSION,
+        _encode_snapshot(request).decode(),
+    )
+    return RequestRow(*whole)
 
 
-async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]) -> Verdicts:
+async def append(
+    conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]
+) -> RejectedChanges:
     """Make many changes under the service's lock; at most one per request and per command key."""
     stored = [
         (n, MAPPER.to_stored_event(event)) for n, c in enumerate(changes, 1) for event in c.events
@@ -201,12 +208,12 @@ async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change
     rows = [_row(n, c.request) for n, c in enumerate(changes, 1) if c.events and c.request]
     arguments = (
         lock,
-        [c.msg_id for c in changes],
+        [c.key for c in changes],
         [c.hash for c in changes],
         [c.answer for c in changes],
         list(range(1, len(changes) + 1)),
         [c.request_id for c in changes],
-        [c.seen + 1 for c in changes],
+        [c.expected_version + 1 for c in changes],
         [n for n, _ in stored],
         [e.originator_id for _, e in stored],
         [e.originator_version for _, e in stored],
@@ -217,4 +224,4 @@ async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change
     )
     row = await (await conn.execute(APPEND, arguments, prepare=True)).fetchone()
     assert row is not None  # noqa: S101  for the type: a function gives one row
-    return Verdicts(frozenset(n - 1 for n in row[0]), frozenset(n - 1 for n in row[1]))
+    return RejectedChanges(frozenset(n - 1 for n in row[0]), frozenset(n - 1 for n in row[1]))

@@ -8,51 +8,51 @@ import msgspec
 
 from tickets.domain import events as e
 
-_RANK = {"pending": 0, "sent": 1, "delivered": 2, "read": 3}
+_STATE_RANK = {"pending": 0, "sent": 1, "delivered": 2, "read": 3}
 
 
 def messages(events: Iterable[e.Recorded]) -> list[dict[str, Any]]:
     """Show messages with their corrections, reactions and, of answers, how far each has come."""
     shown: dict[UUID, dict[str, Any]] = {}
     for recorded in events:
-        written = _written(recorded)
+        written = _new_entry(recorded)
         if written is not None:
             shown[written["id"]] = written
         else:
-            _befall(shown, recorded.data)
+            _apply(shown, recorded.data)
     names = {each["external_id"] or each["platform_id"]: id for id, each in shown.items()}
     for each in shown.values():
         each["reply_to_id"] = names.get(each["reply_to"]) if each["reply_to"] else None
     return in_order(list(shown.values()))
 
 
-def _written(recorded: e.Recorded) -> dict[str, Any] | None:
+def _new_entry(recorded: e.Recorded) -> dict[str, Any] | None:
     match recorded.data:
         case e.Opened(message=message, by=by):
-            return _shown(recorded, message, "in", by)
+            return _entry(recorded, message, "in", by)
         case e.MessageAdded(message, rule):
-            return {**_shown(recorded, message, "in", None), "threaded_by": rule}
+            return {**_entry(recorded, message, "in", None), "threaded_by": rule}
         case e.MessageReturned(message):
-            return _shown(recorded, message, "in", None)
+            return _entry(recorded, message, "in", None)
         case e.ReplySent(message, by):
-            return {**_shown(recorded, message, "out", by), "state": "pending"}
+            return {**_entry(recorded, message, "out", by), "state": "pending"}
         case _:
             return None
 
 
-def _befall(shown: dict[UUID, dict[str, Any]], event: e.Event) -> None:
+def _apply(shown: dict[UUID, dict[str, Any]], event: e.Event) -> None:
     match event:
         case e.MessageChanged(message, deleted) if message.id in shown:
-            shown[message.id] |= _changed(shown[message.id], message, deleted=deleted)
+            shown[message.id] |= _edited(shown[message.id], message, deleted=deleted)
         case e.ReactionChanged() if event.message_id in shown:
-            _react(shown[event.message_id]["reactions"], event)
+            _apply_reaction(shown[event.message_id]["reactions"], event)
         case e.DeliveryRecorded() if event.message_id in shown:
-            _deliver(shown[event.message_id], event)
+            _apply_delivery(shown[event.message_id], event)
         case _:
             pass
 
 
-def after(ordered: Sequence[dict[str, Any]], cursor: int) -> Sequence[dict[str, Any]]:
+def after_cursor(ordered: Sequence[dict[str, Any]], cursor: int) -> Sequence[dict[str, Any]]:
     """Give what stands behind the message of this sequence."""
     place = next((n for n, each in enumerate(ordered, 1) if each["sequence"] == cursor), None)
     if place is None:
@@ -84,7 +84,7 @@ def in_order(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return ordered
 
 
-def _shown(
+def _entry(
     recorded: e.Recorded, message: e.Message, direction: str, author: str | None
 ) -> dict[str, Any]:
     return {
@@ -104,7 +104,7 @@ def _shown(
     }
 
 
-def _changed(shown: dict[str, Any], message: e.Message, *, deleted: bool) -> dict[str, Any]:
+def _edited(shown: dict[str, Any], message: e.Message, *, deleted: bool) -> dict[str, Any]:
     told: dict[str, Any] = {**msgspec.to_builtins(message), "id": message.id}
     kept = {name: shown[name] for name in ("sent_at", "reply_to", "external_id")}
     told |= {name: value for name, value in kept.items() if value is not None}
@@ -112,7 +112,7 @@ def _changed(shown: dict[str, Any], message: e.Message, *, deleted: bool) -> dic
     return {**told, **when, "edited": shown["edited"] or not deleted, "deleted": deleted}
 
 
-def _react(reactions: list[dict[str, Any]], change: e.ReactionChanged) -> None:
+def _apply_reaction(reactions: list[dict[str, Any]], change: e.ReactionChanged) -> None:
     reactions[:] = [each for each in reactions if each["contact_id"] != change.contact_id]
     if change.reaction is not None:
         reactions.append(
@@ -124,10 +124,10 @@ def _react(reactions: list[dict[str, Any]], change: e.ReactionChanged) -> None:
         )
 
 
-def _deliver(shown: dict[str, Any], delivery: e.DeliveryRecorded) -> None:
+def _apply_delivery(shown: dict[str, Any], delivery: e.DeliveryRecorded) -> None:
     """The furthest counts; a failure stands until the message is on its way again."""
     before = shown.get("state", "pending")
-    further = _RANK.get(delivery.state, 0) > _RANK.get(before, 0)
+    further = _STATE_RANK.get(delivery.state, 0) > _STATE_RANK.get(before, 0)
     if delivery.state == "failed" or before == "failed" or further:
         shown["state"] = delivery.state
         shown["reason"] = delivery.reason

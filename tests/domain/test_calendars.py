@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sla.configuration import DaysOff
+from sla.configuration import Holidays
 from sla.domain.calendars import Calendar
 
 MINUTE = timedelta(minutes=1)
@@ -147,13 +147,13 @@ def test_a_part_of_the_repeated_hour_counts_on_both_passes() -> None:
 
 
 def test_public_holidays_are_a_countrys_and_further_dates_come_on_top() -> None:
-    off = DaysOff("DE", frozenset({date(2026, 12, 28)}))
+    off = Holidays("DE", frozenset({date(2026, 12, 28)}))
     week = dict.fromkeys(range(5), ((540, 1080),))
     calendar = Calendar("office", "Europe/Berlin", week, off)
 
     assert date(2026, 12, 25) in off
     assert date(2027, 1, 1) in off
     assert date(2026, 12, 24) not in off
-    assert not calendar.always
+    assert not calendar.is_always_open
     thursday = utc("2026-12-24T16:30")  # 17:30 in Berlin
     assert calendar.due(thursday, 3600) == utc("2026-12-29T08:30")

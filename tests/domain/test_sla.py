@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import pytest
 
 from sla.domain.calendars import Calendar
-from sla.domain.clocks import GRACE, Fold, Measure, Policy, Request, choose
+from sla.domain.clocks import BREACH_GRACE, Measure, Policy, Request, RequestClocks, choose_policy
 from trunkline_contracts import (
     NAMESPACE,
     AssigneeChanged,
@@ -53,9 +53,9 @@ class Life:
 
     def hear(self, fact: Fact, now: float | None = None) -> list[Fact]:
         self.facts.append(fact)
-        fold = Fold(self.request, self.policy, fact.time if now is None else at(now))
+        fold = RequestClocks(self.request, self.policy, fact.time if now is None else at(now))
         fold.hear(fact)
-        return fold.said
+        return fold.facts
 
     def say(
         self, kind: type[Fact], seconds: float, *, now: float | None = None, **data: Any
@@ -64,9 +64,9 @@ class Life:
         return self.hear(kind(time=at(seconds), sequence=number, request_id=ID, **data), now)
 
     def notice(self, certain: float) -> list[Fact]:
-        fold = Fold(self.request, self.policy, at(certain))
+        fold = RequestClocks(self.request, self.policy, at(certain))
         fold.notice(at(certain))
-        return fold.said
+        return fold.facts
 
     def states(self) -> dict[str, str]:
         return {clock.measure.value: clock.state for clock in self.request.clocks.values()}
@@ -318,15 +318,15 @@ def test_the_first_policy_that_fits_is_taken() -> None:
     money = Policy("money", Calendar("a"), {}, match={"topic": frozenset({"billing"})})
     tasks = Policy("tasks", Calendar("a"), {}, match={"type": frozenset({"task"})})
 
-    assert choose([tasks, money, POLICY], opened) is money
-    assert choose([tasks], opened).targets == {}
+    assert choose_policy([tasks, money, POLICY], opened) is money
+    assert choose_policy([tasks], opened).targets == {}
 
 
 def test_a_clock_wakes_half_a_second_after_its_deadline() -> None:
     life = Life(Policy("p", Calendar("always"), {Measure.FRT: 5}))
     life.open()
 
-    assert life.request.clocks[Measure.FRT].wake_at == at(5) + GRACE
+    assert life.request.clocks[Measure.FRT].wake_at == at(5) + BREACH_GRACE
 
 
 OFFICE = Calendar(
@@ -371,7 +371,7 @@ def test_always_open_equals_the_wall_over_a_change_of_the_clocks(day: str) -> No
         frozenset({T0.date()}),
     )
 
-    assert not open_all_week.always
+    assert not open_all_week.is_always_open
     assert open_all_week.elapsed(start, start + timedelta(hours=30)) == 30 * 3600
     assert open_all_week.due(start, 30 * 3600) == start + timedelta(hours=30)
 

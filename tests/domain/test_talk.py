@@ -13,7 +13,7 @@ from tickets.domain import decisions
 from tickets.domain import events as e
 from tickets.domain.request import Request, replay
 from tickets.domain.rules import Graph, Rules, Topic
-from tickets.timeline import after, messages
+from tickets.timeline import after_cursor, messages
 from trunkline_contracts import (
     Contact,
     DeliveryReported,
@@ -69,7 +69,7 @@ class History:
 
     def add(self, events: decisions.Events) -> int:
         seen = self.request.version if self.request else 0
-        more = decisions.record(ID, seen, events, {"time": at(60 + seen)})
+        more = decisions.number(ID, seen, events, {"time": at(60 + seen)})
         self.request = replay(more, self.request)
         self.events += more
         return len(more)
@@ -255,8 +255,8 @@ class TestOrder:
             history.receive(number)
         shown = history.shown()
 
-        assert after(shown, 0) == shown
-        assert [each["text"] for each in after(shown, shown[1]["sequence"])] == ["n3", "n4"]
+        assert after_cursor(shown, 0) == shown
+        assert [each["text"] for each in after_cursor(shown, shown[1]["sequence"])] == ["n3", "n4"]
 
     def test_an_answer_to_a_message_names_it(self, history: History) -> None:
         history.reply(2)

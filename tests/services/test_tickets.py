@@ -140,7 +140,7 @@ async def _snapshots_are_folds(world: World) -> None:
     """Whatever a test did, each request stands as its history says."""
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets")) as conn:
         ids = [id_ for (id_,) in await world.sql("tickets", "SELECT id FROM requests")]
-        assert await store.load(conn, ids) == await store.fold(conn, ids)
+        assert await store.load(conn, ids) == await store.rebuild(conn, ids)
 
 
 async def _ready(tickets: Tickets) -> bool:
@@ -576,7 +576,9 @@ async def test_watching_while_it_waits_lets_nobody_in_for_good(tickets: Tickets)
     assert asked_in.status_code == 200
     assert await sees(tickets.anna) == [200] * 3
     assert (await tickets.post(f"/{id_}/note", {"text": "x"}, tickets.anna)).status_code == 201
-    assert "guests" not in await tickets.get(f"/{id_}?as_of=2100-01-01T00:00:00Z", tickets.anna)
+    assert "invited_watchers" not in await tickets.get(
+        f"/{id_}?as_of=2100-01-01T00:00:00Z", tickets.anna
+    )
 
 
 async def test_the_list_pages_and_filters(tickets: Tickets) -> None:

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["clocks"], dependencies=[Depends(allow(*R
 async def clocks(request_id: UUID, here: Here, who: Caller) -> dict[str, Any]:
     """Give the clocks of a request, in the order they were started."""
     async with here.transaction() as tx:
-        request = await store.one(tx, request_id)
+        request = await store.find_request(tx, request_id)
     if request is None:
         raise missing("request", request_id)
     if not _mine(request, _reading(here, who)):
@@ -46,7 +46,7 @@ async def overdue(
     """List the promises broken and still open, the longest overdue first."""
     after = FIRST if cursor is None else _place(cursor)
     async with here.transaction() as tx:
-        found = await store.overdue(tx, after, _reading(here, who), limit)
+        found = await store.list_overdue(tx, after, _reading(here, who), limit)
     items = [
         {"request_id": row.request_id, **_shown(here, row.clock, row.policy, row.workspace)}
         for row in found
@@ -68,26 +68,26 @@ def _shown(here: Service, clock: Clock, policy: str, workspace: int) -> dict[str
     }
 
 
-def _reading(here: Service, who: Identity) -> store.Reading:
+def _reading(here: Service, who: Identity) -> store.ReadScope:
     """Supervisors, administrators and analysts read all; operators what is theirs."""
     everything = who.has(Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
     groups = here.workspaces.current.groups
     teams = [name for name, group in groups.items() if who.subject in group.operators]
-    return store.Reading(everything, who.subject, teams)
+    return store.ReadScope(everything, who.subject, teams)
 
 
-def _mine(request: Request, reader: store.Reading) -> bool:
+def _mine(request: Request, reader: store.ReadScope) -> bool:
     """Tell whether it may be read: what waits in the queue is everybody's."""
     return reader.all or request.assignee in {None, reader.subject} or request.team in reader.teams
 
 
-def _cursor(last: store.Overdue) -> str:
+def _cursor(last: store.OverdueClock) -> str:
     due = last.clock.due_at or FIRST[0]
     text = f"{due.isoformat()} {last.request_id} {last.clock.measure}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _place(cursor: str) -> store.Place:
+def _place(cursor: str) -> store.OverduePosition:
     try:
         due, request_id, clock = base64.urlsafe_b64decode(cursor).decode().split(" ")
         return datetime.fromisoformat(due), UUID(request_id), clock

@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-MINUTES = 24 * 60
-FOREVER = 4000
+MINUTES_PER_DAY = 24 * 60
+MAX_DAYS = 4000
 """After so many days without enough working time a deadline is not looked for any further."""
 
-KEPT = 4096
+MAX_CACHED_DAYS = 4096
 """Days whose spans are remembered by each calendar."""
 
 Window = tuple[int, int]
@@ -37,20 +37,20 @@ class Calendar:
     name: str
     zone: str = "UTC"
     week: Mapping[int, tuple[Window, ...]] = field(
-        default_factory=lambda: dict.fromkeys(range(7), ((0, MINUTES),))
+        default_factory=lambda: dict.fromkeys(range(7), ((0, MINUTES_PER_DAY),))
     )
     holidays: Container[date] = NO_HOLIDAYS
 
     @cached_property
-    def always(self) -> bool:
+    def is_always_open(self) -> bool:
         """Tell whether every second counts; then no date needs to be resolved."""
         return self.holidays == NO_HOLIDAYS and all(
-            _whole(self.week.get(day, ())) for day in range(7)
+            _covers_day(self.week.get(day, ())) for day in range(7)
         )
 
     def due(self, start: datetime, seconds: float) -> datetime:
         """Give the instant at which so many seconds of working time have passed since the start."""
-        if self.always or seconds <= 0:
+        if self.is_always_open or seconds <= 0:
             return start + timedelta(seconds=max(seconds, 0.0))
         left = timedelta(seconds=seconds)
         for opens, closes in self._spans(start):
@@ -64,7 +64,7 @@ class Calendar:
         """Count the seconds of working time between two instants."""
         if end <= start:
             return 0.0
-        if self.always:
+        if self.is_always_open:
             return (end - start).total_seconds()
         total = timedelta()
         for opens, closes in self._spans(start):
@@ -76,14 +76,14 @@ class Calendar:
     def _spans(self, start: datetime) -> Iterator[Span]:
         """Give the open spans from the day of the start on, in order."""
         day = datetime.combine(start.astimezone(UTC).date(), time(), UTC)
-        for n in range(FOREVER):
+        for n in range(MAX_DAYS):
             yield from self._of_day(day + n * DAY)
 
     def _of_day(self, day: datetime) -> tuple[Span, ...]:
         """Give the open spans of a UTC day; few days are asked for again and again."""
         known = self._days.get(day)
         if known is None:
-            if len(self._days) > KEPT:
+            if len(self._days) > MAX_CACHED_DAYS:
                 self._days.clear()
             known = self._days[day] = tuple(self._resolve(day))
         return known
@@ -110,13 +110,13 @@ class Calendar:
         return () if day in self.holidays else sorted(self.week.get(day.weekday(), ()))
 
 
-def _whole(windows: tuple[Window, ...]) -> bool:
+def _covers_day(windows: tuple[Window, ...]) -> bool:
     reached = 0
     for opens, closes in sorted(windows):
         if opens > reached:
             return False
         reached = max(reached, closes)
-    return reached >= MINUTES
+    return reached >= MINUTES_PER_DAY
 
 
 def _stretches(

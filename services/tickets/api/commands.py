@@ -19,15 +19,15 @@ from chassis.service import Here, Service
 from chassis.web.problems import Problem, conflict, invalid, stale, unavailable
 from tickets.api import schemas
 from tickets.api.access import (
-    Colleague,
-    Worker,
+    Commenter,
+    Editor,
+    authorize_unwatch,
+    authorize_watch,
     check_watcher,
-    may_unwatch,
-    may_watch,
-    takes_part,
-    works_on,
+    require_assignee,
+    require_visible,
 )
-from tickets.command_bus import Busy, Command, Desk, KeyReused, VersionDiffers, anybody
+from tickets.command_bus import Busy, Command, CommandBus, KeyReused, VersionDiffers, allow_anyone
 from tickets.configuration import rules_in_force
 from tickets.domain import decisions
 from tickets.domain import events as e
@@ -50,7 +50,7 @@ class Asked:
     key: str | None
     hash: bytes
 
-    async def take(
+    async def execute(
         self,
         who: Identity,
         request_id: UUID,
@@ -64,16 +64,16 @@ class Asked:
             request_id,
             decide=lambda request: deed(request, rules),
             answer=lambda after: {"id": str(after.id), "version": after.version, **(extra or {})},
-            permit=permit,
+            authorize=permit,
             expected=self.expected,
             key=f"{who.subject}\n{self.key}" if self.key else "",
             hash=self.hash,
             workspace=rules.version,
             traceparent=traceparent(),
         )
-        desk: Desk = self.here.state["desk"]
+        desk: CommandBus = self.here.state["desk"]
         try:
-            return await desk.take(command)
+            return await desk.execute(command)
         except VersionDiffers as differs:
             raise stale(differs.current) from None
         except KeyReused:
@@ -118,7 +118,7 @@ def _tell(response: Response, answer: Answer) -> Answer:
 
 @router.post("", status_code=201)
 async def open_request(
-    body: schemas.Opening, ask: Ask, who: Worker, here: Here, response: Response
+    body: schemas.Opening, ask: Ask, who: Editor, here: Here, response: Response
 ) -> Answer:
     """Open a request for a customer."""
     contact = _contact(body)
@@ -141,7 +141,7 @@ async def open_request(
     def deed(_: Request | None, rules: Rules) -> Events:
         return decisions.open_request(rules, draft)
 
-    answer = await ask.take(who, uuid4(), anybody, deed)
+    answer = await ask.execute(who, uuid4(), allow_anyone, deed)
     response.headers["Location"] = f"/v1/requests/{answer['id']}"
     return _tell(response, answer)
 
@@ -166,7 +166,7 @@ def _check_account(here: Service, channel: str, account: str) -> None:
 
 @router.post("/{request_id}/reply", status_code=201)
 async def reply(
-    request_id: UUID, body: schemas.Words, ask: Ask, who: Worker, here: Here, response: Response
+    request_id: UUID, body: schemas.Words, ask: Ask, who: Editor, here: Here, response: Response
 ) -> Answer:
     """Answer the customer."""
     message = e.Message(uuid4(), body.text, here.clock())
@@ -175,36 +175,36 @@ async def reply(
         return decisions.reply(request, message, who.subject)
 
     told = {"message_id": str(message.id)}
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed, told))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed, told))
 
 
 @router.post("/{request_id}/note", status_code=201)
 async def note(
-    request_id: UUID, body: schemas.Words, ask: Ask, who: Colleague, here: Here, response: Response
+    request_id: UUID, body: schemas.Words, ask: Ask, who: Commenter, here: Here, response: Response
 ) -> Answer:
     """Leave a note for colleagues; customers never see it."""
 
     def deed(request: Request, _: Rules) -> Events:
         return decisions.note(request, body.text, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, takes_part(here, who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_visible(here, who), deed))
 
 
 @router.post("/{request_id}/status")
 async def status(
-    request_id: UUID, body: schemas.Status, ask: Ask, who: Worker, response: Response
+    request_id: UUID, body: schemas.Status, ask: Ask, who: Editor, response: Response
 ) -> Answer:
     """Move it forward."""
 
     def deed(request: Request, rules: Rules) -> Events:
         return decisions.set_status(request, rules, body.status, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/close")
 async def close(
-    request_id: UUID, ask: Ask, who: Worker, response: Response, body: schemas.Closing | None = None
+    request_id: UUID, ask: Ask, who: Editor, response: Response, body: schemas.Closing | None = None
 ) -> Answer:
     """End its processing, for good."""
     resolution = body.resolution if body else ""
@@ -212,60 +212,60 @@ async def close(
     def deed(request: Request, rules: Rules) -> Events:
         return decisions.close(request, rules, resolution, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/title")
 async def title(
-    request_id: UUID, body: schemas.Title, ask: Ask, who: Worker, response: Response
+    request_id: UUID, body: schemas.Title, ask: Ask, who: Editor, response: Response
 ) -> Answer:
     """Give it another title."""
 
     def deed(request: Request, _: Rules) -> Events:
         return decisions.set_title(request, body.title, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/topic")
 async def topic(
-    request_id: UUID, body: schemas.Topic, ask: Ask, who: Worker, response: Response
+    request_id: UUID, body: schemas.Topic, ask: Ask, who: Editor, response: Response
 ) -> Answer:
     """Say what it is about."""
 
     def deed(request: Request, rules: Rules) -> Events:
         return decisions.set_topic(request, rules, body.topic, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/priority")
 async def priority(
-    request_id: UUID, body: schemas.Priority, ask: Ask, who: Worker, response: Response
+    request_id: UUID, body: schemas.Priority, ask: Ask, who: Editor, response: Response
 ) -> Answer:
     """Say how much it matters."""
 
     def deed(request: Request, rules: Rules) -> Events:
         return decisions.set_priority(request, rules, body.priority, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/fields")
 async def fields(
-    request_id: UUID, body: schemas.Fields, ask: Ask, who: Worker, response: Response
+    request_id: UUID, body: schemas.Fields, ask: Ask, who: Editor, response: Response
 ) -> Answer:
     """Give its fields values; null takes one away."""
 
     def deed(request: Request, rules: Rules) -> Events:
         return decisions.set_fields(request, rules, body.fields, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/pause")
 async def pause(
-    request_id: UUID, ask: Ask, who: Worker, response: Response, body: schemas.Pause | None = None
+    request_id: UUID, ask: Ask, who: Editor, response: Response, body: schemas.Pause | None = None
 ) -> Answer:
     """Let its clocks stand still."""
     reason = body.reason if body else None
@@ -273,46 +273,46 @@ async def pause(
     def deed(request: Request, _: Rules) -> Events:
         return decisions.pause(request, reason, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/resume")
-async def resume(request_id: UUID, ask: Ask, who: Worker, response: Response) -> Answer:
+async def resume(request_id: UUID, ask: Ask, who: Editor, response: Response) -> Answer:
     """Let its clocks run again."""
 
     def deed(request: Request, _: Rules) -> Events:
         return decisions.resume(request, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/tags")
 async def tag(
-    request_id: UUID, body: schemas.Tag, ask: Ask, who: Worker, response: Response
+    request_id: UUID, body: schemas.Tag, ask: Ask, who: Editor, response: Response
 ) -> Answer:
     """Put a tag on it."""
 
     def deed(request: Request, _: Rules) -> Events:
         return decisions.tag(request, body.tag, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.delete("/{request_id}/tags/{name}")
-async def untag(request_id: UUID, name: str, ask: Ask, who: Worker, response: Response) -> Answer:
+async def untag(request_id: UUID, name: str, ask: Ask, who: Editor, response: Response) -> Answer:
     """Take a tag off it."""
 
     def deed(request: Request, _: Rules) -> Events:
         return decisions.untag(request, name, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, works_on(who), deed))
+    return _tell(response, await ask.execute(who, request_id, require_assignee(who), deed))
 
 
 @router.post("/{request_id}/watchers")
 async def watch(
     request_id: UUID,
     ask: Ask,
-    who: Colleague,
+    who: Commenter,
     here: Here,
     response: Response,
     body: schemas.Watcher | None = None,
@@ -324,16 +324,20 @@ async def watch(
         check_watcher(here, who, watcher)
         return decisions.watch(request, watcher, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, may_watch(here, who, watcher), deed))
+    return _tell(
+        response, await ask.execute(who, request_id, authorize_watch(here, who, watcher), deed)
+    )
 
 
 @router.delete("/{request_id}/watchers/{watcher}")
 async def unwatch(
-    request_id: UUID, watcher: str, ask: Ask, who: Colleague, here: Here, response: Response
+    request_id: UUID, watcher: str, ask: Ask, who: Commenter, here: Here, response: Response
 ) -> Answer:
     """Watch it no more, or, as its assignee or a supervisor, spare somebody."""
 
     def deed(request: Request, _: Rules) -> Events:
         return decisions.unwatch(request, watcher, who.subject)
 
-    return _tell(response, await ask.take(who, request_id, may_unwatch(here, who, watcher), deed))
+    return _tell(
+        response, await ask.execute(who, request_id, authorize_unwatch(here, who, watcher), deed)
+    )

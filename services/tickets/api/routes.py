@@ -11,7 +11,7 @@ from chassis.auth.dependencies import Identity
 from chassis.service import Here, Service
 from chassis.web.problems import invalid, missing
 from tickets import queries, timeline
-from tickets.api.access import Viewer, sight, unseen, unseen_contacts
+from tickets.api.access import Viewer, contacts_not_visible, not_visible, read_scope
 from tickets.domain.events import PREFIX
 from tickets.group_commit import Loader
 
@@ -43,13 +43,15 @@ class Wanted(BaseModel):
 @router.get("")
 async def requests(here: Here, who: Viewer, wanted: Annotated[Wanted, Query()]) -> dict[str, Any]:
     """List requests, the newest first; every filter that is given must fit."""
-    seen = sight(here, who)
+    seen = read_scope(here, who)
     if wanted.contact is not None and not seen.contacts:
-        raise unseen_contacts()
+        raise contacts_not_visible()
     filters = wanted.model_dump(exclude_none=True, exclude={"limit", "cursor"})
     async with here.db.connection() as conn:
         try:
-            items, more = await queries.some(conn, seen, filters, wanted.limit, wanted.cursor)
+            items, more = await queries.list_requests(
+                conn, seen, filters, wanted.limit, wanted.cursor
+            )
         except ValueError:
             detail = "not a cursor of this list"
             raise invalid(detail, at="query.cursor", value=wanted.cursor) from None
@@ -59,11 +61,11 @@ async def requests(here: Here, who: Viewer, wanted: Annotated[Wanted, Query()]) 
 async def _seen(here: Service, who: Identity, request_id: UUID) -> dict[str, Any]:
     """Give a request to whoever may see it."""
     async with here.db.connection() as conn:
-        found = await queries.one(conn, request_id)
+        found = await queries.find_request(conn, request_id)
     if found is None:
         raise missing("request", request_id)
-    if not sight(here, who).sees(found) and not await _asked_in(here, who, found):
-        raise unseen()
+    if not read_scope(here, who).can_read(found) and not await _asked_in(here, who, found):
+        raise not_visible()
     return found
 
 
@@ -73,7 +75,7 @@ async def _asked_in(here: Service, who: Identity, found: dict[str, Any]) -> bool
         return False
     loader: Loader = here.state["loader"]
     request = await loader.get(found["id"])
-    return request is not None and who.subject in request.guests
+    return request is not None and who.subject in request.invited_watchers
 
 
 @router.get("/{request_id}")
@@ -89,16 +91,16 @@ async def request(
     if as_of is not None:
         found = await _as_of(here, request_id, as_of)
     response.headers["ETag"] = f'"{found["version"]}"'
-    return sight(here, who).hide(found)
+    return read_scope(here, who).redact(found)
 
 
 async def _as_of(here: Service, request_id: UUID, at: datetime) -> dict[str, Any]:
     async with here.db.connection() as conn:
-        events = await queries.history(conn, request_id)
-    stood = queries.stood(events, at)
+        events = await queries.read_history(conn, request_id)
+    stood = queries.request_as_of(events, at)
     if stood is None:
         raise missing("request at that time", request_id)
-    return queries.document(stood)
+    return queries.request_document(stood)
 
 
 @router.get("/{request_id}/log")
@@ -114,9 +116,12 @@ async def log(
     await _seen(here, who, request_id)
     topic = None if type is None else PREFIX + type.removeprefix(PREFIX)
     async with here.db.connection() as conn:
-        events = await queries.history(conn, request_id, cursor, topic, limit)
+        events = await queries.read_history(conn, request_id, cursor, topic, limit)
     more = str(events[-1].originator_version) if len(events) == limit else None
-    return {"items": [queries.entry(event, sight(here, who)) for event in events], "next": more}
+    return {
+        "items": [queries.log_entry(event, read_scope(here, who)) for event in events],
+        "next": more,
+    }
 
 
 @router.get("/{request_id}/messages")
@@ -130,8 +135,8 @@ async def messages(
     """Give what was written in both directions, in order; with edits, reactions and receipts."""
     await _seen(here, who, request_id)
     async with here.db.connection() as conn:
-        events = await queries.history(conn, request_id)
-    after = timeline.after(timeline.messages(events), cursor)
+        events = await queries.read_history(conn, request_id)
+    after = timeline.after_cursor(timeline.messages(events), cursor)
     more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
-    seen = sight(here, who)
-    return {"items": [seen.hide(each) for each in after[:limit]], "next": more}
+    seen = read_scope(here, who)
+    return {"items": [seen.redact(each) for each in after[:limit]], "next": more}

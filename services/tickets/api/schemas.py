@@ -15,7 +15,7 @@ def _no_nul(text: str) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(_no_nul)]
-Said = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_no_nul)]
+LongText = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_no_nul)]
 
 
 class Body(BaseModel):
@@ -24,7 +24,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-KNOWN_BY = {
+ADDRESS_FIELDS = {
     "api": ("id", "email", "phone"),
     "email": ("email", "phone", "id"),
     "form": ("email", "phone", "id"),
@@ -47,7 +47,7 @@ class Customer(Body):
     def address_on(self, channel: str) -> str | None:
         """Where the channel reaches them, as whoever writes from there is known."""
         told = {"id": self.id, "email": mail_address(self.email or ""), "phone": self.phone}
-        names = KNOWN_BY.get(channel, ("id", "phone", "email"))
+        names = ADDRESS_FIELDS.get(channel, ("id", "phone", "email"))
         found = (self.address, *(told[name] for name in names))
         return next((known for each in found if each and (known := _written(channel, each))), None)
 
@@ -107,11 +107,11 @@ class Status(Body):
 
 
 class Closing(Body):
-    resolution: Said = ""
+    resolution: LongText = ""
 
 
 class Pause(Body):
-    reason: Said | None = None
+    reason: LongText | None = None
 
 
 class Tag(Body):

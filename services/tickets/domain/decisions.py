@@ -9,39 +9,39 @@ from typing import Any
 from uuid import UUID
 
 from tickets.domain import events as e
-from tickets.domain.request import Request, Said, reaction_key
+from tickets.domain.request import MessageTime, Request, reaction_key
 from tickets.domain.rules import (
     Graph,
     Invalid,
     Refused,
     Rules,
     Topic,
-    living,
-    missing,
-    one_of,
+    missing_required,
+    require_active,
+    require_one_of,
 )
 
 Events = tuple[e.Event, ...]
-NOTHING: Events = ()
-TITLE_LENGTH = 80
+NO_EVENTS: Events = ()
+MAX_TITLE_CHARS = 80
 
 
 def title_of(text: str) -> str:
     """Make a title of what was written: its first line, cut at a word."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    if len(line) <= TITLE_LENGTH:
+    if len(line) <= MAX_TITLE_CHARS:
         return line
-    head = line[: TITLE_LENGTH - 1]
+    head = line[: MAX_TITLE_CHARS - 1]
     return (head.rsplit(" ", 1)[0] if " " in head else head) + "…"
 
 
 # --- facts of ingest, routing, notify ---
 
 
-def opened_elsewhere(request: Request | None, rules: Rules, draft: e.Opened) -> Events:
+def on_request_opened(request: Request | None, rules: Rules, draft: e.Opened) -> Events:
     """A customer's first message opens a request; what is not known gets its default."""
     if request is not None:
-        return NOTHING
+        return NO_EVENTS
     type_ = draft.type if _lives(draft.type, rules.types) else rules.type
     return (
         e.Opened(
@@ -66,65 +66,65 @@ def _lives(name: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> bool:
     return name in known and not known[name].retired
 
 
-def hear_message(request: Request, message: e.Message, threaded_by: str | None) -> Events:
+def on_message(request: Request, message: e.Message, threaded_by: str | None) -> Events:
     """A further message is added, or returned when it comes after closing."""
-    if request.has(message.id):
-        return NOTHING
+    if request.has_message(message.id):
+        return NO_EVENTS
     if request.closed:
         return (e.MessageReturned(message, "closed"),)
     return (e.MessageAdded(message, threaded_by),)
 
 
-def hear_edit(request: Request, message: e.Message, *, deleted: bool = False) -> Events:
+def on_edit(request: Request, message: e.Message, *, deleted: bool = False) -> Events:
     """A message this request has was corrected, or taken back; what was said later stands."""
-    if not request.has(message.id) or message.id in request.deleted:
-        return NOTHING
+    if not request.has_message(message.id) or message.id in request.deleted:
+        return NO_EVENTS
     said = message.sent_at, message.number
-    if not deleted and later(request.changed.get(message.id, said), said):
-        return NOTHING
+    if not deleted and is_later(request.edits.get(message.id, said), said):
+        return NO_EVENTS
     return (e.MessageChanged(message, deleted),)
 
 
-def hear_reaction(request: Request, change: e.ReactionChanged) -> Events:
+def on_reaction(request: Request, change: e.ReactionChanged) -> Events:
     """Somebody reacted to a message this request has; what they said later stands."""
-    if not request.has(change.message_id):
-        return NOTHING
+    if not request.has_message(change.message_id):
+        return NO_EVENTS
     key = reaction_key(change.message_id, change.contact_id)
     said = change.reacted_at, change.number
     at, last = request.reactions.get(key, (said, None))
-    return NOTHING if later(at, said) or last == change.reaction else (change,)
+    return NO_EVENTS if is_later(at, said) or last == change.reaction else (change,)
 
 
-def later(one: Said, other: Said) -> bool:
+def is_later(one: MessageTime, other: MessageTime) -> bool:
     """Whether one was surely said after the other; of one instant, by the platform's numbers."""
     if one[0] != other[0] or one[1] is None or other[1] is None:
         return one[0] > other[0]
     return one[1] > other[1]
 
 
-def hear_rating(request: Request, score: int, comment: str | None) -> Events:
+def on_rating(request: Request, score: int, comment: str | None) -> Events:
     """One rating counts, the first."""
-    return NOTHING if request.rated else (e.Rated(score, comment),)
+    return NO_EVENTS if request.rated else (e.Rated(score, comment),)
 
 
-def hear_queued(request: Request, group: str) -> Events:
+def on_queued(request: Request, group: str) -> Events:
     """It waits in a group's queue."""
     if request.closed or (request.queued and request.group == group):
-        return NOTHING
+        return NO_EVENTS
     return (e.Queued(group),)
 
 
-def hear_assigned(request: Request, change: e.AssigneeChanged) -> Events:
+def on_assigned(request: Request, change: e.AssigneeChanged) -> Events:
     """Routing found somebody; a decision after closing, or older than the last, is void."""
     if request.closed or change.epoch < request.epoch or change.to == request.assignee:
-        return NOTHING
+        return NO_EVENTS
     return (_from(request, change),)
 
 
-def hear_unassigned(request: Request, operator: str, reason: str, epoch: int) -> Events:
+def on_unassigned(request: Request, operator: str, reason: str, epoch: int) -> Events:
     """The assignee lets go of it."""
     if request.closed or request.assignee != operator or epoch < request.epoch:
-        return NOTHING
+        return NO_EVENTS
     return (_from(request, e.AssigneeChanged(None, None, request.group, reason, epoch=epoch)),)
 
 
@@ -134,20 +134,20 @@ def _from(request: Request, change: e.AssigneeChanged) -> e.AssigneeChanged:
     )
 
 
-def hear_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
+def on_delivery(request: Request, delivery: e.DeliveryRecorded) -> Events:
     """What became of an answer is part of its request's history, also after closing."""
     further = ("delivered", "read") if delivery.state == "delivered" else (delivery.state,)
-    if any(request.became(delivery.message_id, state) for state in further):
-        return NOTHING
+    if any(request.has_delivery_state(delivery.message_id, state) for state in further):
+        return NO_EVENTS
     return (delivery,)
 
 
-def hear_report(
+def on_delivery_report(
     request: Request, named: UUID | str | None, told: Callable[[UUID], e.DeliveryRecorded]
 ) -> Events:
     """A platform reported on a message of ours, by our name for it or by its own."""
-    message_id = named if isinstance(named, UUID) else request.sent.get(named or "")
-    return NOTHING if message_id is None else hear_delivery(request, told(message_id))
+    message_id = named if isinstance(named, UUID) else request.platform_ids.get(named or "")
+    return NO_EVENTS if message_id is None else on_delivery(request, told(message_id))
 
 
 # --- commands ---
@@ -155,10 +155,10 @@ def hear_report(
 
 def open_request(rules: Rules, draft: e.Opened) -> Events:
     """Somebody opens a request for a customer."""
-    graph = rules.types[living("type", draft.type or rules.type, rules.types)]
-    topic = living("topic", draft.topic or rules.topic, rules.topics)
+    graph = rules.types[require_active("type", draft.type or rules.type, rules.types)]
+    topic = require_active("topic", draft.topic or rules.topic, rules.topics)
     rules.check_fields(draft.fields)
-    if lacking := missing(rules.topics[topic].create, draft.fields):
+    if lacking := missing_required(rules.topics[topic].create, draft.fields):
         wrong = f"lack {', '.join(lacking)}, required by topic {topic}"
         raise Invalid("fields", draft.fields, wrong=wrong)
     return (
@@ -169,7 +169,7 @@ def open_request(rules: Rules, draft: e.Opened) -> Events:
             contact=draft.contact,
             title=draft.title or title_of(draft.message.text),
             topic=topic,
-            priority=one_of("priority", draft.priority or rules.priority, rules.priorities),
+            priority=require_one_of("priority", draft.priority or rules.priority, rules.priorities),
             status=graph.initial,
             fields=draft.fields,
             message=draft.message,
@@ -205,9 +205,9 @@ def set_status(request: Request, rules: Rules, to: str, by: str) -> Events:
     """It moves forward, never back; a closing status closes it."""
     _still_open(request)
     graph = rules.types[request.type]
-    one_of("status", to, graph.statuses)
+    require_one_of("status", to, graph.statuses)
     if to == request.status:
-        return NOTHING
+        return NO_EVENTS
     steps = graph.steps.get(request.status, ())
     if to not in steps:
         raise Refused(
@@ -239,14 +239,14 @@ def set_topic(request: Request, rules: Rules, to: str, by: str) -> Events:
     """It is about something else."""
     _still_open(request)
     if to == request.topic:
-        return NOTHING
-    return (e.TopicChanged(request.topic, living("topic", to, rules.topics), by),)
+        return NO_EVENTS
+    return (e.TopicChanged(request.topic, require_active("topic", to, rules.topics), by),)
 
 
 def set_priority(request: Request, rules: Rules, to: str, by: str) -> Events:
     """It gets another priority."""
     _still_open(request)
-    one_of("priority", to, rules.priorities)
+    require_one_of("priority", to, rules.priorities)
     return () if to == request.priority else (e.PriorityChanged(request.priority, to, by),)
 
 
@@ -255,45 +255,45 @@ def set_fields(request: Request, rules: Rules, given: Mapping[str, Any], by: str
     _still_open(request)
     rules.check_fields(given)
     changed = {name: value for name, value in given.items() if request.fields.get(name) != value}
-    return (e.FieldsChanged(changed, by),) if changed else NOTHING
+    return (e.FieldsChanged(changed, by),) if changed else NO_EVENTS
 
 
 def pause(request: Request, reason: str | None, by: str) -> Events:
     """Its clocks stand still; the status stays."""
     _still_open(request)
-    return NOTHING if request.paused else (e.Paused(by, reason),)
+    return NO_EVENTS if request.paused else (e.Paused(by, reason),)
 
 
 def resume(request: Request, by: str) -> Events:
     """Its clocks run again."""
     _still_open(request)
-    return (e.Resumed(by),) if request.paused else NOTHING
+    return (e.Resumed(by),) if request.paused else NO_EVENTS
 
 
 def watch(request: Request, watcher: str, by: str) -> Events:
     """Somebody wants to know, or is asked in who watched until now of their own accord."""
-    known = request.watchers if watcher == by else request.guests
-    return NOTHING if watcher in known else (e.WatcherAdded(watcher, by),)
+    known = request.watchers if watcher == by else request.invited_watchers
+    return NO_EVENTS if watcher in known else (e.WatcherAdded(watcher, by),)
 
 
 def unwatch(request: Request, watcher: str, by: str) -> Events:
     """Somebody has seen enough."""
-    return (e.WatcherRemoved(watcher, by),) if watcher in request.watchers else NOTHING
+    return (e.WatcherRemoved(watcher, by),) if watcher in request.watchers else NO_EVENTS
 
 
 def tag(request: Request, name: str, by: str) -> Events:
     """It carries a tag."""
     _still_open(request)
-    return NOTHING if name in request.tags else (e.TagAdded(name, by),)
+    return NO_EVENTS if name in request.tags else (e.TagAdded(name, by),)
 
 
 def untag(request: Request, name: str, by: str) -> Events:
     """It no longer carries a tag."""
     _still_open(request)
-    return (e.TagRemoved(name, by),) if name in request.tags else NOTHING
+    return (e.TagRemoved(name, by),) if name in request.tags else NO_EVENTS
 
 
-def record(
+def number(
     request_id: UUID, after: int, events: Events, context: Mapping[str, Any]
 ) -> list[e.Recorded]:
     """Give events their places in the history, the next ones."""
@@ -310,7 +310,7 @@ def _still_open(request: Request) -> None:
 
 def _asked_for(request: Request, rules: Rules) -> None:
     topic = rules.topics.get(request.topic)
-    if topic and (lacking := missing(topic.close, request.fields)):
+    if topic and (lacking := missing_required(topic.close, request.fields)):
         raise Refused(
             "fields_missing",
             f"topic {request.topic} asks for {', '.join(lacking)} before closing",

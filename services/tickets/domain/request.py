@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from tickets.domain import events as e
 
-FOLD = 4
+SNAPSHOT_VERSION = 5
 """Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
 
-Said = tuple[datetime, int | None]
+MessageTime = tuple[datetime, int | None]
 """When something was said, by the platform's clock, and its number there, if they are numbered."""
 
 
@@ -48,26 +48,26 @@ class Request(Struct, frozen=True):
     paused: bool = False
     tags: tuple[str, ...] = ()
     watchers: tuple[str, ...] = ()
-    guests: tuple[str, ...] = ()
+    invited_watchers: tuple[str, ...] = ()
     """Watchers who were made so by somebody else: they may look, wherever it goes."""
     deliveries: frozenset[str] = frozenset()
     """What became of answers; see `delivery_key`."""
-    sent: dict[str, UUID] = {}
+    platform_ids: dict[str, UUID] = {}
     """Our messages by what the platform calls them."""
-    changed: dict[UUID, Said] = {}
+    edits: dict[UUID, MessageTime] = {}
     """When messages were last corrected."""
     deleted: frozenset[UUID] = frozenset()
-    reactions: dict[str, tuple[Said, str | None]] = {}
+    reactions: dict[str, tuple[MessageTime, str | None]] = {}
     """The last of each person on each message; see `reaction_key`."""
     resolution: str | None = None
     rated: bool = False
     closed_at: datetime | None = None
 
-    def has(self, message_id: UUID) -> bool:
+    def has_message(self, message_id: UUID) -> bool:
         """Whether a message is one of this request's."""
         return message_id.hex in self.messages
 
-    def became(self, message_id: UUID, state: str) -> bool:
+    def has_delivery_state(self, message_id: UUID, state: str) -> bool:
         """Whether an answer has come this far."""
         return delivery_key(message_id, state) in self.deliveries
 
@@ -147,12 +147,12 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
             named = {platform_id: message_id} if platform_id else {}
             return {
                 "deliveries": request.deliveries | {delivery_key(message_id, state)},
-                "sent": {**request.sent, **named},
+                "platform_ids": {**request.platform_ids, **named},
             }
         case e.MessageChanged(message, deleted):
             gone = {message.id} if deleted else set()
             return {
-                "changed": {**request.changed, message.id: (message.sent_at, message.number)},
+                "edits": {**request.edits, message.id: (message.sent_at, message.number)},
                 "deleted": request.deleted | gone,
             }
         case e.ReactionChanged(message_id, reaction, at, contact_id, number):
@@ -172,12 +172,16 @@ def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]
         case e.Resumed():
             return {"paused": False}
         case e.WatcherAdded(watcher, by):
-            invited = request.guests if by == watcher else _with(request.guests, watcher)
-            return {"watchers": _with(request.watchers, watcher), "guests": invited}
+            invited = (
+                request.invited_watchers
+                if by == watcher
+                else _with(request.invited_watchers, watcher)
+            )
+            return {"watchers": _with(request.watchers, watcher), "invited_watchers": invited}
         case e.WatcherRemoved(watcher):
             return {
                 "watchers": _without(request.watchers, watcher),
-                "guests": _without(request.guests, watcher),
+                "invited_watchers": _without(request.invited_watchers, watcher),
             }
         case e.TagAdded(tag):
             return {"tags": _with(request.tags, tag)}

@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec import Struct
 
-Complaint = Callable[[Any], str | None]
+ValueCheck = Callable[[Any], str | None]
 """Says what is wrong with a value of one field, or nothing."""
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """What no database keeps as text: NUL, and halves of characters."""
 
-RETIRED = "has retired"
+RETIRED_DETAIL = "has retired"
 
 
 class Refused(Exception):
@@ -65,7 +65,7 @@ class Rules(Struct, frozen=True):
     version: int
     types: Mapping[str, Graph]
     topics: Mapping[str, Topic]
-    fields: Mapping[str, Complaint]
+    fields: Mapping[str, ValueCheck]
     priorities: tuple[str, ...]
     type: str
     topic: str
@@ -83,7 +83,11 @@ class Rules(Struct, frozen=True):
                 raise Invalid(f"field {name}", value, wrong=wrong)
 
     def _complaint(self, name: str, value: object) -> str | None:
-        return RETIRED if name in self.retired else _unstorable(value) or self.fields[name](value)
+        return (
+            RETIRED_DETAIL
+            if name in self.retired
+            else _unstorable(value) or self.fields[name](value)
+        )
 
 
 def _unstorable(value: object) -> str | None:
@@ -91,21 +95,21 @@ def _unstorable(value: object) -> str | None:
     return "must be text that can be stored: no NUL, no halves of characters" if odd else None
 
 
-def one_of(what: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
+def require_one_of(what: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
     """Give the value back when it is allowed."""
     if value not in allowed:
         raise Invalid(what, value, list(allowed))
     return value
 
 
-def living(what: str, value: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> str:
+def require_active(what: str, value: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> str:
     """Give the value back when it can be chosen; what has retired is kept by those who have it."""
     allowed = {name: declared for name, declared in known.items() if not declared.retired}
     if value in known and value not in allowed:
-        raise Invalid(what, value, list(allowed), RETIRED)
-    return one_of(what, value, allowed)
+        raise Invalid(what, value, list(allowed), RETIRED_DETAIL)
+    return require_one_of(what, value, allowed)
 
 
-def missing(asked: Mapping[str, bool], given: Mapping[str, Any]) -> list[str]:
+def missing_required(asked: Mapping[str, bool], given: Mapping[str, Any]) -> list[str]:
     """Name the required fields that have no value."""
     return [name for name, required in asked.items() if required and given.get(name) is None]
