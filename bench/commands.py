@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from bench.bed import compared, figures, single_inserts, timed
 from tickets.command_bus import Command, CommandBus
-from tickets.domain import decisions
 from tickets.domain import events as e
+from tickets.domain.commands import lifecycle, messages
 from tickets.domain.rules import Graph, Rules, Topic
 from tickets.group_commit import Loader, Writer
 from tickets.handlers import APPEND_LOCK
@@ -78,13 +78,16 @@ def _told(after: Request) -> dict[str, Any]:
 def _open(id_: UUID) -> Command:
     message = e.Message(uuid4(), "How much does it cost?", NOW)
     maria = e.Contact(uuid4(), "Maria")
-    draft = e.Opened("chat", "telegram", "main", maria, "", "", "", "", {}, message)
-    return Command(id_, lambda _: decisions.open_request(RULES, draft), _told)
+    draft = e.Opened(
+        type="chat", channel="telegram", account="main", contact=maria, title="", topic="",
+        priority="", status="", fields={}, message=message,
+    )  # fmt: skip
+    return Command(id_, lambda _: lifecycle.open_request(RULES, draft), _told)
 
 
 def _note(id_: UUID) -> Command:
-    def deed(request: Request | None) -> decisions.Events:
+    def deed(request: Request | None) -> e.Events:
         assert request is not None
-        return decisions.note(request, "Asked for the catalogue, has bought before.", "anna")
+        return messages.note(request, "Asked for the catalogue, has bought before.", "anna")
 
     return Command(id_, deed, _told)

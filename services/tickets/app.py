@@ -27,7 +27,7 @@ def readers(service: Service) -> list[Reader]:
             return await (await conn.execute(SELECT_ANSWER, (key,), prepare=True)).fetchone()
 
     service.state["loader"], service.state["writer"] = loader, writer
-    service.state["desk"] = CommandBus(loader, writer, service.clock, answered)
+    service.state["commands"] = CommandBus(loader, writer, service.clock, answered)
     return handlers.readers(lambda: rules_in_force(service.workspaces))
 
 
@@ -49,7 +49,7 @@ def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI
         "tickets",
         settings,
         readers=readers,
-        routers=[commands.router, routes.router],
+        routers=[commands.router(), routes.router],
         tasks=[load, write],
         keeps_workspace=True,
         clock=clock,

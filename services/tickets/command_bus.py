@@ -9,7 +9,7 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from tickets.domain.decisions import Events, number
+from tickets.domain.events import Events, number
 from tickets.domain.request import Request, replay
 from tickets.group_commit import Loader, Writer
 from tickets.store import Change

@@ -75,7 +75,7 @@ class ReadScope:
 
     everything: bool
     subject: str
-    teams: Sequence[str]
+    groups: Sequence[str]
     contacts: bool = True
 
     def can_read(self, request: Mapping[str, Any]) -> bool:
@@ -86,7 +86,7 @@ class ReadScope:
         if self.everything or self.subject in request.get("invited_watchers", ()):
             return True
         waiting = request["assignee"] is None and request["closed_at"] is None
-        mine = request["assignee"] == self.subject or request["group"] in self.teams
+        mine = request["assignee"] == self.subject or request["group"] in self.groups
         return waiting or mine
 
     def redact(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ async def list_requests(
 ) -> tuple[list[dict[str, Any]], str | None]:
     """List requests, the newest first, and where the list goes on."""
     where: list[LiteralString] = [FILTERS[name] for name in wanted]
-    values = {**wanted, "subject": sight.subject, "teams": list(sight.teams), "limit": limit + 1}
+    values = {**wanted, "subject": sight.subject, "teams": list(sight.groups), "limit": limit + 1}
     if not sight.everything:
         where.append(IS_VISIBLE)
     if cursor is not None:

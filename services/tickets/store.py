@@ -1,8 +1,7 @@
-"""What tickets remembers: each request's history, and how each request stands.
+"""Histories and requests in PostgreSQL.
 
-The history has the eventsourcing library's table layout and stored form; an event's state is the
-body it is told with, so that telling needs no second encoding. Long: it holds every statement, and
-the rows they make.
+The history has the table layout and the stored form of the eventsourcing library. The state of an
+event is the body it is published with, so the relay encodes nothing.
 """
 
 import re
@@ -40,7 +39,7 @@ Data = TypeVar("Data", bound=Event)
 
 
 class StoredBody(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
-    """An event as it is told: what stands beside `data`, and `data`."""
+    """The published body of an event: its context and its `data`."""
 
     time: datetime
     workspace: int = 0
@@ -51,7 +50,7 @@ class StoredBody(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_
 
 
 class EventMapper(Mapper[UUID]):
-    """Stores events as the JSON they are told with; topics are the facts' names."""
+    """Encodes and decodes events as the JSON they are published with; topics are facts' names."""
 
     def __init__(self) -> None:
         super().__init__(JSONTranscoder())
@@ -62,21 +61,22 @@ class EventMapper(Mapper[UUID]):
         }
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
-        """Encode an event at its place; raises `TooLarge` for what could not be told."""
-        e = cast(Recorded, domain_event)
+        """Encode an event; raises `TooLarge` if no message could carry it."""
+        recorded = cast(Recorded, domain_event)
         body = StoredBody(
-            time=e.time,
-            workspace=e.workspace,
-            traceparent=e.traceparent,
-            correlationid=e.correlationid,
-            causationid=e.causationid,
-            data=e.data,
+            time=recorded.time,
+            workspace=recorded.workspace,
+            traceparent=recorded.traceparent,
+            correlationid=recorded.correlationid,
+            causationid=recorded.causationid,
+            data=recorded.data,
         )
-        state = fitting(e.data.TOPIC, self._encode(body))
-        return StoredEvent(e.originator_id, e.originator_version, e.data.TOPIC, state)
+        topic = recorded.data.TOPIC
+        state = fitting(topic, self._encode(body))
+        return StoredEvent(recorded.originator_id, recorded.originator_version, topic, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
-        """Decode an event at its place."""
+        """Decode an event."""
         body = self._decode[stored_event.topic](stored_event.state)
         return Recorded(
             originator_id=cast(UUID, stored_event.originator_id),
@@ -94,7 +94,7 @@ MAPPER = EventMapper()
 
 
 class RequestRow(msgspec.Struct, frozen=True):
-    """A request as the `requests` table has it; `cmd` says whose work it is."""
+    """A row of `requests`; `cmd` is the number of the change it belongs to, from 1."""
 
     cmd: int
     id: UUID
@@ -121,7 +121,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     opened_at: datetime
     updated_at: datetime
     closed_at: datetime | None
-    rebuild: int
+    fold: int
     snapshot: str
 
 
@@ -133,7 +133,7 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def _encode(rows: list[RequestRow]) -> str:
-    """Encode rows for jsonb, which knows no NUL; the history keeps what was written."""
+    """Encode rows for jsonb without NUL characters, which it cannot hold; the history keeps them."""
     encoded = _encode_rows(rows)
     if rb"\u0000" in encoded:
         encoded = _NUL.sub(rb"\1", encoded)
@@ -142,65 +142,62 @@ def _encode(rows: list[RequestRow]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one command does to one request: what it saw, what it adds, how that leaves it."""
+    """The new events of one request, the version they follow, and the request after them."""
 
     request_id: UUID
     expected_version: int
     events: Sequence[Recorded]
     request: Request | None
     key: str = ""
-    """The command's own key; heard once."""
+    """The idempotency key of the command, if it has one; each key is accepted once."""
     hash: bytes = b""
     answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedChanges:
-    """Which changes, by index, were not made."""
+    """The indexes of the changes that were not made."""
 
     duplicates: frozenset[int] = field(default_factory=frozenset)
     conflicts: frozenset[int] = field(default_factory=frozenset)
 
 
 async def load(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
-    """Give many requests at once: from their snapshots, or folded anew where those are old."""
-    wanted = list(request_ids)
-    cursor = await conn.execute(SELECT_SNAPSHOTS, (wanted, SNAPSHOT_VERSION), prepare=True)
-    found = {
-        request.id: request
-        for (text,) in await cursor.fetchall()
-        for request in [_decode_snapshot(text)]
-    }
-    if missing := [request_id for request_id in wanted if request_id not in found]:
-        found |= await rebuild(conn, missing)
-    return found
+    """Load requests from their snapshots, or from their histories where those are outdated."""
+    ids = list(request_ids)
+    cursor = await conn.execute(SELECT_SNAPSHOTS, (ids, SNAPSHOT_VERSION), prepare=True)
+    snapshots = [_decode_snapshot(text) for (text,) in await cursor.fetchall()]
+    requests = {request.id: request for request in snapshots}
+    if missing := [request_id for request_id in ids if request_id not in requests]:
+        requests |= await rebuild(conn, missing)
+    return requests
 
 
 async def rebuild(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
-    """Fold the histories of many requests, read at once."""
+    """Build requests from their whole histories, which one query reads."""
     cursor = await conn.execute(SELECT_HISTORIES, (list(request_ids),), prepare=True, binary=True)
     histories: dict[UUID, list[Recorded]] = {}
     for row in await cursor.fetchall():
         recorded = MAPPER.to_domain_event(StoredEvent(*row))
         histories.setdefault(recorded.originator_id, []).append(recorded)
-    folded = {request_id: replay(history) for request_id, history in histories.items()}
-    return {request_id: request for request_id, request in folded.items() if request is not None}
+    requests = {request_id: replay(history) for request_id, history in histories.items()}
+    return {request_id: request for request_id, request in requests.items() if request is not None}
 
 
 def _row(cmd: int, request: Request) -> RequestRow:
-    whole: tuple[Any, ...] = (
+    values: tuple[Any, ...] = (
         cmd,
         *_column_values(request),
         SNAPSHOT_VERSION,
         _encode_snapshot(request).decode(),
     )
-    return RequestRow(*whole)
+    return RequestRow(*values)
 
 
 async def append(
     conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]
 ) -> RejectedChanges:
-    """Make many changes under the service's lock; at most one per request and per command key."""
+    """Make changes under the service's lock, at most one for each request and command key."""
     stored = [
         (n, MAPPER.to_stored_event(event)) for n, c in enumerate(changes, 1) for event in c.events
     ]
@@ -223,5 +220,5 @@ async def append(
         _encode(rows),
     )
     row = await (await conn.execute(APPEND, arguments, prepare=True)).fetchone()
-    assert row is not None  # noqa: S101  for the type: a function gives one row
+    assert row is not None  # noqa: S101  for the type: a function returns one row
     return RejectedChanges(frozenset(n - 1 for n in row[0]), frozenset(n - 1 for n in row[1]))

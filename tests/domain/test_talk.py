@@ -8,12 +8,11 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from tickets import handlers
-from tickets.domain import decisions
+from tickets import handlers, timeline
 from tickets.domain import events as e
+from tickets.domain.commands import messages
 from tickets.domain.request import Request, replay
 from tickets.domain.rules import Graph, Rules, Topic
-from tickets.timeline import after_cursor, messages
 from trunkline_contracts import (
     Contact,
     DeliveryReported,
@@ -67,9 +66,9 @@ class History:
         fact = kind(time=START, request_id=ID, **data)
         return self.add(handlers.decide(self.request, RULES, fact))  # type: ignore[arg-type]
 
-    def add(self, events: decisions.Events) -> int:
+    def add(self, events: e.Events) -> int:
         seen = self.request.version if self.request else 0
-        more = decisions.number(ID, seen, events, {"time": at(60 + seen)})
+        more = e.number(ID, seen, events, {"time": at(60 + seen)})
         self.request = replay(more, self.request)
         self.events += more
         return len(more)
@@ -81,10 +80,10 @@ class History:
     def reply(self, number: int) -> None:
         assert self.request is not None
         sent = e.Message(name(number), f"n{number}", at(number))
-        self.add(decisions.reply(self.request, sent, "anna"))
+        self.add(messages.reply(self.request, sent, "anna"))
 
     def shown(self) -> list[dict[str, Any]]:
-        return messages(self.events)
+        return timeline.messages(self.events)
 
     def one(self, number: int = 1) -> dict[str, Any]:
         (found,) = [each for each in self.shown() if each["id"] == name(number)]
@@ -255,8 +254,11 @@ class TestOrder:
             history.receive(number)
         shown = history.shown()
 
-        assert after_cursor(shown, 0) == shown
-        assert [each["text"] for each in after_cursor(shown, shown[1]["sequence"])] == ["n3", "n4"]
+        assert timeline.after_sequence(shown, 0) == shown
+        assert [each["text"] for each in timeline.after_sequence(shown, shown[1]["sequence"])] == [
+            "n3",
+            "n4",
+        ]
 
     def test_an_answer_to_a_message_names_it(self, history: History) -> None:
         history.reply(2)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -16,8 +17,8 @@ from chassis.errors import NotReady, TooLarge
 from chassis.testing import eventually
 from tickets import store
 from tickets.command_bus import SELECT_ANSWER, Command, CommandBus, KeyReused
-from tickets.domain import decisions
 from tickets.domain import events as e
+from tickets.domain.commands import lifecycle, messages
 from tickets.domain.request import SNAPSHOT_VERSION, replay
 from tickets.domain.rules import Graph, Rules, Topic
 from tickets.group_commit import Loader, PersistentConnection, Writer
@@ -41,7 +42,10 @@ RULES = Rules(
     priority="medium",
 )
 MARIA, HELLO = e.Contact(uuid4(), "Maria"), e.Message(uuid4(), "hi", NOW)
-DRAFT = e.Opened("chat", "telegram", "main", MARIA, "", "", "", "", {}, HELLO)
+DRAFT = e.Opened(
+    type="chat", channel="telegram", account="main", contact=MARIA, title="", topic="",
+    priority="", status="", fields={}, message=HELLO,
+)  # fmt: skip
 HISTORY = "SELECT originator_version FROM tickets_events WHERE originator_id = %s ORDER BY 1"
 
 
@@ -74,11 +78,11 @@ async def desks(world: World, count: int = 1) -> AsyncGenerator[list[CommandBus]
 
 
 def opening(**more: Any) -> Command:
-    return Command(uuid4(), lambda _: decisions.open_request(RULES, DRAFT), told, **more)
+    return Command(uuid4(), lambda _: lifecycle.open_request(RULES, DRAFT), told, **more)
 
 
 def noting(request_id: UUID, text: str, **more: Any) -> Command:
-    return Command(request_id, lambda request: decisions.note(request, text, "anna"), told, **more)  # type: ignore[arg-type]
+    return Command(request_id, lambda request: messages.note(request, text, "anna"), told, **more)  # type: ignore[arg-type]
 
 
 def told(request: Any) -> dict[str, Any]:
@@ -86,8 +90,8 @@ def told(request: Any) -> dict[str, Any]:
 
 
 def change(request_id: UUID, seen: int, event: e.Event, **more: Any) -> Change:
-    events = decisions.number(request_id, seen, (event,), {"time": NOW})
-    opened = decisions.number(request_id, 0, decisions.open_request(RULES, DRAFT), {"time": NOW})
+    events = e.number(request_id, seen, (event,), {"time": NOW})
+    opened = e.number(request_id, 0, lifecycle.open_request(RULES, DRAFT), {"time": NOW})
     request = replay(opened if not seen else [*opened, *events])
     return Change(request_id, seen, events if seen else opened, request, **more)
 
@@ -264,19 +268,16 @@ async def test_an_old_snapshot_is_not_believed(world: World) -> None:
 async def test_text_with_nul_is_kept_in_history(world: World) -> None:
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets"), autocommit=True) as conn:
         id_ = uuid4()
-        opened = decisions.number(
-            id_, 0, decisions.open_request(RULES, _titled("a\x00b \\u0000")), {"time": NOW}
+        opened = e.number(
+            id_,
+            0,
+            lifecycle.open_request(RULES, msgspec.structs.replace(DRAFT, title="a\x00b \\u0000")),
+            {"time": NOW},
         )
         await store.append(conn, APPEND_LOCK, [Change(id_, 0, opened, replay(opened))])
 
         assert (await store.load(conn, [id_]))[id_].title == "a\x00b \\u0000"
     assert await world.sql("tickets", "SELECT title FROM requests") == [("ab \\u0000",)]
-
-
-def _titled(title: str) -> e.Opened:
-    return e.Opened(
-        "chat", "telegram", "main", DRAFT.contact, title, "", "", "", {}, DRAFT.message
-    )  # fmt: skip
 
 
 async def test_the_primary_key_stands_behind_the_version_check(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Who may see and do what: the roles table, where tickets is concerned."""
+"""Authorisation: the roles that may call an endpoint, and the requests a caller may use."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -16,28 +16,35 @@ READ_ALL_ROLES = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
 SUPERVISING_ROLES = (Role.SUPERVISOR, Role.ADMINISTRATOR)
 
 Viewer = Annotated[Identity, Depends(allow(Role.OPERATOR, Role.LIGHT_AGENT, *READ_ALL_ROLES))]
-"""Reads requests: operators and light agents what is theirs, their groups' or waiting."""
+"""May read requests; operators and light agents only those of their `ReadScope`."""
 Editor = Annotated[Identity, Depends(allow(Role.OPERATOR, *SUPERVISING_ROLES))]
-"""Opens requests; works on their own, or as a supervisor on all."""
+"""May open requests and change them; operators only those assigned to them."""
 Commenter = Annotated[Identity, Depends(allow(Role.OPERATOR, Role.LIGHT_AGENT, *SUPERVISING_ROLES))]
-"""Notes and watches."""
+"""May add notes and watch."""
+
+Authorize = Callable[[Request | None], None]
+"""Raises `Problem` when the caller may not change the request as it stands."""
 
 
-def read_scope(here: Service, who: Identity) -> ReadScope:
-    """What they may see."""
-    declared = here.workspaces.current.groups
-    teams = [name for name, group in declared.items() if who.subject in group.operators]
-    named = who.has(Role.OPERATOR, Role.LIGHT_AGENT, *SUPERVISING_ROLES)
-    return ReadScope(who.has(*READ_ALL_ROLES), who.subject, teams, contacts=named)
+def read_scope(service: Service, caller: Identity) -> ReadScope:
+    """Return the requests and details a caller may read."""
+    groups = service.workspaces.current.groups
+    own_groups = [name for name, group in groups.items() if caller.subject in group.operators]
+    return ReadScope(
+        everything=caller.has(*READ_ALL_ROLES),
+        subject=caller.subject,
+        groups=own_groups,
+        contacts=caller.has(Role.OPERATOR, Role.LIGHT_AGENT, *SUPERVISING_ROLES),
+    )
 
 
-def require_assignee(who: Identity) -> Callable[[Request | None], None]:
-    """Permit supervisors everything, and operators what is assigned to them."""
+def require_assignee(caller: Identity) -> Authorize:
+    """Authorise supervisors for every request, and operators for those assigned to them."""
 
-    def permit(request: Request | None) -> None:
+    def authorize(request: Request | None) -> None:
         if request is None:
             raise no_such_request()
-        if not who.has(*SUPERVISING_ROLES) and request.assignee != who.subject:
+        if not caller.has(*SUPERVISING_ROLES) and request.assignee != caller.subject:
             raise Problem(
                 403,
                 "not_yours",
@@ -45,57 +52,56 @@ def require_assignee(who: Identity) -> Callable[[Request | None], None]:
                 assignee=request.assignee,
             )
 
-    return permit
+    return authorize
 
 
-def require_visible(here: Service, who: Identity) -> Callable[[Request | None], None]:
-    """Permit a note or a look to whoever may see the request as it stands."""
-    seen = read_scope(here, who)
+def require_visible(service: Service, caller: Identity) -> Authorize:
+    """Authorise callers who may read the request as it stands."""
+    scope = read_scope(service, caller)
 
-    def permit(request: Request | None) -> None:
+    def authorize(request: Request | None) -> None:
         if request is None:
             raise no_such_request()
-        if not seen.can_read(asdict(request)):
+        if not scope.can_read(asdict(request)):
             raise not_visible()
 
-    return permit
+    return authorize
 
 
-def authorize_watch(here: Service, who: Identity, watcher: str) -> Callable[[Request | None], None]:
-    """Permit watching oneself; others are made watchers by the assignee or a supervisor alone."""
-    return require_visible(here, who) if watcher == who.subject else require_assignee(who)
+def authorize_watch(service: Service, caller: Identity, watcher: str) -> Authorize:
+    """Authorise readers to add themselves; only assignee and supervisors add others."""
+    is_self = watcher == caller.subject
+    return require_visible(service, caller) if is_self else require_assignee(caller)
 
 
-def authorize_unwatch(
-    here: Service, who: Identity, watcher: str
-) -> Callable[[Request | None], None]:
-    """Permit what `authorize_watch` does, and to everybody to watch no more."""
-    watch = authorize_watch(here, who, watcher)
+def authorize_unwatch(service: Service, caller: Identity, watcher: str) -> Authorize:
+    """Authorise as for adding a watcher; in addition, every watcher may remove themselves."""
+    authorize_others = authorize_watch(service, caller, watcher)
 
-    def permit(request: Request | None) -> None:
-        if request is None or watcher != who.subject or watcher not in request.watchers:
-            watch(request)
+    def authorize(request: Request | None) -> None:
+        if request is None or watcher != caller.subject or watcher not in request.watchers:
+            authorize_others(request)
 
-    return permit
+    return authorize
 
 
-def check_watcher(here: Service, who: Identity, watcher: str) -> None:
-    """Refuse to tell somebody nobody knows; oneself is known by one's token."""
-    operator = here.workspaces.current.operators.get(watcher)
-    if watcher != who.subject and (operator is None or operator.retired):
+def check_watcher(service: Service, caller: Identity, watcher: str) -> None:
+    """Raise `Problem` for a watcher the workspace does not have; callers may add themselves."""
+    operator = service.workspaces.current.operators.get(watcher)
+    if watcher != caller.subject and (operator is None or operator.retired):
         raise invalid("no such operator", at="body.watcher", value=watcher)
 
 
 def not_visible() -> Problem:
-    """Say that the request is not theirs to see."""
+    """Return the problem of a request outside the caller's read scope."""
     return Problem(403, "not_yours", "it is neither yours nor your groups', and does not wait")
 
 
 def contacts_not_visible() -> Problem:
-    """Say that customers are not theirs to look for: ids are derived from addresses."""
+    """Return the problem of a filter by contact; contact ids are derived from addresses."""
     return Problem(403, "not_yours", "who customers are is not shown to you", at="query.contact")
 
 
 def no_such_request() -> Problem:
-    """Say that there is no such request."""
+    """Return the problem of an unknown request id."""
     return missing("request", "of this id")

@@ -136,7 +136,7 @@ async def messages(
     await _seen(here, who, request_id)
     async with here.db.connection() as conn:
         events = await queries.read_history(conn, request_id)
-    after = timeline.after_cursor(timeline.messages(events), cursor)
+    after = timeline.after_sequence(timeline.messages(events), cursor)
     more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
     seen = read_scope(here, who)
     return {"items": [seen.redact(each) for each in after[:limit]], "next": more}

@@ -122,3 +122,7 @@ class Watcher(Body):
     """Who watches; oneself unless named."""
 
     watcher: Name | None = None
+
+
+class NoBody(Body):
+    """A command without a body."""
