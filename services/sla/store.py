@@ -1,8 +1,7 @@
-"""What sla remembers: requests and their clocks, loaded and saved a batch at a time.
+"""Requests and their clocks in PostgreSQL, loaded and saved a batch at a time.
 
-Loading locks the requests in the order of their ids, so a reader and a timer of a replica that was
-frozen and came back never write over each other. Long: it holds every statement, and the rows they
-make.
+Loading locks the requests in the order of their ids. So a reader and the timer of a replica that
+was frozen and resumed never overwrite each other's changes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,15 +65,15 @@ SELECT_OVERDUE = """
 
 
 class ReadScope(NamedTuple):
-    """What somebody may read: everything, or what is theirs and their groups'."""
+    """The requests a caller may read: all, or their own and their groups'."""
 
-    all: bool
+    everything: bool
     subject: str
-    teams: list[str]
+    groups: list[str]
 
 
 class OverdueClock(NamedTuple):
-    """A broken promise still open."""
+    """A breached clock that still runs."""
 
     request_id: UUID
     clock: Clock
@@ -83,19 +82,19 @@ class OverdueClock(NamedTuple):
 
 
 _values = attrgetter(*(field.name for field in fields(Clock)))
-"""A clock's values, in the order of its fields; `astuple` would copy each."""
+"""Returns the values of a clock in the order of its fields; `astuple` would copy each."""
 
 OverduePosition = tuple[datetime, UUID, str]
-"""Where a page of the overdue ends."""
+"""The position of an overdue clock in the list: deadline, request and measure."""
 
 
 def clock_of(row: Sequence[Any]) -> Clock:
-    """Read a clock from a row's columns, which stand in the order of its fields."""
+    """Return the clock of a row, whose columns have the order of the clock's fields."""
     return Clock(Measure(row[0]), *row[1:11])
 
 
 class LoadedBatch(NamedTuple):
-    """The requests of a batch, and what their clocks were when loaded."""
+    """The requests of a batch, and the values of their clocks when loaded."""
 
     requests: dict[UUID, Request]
     before: dict[tuple[UUID, Measure], tuple[Any, ...]]
@@ -103,9 +102,9 @@ class LoadedBatch(NamedTuple):
 
 async def load(tx: Tx, ids: Iterable[UUID]) -> LoadedBatch:
     """Load and lock the requests of these ids, with their clocks."""
-    wanted = sorted(set(ids))
+    request_ids = sorted(set(ids))
     requests: dict[UUID, Request] = {}
-    async for row in await tx.run(SELECT_REQUESTS, wanted):
+    async for row in await tx.run(SELECT_REQUESTS, request_ids):
         requests[row[0]] = Request(*row)
     before: dict[tuple[UUID, Measure], tuple[Any, ...]] = {}
     if requests:
@@ -116,11 +115,11 @@ async def load(tx: Tx, ids: Iterable[UUID]) -> LoadedBatch:
     return LoadedBatch(requests, before)
 
 
-async def save(tx: Tx, desk: LoadedBatch) -> None:
-    """Save the requests, and those of their clocks that changed."""
-    if not desk.requests:
+async def save(tx: Tx, batch: LoadedBatch) -> None:
+    """Save the requests of a batch, and those of their clocks that changed."""
+    if not batch.requests:
         return
-    requests = [desk.requests[key] for key in sorted(desk.requests)]
+    requests = [batch.requests[key] for key in sorted(batch.requests)]
     rows: list[tuple[Any, ...]] = [
         (
             r.id,
@@ -141,21 +140,21 @@ async def save(tx: Tx, desk: LoadedBatch) -> None:
         (r.id, slot_of(str(r.id)), r.policy, measure.value, *values[1:])
         for r in requests
         for measure, clock in r.clocks.items()
-        if (values := _values(clock)) != desk.before.get((r.id, measure))
+        if (values := _values(clock)) != batch.before.get((r.id, measure))
     ]
     if rows:
         await tx.run(SAVE_CLOCKS, *_columns(rows))
 
 
 async def find_due(tx: Tx, certain: datetime, limit: int) -> list[UUID]:
-    """Find the requests whose clocks have something to say by now, the longest due first."""
+    """Return the requests with a clock due until `certain`, longest due first."""
     slots = list(range(16)) if tx.slots is None else list(tx.slots)
     cursor = await tx.run(SELECT_DUE, certain, slots, limit)
     return [row[0] for row in await cursor.fetchall()]
 
 
 async def find_request(tx: Tx, request_id: UUID) -> Request | None:
-    """Read one request and its clocks, without locking it."""
+    """Return a request and its clocks without locking it, or None."""
     row = await (await tx.run(SELECT_REQUEST, request_id)).fetchone()
     if row is None:
         return None
@@ -166,10 +165,12 @@ async def find_request(tx: Tx, request_id: UUID) -> Request | None:
 
 
 async def list_overdue(
-    tx: Tx, after: OverduePosition, reader: ReadScope, limit: int
+    tx: Tx, after: OverduePosition, scope: ReadScope, limit: int
 ) -> list[OverdueClock]:
-    """List broken promises still open, the longest broken first."""
-    cursor = await tx.run(SELECT_OVERDUE, *after, reader.all, reader.subject, reader.teams, limit)
+    """Return breached clocks that still run, longest overdue first, after a position."""
+    cursor = await tx.run(
+        SELECT_OVERDUE, *after, scope.everything, scope.subject, scope.groups, limit
+    )
     return [
         OverdueClock(row[0], clock_of(row[1:12]), row[12], row[13])
         for row in await cursor.fetchall()

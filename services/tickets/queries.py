@@ -1,10 +1,5 @@
-"""What people see: requests as they stand, as they stood, their log and their messages.
+"""Read models: requests as they are or were, and their histories."""
 
-Long, as it lists what is shown.
-"""
-
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +23,7 @@ COLUMNS: Final[LiteralString] = (
 )
 SELECT_REQUEST: Final[LiteralString] = "SELECT " + COLUMNS + " FROM requests r WHERE id = %s"  # noqa: S608  constants
 IS_VISIBLE: Final[LiteralString] = (
-    '(assignee = %(subject)s OR "group" = ANY(%(teams)s)'
+    '(assignee = %(subject)s OR "group" = ANY(%(groups)s)'
     " OR (assignee IS NULL AND closed_at IS NULL))"
 )
 IS_AFTER_CURSOR: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
@@ -56,63 +51,65 @@ INTERNAL_FIELDS: Final = (
     "messages", "deliveries", "platform_ids", "edits", "deleted", "reactions", "epoch", "rated",
     "invited_watchers",
 )  # fmt: skip
-"""What a folded request knows for its decisions alone."""
+"""The fields of a request that only decisions need."""
 REDACTED_VALUES: Final[Mapping[str, Any]] = {
     "contact": None,
-    "conversation": None,  # the platform's chat, often a phone number
-    "contacts": [],  # cards somebody sent
+    "conversation": None,  # the platform's id of the chat, often a phone number
+    "contacts": [],  # contact cards in a message
     "contact_id": None,
-    "external_id": None,  # platforms name messages after people
+    "external_id": None,  # some platforms put the sender's number into message ids
     "platform_id": None,
     "reply_to": None,
 }
-"""Who a customer is, wherever a document says it, and what those see who may not know."""
+"""The fields that identify a customer, in any document, and what they are replaced by."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadScope:
-    """What somebody may see: everything, or what is theirs, their groups' or nobody's yet."""
+    """The requests a caller may read: all, or their own, their groups' and the waiting ones."""
 
     everything: bool
     subject: str
     groups: Sequence[str]
     contacts: bool = True
+    """Whether the caller may see who the customers are."""
 
     def can_read(self, request: Mapping[str, Any]) -> bool:
-        """Whether they may see this request, as it stands or, where invited watchers are known.
+        """Return whether the caller may read a request, given as a row or as a document.
 
-        Watching of one's own accord lets nobody in: every request waits at first, for all to see.
+        Watching on one's own initiative gives no access: while it waits, every request is visible
+        to everybody. Only watchers invited by another person keep access.
         """
         if self.everything or self.subject in request.get("invited_watchers", ()):
             return True
-        waiting = request["assignee"] is None and request["closed_at"] is None
-        mine = request["assignee"] == self.subject or request["group"] in self.groups
-        return waiting or mine
+        is_waiting = request["assignee"] is None and request["closed_at"] is None
+        is_own = request["assignee"] == self.subject or request["group"] in self.groups
+        return is_waiting or is_own
 
     def redact(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Leave out who the customer is, when that is not theirs to see."""
+        """Return a document without the customer's identity, unless the caller may see it."""
         return document if self.contacts else _redact_mapping(document)
 
 
 def _redact_mapping(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: REDACTED_VALUES[name] if name in REDACTED_VALUES else _redact_value(name, part)
-        for name, part in document.items()
+        name: REDACTED_VALUES[name] if name in REDACTED_VALUES else _redact_value(name, value)
+        for name, value in document.items()
     }
 
 
-def _redact_value(name: str, part: Any) -> Any:
-    """Look into messages and what is in them; the names of own fields mean something else."""
-    match part:
+def _redact_value(name: str, value: Any) -> Any:
+    """Redact nested documents, but not `fields`, whose names the workspace declares."""
+    match value:
         case Mapping() if name != "fields":
-            return _redact_mapping(part)
+            return _redact_mapping(value)
         case list() | tuple():
-            return [_redact_value(name, each) for each in part]
-    return part
+            return [_redact_value(name, item) for item in value]
+    return value
 
 
 async def find_request(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:
-    """Give a request as it stands."""
+    """Return the row of a request, or None."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(SELECT_REQUEST, (request_id,), prepare=True)
         return await cursor.fetchone()
@@ -120,41 +117,24 @@ async def find_request(conn: AsyncConnection[Any], request_id: UUID) -> dict[str
 
 async def list_requests(
     conn: AsyncConnection[Any],
-    sight: ReadScope,
-    wanted: Mapping[str, Any],
+    scope: ReadScope,
+    filters: Mapping[str, Any],
+    after: tuple[Any, ...] | None,
     limit: int,
-    cursor: str | None,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """List requests, the newest first, and where the list goes on."""
-    where: list[LiteralString] = [FILTERS[name] for name in wanted]
-    values = {**wanted, "subject": sight.subject, "teams": list(sight.groups), "limit": limit + 1}
-    if not sight.everything:
-        where.append(IS_VISIBLE)
-    if cursor is not None:
-        values["opened_at"], values["id"] = _place(cursor)
-        where.append(IS_AFTER_CURSOR)
-    condition: LiteralString = " WHERE " + " AND ".join(where) if where else ""
-    async with conn.cursor(row_factory=dict_row) as rows:
-        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + condition + NEWEST_FIRST  # noqa: S608  constants
-        await rows.execute(query, values)
-        found = await rows.fetchall()
-    more = len(found) > limit
-    items = [sight.redact(row) for row in found[:limit]]
-    return items, _cursor(items[-1]) if more else None
-
-
-def _cursor(last: Mapping[str, Any]) -> str:
-    text = f"{last['opened_at'].isoformat()} {last['id']}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    """Read a cursor; raises ValueError when it is none of ours."""
-    try:
-        at, request_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(at), UUID(request_id)
-    except binascii.Error as why:
-        raise ValueError(cursor) from why
+) -> list[dict[str, Any]]:
+    """Return rows of requests, newest first, that were opened before the position `after`."""
+    conditions: list[LiteralString] = [FILTERS[name] for name in filters]
+    values = {**filters, "subject": scope.subject, "groups": list(scope.groups), "limit": limit}
+    if not scope.everything:
+        conditions.append(IS_VISIBLE)
+    if after is not None:
+        values["opened_at"], values["id"] = after
+        conditions.append(IS_AFTER_CURSOR)
+    where: LiteralString = " WHERE " + " AND ".join(conditions) if conditions else ""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + where + NEWEST_FIRST  # noqa: S608  constants
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
 
 
 async def read_history(
@@ -164,28 +144,28 @@ async def read_history(
     topic: str | None = None,
     limit: int = NO_LIMIT,
 ) -> list[e.Recorded]:
-    """Read a part of a request's history."""
-    given = (request_id, after, topic, topic, limit)
-    rows = await conn.execute(SELECT_HISTORY, given, prepare=True, binary=True)
+    """Return the events of a request after a version, all or those of one topic."""
+    parameters = (request_id, after, topic, topic, limit)
+    rows = await conn.execute(SELECT_HISTORY, parameters, prepare=True, binary=True)
     return [MAPPER.to_domain_event(StoredEvent(*row)) for row in await rows.fetchall()]
 
 
-def request_as_of(events: Sequence[e.Recorded], at: datetime) -> Request | None:
-    """Give a request as it stood at an instant."""
-    return replay(recorded for recorded in events if recorded.time <= at)
+def request_as_of(events: Sequence[e.Recorded], time: datetime) -> Request | None:
+    """Return a request as it was at a time."""
+    return replay(recorded for recorded in events if recorded.time <= time)
 
 
 def request_document(request: Request) -> dict[str, Any]:
-    """Show a folded request like one of the list."""
-    told: dict[str, Any] = msgspec.to_builtins(request)
-    for inner in INTERNAL_FIELDS:
-        del told[inner]
-    return told
+    """Return a request in the form of a row of the list."""
+    document: dict[str, Any] = msgspec.to_builtins(request)
+    for name in INTERNAL_FIELDS:
+        del document[name]
+    return document
 
 
-def log_entry(recorded: e.Recorded, sight: ReadScope) -> dict[str, Any]:
-    """Show one line of the log."""
-    data: dict[str, Any] = sight.redact(msgspec.to_builtins(recorded.data))
+def log_entry(recorded: e.Recorded, scope: ReadScope) -> dict[str, Any]:
+    """Return an event in the form of the log."""
+    data: dict[str, Any] = scope.redact(msgspec.to_builtins(recorded.data))
     return {
         "sequence": recorded.originator_version,
         "time": recorded.time,

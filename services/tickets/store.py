@@ -133,7 +133,7 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def _encode(rows: list[RequestRow]) -> str:
-    """Encode rows for jsonb without NUL characters, which it cannot hold; the history keeps them."""
+    """Encode rows for jsonb without NUL, which it cannot hold; the history keeps it."""
     encoded = _encode_rows(rows)
     if rb"\u0000" in encoded:
         encoded = _NUL.sub(rb"\1", encoded)

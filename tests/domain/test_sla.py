@@ -54,7 +54,7 @@ class Life:
     def hear(self, fact: Fact, now: float | None = None) -> list[Fact]:
         self.facts.append(fact)
         fold = RequestClocks(self.request, self.policy, fact.time if now is None else at(now))
-        fold.hear(fact)
+        fold.apply(fact)
         return fold.facts
 
     def say(
@@ -65,7 +65,7 @@ class Life:
 
     def notice(self, certain: float) -> list[Fact]:
         fold = RequestClocks(self.request, self.policy, at(certain))
-        fold.notice(at(certain))
+        fold.tick(at(certain))
         return fold.facts
 
     def states(self) -> dict[str, str]:

@@ -12,9 +12,9 @@ import pytest
 from telling import Teller
 from world import EXAMPLE
 
+from chassis.settings import Settings
 from chassis.testing import eventually, running
 from sla.app import make
-from sla.settings import Settings
 from trunkline_contracts import AssigneeChanged, Closed, Contact, Message, Opened, ReplySent
 
 if TYPE_CHECKING:

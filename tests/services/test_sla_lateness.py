@@ -15,9 +15,9 @@ import pytest
 from psycopg import AsyncConnection
 from world import EXAMPLE
 
+from chassis.settings import Settings
 from chassis.testing import eventually, running
 from sla.app import make
-from sla.settings import Settings
 from trunkline.provision import connect_as
 from trunkline_contracts import Contact, Message, Opened
 from trunkline_contracts.fact import slot_of

@@ -37,7 +37,7 @@ def test_the_example_promises_by_its_standard_policy() -> None:
         Measure.FRT: 900, Measure.NRT: 1800, Measure.TTR: 28800, Measure.ACCEPT: 300,
     }  # fmt: skip
     assert policy.warn == (0.5, 0.8)
-    assert policy.calendar.always
+    assert policy.calendar.is_always_open
     assert policy_of([policy], "another").targets == {}
 
 

@@ -1,9 +1,8 @@
-"""The promised times of one request: a pure fold of its facts, in `sequence`, under one policy.
+"""The clocks of one request: computed from its facts in the order of `sequence`, under one policy.
 
-A clock counts the working seconds of its spans. What makes it breached is the facts alone: a span
-that ends after the deadline, or a certain instant past it. Noticing (`notice`) only says so early:
-a fact that is heard late and disproves a breach restates it. Long, because the whole table of what
-starts and stops which clock stands here.
+A clock counts the working seconds of its spans. Only facts decide whether it is breached: a span
+ends after the deadline, or no fact until a certain instant ended it. The timer (`tick`) publishes a
+breach as soon as it is certain. A fact that is applied later and disproves a breach restates it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -52,7 +51,7 @@ CLOCK_FACTS: frozenset[type[Fact]] = frozenset(
 """The facts of a request that move its clocks."""
 
 BREACH_GRACE = timedelta(seconds=0.5)
-"""How long after a deadline everything published must be known before the breach is certain."""
+"""A breach is certain once every fact published until this long after its deadline is applied."""
 
 RESTATED_REASON = "a fact heard later shows that the deadline was kept until then"
 CANCELLED_REASON = "the request ended before"
@@ -62,7 +61,7 @@ State = Literal["running", "paused", "met", "breached", "cancelled"]
 
 
 class Measure(StrEnum):
-    """What a clock measures."""
+    """The measure of a clock: first and next response, resolution, time in status, acceptance."""
 
     FRT = "FRT"
     NRT = "NRT"
@@ -73,7 +72,10 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """Targets in seconds, fractions at which to warn, and which reading of NRT holds."""
+    """Targets in seconds, and the fractions of a target at which to warn.
+
+    With `restart_nrt`, a further message of the customer restarts the clock of the next response.
+    """
 
     name: str
     calendar: Calendar
@@ -83,7 +85,7 @@ class Policy:
     restart_nrt: bool = False
 
     def matches(self, opened: Opened) -> bool:
-        """Tell whether a request opened like this is promised these targets."""
+        """Return whether the policy applies to an opened request."""
         return all(
             str(opened.request_type if name == "type" else getattr(opened, name, None)) in allowed
             for name, allowed in self.match.items()
@@ -92,7 +94,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Clock:
-    """One promise and how much of it is used. `since` is None while it does not count."""
+    """One target of a request, and the working seconds used of it.
+
+    `since` is the start of the current span, None while the clock does not run.
+    """
 
     measure: Measure
     target: float
@@ -108,7 +113,7 @@ class Clock:
 
     @property
     def state(self) -> State:
-        """Say it in the one word people see; a promise broken stays broken."""
+        """Return the state shown to people; a breach outlasts every other state."""
         if self.breached:
             return "breached"
         if self.cancelled:
@@ -119,17 +124,17 @@ class Clock:
 
     @property
     def is_final(self) -> bool:
-        """Tell whether nothing can change any more."""
+        """Return whether the clock has stopped for good."""
         return self.cancelled or self.stopped_at is not None
 
     def elapsed(self, now: datetime, calendar: Calendar) -> float:
-        """Count the working seconds used by now."""
+        """Return the working seconds used until `now`."""
         return self.spent + (calendar.elapsed(self.since, now) if self.since else 0.0)
 
 
 @dataclass(slots=True)
 class Request:
-    """What the clocks of one request need to remember of it."""
+    """The state of a request that its clocks depend on."""
 
     id: UUID
     policy: str
@@ -140,21 +145,21 @@ class Request:
     assignee: str | None = None
     team: str | None = None
     trace: str | None = None
-    """The trace it was opened in: what time brings belongs to it."""
+    """The trace of its opening, which the facts of the timer belong to."""
     clocks: dict[Measure, Clock] = field(default_factory=dict)
 
 
 NO_POLICY = Policy("", Calendar("always"), {})
-"""What a request is promised that no policy fits."""
+"""The policy of requests that no other policy applies to: no targets."""
 
 
 def choose_policy(policies: Iterable[Policy], opened: Opened) -> Policy:
-    """Give the first policy that fits; without one nothing is promised."""
+    """Return the first policy that applies to an opened request, or `NO_POLICY`."""
     return next((policy for policy in policies if policy.matches(opened)), NO_POLICY)
 
 
 class RequestClocks:
-    """The fold of one request's facts; `facts` gathers what follows from them."""
+    """Moves the clocks of one request; `facts` collects the facts to publish."""
 
     def __init__(self, request: Request, policy: Policy, now: datetime) -> None:
         self.request = request
@@ -164,14 +169,14 @@ class RequestClocks:
         self.facts: list[Fact] = []
         self._disproved: list[Clock] = []
 
-    def hear(self, fact: Fact) -> None:
-        """Apply one fact. Hearing it twice changes nothing."""
+    def apply(self, fact: Fact) -> None:
+        """Apply one fact; a repeated one has no effect."""
         if fact.sequence <= self.request.sequence:
             return
         self.request.sequence = fact.sequence
-        said = len(self.facts)
+        position = len(self.facts)
         self._apply(fact, fact.time)
-        self._restate(said)
+        self._restate(position)
 
     def _apply(self, fact: Fact, at: datetime) -> None:
         match fact:
@@ -193,7 +198,7 @@ class RequestClocks:
                 self._end(fact, at)
 
     def _handover(self, fact: AssigneeChanged | Queued, at: datetime) -> None:
-        """Remember whose it is; the first to have it has accepted it."""
+        """Record group and assignee; the first assignee stops the clock of acceptance."""
         self.request.team = fact.group or self.request.team
         if isinstance(fact, AssigneeChanged):
             self.request.assignee = fact.to
@@ -201,14 +206,14 @@ class RequestClocks:
                 self._stop_clocks((Measure.ACCEPT,), at)
 
     def _end(self, fact: Fact, at: datetime) -> None:
-        """Closing keeps the promise to resolve; what else still runs is not needed any more."""
+        """Stop the clock of resolution when the request closes, and cancel the others."""
         if isinstance(fact, Closed):
             self._stop_clocks((Measure.TTR, Measure.TIS), at)
         if isinstance(fact, Closed | Merged):
             self._for_each_active(self._cancel, at)
 
-    def notice(self, certain: datetime) -> None:
-        """Warn of and breach what is certain; of several warnings passed only the last is said."""
+    def tick(self, certain: datetime) -> None:
+        """Warn and breach at `certain`; of several warnings passed, only the last is published."""
         for clock in self.request.clocks.values():
             if clock.wake_at is None or clock.wake_at > certain or clock.due_at is None:
                 continue
@@ -240,9 +245,9 @@ class RequestClocks:
         )
 
     def _message(self, added: MessageAdded, at: datetime) -> None:
-        """A message starts NRT once the first answer was given; a further one may restart it.
+        """Start NRT at a message after the first reply; a further message may restart it.
 
-        Nobody waits for an answer to what a machine sent (RFC 3834).
+        Messages sent by machines start no clock: nobody waits for an answer (RFC 3834).
         """
         if not self.request.answered or added.message.automatic is not None:
             return
@@ -250,7 +255,7 @@ class RequestClocks:
         if clock is None or clock.is_final:
             self._start_clocks((Measure.NRT,), at)
         elif self.policy.restart_nrt:
-            self._end_span(clock, at)  # only now is it certain whether it was kept until here
+            self._end_span(clock, at)  # decides whether the target was met until here
             if clock.breached:
                 self._start_span(clock, at)
             else:
@@ -265,7 +270,7 @@ class RequestClocks:
         self._schedule(clock)
 
     def _end_span(self, clock: Clock, at: datetime) -> None:
-        """End the span: only now is it certain whether the deadline was kept until here."""
+        """End the current span, and decide whether the deadline was met until its end."""
         if clock.since is None or clock.due_at is None:
             return
         clock.spent += self.calendar.elapsed(clock.since, at)
@@ -297,7 +302,7 @@ class RequestClocks:
         self._for_each_active(self._pause_clock if paused else self._resume_clock, at)
 
     def _resume_clock(self, clock: Clock, at: datetime) -> None:
-        """Count again; the deadline moved, so it is set again."""
+        """Start a span after a pause, and publish the deadline, which has moved."""
         self._start_span(clock, at)
         if not clock.breached:
             self._publish_target(clock)
@@ -313,10 +318,10 @@ class RequestClocks:
         if not clock.breached:
             self.facts.append(TargetCancelled(**self._identity(clock), reason=CANCELLED_REASON))
 
-    def _for_each_active(self, do: Callable[[Clock, datetime], None], at: datetime) -> None:
+    def _for_each_active(self, action: Callable[[Clock, datetime], None], at: datetime) -> None:
         for clock in self.request.clocks.values():
             if not clock.is_final:
-                do(clock, at)
+                action(clock, at)
 
     def _breach(self, clock: Clock, due_at: datetime) -> None:
         if clock.breached:
@@ -342,7 +347,7 @@ class RequestClocks:
         return self.calendar.due(clock.since or clock.started_at, used)
 
     def _schedule(self, clock: Clock) -> None:
-        """Say when to look at the clock again: at its next warning, or once a breach is certain."""
+        """Set the time of the next tick: the next warning, or the instant the breach is certain."""
         clock.wake_at = None
         if clock.since is None or clock.due_at is None or clock.breached:
             return
@@ -351,8 +356,8 @@ class RequestClocks:
             self._warning_due(clock, clock.warned) if warns else clock.due_at + BREACH_GRACE
         )
 
-    def _restate(self, place: int) -> None:
-        """Correct first what was said too early, now that the clocks stand as they do."""
+    def _restate(self, position: int) -> None:
+        """Publish corrected states of disproved breaches, before the facts from `position` on."""
         if self._disproved:
             targets = tuple(
                 Restated(
@@ -368,7 +373,7 @@ class RequestClocks:
             restated = TargetsRestated(
                 time=self.now, request_id=self.request.id, targets=targets, reason=RESTATED_REASON
             )
-            self.facts.insert(place, restated)
+            self.facts.insert(position, restated)
             self._disproved.clear()
 
     def _identity(self, clock: Clock) -> dict[str, Any]:

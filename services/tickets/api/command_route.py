@@ -9,13 +9,13 @@ from inspect import Parameter, Signature
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi import Request as HttpRequest
 
 from chassis.auth.dependencies import Caller, Identity
 from chassis.observability.tracing import traceparent
 from chassis.service import Here, Service
-from chassis.web.conventions import etag
+from chassis.web.conventions import IdempotencyKey, IfMatch, etag
 from chassis.web.problems import Problem, conflict, invalid, stale, unavailable
 from tickets.api.access import Authorize
 from tickets.api.schemas import Body, NoBody
@@ -24,8 +24,6 @@ from tickets.configuration import rules_in_force
 from tickets.domain.events import Events
 from tickets.domain.request import Request
 from tickets.domain.rules import Invalid, Refused, Rules
-
-MATCH = re.compile(r'(?:W/)?"?(\d{1,18})"?')
 
 Answer = dict[str, Any]
 BodyT = TypeVar("BodyT", bound=Body)
@@ -89,22 +87,14 @@ class Conditions(NamedTuple):
 
 
 async def conditions(
-    http: HttpRequest,
-    _: Caller,
-    if_match: Annotated[str | None, Header(description="The version the caller has seen")] = None,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=200, description="Sent again, answered again")
-    ] = None,
+    http: HttpRequest, _: Caller, expected_version: IfMatch, key: IdempotencyKey = None
 ) -> Conditions:
-    """Return the conditions in a request's headers, for authenticated callers only."""
-    expected = None
-    if if_match is not None and if_match.strip() != "*":
-        seen = MATCH.fullmatch(if_match.strip())
-        if seen is None:
-            raise invalid("not a version", at="header.if-match", value=if_match, allowed='"7"')
-        expected = int(seen.group(1))
+    """Return the conditions in a request's headers, for authenticated callers only.
+
+    The hash covers method, path and body: a key that comes with another request is refused.
+    """
     content = b"%s %s\n%s" % (http.method.encode(), http.url.path.encode(), await http.body())
-    return Conditions(expected, idempotency_key, sha256(content).digest())
+    return Conditions(expected_version, key, sha256(content).digest())
 
 
 def register(router: APIRouter, *routes: CommandRoute[Any]) -> None:

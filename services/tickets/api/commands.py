@@ -40,7 +40,7 @@ def _contact(body: schemas.Opening) -> e.Contact:
     address = body.contact.address_on(body.channel)
     if address is None:
         allowed = ["address", "email", "phone", "id"]
-        raise invalid("says no way to reach them", at="body.contact", allowed=allowed)
+        raise invalid("no address to reach the customer", at="body.contact", allowed=allowed)
     id_ = contact_id(body.channel, body.account, address)
     return e.Contact(id_, body.contact.name, address, body.contact.language)
 
@@ -79,7 +79,7 @@ def _open(_: Request, call: Call[schemas.Opening]) -> Events:
     return lifecycle.open_request(call.rules, draft)
 
 
-def _reply(request: Request, call: Call[schemas.Words]) -> Events:
+def _reply(request: Request, call: Call[schemas.TextBody]) -> Events:
     message = e.Message(call.new_id, call.body.text, call.now)
     return messages.reply(request, message, call.by)
 
@@ -96,7 +96,7 @@ def _watch(request: Request, call: Call[schemas.Watcher]) -> Events:
 COMMANDS = (
     CommandRoute(
         "open_request",
-        "Open a request for a customer.",
+        "Open a request on behalf of a customer.",
         schemas.Opening,
         _open,
         NEW_REQUEST,
@@ -106,8 +106,8 @@ COMMANDS = (
     ),
     CommandRoute(
         "reply",
-        "Answer the customer.",
-        schemas.Words,
+        "Send a reply to the customer.",
+        schemas.TextBody,
         _reply,
         ASSIGNEE,
         status=201,
@@ -115,22 +115,22 @@ COMMANDS = (
     ),
     CommandRoute(
         "note",
-        "Leave a note for colleagues; customers never see it.",
-        schemas.Words,
+        "Add an internal note; customers never see it.",
+        schemas.TextBody,
         lambda request, call: messages.note(request, call.body.text, call.by),
         READER,
         status=201,
     ),
     CommandRoute(
         "status",
-        "Move it forward.",
+        "Move the request along the status graph of its type.",
         schemas.Status,
         lambda request, call: lifecycle.set_status(request, call.rules, call.body.status, call.by),
         ASSIGNEE,
     ),
     CommandRoute(
         "close",
-        "End its processing, for good.",
+        "Close the request; it cannot be reopened.",
         schemas.Closing,
         lambda request, call: lifecycle.close(request, call.rules, call.body.resolution, call.by),
         ASSIGNEE,
@@ -138,35 +138,35 @@ COMMANDS = (
     ),
     CommandRoute(
         "title",
-        "Give it another title.",
+        "Change the title.",
         schemas.Title,
         lambda request, call: fields.set_title(request, call.body.title, call.by),
         ASSIGNEE,
     ),
     CommandRoute(
         "topic",
-        "Say what it is about.",
+        "Change the topic.",
         schemas.Topic,
         lambda request, call: fields.set_topic(request, call.rules, call.body.topic, call.by),
         ASSIGNEE,
     ),
     CommandRoute(
         "priority",
-        "Say how much it matters.",
+        "Change the priority.",
         schemas.Priority,
         lambda request, call: fields.set_priority(request, call.rules, call.body.priority, call.by),
         ASSIGNEE,
     ),
     CommandRoute(
         "fields",
-        "Give its fields values; null takes one away.",
+        "Set field values; null removes one.",
         schemas.Fields,
         lambda request, call: fields.set_fields(request, call.rules, call.body.fields, call.by),
         ASSIGNEE,
     ),
     CommandRoute(
         "pause",
-        "Let its clocks stand still.",
+        "Pause the clocks of the request.",
         schemas.Pause,
         lambda request, call: lifecycle.pause(request, call.body.reason, call.by),
         ASSIGNEE,
@@ -174,14 +174,14 @@ COMMANDS = (
     ),
     CommandRoute(
         "resume",
-        "Let its clocks run again.",
+        "Resume the clocks of the request.",
         schemas.NoBody,
         lambda request, call: lifecycle.resume(request, call.by),
         ASSIGNEE,
     ),
     CommandRoute(
         "tag",
-        "Put a tag on it.",
+        "Add a tag.",
         schemas.Tag,
         lambda request, call: fields.tag(request, call.body.tag, call.by),
         ASSIGNEE,
@@ -189,7 +189,7 @@ COMMANDS = (
     ),
     CommandRoute(
         "untag",
-        "Take a tag off it.",
+        "Remove a tag.",
         schemas.NoBody,
         lambda request, call: fields.untag(request, call.target, call.by),
         ASSIGNEE,
@@ -198,7 +198,7 @@ COMMANDS = (
     ),
     CommandRoute(
         "watch",
-        "Watch it, or, as its assignee or a supervisor, have somebody watch it.",
+        "Add a watcher; only the assignee and supervisors add another person.",
         schemas.Watcher,
         _watch,
         ADDING_WATCHER,
@@ -207,7 +207,7 @@ COMMANDS = (
     ),
     CommandRoute(
         "unwatch",
-        "Watch it no more, or, as its assignee or a supervisor, spare somebody.",
+        "Remove a watcher; only the assignee and supervisors remove another person.",
         schemas.NoBody,
         lambda request, call: watchers.unwatch(request, call.target, call.by),
         REMOVING_WATCHER,
