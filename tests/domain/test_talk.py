@@ -95,7 +95,7 @@ def history() -> History:
     return History()
 
 
-def test_how_a_message_was_threaded_is_seen_and_what_is_doubtful(history: History) -> None:
+def test_message_shows_threading_rule_and_flags(history: History) -> None:
     history.receive(2, flags=("of another conversation",))
 
     assert (history.one()["threaded_by"], history.one()["flags"]) == (None, ())
@@ -104,7 +104,7 @@ def test_how_a_message_was_threaded_is_seen_and_what_is_doubtful(history: Histor
 
 
 class TestEdits:
-    def test_a_corrected_message_keeps_its_place_and_time(self, history: History) -> None:
+    def test_edited_message_keeps_its_place_and_time(self, history: History) -> None:
         history.receive(2)
 
         assert history.hear(MessageEdited, message=told(1, 90, text="better")) == 1
@@ -114,7 +114,7 @@ class TestEdits:
         assert (shown["sent_at"], shown["edited_at"]) == ("2026-03-02T09:00:01Z", at(90))
         assert [each["text"] for each in history.shown()] == ["better", "n2"]
 
-    def test_the_last_word_counts_whenever_it_came(self, history: History) -> None:
+    def test_latest_edit_wins_in_any_order(self, history: History) -> None:
         history.hear(MessageEdited, message=told(1, 90, text="second"))
 
         assert history.hear(MessageEdited, message=told(1, 80, text="first")) == 0
@@ -132,14 +132,14 @@ class TestEdits:
 
         assert history.one()["text"] == stands
 
-    def test_an_edits_number_does_not_move_the_message(self, history: History) -> None:
+    def test_edit_number_does_not_move_the_message(self, history: History) -> None:
         history.receive(2, 9, number=20)
         history.receive(3, 9, number=21)
         history.hear(MessageEdited, message=told(2, 90, text="better", number=22))
 
         assert [each["text"] for each in history.shown()] == ["n1", "better", "n3"]
 
-    def test_what_was_taken_back_stays_so(self, history: History) -> None:
+    def test_deleted_message_stays_deleted(self, history: History) -> None:
         history.hear(MessageEdited, message=told(1, 90, text=""), deleted=True)
 
         assert history.hear(MessageEdited, message=told(1, 95, text="no")) == 0
@@ -147,7 +147,7 @@ class TestEdits:
         shown = history.one()
         assert (shown["text"], shown["deleted"], shown["edited"]) == ("", True, False)
 
-    def test_of_unknown_messages_nothing_is_said(self, history: History) -> None:
+    def test_edit_of_unknown_message_has_no_effect(self, history: History) -> None:
         assert history.hear(MessageEdited, message=told(9)) == 0
 
 
@@ -172,7 +172,7 @@ class TestReactions:
         assert self.react(history, "🔥", 2, number=12) == 1
         assert [each["reaction"] for each in history.one()["reactions"]] == ["🔥"]
 
-    def test_everybody_has_one_the_last(self, history: History) -> None:
+    def test_each_person_has_one_reaction_the_last(self, history: History) -> None:
         assert self.react(history, "👍", 1) == 1
         assert self.react(history, "❤", 2) == 1
         assert self.react(history, "👍", 1.5) == 0  # late
@@ -182,7 +182,7 @@ class TestReactions:
         shown = [(each["reaction"], each["contact_id"]) for each in history.one()["reactions"]]
         assert shown == [("❤", ANN), ("🔥", BOB)]
 
-    def test_it_can_be_taken_off(self, history: History) -> None:
+    def test_reaction_can_be_removed(self, history: History) -> None:
         self.react(history, "👍", 1)
 
         assert self.react(history, None, 2) == 1
@@ -191,7 +191,7 @@ class TestReactions:
 
 
 class TestDeliveries:
-    def test_the_furthest_counts(self, history: History) -> None:
+    def test_furthest_delivery_state_wins(self, history: History) -> None:
         history.reply(2)
         assert history.one(2)["state"] == "pending"
         history.hear(MessageSent, message_id=name(2), platform_id="90")
@@ -201,16 +201,14 @@ class TestDeliveries:
         assert history.hear(DeliveryReported, message_id=name(2), state="delivered") == 0
         assert (history.one(2)["state"], history.one(2)["platform_id"]) == ("read", "90")
 
-    def test_what_is_known_further_is_not_less_when_sent_is_heard_later(
-        self, history: History
-    ) -> None:
+    def test_late_sent_does_not_undo_delivered(self, history: History) -> None:
         history.reply(2)
         history.hear(DeliveryReported, message_id=name(2), state="delivered")
 
         assert history.hear(MessageSent, message_id=name(2), platform_id="90") == 1
         assert history.one(2)["state"] == "delivered"
 
-    def test_a_platforms_name_is_enough_once_it_is_known(self, history: History) -> None:
+    def test_report_by_platform_id_applies_once_known(self, history: History) -> None:
         history.reply(2)
         assert history.hear(DeliveryReported, platform_id="90", state="read") == 0
         history.hear(MessageSent, message_id=name(2), platform_id="90")
@@ -219,7 +217,7 @@ class TestDeliveries:
         assert history.hear(DeliveryReported, state="read") == 0
         assert history.one(2)["state"] == "read"
 
-    def test_a_failure_stands_until_it_is_on_its_way_again(self, history: History) -> None:
+    def test_failure_stands_until_the_next_attempt(self, history: History) -> None:
         history.reply(2)
         history.hear(MessageFailed, message_id=name(2), reason="blocked")
         assert (history.one(2)["state"], history.one(2)["reason"]) == ("failed", "blocked")
@@ -229,19 +227,19 @@ class TestDeliveries:
 
 
 class TestOrder:
-    def test_what_customers_said_stands_as_they_said_it(self, history: History) -> None:
+    def test_messages_are_in_platform_order(self, history: History) -> None:
         for number in (4, 2, 3):
             history.receive(number)
 
         assert [each["text"] for each in history.shown()] == ["n1", "n2", "n3", "n4"]
 
-    def test_of_one_second_the_platforms_numbers_tell(self, history: History) -> None:
+    def test_messages_of_one_second_are_in_number_order(self, history: History) -> None:
         for number in (12, 10, 11):
             history.receive(number, 9, number=number)
 
         assert [each["text"] for each in history.shown()] == ["n1", "n10", "n11", "n12"]
 
-    def test_an_answer_stands_behind_all_that_had_come(self, history: History) -> None:
+    def test_reply_stands_after_all_earlier_messages(self, history: History) -> None:
         history.receive(3)
         history.reply(5)
         history.receive(2)
@@ -249,7 +247,7 @@ class TestOrder:
 
         assert [each["text"] for each in history.shown()] == ["n1", "n2", "n3", "n5", "n4"]
 
-    def test_a_page_goes_on_where_the_last_ended(self, history: History) -> None:
+    def test_page_continues_after_the_last_one(self, history: History) -> None:
         for number in (4, 2, 3):
             history.receive(number)
         shown = history.shown()
@@ -260,7 +258,7 @@ class TestOrder:
             "n4",
         ]
 
-    def test_an_answer_to_a_message_names_it(self, history: History) -> None:
+    def test_reply_to_resolves_to_the_message_id(self, history: History) -> None:
         history.reply(2)
         history.hear(MessageSent, message_id=name(2), platform_id="90")
         history.receive(3, reply_to="1")
@@ -272,7 +270,7 @@ class TestOrder:
         assert history.one(5)["reply_to_id"] is None
 
 
-def test_all_that_was_in_a_message_is_kept(history: History) -> None:
+def test_message_keeps_all_of_its_content(history: History) -> None:
     more = {
         "location": {"latitude": 50.45, "longitude": 30.52, "name": "Square"},
         "contacts": [{"name": "Bob", "phone": "+1"}],

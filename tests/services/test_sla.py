@@ -106,7 +106,7 @@ def closed(request_id: UUID) -> Fact:
     )
 
 
-async def test_a_life_is_timed(sla: Sla) -> None:
+async def test_request_whole_life_is_timed(sla: Sla) -> None:
     await sla.start()
     id_ = uuid4()
     await sla.tell(opened(id_))
@@ -132,7 +132,7 @@ async def test_a_life_is_timed(sla: Sla) -> None:
     assert {m["clock"] for m in await sla.said("target_met")} == {"FRT", "TTR", "ACCEPT"}
 
 
-async def test_a_deadline_is_noticed_in_time_stamped_with_itself_and_once(sla: Sla) -> None:
+async def test_deadline_is_noticed_once_and_in_time(sla: Sla) -> None:
     await sla.world.apply(targets("PT1S"))
     for _ in range(2):
         await sla.start()
@@ -153,7 +153,7 @@ async def test_a_deadline_is_noticed_in_time_stamped_with_itself_and_once(sla: S
         assert timedelta(seconds=0.5) <= late < timedelta(seconds=2)
 
 
-async def test_what_was_due_while_it_was_down_is_noticed_once_it_is_back(sla: Sla) -> None:
+async def test_deadline_during_outage_is_noticed_after_it(sla: Sla) -> None:
     id_, then = uuid4(), datetime.now(UTC) - timedelta(hours=1)
     await sla.tell(opened(id_, then))
     await sla.start()
@@ -166,7 +166,7 @@ async def test_what_was_due_while_it_was_down_is_noticed_once_it_is_back(sla: Sl
     assert {w["clock"] for w in await sla.said("target_warned")} == set()
 
 
-async def test_a_late_fact_disproves_a_breach(sla: Sla) -> None:
+async def test_late_fact_disproves_a_breach(sla: Sla) -> None:
     id_, then = uuid4(), datetime.now(UTC) - timedelta(minutes=20)
     await sla.start()
     await sla.tell(opened(id_, then))
@@ -191,7 +191,7 @@ async def test_a_late_fact_disproves_a_breach(sla: Sla) -> None:
     assert [i["clock"] for i in overdue["items"]] == ["ACCEPT"]
 
 
-async def test_pages_of_the_overdue_follow_each_other(sla: Sla) -> None:
+async def test_overdue_pages_follow_each_other(sla: Sla) -> None:
     then = datetime.now(UTC) - timedelta(minutes=30)
     await sla.tell(*[opened(uuid4(), then) for _ in range(5)])
     await sla.start()
@@ -213,7 +213,7 @@ async def test_pages_of_the_overdue_follow_each_other(sla: Sla) -> None:
     assert wrong.status_code == 422
 
 
-async def test_who_may_read_what(sla: Sla) -> None:
+async def test_roles_decide_readable_clocks(sla: Sla) -> None:
     id_ = uuid4()
     await sla.start()
     await sla.tell(opened(id_), assigned(id_, "anna"))
@@ -237,7 +237,7 @@ async def test_who_may_read_what(sla: Sla) -> None:
     assert unknown.status_code == 404
 
 
-async def test_a_timer_finds_what_is_due_by_its_index(sla: Sla) -> None:
+async def test_timer_finds_due_clocks_by_index(sla: Sla) -> None:
     await sla.world.sql(
         "sla",
         "INSERT INTO clocks (request_id, clock, slot, policy, target, started_at, wake_at)"

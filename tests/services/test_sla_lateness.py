@@ -112,7 +112,7 @@ def told(late: list[float], cost: float) -> str:
     return f"p50 {median(late):.2f} p99 {p99:.2f} max {late[-1]:.2f} s, {1000 * cost:.2f} ms each"
 
 
-async def test_many_deadlines_at_once_are_noticed_in_time_and_never_early(world: World) -> None:
+async def test_many_deadlines_at_once_are_noticed_in_time(world: World) -> None:
     late, cost = await lateness(world, 600, 2, noise=8)
     print(told(late, cost))
     assert late[0] >= GRACE
@@ -121,7 +121,7 @@ async def test_many_deadlines_at_once_are_noticed_in_time_and_never_early(world:
 
 @pytest.mark.soak
 @pytest.mark.timeout(180)
-async def test_five_thousand_in_a_minute_are_each_noticed_within_a_second(world: World) -> None:
+async def test_5000_deadlines_a_minute_are_noticed_in_a_second(world: World) -> None:
     late, cost = await lateness(world, 5000, 60, replicas=2)
     print(told(late, cost))
     assert late[0] >= GRACE

@@ -96,7 +96,7 @@ def change(request_id: UUID, seen: int, event: e.Event, **more: Any) -> Change:
     return Change(request_id, seen, events if seen else opened, request, **more)
 
 
-async def test_many_hands_on_few_requests_leave_gapless_histories(world: World) -> None:
+async def test_concurrent_commands_leave_gapless_histories(world: World) -> None:
     async with desks(world, 2) as (one, two):
         ids = [UUID((await one.execute(opening()))["id"]) for _ in range(5)]
         jobs = [
@@ -112,7 +112,7 @@ async def test_many_hands_on_few_requests_leave_gapless_histories(world: World) 
         assert versions == list(range(1, 22))
 
 
-async def test_lost_connections_lose_and_double_nothing(world: World) -> None:
+async def test_lost_connections_lose_and_repeat_nothing(world: World) -> None:
     kill = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE usename = 'tickets' AND datname = current_database()"
@@ -141,7 +141,7 @@ async def test_lost_connections_lose_and_double_nothing(world: World) -> None:
         assert (await store.load(conn, [id_]))[id_].version == 101
 
 
-async def test_verdicts_do_not_spoil_each_other(world: World) -> None:
+async def test_rejected_changes_do_not_affect_others(world: World) -> None:
     one, two, three = uuid4(), uuid4(), uuid4()
     note = e.NoteAdded("x", "anna")
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets"), autocommit=True) as conn:
@@ -159,12 +159,12 @@ async def test_verdicts_do_not_spoil_each_other(world: World) -> None:
         assert {id_: request.version for id_, request in found.items()} == {one: 1, two: 2}
 
 
-async def test_a_value_that_cannot_be_stored_fails_only_its_own_command(world: World) -> None:
+async def test_unstorable_value_fails_only_its_command(world: World) -> None:
     good = [opening() for _ in range(5)]
     bad = opening(key="a\x00b", hash=b"")
     desk_answers = []
     async with desks(world) as (desk,):
-        desk._find_answer = _never  # type: ignore[method-assign]
+        desk._find_answer = _never
         desk_answers = await asyncio.gather(
             *(desk.execute(command) for command in [*good[:2], bad, *good[2:]]),
             return_exceptions=True,
@@ -176,7 +176,7 @@ async def test_a_value_that_cannot_be_stored_fails_only_its_own_command(world: W
     assert len(await world.sql("tickets", "SELECT 1 FROM requests")) == 5
 
 
-async def test_what_no_message_can_carry_fails_only_its_own_command(world: World) -> None:
+async def test_too_large_event_fails_only_its_command(world: World) -> None:
     async with desks(world) as (desk,):
         id_ = UUID((await desk.execute(opening()))["id"])
         other = UUID((await desk.execute(opening()))["id"])
@@ -188,12 +188,12 @@ async def test_what_no_message_can_carry_fails_only_its_own_command(world: World
         assert (await desk.execute(noting(id_, "x" * 900_000)))["version"] == 2
 
 
-async def test_what_cannot_even_be_encoded_fails_only_its_own_command(world: World) -> None:
+async def test_unencodable_text_fails_only_its_command(world: World) -> None:
     """Nobody waits for ever, neither those in the same batch nor whoever comes to it later."""
     async with asyncio.timeout(10), desks(world) as (desk,):
         id_ = UUID((await desk.execute(opening()))["id"])
         odd = [noting(id_, "\ud800"), opening(key="\ud800", hash=b"")]
-        desk._find_answer = _never  # type: ignore[method-assign]
+        desk._find_answer = _never
         answers = await asyncio.gather(
             *(desk.execute(command) for command in [opening(), *odd, opening()]),
             return_exceptions=True,
@@ -205,7 +205,7 @@ async def test_what_cannot_even_be_encoded_fails_only_its_own_command(world: Wor
     assert later["version"] == 2
 
 
-async def test_what_cannot_be_read_fails_only_those_who_ask_for_it(world: World) -> None:
+async def test_unreadable_request_fails_only_its_readers(world: World) -> None:
     async with asyncio.timeout(10), desks(world) as (desk,):
         ids = [UUID((await desk.execute(opening()))["id"]) for _ in range(3)]
         await world.sql("tickets", "UPDATE requests SET snapshot = 'odd' WHERE id = %s", ids[1])
@@ -217,7 +217,7 @@ async def test_what_cannot_be_read_fails_only_those_who_ask_for_it(world: World)
     assert failed == [False, True, False], answers
 
 
-async def test_who_waits_when_writing_ends_is_told(world: World) -> None:
+async def test_waiters_get_not_ready_when_writing_ends(world: World) -> None:
     """Those whose batch is on its way, those behind them, and those who wait to load."""
     dsn = world.dsn("tickets")
     loader, writer = Loader(dsn), Writer(dsn, APPEND_LOCK)
@@ -245,7 +245,7 @@ async def _never(_: str) -> None:
     return None
 
 
-async def test_a_key_is_for_one_command(world: World) -> None:
+async def test_key_reused_for_other_command_is_refused(world: World) -> None:
     async with desks(world) as (desk,):
         first = await desk.execute(opening(key="k", hash=b"one"))
 
@@ -254,7 +254,7 @@ async def test_a_key_is_for_one_command(world: World) -> None:
             await desk.execute(opening(key="k", hash=b"two"))
 
 
-async def test_an_old_snapshot_is_not_believed(world: World) -> None:
+async def test_outdated_snapshot_is_rebuilt(world: World) -> None:
     async with desks(world) as (desk,):
         id_ = UUID((await desk.execute(opening()))["id"])
         await world.sql("tickets", "UPDATE requests SET fold = 0, snapshot = 'old'")
@@ -280,7 +280,7 @@ async def test_text_with_nul_is_kept_in_history(world: World) -> None:
     assert await world.sql("tickets", "SELECT title FROM requests") == [("ab \\u0000",)]
 
 
-async def test_the_primary_key_stands_behind_the_version_check(world: World) -> None:
+async def test_primary_key_backs_the_version_check(world: World) -> None:
     id_ = uuid4()
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets"), autocommit=True) as conn:
         await store.append(conn, APPEND_LOCK, [change(id_, 0, e.NoteAdded("x", "anna"))])
