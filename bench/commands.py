@@ -41,17 +41,17 @@ async def run(world: World) -> dict[str, Any]:
     loader, writer = Loader(dsn), Writer(dsn, APPEND_LOCK)
     tasks = [asyncio.create_task(work.run()) for work in (loader, writer)]
 
-    async def nothing(_: str) -> None:
+    async def no_answer(_: str) -> None:
         return None
 
-    desk = CommandBus(loader, writer, lambda: NOW, nothing)
+    bus = CommandBus(loader, writer, lambda: NOW, no_answer)
     ids = [uuid4() for _ in range(REQUESTS)]
-    await _all(desk, [_open(id_) for id_ in ids])
+    await _all(bus, [_open(id_) for id_ in ids])
     turn = itertools.cycle(ids)
 
     async def ours() -> float:
         commands = [_note(next(turn)) for _ in range(COMMANDS)]
-        return await timed(lambda: _all(desk, commands))
+        return await timed(lambda: _all(bus, commands))
 
     rounds = [pair async for pair in compared(ours, lambda: single_inserts(world))]
     for task in tasks:
@@ -60,18 +60,18 @@ async def run(world: World) -> dict[str, Any]:
     return {"tickets_commands": figures(rounds, 2.0, in_flight=IN_FLIGHT)}
 
 
-async def _all(desk: CommandBus, commands: list[Command]) -> int:
+async def _all(bus: CommandBus, commands: list[Command]) -> int:
     todo = iter(commands)
 
-    async def hand() -> None:
+    async def worker() -> None:
         for command in todo:
-            await desk.execute(command)
+            await bus.execute(command)
 
-    await asyncio.gather(*(hand() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     return len(commands)
 
 
-def _told(after: Request) -> dict[str, Any]:
+def _answer(after: Request) -> dict[str, Any]:
     return {"id": str(after.id), "version": after.version}
 
 
@@ -82,12 +82,12 @@ def _open(id_: UUID) -> Command:
         type="chat", channel="telegram", account="main", contact=maria, title="", topic="",
         priority="", status="", fields={}, message=message,
     )  # fmt: skip
-    return Command(id_, lambda _: lifecycle.open_request(RULES, draft), _told)
+    return Command(id_, lambda _: lifecycle.open_request(RULES, draft), _answer)
 
 
 def _note(id_: UUID) -> Command:
-    def deed(request: Request | None) -> e.Events:
+    def decide(request: Request | None) -> e.Events:
         assert request is not None
         return messages.note(request, "Asked for the catalogue, has bought before.", "anna")
 
-    return Command(id_, deed, _told)
+    return Command(id_, decide, _answer)

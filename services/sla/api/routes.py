@@ -29,7 +29,7 @@ async def clocks(request_id: UUID, service: Here, caller: Caller) -> dict[str, A
     if request is None:
         raise missing("request", request_id)
     if not can_read(request, read_scope(service, caller)):
-        raise Problem(403, "forbidden", "it is neither yours nor your groups'")
+        raise Problem(403, "forbidden", "the request is neither yours nor your groups'")
     items = [
         _document(service, clock, request.policy, request.workspace)
         for clock in request.clocks.values()

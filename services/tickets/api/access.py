@@ -94,12 +94,16 @@ def check_watcher(service: Service, caller: Identity, watcher: str) -> None:
 
 def not_visible() -> Problem:
     """Return the problem of a request outside the caller's read scope."""
-    return Problem(403, "not_yours", "it is neither yours nor your groups', and does not wait")
+    return Problem(
+        403, "not_yours", "the request is neither yours nor your groups', and not waiting"
+    )
 
 
 def contacts_not_visible() -> Problem:
     """Return the problem of a filter by contact; contact ids are derived from addresses."""
-    return Problem(403, "not_yours", "who customers are is not shown to you", at="query.contact")
+    return Problem(
+        403, "not_yours", "your roles may not see who the customers are", at="query.contact"
+    )
 
 
 def no_such_request() -> Problem:

@@ -193,4 +193,4 @@ async def _execute(route: CommandRoute[Any], call: Call[Any], conditions: Condit
     except Refused as error:
         raise conflict(error.slug, str(error), **error.extra) from None
     except Busy:
-        raise unavailable("others keep changing this request") from None
+        raise unavailable("the request keeps changing; send the command again") from None

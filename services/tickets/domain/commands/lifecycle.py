@@ -130,7 +130,7 @@ def _require_closing_fields(request: Request, rules: Rules) -> None:
     if topic and (missing := missing_required(topic.close, request.fields)):
         raise Refused(
             "fields_missing",
-            f"topic {request.topic} asks for {', '.join(missing)} before closing",
+            f"topic {request.topic} requires {', '.join(missing)} before closing",
             fields=missing,
         )
 
