@@ -38,7 +38,7 @@ OPENING = {
 
 
 class Tickets:
-    """tickets in a test's own world, and somebody who tells it facts."""
+    """Replicas of tickets in the environment of a test, and a publisher of facts for them."""
 
     def __init__(self, world: World, teller: Teller) -> None:
         self.world = world
@@ -49,39 +49,39 @@ class Tickets:
         self.http: httpx.AsyncClient
 
     async def start(self, **more: str) -> httpx.AsyncClient:
-        """Run one replica more."""
+        """Start one more replica; return a client of it."""
         app = make(self.world.settings("tickets", Settings, **more))
         self.http = await self.stack.enter_async_context(running(app))
         return self.http
 
-    async def get(self, path: str, who: dict[str, str] | None = None) -> Any:
-        """Give what is shown there."""
-        answer = await self.http.get(f"/v1/requests{path}", headers=who or self.boss)
+    async def get(self, path: str, caller: dict[str, str] | None = None) -> Any:
+        """Return the JSON of a path below `/v1/requests`; the answer must be 200."""
+        answer = await self.http.get(f"/v1/requests{path}", headers=caller or self.boss)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def post(
-        self, path: str, body: Any = None, who: dict[str, str] | None = None, **headers: str
+        self, path: str, body: Any = None, caller: dict[str, str] | None = None, **headers: str
     ) -> httpx.Response:
-        """Command something."""
+        """Send a command."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         url = f"/v1/requests{path}"
-        return await self.http.post(url, json=body, headers={**(who or self.boss), **sent})
+        return await self.http.post(url, json=body, headers={**(caller or self.boss), **sent})
 
     async def opened(self) -> str:
-        """Open a request over HTTP."""
+        """Open a request over HTTP; return its id."""
         answer = await self.post("", OPENING)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
     async def log(self, request_id: object) -> list[str]:
-        """Name what happened to a request."""
+        """Return the short types of the events of a request."""
         items = (await self.get(f"/{request_id}/log"))["items"]
         assert [item["sequence"] for item in items] == list(range(1, len(items) + 1))
         return [item["type"].removeprefix("trunkline.tickets.v1.") for item in items]
 
     async def stream(self, count: int) -> list[Fact]:
-        """Wait for so many facts in the stream, and read them."""
+        """Return the first `count` facts of the stream, once they are there."""
         nc = await connect_as("admin", self.world.nats.url, self.world.creds)
         js = nc.jetstream()
 
@@ -97,7 +97,7 @@ class Tickets:
 
 
 async def check_snapshots(world: World) -> None:
-    """Whatever a test did, each request stands as its history says."""
+    """Assert that every snapshot equals the state built from the history."""
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets")) as conn:
         ids = [id_ for (id_,) in await world.sql("tickets", "SELECT id FROM requests")]
         assert await store.load(conn, ids) == await store.rebuild(conn, ids)
@@ -130,8 +130,8 @@ def assigned(request_id: UUID, to: str, epoch: int = 1) -> RequestAssigned:
     )  # fmt: skip
 
 
-async def has_assignee(tickets: Tickets, id_: object, who: str | None) -> bool:
-    return bool((await tickets.get(f"/{id_}"))["assignee"] == who)
+async def has_assignee(tickets: Tickets, id_: object, caller: str | None) -> bool:
+    return bool((await tickets.get(f"/{id_}"))["assignee"] == caller)
 
 
 async def log_has(tickets: Tickets, id_: object, what: str) -> bool:

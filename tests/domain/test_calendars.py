@@ -1,4 +1,4 @@
-"""Working time against a walk from minute to minute, over every change of the clocks there is."""
+"""Working time compared with a count of minutes, over every kind of change of the UTC offset."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -34,7 +34,7 @@ CHANGES = {
     "Asia/Pyongyang": ("2015-08-14T15:00", "2018-05-04T15:00"),
     "UTC": ("2026-03-29T01:00", "2026-10-25T01:00"),
 }
-"""Twenty zones, and instants about which their clocks change or might."""
+"""Generate a calendar in one of twenty zones, and instants near a change of its offset."""
 
 windows = st.lists(st.integers(0, 1440), min_size=2, max_size=6, unique=True).map(
     lambda cuts: tuple(zip(sorted(cuts)[::2], sorted(cuts)[1::2], strict=False))
@@ -58,7 +58,7 @@ def cases(draw: st.DrawFn) -> tuple[Calendar, datetime, timedelta]:
 
 
 def counts(calendar: Calendar, at: datetime) -> bool:
-    """Whether the minute from here on counts: what the clock on the wall says, and nothing else."""
+    """Return whether the minute from this instant counts, by local time alone."""
     local = at.astimezone(ZoneInfo(calendar.zone))
     minute = local.hour * 60 + local.minute
     return local.date() not in calendar.holidays and any(

@@ -1,4 +1,4 @@
-"""The clocks of one request, as a pure fold of its facts."""
+"""The clocks of one request, computed from its facts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,26 +44,26 @@ def at(seconds: float) -> datetime:
 
 
 class Life:
-    """A request whose facts come one after another."""
+    """A request with its facts in order, and the facts that sla publishes about it."""
 
     def __init__(self, policy: Policy = POLICY) -> None:
         self.policy = policy
         self.request = Request(ID, policy.name, 1)
         self.facts: list[Fact] = []
 
-    def hear(self, fact: Fact, now: float | None = None) -> list[Fact]:
+    def apply(self, fact: Fact, now: float | None = None) -> list[Fact]:
         self.facts.append(fact)
         fold = RequestClocks(self.request, self.policy, fact.time if now is None else at(now))
         fold.apply(fact)
         return fold.facts
 
-    def say(
+    def add(
         self, kind: type[Fact], seconds: float, *, now: float | None = None, **data: Any
     ) -> list[Fact]:
         number = len(self.facts) + 1
-        return self.hear(kind(time=at(seconds), sequence=number, request_id=ID, **data), now)
+        return self.apply(kind(time=at(seconds), sequence=number, request_id=ID, **data), now)
 
-    def notice(self, certain: float) -> list[Fact]:
+    def tick(self, certain: float) -> list[Fact]:
         fold = RequestClocks(self.request, self.policy, at(certain))
         fold.tick(at(certain))
         return fold.facts
@@ -72,7 +72,7 @@ class Life:
         return {clock.measure.value: clock.state for clock in self.request.clocks.values()}
 
     def open(self) -> list[Fact]:
-        return self.say(
+        return self.add(
             Opened,
             0,
             request_type="chat",
@@ -86,7 +86,7 @@ class Life:
         )
 
     def reply(self, seconds: float, **more: Any) -> list[Fact]:
-        return self.say(
+        return self.add(
             ReplySent,
             seconds,
             message=message(f"answer {seconds}"),
@@ -98,32 +98,32 @@ class Life:
         )
 
     def assign(self, seconds: float) -> list[Fact]:
-        return self.say(AssigneeChanged, seconds, to="anna", mode="auto", epoch=1)
+        return self.add(AssigneeChanged, seconds, to="anna", mode="auto", epoch=1)
 
     def write(self, seconds: float) -> list[Fact]:
-        return self.say(MessageAdded, seconds, message=message(f"more {seconds}"))
+        return self.add(MessageAdded, seconds, message=message(f"more {seconds}"))
 
     def machine(self, seconds: float) -> list[Fact]:
         sent = message(f"more {seconds}").model_copy(update={"automatic": "precedence"})
-        return self.say(MessageAdded, seconds, message=sent)
+        return self.add(MessageAdded, seconds, message=sent)
 
     def close(self, seconds: float, **more: Any) -> list[Fact]:
-        return self.say(Closed, seconds, resolution="done", by="operator", status="closed", **more)
+        return self.add(Closed, seconds, resolution="done", by="operator", status="closed", **more)
 
 
 def message(text: str) -> Message:
     return Message(id=uuid5(NAMESPACE, text), text=text, sent_at=T0)
 
 
-def kinds(said: list[Fact]) -> list[tuple[type[Fact], str]]:
-    return [(type(fact), getattr(fact, "clock", "")) for fact in said]
+def kinds(facts: list[Fact]) -> list[tuple[type[Fact], str]]:
+    return [(type(fact), getattr(fact, "clock", "")) for fact in facts]
 
 
 def test_opening_sets_the_targets_of_the_policy() -> None:
-    said = Life().open()
+    facts = Life().open()
 
-    assert kinds(said) == [(TargetSet, "FRT"), (TargetSet, "TTR"), (TargetSet, "ACCEPT")]
-    assert [fact.due_at for fact in said if isinstance(fact, TargetSet)] == [
+    assert kinds(facts) == [(TargetSet, "FRT"), (TargetSet, "TTR"), (TargetSet, "ACCEPT")]
+    assert [fact.due_at for fact in facts if isinstance(fact, TargetSet)] == [
         at(900),
         at(28800),
         at(300),
@@ -149,21 +149,21 @@ def test_repeated_fact_has_no_effect() -> None:
     life.open()
     life.reply(60)
 
-    assert [life.hear(fact) for fact in list(life.facts)] == [[], []]
+    assert [life.apply(fact) for fact in list(life.facts)] == [[], []]
 
 
 def test_deadline_is_breached_once_when_certain() -> None:
     life = Life()
     life.open()
     life.assign(1)
-    life.notice(850)
+    life.tick(850)
 
-    assert life.notice(900) == []
-    assert life.notice(900.49) == []
-    [breach] = life.notice(900.5)
+    assert life.tick(900) == []
+    assert life.tick(900.49) == []
+    [breach] = life.tick(900.5)
     assert isinstance(breach, TargetBreached)
     assert (breach.clock, breach.due_at, breach.noticed_at) == ("FRT", at(900), at(900.5))
-    assert life.notice(2000) == []
+    assert life.tick(2000) == []
     assert life.reply(2000) == []
     assert life.states()["FRT"] == "breached"
     assert life.request.clocks[Measure.FRT].stopped_at == at(2000)
@@ -189,7 +189,7 @@ def test_late_reply_fact_disproves_the_breach() -> None:
     life = Life()
     life.open()
     life.assign(1)
-    life.notice(901)
+    life.tick(901)
 
     restated, met = life.reply(890, now=905)
     assert isinstance(restated, TargetsRestated)
@@ -202,14 +202,14 @@ def test_late_pause_fact_disproves_the_breach() -> None:
     life = Life()
     life.open()
     life.assign(1)
-    life.notice(901)
+    life.tick(901)
 
-    [restated] = life.say(Paused, 890, now=905, by="anna")
+    [restated] = life.add(Paused, 890, now=905, by="anna")
     assert isinstance(restated, TargetsRestated)
     assert [t.state for t in restated.targets] == ["paused"]
-    life.say(Resumed, 2000, by="anna")
+    life.add(Resumed, 2000, by="anna")
     assert life.request.clocks[Measure.FRT].due_at == at(2010)
-    [breach] = life.notice(2011)
+    [breach] = life.tick(2011)
     assert isinstance(breach, TargetBreached)
     assert breach.due_at == at(2010)
 
@@ -219,19 +219,19 @@ def test_warnings_come_once_and_only_the_last_of_several() -> None:
     life.open()
     life.assign(1)
 
-    assert life.notice(449) == []
-    [warned] = life.notice(450)
+    assert life.tick(449) == []
+    [warned] = life.tick(450)
     assert isinstance(warned, TargetWarned)
     assert (warned.clock, warned.fraction, warned.due_at) == ("FRT", 0.5, at(900))
-    assert life.notice(700) == []
-    [warned] = life.notice(720)
+    assert life.tick(700) == []
+    [warned] = life.tick(720)
     assert isinstance(warned, TargetWarned)
     assert warned.fraction == 0.8
 
     other = Life()
     other.open()
     other.assign(1)
-    [warned] = other.notice(800)
+    [warned] = other.tick(800)
     assert isinstance(warned, TargetWarned)
     assert warned.fraction == 0.8
 
@@ -240,7 +240,7 @@ def test_tick_after_long_outage_publishes_breaches_only() -> None:
     life = Life()
     life.open()
 
-    assert kinds(life.notice(100_000)) == [
+    assert kinds(life.tick(100_000)) == [
         (TargetBreached, "FRT"),
         (TargetBreached, "TTR"),
         (TargetBreached, "ACCEPT"),
@@ -251,11 +251,11 @@ def test_pause_moves_the_deadline_by_its_length() -> None:
     life = Life()
     life.open()
     life.assign(1)
-    life.say(Paused, 300, by="anna")
+    life.add(Paused, 300, by="anna")
 
     assert life.states()["FRT"] == "paused"
-    assert life.notice(5000) == []
-    assert kinds(life.say(Resumed, 1300, by="anna")) == [(TargetSet, "FRT"), (TargetSet, "TTR")]
+    assert life.tick(5000) == []
+    assert kinds(life.add(Resumed, 1300, by="anna")) == [(TargetSet, "FRT"), (TargetSet, "TTR")]
     assert life.request.clocks[Measure.FRT].due_at == at(1900)
     [met] = life.reply(1400)
     assert isinstance(met, TargetMet)
@@ -271,7 +271,7 @@ def test_closing_cancels_the_remaining_clocks() -> None:
         (TargetCancelled, "FRT"),
         (TargetCancelled, "ACCEPT"),
     ]
-    assert life.notice(100_000) == []
+    assert life.tick(100_000) == []
     assert all(clock.wake_at is None for clock in life.request.clocks.values())
 
 
@@ -333,14 +333,14 @@ RESTARTS = Policy("p", Calendar("always"), {Measure.NRT: 60}, restart_nrt=True)
 @pytest.mark.parametrize("noticed", [False, True])
 @pytest.mark.parametrize("late", [60.1, 60.6, 3600])
 def test_message_after_deadline_hides_no_breach(noticed: bool, late: float) -> None:
-    """Whether a timer was there to notice it, or the facts are heard afterwards, all at once."""
+    """With a timer that notices the deadline, and with all facts applied after it."""
     life = Life(RESTARTS)
     life.open()
     life.reply(10)
     life.write(100)
-    told = life.notice(100 + late) if noticed else []
-    told += life.write(100 + late)
-    assert kinds(told) == [(TargetBreached, "NRT")]
+    facts = life.tick(100 + late) if noticed else []
+    facts += life.write(100 + late)
+    assert kinds(facts) == [(TargetBreached, "NRT")]
     assert life.states() == {"NRT": "breached"}
     assert kinds(life.reply(100 + late + 30)) == []
     assert kinds(life.write(5000)) == [(TargetSet, "NRT")]
@@ -351,9 +351,9 @@ def test_late_message_disproves_breach_and_restarts_clock() -> None:
     life.open()
     life.reply(10)
     life.write(100)
-    life.notice(200)
+    life.tick(200)
     assert life.states() == {"NRT": "breached"}
-    told = life.say(MessageAdded, 150, now=210, message=message("more"))
-    assert kinds(told) == [(TargetsRestated, ""), (TargetSet, "NRT")]
+    facts = life.add(MessageAdded, 150, now=210, message=message("more"))
+    assert kinds(facts) == [(TargetsRestated, ""), (TargetSet, "NRT")]
     assert life.states() == {"NRT": "running"}
     assert life.request.clocks[Measure.NRT].due_at == at(210)

@@ -59,7 +59,7 @@ def test_field_accepts_only_what_it_declares(name: str, good: object, bad: objec
 
     with pytest.raises(Invalid, match=name) as refusal:
         RULES.check_fields({name: bad})
-    assert len(str(refusal.value)) < 200  # the value itself is told apart, cut
+    assert len(str(refusal.value)) < 200  # the value itself is cut
 
 
 def test_retired_names_are_kept_but_not_chosen() -> None:
@@ -71,15 +71,15 @@ def test_retired_names_are_kept_but_not_chosen() -> None:
     rules = rules_from(load(json.dumps(document)), 2)
     request = msgspec.structs.replace(opened(), topic="billing", fields={"order_no": "123456"})
 
-    for what, deed in (
+    for subject, command in (
         ("topic", partial(lifecycle.open_request, rules, draft(topic="billing"))),
         ("topic", partial(fields.set_topic, opened("chat"), rules, "billing", "anna")),
         ("type", partial(lifecycle.open_request, rules, draft(type="ticket"))),
         ("field order_no", partial(rules.check_fields, {"order_no": "123456"})),
     ):
         with pytest.raises(Invalid, match="has retired") as refusal:
-            deed()
-        assert refusal.value.subject == what
+            command()
+        assert refusal.value.subject == subject
         assert refusal.value.value not in (refusal.value.allowed or [])
     (event,) = lifecycle.on_request_opened(None, rules, draft(type="ticket", topic="billing"))
     assert isinstance(event, e.Opened)
@@ -102,7 +102,7 @@ def test_long_title_is_cut_at_a_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channel", "told", "address"),
+    ("channel", "fields", "address"),
     [
         ("email", {"email": "Ann@Example.test", "phone": "1", "id": "a"}, "ann@example.test"),
         ("email", {"address": ' "Ann"@Example.test', "email": "b@x"}, "ann@example.test"),
@@ -120,9 +120,9 @@ def test_long_title_is_cut_at_a_word() -> None:
     ],
 )
 def test_contact_address_is_the_channels_best_one(
-    channel: str, told: dict[str, str], address: str | None
+    channel: str, fields: dict[str, str], address: str | None
 ) -> None:
-    assert Customer(**told).address_on(channel) == address
+    assert Customer(**fields).address_on(channel) == address
 
 
 def test_unknown_names_open_with_defaults() -> None:
@@ -163,12 +163,12 @@ def test_close_from_any_status_is_final() -> None:
         assert event == e.Closed("done", "operator", "closed", "anna")
 
     closed = after(opened(), event)
-    for deed in (
+    for command in (
         partial(lifecycle.close, closed, RULES, "again", "anna"),
         partial(messages.reply, closed, message(2), "anna"),
         partial(lifecycle.set_status, closed, RULES, "open", "anna"),
         partial(fields.set_title, closed, "x", "anna"),
     ):
         with pytest.raises(Refused) as refusal:
-            deed()
+            command()
         assert refusal.value.slug == "closed"

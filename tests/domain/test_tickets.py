@@ -26,7 +26,7 @@ from tickets.domain.rules import Graph, Invalid, Refused
 from tickets.store import MAPPER
 from trunkline_contracts import BY_NAME, read, splice
 
-Deed = Callable[[Request], tuple[e.Event, ...]]
+Decision = Callable[[Request], tuple[e.Event, ...]]
 topics = st.sampled_from(["general", "delivery", "x"])
 names = st.sampled_from(["anna", "bohdan"])
 statuses = st.sampled_from(["new", "open", "in_progress", "resolved", "closed", "lost"])
@@ -38,11 +38,11 @@ values = st.dictionaries(
 numbers = st.integers(1, 4)
 
 
-def deeds() -> st.SearchStrategy[Deed]:
-    """Everything that can be asked of a request or told about it."""
+def decisions() -> st.SearchStrategy[Decision]:
+    """Generate every command on a request and every fact about it."""
 
-    def of(strategy: st.SearchStrategy[tuple[Any, ...]], deed: Callable[..., Any]) -> Any:
-        return strategy.map(lambda given: lambda request: deed(request, *given))
+    def of(strategy: st.SearchStrategy[tuple[Any, ...]], decide: Callable[..., Any]) -> Any:
+        return strategy.map(lambda given: lambda request: decide(request, *given))
 
     def assigned(request: Request, operator: str, epoch: int) -> Any:
         return assignment.on_assigned(request, assigned_to(operator, epoch))
@@ -78,16 +78,16 @@ def deeds() -> st.SearchStrategy[Deed]:
     )
 
 
-@given(st.sampled_from(["chat", "ticket"]), st.lists(deeds(), max_size=25))
-def test_command_sequences_always_replay(type_: str, todo: list[Deed]) -> None:
+@given(st.sampled_from(["chat", "ticket"]), st.lists(decisions(), max_size=25))
+def test_command_sequences_always_replay(type_: str, todo: list[Decision]) -> None:
     first = lifecycle.on_request_opened(None, RULES, draft(type=type_))
     history = e.number(REQUEST, 0, first, context())
     request = replay(history)
     assert request is not None
     seen = [request]
-    for minute, deed in enumerate(todo):
+    for minute, decide in enumerate(todo):
         try:
-            events = deed(request)
+            events = decide(request)
         except (Refused, Invalid):
             continue
         more = e.number(REQUEST, request.version, events, context(minute))
@@ -166,15 +166,15 @@ def test_watcher_added_by_others_is_invited() -> None:
     assert (request.watchers, request.invited_watchers) == (("anna",), ())
     assert watchers.watch(request, "anna", "anna") == ()
 
-    asked = after(request, *watchers.watch(request, "anna", "boss"))
-    assert (asked.watchers, asked.invited_watchers) == (("anna",), ("anna",))
-    assert watchers.watch(asked, "anna", "boss") == watchers.watch(asked, "anna", "anna") == ()
-    gone = after(asked, *watchers.unwatch(asked, "anna", "anna"))
+    invited = after(request, *watchers.watch(request, "anna", "boss"))
+    assert (invited.watchers, invited.invited_watchers) == (("anna",), ("anna",))
+    assert watchers.watch(invited, "anna", "boss") == watchers.watch(invited, "anna", "anna") == ()
+    gone = after(invited, *watchers.unwatch(invited, "anna", "anna"))
     assert (gone.watchers, gone.invited_watchers) == ((), ())
 
 
 def test_long_conversation_has_short_snapshot() -> None:
-    """It is read and written with every command: plain text, and of messages no more than ids."""
+    """Every command reads and writes it: of messages it holds only the ids, as text."""
     request = opened()
     plain = len(msgspec.json.encode(request))
     long = after(request, *(e.MessageAdded(message(n)) for n in range(2, 1002)))

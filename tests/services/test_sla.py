@@ -1,4 +1,4 @@
-"""sla on real servers: clocks by facts, deadlines by time, once, with any number of replicas."""
+"""sla on real servers: facts move clocks, and each deadline is noticed once by any replica."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Sla:
-    """sla in a test's own world, and somebody who tells it facts."""
+    """Replicas of sla in the environment of a test, and a publisher of facts for them."""
 
     def __init__(self, world: World, teller: Teller) -> None:
         self.world = world
@@ -37,7 +37,7 @@ class Sla:
         self.boss = world.token("supervisor")
 
     async def start(self) -> None:
-        """Run one replica more."""
+        """Start one more replica."""
         app = make(self.world.settings("sla", Settings))
         self.http = await self._stack.enter_async_context(running(app))
 
@@ -49,7 +49,7 @@ class Sla:
         answer = await self.http.get(f"/v1/requests/{request_id}/clocks", headers=self.boss)
         return {item["clock"]: item for item in answer.json().get("items", [])}
 
-    async def said(self, kind: str) -> list[dict[str, Any]]:
+    async def published(self, kind: str) -> list[dict[str, Any]]:
         rows = await self.world.sql(
             "sla", "SELECT body FROM outbox WHERE type = %s ORDER BY position",
             f"trunkline.sla.v1.{kind}",
@@ -69,7 +69,7 @@ async def sla(world: World) -> AsyncGenerator[Sla]:
 
 
 def targets(first: str) -> str:
-    """The example workspace with another target for the first response."""
+    """Return the example workspace with another target for the first response."""
     text = EXAMPLE.read_text()
     assert "FRT: PT15M" in text
     return text.replace("FRT: PT15M", f"FRT: {first}")
@@ -129,7 +129,7 @@ async def test_request_whole_life_is_timed(sla: Sla) -> None:
     }  # fmt: skip
     assert frt["target"] == 900
     assert frt["policy"] == "standard"
-    assert {m["clock"] for m in await sla.said("target_met")} == {"FRT", "TTR", "ACCEPT"}
+    assert {m["clock"] for m in await sla.published("target_met")} == {"FRT", "TTR", "ACCEPT"}
 
 
 async def test_deadline_is_noticed_once_and_in_time(sla: Sla) -> None:
@@ -141,10 +141,10 @@ async def test_deadline_is_noticed_once_and_in_time(sla: Sla) -> None:
     await sla.tell(*facts)
 
     async def all_noticed() -> bool:
-        return len(await sla.said("target_breached")) >= len(ids)
+        return len(await sla.published("target_breached")) >= len(ids)
 
     await eventually(all_noticed)
-    breached = await sla.said("target_breached")
+    breached = await sla.published("target_breached")
     due = {str(fact.subject): fact.time + timedelta(seconds=1) for fact in facts}
     assert sorted(b["request_id"] for b in breached) == sorted(map(str, ids))
     for breach in breached:
@@ -159,11 +159,11 @@ async def test_deadline_during_outage_is_noticed_after_it(sla: Sla) -> None:
     await sla.start()
 
     async def noticed() -> bool:
-        return len(await sla.said("target_breached")) == 2
+        return len(await sla.published("target_breached")) == 2
 
     await eventually(noticed)
-    assert {b["clock"] for b in await sla.said("target_breached")} == {"FRT", "ACCEPT"}
-    assert {w["clock"] for w in await sla.said("target_warned")} == set()
+    assert {b["clock"] for b in await sla.published("target_breached")} == {"FRT", "ACCEPT"}
+    assert {w["clock"] for w in await sla.published("target_warned")} == set()
 
 
 async def test_late_fact_disproves_a_breach(sla: Sla) -> None:
@@ -185,7 +185,7 @@ async def test_late_fact_disproves_a_breach(sla: Sla) -> None:
         return (await sla.clocks(id_))["FRT"]["state"] == "met"
 
     await eventually(met)
-    [restated] = await sla.said("targets_restated")
+    [restated] = await sla.published("targets_restated")
     assert [(t["clock"], t["state"]) for t in restated["targets"]] == [("FRT", "met")]
     overdue = (await sla.http.get("/v1/overdue", headers=sla.boss)).json()
     assert [i["clock"] for i in overdue["items"]] == ["ACCEPT"]
@@ -197,7 +197,7 @@ async def test_overdue_pages_follow_each_other(sla: Sla) -> None:
     await sla.start()
 
     async def noticed() -> bool:
-        return len(await sla.said("target_breached")) == 10
+        return len(await sla.published("target_breached")) == 10
 
     await eventually(noticed)
     seen, cursor = [], ""
@@ -224,8 +224,8 @@ async def test_roles_decide_readable_clocks(sla: Sla) -> None:
     await eventually(accepted)
     path = f"/v1/requests/{id_}/clocks"
 
-    async def status(**who: Any) -> int:
-        header = sla.world.token(*who["roles"], subject=who["subject"])
+    async def status(**claims: Any) -> int:
+        header = sla.world.token(*claims["roles"], subject=claims["subject"])
         return (await sla.http.get(path, headers=header)).status_code
 
     assert await status(roles=["operator"], subject="anna") == 200

@@ -1,4 +1,4 @@
-"""What the workspace declares, as sla's domain knows it."""
+"""Policies and calendars made from a workspace."""
 
 from datetime import UTC, date, datetime
 from typing import cast
@@ -13,7 +13,7 @@ from trunkline_workspace.reading import load
 
 
 class Kept:
-    """One version, as a replica keeps it."""
+    """One version of a workspace, in place of the follower that replicas have."""
 
     def __init__(self, text: str) -> None:
         self._document = load(text)

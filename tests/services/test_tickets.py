@@ -1,4 +1,4 @@
-"""tickets on real servers: the facts of other services become one history of each request."""
+"""tickets on real servers: the facts of other services become one history of entry request."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_request_whole_life_is_one_history(tickets: Tickets) -> None:
 
 
 async def test_messages_show_edits_reactions_and_deliveries(tickets: Tickets) -> None:
-    """Corrected, taken back, reacted to, delivered, read: in the history, and where people look."""
+    """Edits, deletions, reactions and deliveries are in the history and beside their messages."""
     opened = came_in(uuid4())
     id_, first, second = opened.request_id, opened.message, written("And my desk")
     second = second.model_copy(update={"automatic": "precedence"})
@@ -130,23 +130,23 @@ async def test_messages_show_edits_reactions_and_deliveries(tickets: Tickets) ->
         ),
     )
 
-    async def shown() -> list[dict[str, Any]] | None:
+    async def final_states() -> list[dict[str, Any]] | None:
         items: list[dict[str, Any]] = (await tickets.get(f"/{id_}/messages"))["items"]
-        states = [each["state"] for each in items if each["direction"] == "out"]
+        states = [entry["state"] for entry in items if entry["direction"] == "out"]
         return items if states == ["read", "failed"] else None
 
-    one, reply, other, gone = await eventually(shown) or []
+    one, reply, other, gone = await eventually(final_states) or []
     assert (one["text"], one["edited"], one["deleted"]) == ("My printer burns", True, False)
     assert (gone["text"], gone["deleted"], gone["automatic"]) == ("", True, "precedence")
     assert one["automatic"] is None
-    assert [each["reaction"] for each in reply["reactions"]] == ["👍"]
+    assert [entry["reaction"] for entry in reply["reactions"]] == ["👍"]
     assert (reply["platform_id"], other["reason"]) == ("90", "blocked")
     log = await tickets.log(id_)
-    assert [log.count(each) for each in ("message_changed", "delivery_recorded")] == [2, 5]
+    assert [log.count(entry) for entry in ("message_changed", "delivery_recorded")] == [2, 5]
     facts = await tickets.stream(len(log))
     assert [fact.type.rpartition(".")[2] for fact in facts] == log
-    told = {f.message_id: f.permanent for f in facts if isinstance(f, DeliveryRecorded)}
-    assert told == {ours: False, lost: True}
+    permanent = {f.message_id: f.permanent for f in facts if isinstance(f, DeliveryRecorded)}
+    assert permanent == {ours: False, lost: True}
 
 
 async def test_facts_before_opening_are_deferred(tickets: Tickets) -> None:
@@ -185,7 +185,7 @@ async def test_handover_between_operators_is_recorded(tickets: Tickets) -> None:
 
 
 async def test_breach_when_disproved_is_deleted(tickets: Tickets) -> None:
-    """It heals, whenever it is told; what an earlier clock broke stays."""
+    """Breaches of earlier clocks of the same name stay."""
     kept, healed, other = [UUID(await tickets.opened()) for _ in range(3)]
     early, late = now() - timedelta(hours=2), now()
 
@@ -206,11 +206,11 @@ async def test_breach_when_disproved_is_deleted(tickets: Tickets) -> None:
         stands(healed, Restated(clock="NRT", state="met", due_at=late)),
     )  # fmt: skip
 
-    async def told() -> bool:
+    async def expected_rows() -> bool:
         rows = await tickets.world.sql("tickets", "SELECT request_id, clock, due_at FROM breaches")
         return set(rows) == {(kept, "NRT", early), (kept, "FRT", early), (other, "FRT", late)}
 
-    await eventually(told)
+    await eventually(expected_rows)
     listed = (await tickets.get("?breached=true"))["items"]
     assert {item["id"] for item in listed} == {str(kept), str(other)}
     assert (await tickets.get(f"/{healed}"))["breached"] == []
@@ -241,11 +241,11 @@ async def test_two_replicas_write_one_gapless_history(tickets: Tickets) -> None:
 async def test_history_is_append_only_for_the_service(tickets: Tickets) -> None:
     await tickets.opened()
     dsn = tickets.world.dsn("tickets")
-    for deed in (
+    for statement in (
         "UPDATE tickets_events SET topic = 'x'",
         "DELETE FROM tickets_events",
         "TRUNCATE tickets_events",
     ):
         async with await psycopg.AsyncConnection.connect(dsn) as conn:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                await conn.execute(deed)
+                await conn.execute(statement)

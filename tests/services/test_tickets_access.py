@@ -1,4 +1,4 @@
-"""Reading over HTTP: lists, logs and messages, and the requests each role may see."""
+"""Reading over HTTP: lists, logs and messages, and the requests reaction role may see."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ async def test_roles_decide_commands_and_reads(tickets: Tickets) -> None:
     await tickets.tell(assigned(id_, "anna"))
     await eventually(lambda: has_assignee(tickets, id_, "anna"))
     token = tickets.world.token
-    said = {"text": "hello"}
+    body = {"text": "hello"}
 
     async def code(path: str, *roles: str, subject: str = "somebody") -> int:
-        who = token(*roles, subject=subject)
-        return (await tickets.post(f"/{path}", said, who)).status_code
+        caller = token(*roles, subject=subject)
+        return (await tickets.post(f"/{path}", body, caller)).status_code
 
     assert await code(f"{id_}/reply", "operator", subject="bohdan") == 403
     assert await code(f"{id_}/reply", "light_agent") == 403
@@ -69,7 +69,7 @@ async def test_roles_decide_commands_and_reads(tickets: Tickets) -> None:
 
 async def test_analyst_sees_all_but_the_customer(tickets: Tickets) -> None:
     id_, phone = uuid4(), "380671234567"
-    who = Contact(id=uuid4(), name="Марія", address=phone)
+    customer = Contact(id=uuid4(), name="Марія", address=phone)
     card = ContactCard(name="Марія", phone=phone)
     words = Message(
         id=uuid4(), text="hello", sent_at=now(), external_id=f"wamid.{phone}",
@@ -78,8 +78,8 @@ async def test_analyst_sees_all_but_the_customer(tickets: Tickets) -> None:
     )  # fmt: skip
     about: dict[str, Any] = {"time": now(), "request_id": id_}
     opened = RequestOpened(
-        request_type="chat", channel="whatsapp", account="main", conversation=phone, contact=who,
-        message=words, **about,
+        request_type="chat", channel="whatsapp", account="main", conversation=phone,
+        contact=customer, message=words, **about,
     )  # fmt: skip
     await tickets.tell(opened)
     await eventually(lambda: tickets.log(id_))
@@ -87,7 +87,7 @@ async def test_analyst_sees_all_but_the_customer(tickets: Tickets) -> None:
     ours = UUID(reply.json()["message_id"])
     await tickets.tell(
         MessageReacted(
-            message_id=words.id, reaction="👍", reacted_at=now(), contact_id=who.id, **about
+            message_id=words.id, reaction="👍", reacted_at=now(), contact_id=customer.id, **about
         )
     )
     await tickets.tell(MessageSent(message_id=ours, platform_id=f"wamid.{phone}", **about))
@@ -96,23 +96,23 @@ async def test_analyst_sees_all_but_the_customer(tickets: Tickets) -> None:
     analyst = tickets.world.token("analyst")
     at = datetime.now(UTC).isoformat().replace("+", "%2B")
     paths = ("", f"/{id_}", f"/{id_}?as_of={at}", f"/{id_}/log", f"/{id_}/messages")
-    secrets = (phone, "Марія", str(who.id))
+    secrets = (phone, "Марія", str(customer.id))
     for path in paths:
-        shown, open_ = [
+        redacted, whole = [
             json.dumps(await tickets.get(path, reader), ensure_ascii=False)
             for reader in (analyst, tickets.boss)
         ]
-        assert [secret for secret in secrets if secret in shown] == [], path
-        assert [secret for secret in secrets if secret in open_] != [], path
+        assert [secret for secret in secrets if secret in redacted] == [], path
+        assert [secret for secret in secrets if secret in whole] != [], path
     messages = (await tickets.get(f"/{id_}/messages", analyst))["items"]
     assert [(m["text"], m["direction"]) for m in messages] == [("hello", "in"), ("hi", "out")]
-    assert [each["reaction"] for each in messages[0]["reactions"]] == ["👍"]
-    sought = await tickets.http.get(f"/v1/requests?contact={who.id}", headers=analyst)
+    assert [item["reaction"] for item in messages[0]["reactions"]] == ["👍"]
+    sought = await tickets.http.get(f"/v1/requests?contact={customer.id}", headers=analyst)
     assert (sought.status_code, sought.json()["type"]) == (403, "not_yours")
 
 
 async def test_watching_and_notes_require_visibility(tickets: Tickets) -> None:
-    """Nobody lets themselves in by watching; others are made watchers by who is responsible."""
+    """Watching gives no access; only the assignee and supervisors add other watchers."""
     id_ = uuid4()
     await tickets.tell(came_in(id_))
     await eventually(lambda: tickets.log(id_))
@@ -122,13 +122,13 @@ async def test_watching_and_notes_require_visibility(tickets: Tickets) -> None:
     agent = tickets.world.token("light_agent", subject="lena")
     bohdan = tickets.world.token("operator", subject="bohdan")
 
-    async def watch(who: dict[str, str], watcher: str | None = None) -> int:
+    async def watch(caller: dict[str, str], watcher: str | None = None) -> int:
         body = {"watcher": watcher} if watcher else None
-        return (await tickets.post(f"/{id_}/watchers", body, who)).status_code
+        return (await tickets.post(f"/{id_}/watchers", body, caller)).status_code
 
-    async def unwatch(who: dict[str, str], watcher: str) -> int:
+    async def unwatch(caller: dict[str, str], watcher: str) -> int:
         url = f"/v1/requests/{id_}/watchers/{watcher}"
-        return (await tickets.http.delete(url, headers=who)).status_code
+        return (await tickets.http.delete(url, headers=caller)).status_code
 
     for outside in (stranger, agent):
         assert await watch(outside) == 403
@@ -156,10 +156,10 @@ async def test_watcher_of_waiting_request_gains_no_access(tickets: Tickets) -> N
     agent = tickets.world.token("light_agent", subject="lena")
     own = f"/v1/requests/{id_}/watchers/lena"
 
-    async def sees(who: dict[str, str]) -> list[int]:
+    async def sees(caller: dict[str, str]) -> list[int]:
         paths = ("", "/log", "/messages")
         urls = [f"/v1/requests/{id_}{path}" for path in paths]
-        return [(await tickets.http.get(url, headers=who)).status_code for url in urls]
+        return [(await tickets.http.get(url, headers=caller)).status_code for url in urls]
 
     assert (await tickets.post(f"/{id_}/note", {"text": "x"}, agent)).status_code == 201
     assert (await tickets.post(f"/{id_}/watchers", None, agent)).status_code == 200
@@ -213,7 +213,9 @@ async def test_log_and_messages_pages_follow_each_other(tickets: Tickets, what: 
     for n in range(4):
         await tickets.post(f"/{id_}/reply", {"text": f"{n}"})
 
-    seen, cursor, pages = [], "", 0
+    seen: list[int] = []
+    cursor: str | None = ""
+    pages = 0
     while cursor is not None:
         page = await tickets.get(f"/{id_}/{what}?limit=2{f'&cursor={cursor}' if cursor else ''}")
         seen += [item["sequence"] for item in page["items"]]

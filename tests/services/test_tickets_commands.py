@@ -23,10 +23,10 @@ async def test_request_opened_over_http_is_published(tickets: Tickets) -> None:
     answer = await tickets.post("", OPENING, tickets.anna)
 
     assert answer.status_code == 201, answer.text
-    told = answer.json()
-    assert told == {"id": told["id"], "version": 1}
-    assert answer.headers["location"] == f"/v1/requests/{told['id']}"
-    request = await tickets.get(f"/{told['id']}")
+    created = answer.json()
+    assert created == {"id": created["id"], "version": 1}
+    assert answer.headers["location"] == f"/v1/requests/{created['id']}"
+    request = await tickets.get(f"/{created['id']}")
     assert request["title"] == "An invoice is missing"
     assert request["channel"] == "email"
     assert request["origin"] == "tickets"

@@ -1,4 +1,4 @@
-"""The group-commit writer on real PostgreSQL: one winner per version, whatever happens to it."""
+"""The command bus and its writer on real PostgreSQL: one change per version, under failures too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tickets import store
 from tickets.command_bus import SELECT_ANSWER, Command, CommandBus, KeyReused
 from tickets.domain import events as e
 from tickets.domain.commands import lifecycle, messages
-from tickets.domain.request import SNAPSHOT_VERSION, replay
+from tickets.domain.request import SNAPSHOT_VERSION, Request, replay
 from tickets.domain.rules import Graph, Rules, Topic
 from tickets.group_commit import Loader, PersistentConnection, Writer
 from tickets.handlers import APPEND_LOCK
@@ -51,7 +51,7 @@ HISTORY = "SELECT originator_version FROM tickets_events WHERE originator_id = %
 
 @asynccontextmanager
 async def working(*works: Any) -> AsyncGenerator[None]:
-    """Run tasks beside a test."""
+    """Run tasks while a test runs."""
     tasks = [asyncio.create_task(work.run()) for work in works]
     try:
         yield
@@ -62,8 +62,8 @@ async def working(*works: Any) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def desks(world: World, count: int = 1) -> AsyncGenerator[list[CommandBus]]:
-    """Open desks like those of as many replicas."""
+async def buses(world: World, count: int = 1) -> AsyncGenerator[list[CommandBus]]:
+    """Run as many command buses as there would be replicas."""
     dsn = world.dsn("tickets")
 
     line = PersistentConnection(dsn)
@@ -78,14 +78,18 @@ async def desks(world: World, count: int = 1) -> AsyncGenerator[list[CommandBus]
 
 
 def opening(**more: Any) -> Command:
-    return Command(uuid4(), lambda _: lifecycle.open_request(RULES, DRAFT), told, **more)
+    return Command(uuid4(), lambda _: lifecycle.open_request(RULES, DRAFT), answer_of, **more)
 
 
-def noting(request_id: UUID, text: str, **more: Any) -> Command:
-    return Command(request_id, lambda request: messages.note(request, text, "anna"), told, **more)  # type: ignore[arg-type]
+def note(request_id: UUID, text: str, **more: Any) -> Command:
+    def decide(request: Request | None) -> e.Events:
+        assert request is not None
+        return messages.note(request, text, "anna")
+
+    return Command(request_id, decide, answer_of, **more)
 
 
-def told(request: Any) -> dict[str, Any]:
+def answer_of(request: Any) -> dict[str, Any]:
     return {"id": str(request.id), "version": request.version}
 
 
@@ -97,16 +101,16 @@ def change(request_id: UUID, seen: int, event: e.Event, **more: Any) -> Change:
 
 
 async def test_concurrent_commands_leave_gapless_histories(world: World) -> None:
-    async with desks(world, 2) as (one, two):
+    async with buses(world, 2) as (one, two):
         ids = [UUID((await one.execute(opening()))["id"]) for _ in range(5)]
         jobs = [
-            desk.execute(noting(ids[n % 5], f"{n}", key=f"{n}", hash=b"same"))
+            bus.execute(note(ids[n % 5], f"{n}", key=f"{n}", hash=b"same"))
             for n in range(100)
-            for desk in (one, two)
+            for bus in (one, two)
         ]
         answers = await asyncio.gather(*jobs)
 
-    assert max(Counter(str(answer) for answer in answers).values()) == 2  # both heard the same
+    assert max(Counter(str(answer) for answer in answers).values()) == 2  # both got the same answer
     for id_ in ids:
         versions = [version for (version,) in await world.sql("tickets", HISTORY, id_)]
         assert versions == list(range(1, 22))
@@ -118,18 +122,18 @@ async def test_lost_connections_lose_and_repeat_nothing(world: World) -> None:
         " WHERE usename = 'tickets' AND datname = current_database()"
     )
 
-    async def insist(desk: CommandBus, command: Command) -> None:
+    async def execute_until_done(bus: CommandBus, command: Command) -> None:
         while True:
             try:
-                await desk.execute(command)
+                await bus.execute(command)
             except psycopg.OperationalError:
                 continue
             return
 
-    async with desks(world) as (desk,):
-        id_ = UUID((await desk.execute(opening()))["id"])
+    async with buses(world) as (bus,):
+        id_ = UUID((await bus.execute(opening()))["id"])
         jobs = [
-            asyncio.create_task(insist(desk, noting(id_, f"{n}", key=f"{n}", hash=b"")))
+            asyncio.create_task(execute_until_done(bus, note(id_, f"{n}", key=f"{n}", hash=b"")))
             for n in range(100)
         ]
         for _ in range(3):
@@ -143,15 +147,15 @@ async def test_lost_connections_lose_and_repeat_nothing(world: World) -> None:
 
 async def test_rejected_changes_do_not_affect_others(world: World) -> None:
     one, two, three = uuid4(), uuid4(), uuid4()
-    note = e.NoteAdded("x", "anna")
+    added = e.NoteAdded("x", "anna")
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets"), autocommit=True) as conn:
-        first = [change(one, 0, note, key="k", hash=b"h", answer=b"{}"), change(two, 0, note)]
+        first = [change(one, 0, added, key="k", hash=b"h", answer=b"{}"), change(two, 0, added)]
         assert await store.append(conn, APPEND_LOCK, first) == store.RejectedChanges()
 
         again = [
-            change(three, 0, note, key="k"),  # this key has been heard
-            change(one, 3, note),  # nobody has seen version 3
-            change(two, 1, note),
+            change(three, 0, added, key="k"),  # this key is recorded
+            change(one, 3, added),  # the version is 1, not 3
+            change(two, 1, added),
         ]
         verdicts = await store.append(conn, APPEND_LOCK, again)
         assert (verdicts.duplicates, verdicts.conflicts) == ({0}, {1})
@@ -162,43 +166,42 @@ async def test_rejected_changes_do_not_affect_others(world: World) -> None:
 async def test_unstorable_value_fails_only_its_command(world: World) -> None:
     good = [opening() for _ in range(5)]
     bad = opening(key="a\x00b", hash=b"")
-    desk_answers = []
-    async with desks(world) as (desk,):
-        desk._find_answer = _never
-        desk_answers = await asyncio.gather(
-            *(desk.execute(command) for command in [*good[:2], bad, *good[2:]]),
+    async with buses(world) as (bus,):
+        bus._find_answer = no_answer
+        answers = await asyncio.gather(
+            *(bus.execute(command) for command in [*good[:2], bad, *good[2:]]),
             return_exceptions=True,
         )
 
-    failed = [answer for answer in desk_answers if isinstance(answer, Exception)]
+    failed = [answer for answer in answers if isinstance(answer, Exception)]
     assert len(failed) == 1
     assert isinstance(failed[0], psycopg.DataError)
     assert len(await world.sql("tickets", "SELECT 1 FROM requests")) == 5
 
 
 async def test_too_large_event_fails_only_its_command(world: World) -> None:
-    async with desks(world) as (desk,):
-        id_ = UUID((await desk.execute(opening()))["id"])
-        other = UUID((await desk.execute(opening()))["id"])
-        commands = [noting(other, "a"), noting(id_, "x" * 1_000_001), opening()]
-        answers = await asyncio.gather(*map(desk.execute, commands), return_exceptions=True)
+    async with buses(world) as (bus,):
+        id_ = UUID((await bus.execute(opening()))["id"])
+        other = UUID((await bus.execute(opening()))["id"])
+        commands = [note(other, "a"), note(id_, "x" * 1_000_001), opening()]
+        answers = await asyncio.gather(*map(bus.execute, commands), return_exceptions=True)
         failed = [isinstance(answer, TooLarge) for answer in answers]
 
         assert failed == [False, True, False]
-        assert (await desk.execute(noting(id_, "x" * 900_000)))["version"] == 2
+        assert (await bus.execute(note(id_, "x" * 900_000)))["version"] == 2
 
 
 async def test_unencodable_text_fails_only_its_command(world: World) -> None:
-    """Nobody waits for ever, neither those in the same batch nor whoever comes to it later."""
-    async with asyncio.timeout(10), desks(world) as (desk,):
-        id_ = UUID((await desk.execute(opening()))["id"])
-        odd = [noting(id_, "\ud800"), opening(key="\ud800", hash=b"")]
-        desk._find_answer = _never
+    """Every waiter gets an outcome: those of the same batch and those of later ones."""
+    async with asyncio.timeout(10), buses(world) as (bus,):
+        id_ = UUID((await bus.execute(opening()))["id"])
+        odd = [note(id_, "\ud800"), opening(key="\ud800", hash=b"")]
+        bus._find_answer = no_answer
         answers = await asyncio.gather(
-            *(desk.execute(command) for command in [opening(), *odd, opening()]),
+            *(bus.execute(command) for command in [opening(), *odd, opening()]),
             return_exceptions=True,
         )
-        later = await desk.execute(noting(id_, "fine"))
+        later = await bus.execute(note(id_, "fine"))
 
     failed = [isinstance(answer, UnicodeEncodeError) for answer in answers]
     assert failed == [False, True, True, False], answers
@@ -206,11 +209,11 @@ async def test_unencodable_text_fails_only_its_command(world: World) -> None:
 
 
 async def test_unreadable_request_fails_only_its_readers(world: World) -> None:
-    async with asyncio.timeout(10), desks(world) as (desk,):
-        ids = [UUID((await desk.execute(opening()))["id"]) for _ in range(3)]
+    async with asyncio.timeout(10), buses(world) as (bus,):
+        ids = [UUID((await bus.execute(opening()))["id"]) for _ in range(3)]
         await world.sql("tickets", "UPDATE requests SET snapshot = 'odd' WHERE id = %s", ids[1])
         answers = await asyncio.gather(
-            *(desk.execute(noting(id_, "x")) for id_ in ids), return_exceptions=True
+            *(bus.execute(note(id_, "x")) for id_ in ids), return_exceptions=True
         )
 
     failed = [isinstance(answer, Exception) for answer in answers]
@@ -218,48 +221,48 @@ async def test_unreadable_request_fails_only_its_readers(world: World) -> None:
 
 
 async def test_waiters_get_not_ready_when_writing_ends(world: World) -> None:
-    """Those whose batch is on its way, those behind them, and those who wait to load."""
+    """Waiters of the batch being written, of the next one, and of the loader."""
     dsn = world.dsn("tickets")
     loader, writer = Loader(dsn), Writer(dsn, APPEND_LOCK)
-    note = e.NoteAdded("x", "anna")
+    added = e.NoteAdded("x", "anna")
     held = "SELECT pg_advisory_xact_lock(%s)"
     waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(dsn) as conn:
         await conn.execute(held, (APPEND_LOCK,))
         task = asyncio.create_task(writer.run())
         id_ = uuid4()
-        waiting = [asyncio.create_task(writer.append(change(id_, 0, note))) for _ in range(2)]
+        waiting = [asyncio.create_task(writer.append(change(id_, 0, added))) for _ in range(2)]
         await eventually(lambda: world.sql("tickets", waits))
-        waiting.append(asyncio.create_task(writer.append(change(uuid4(), 0, note))))
-        asked = asyncio.create_task(loader.get(id_))
+        waiting.append(asyncio.create_task(writer.append(change(uuid4(), 0, added))))
+        loaded = asyncio.create_task(loader.get(id_))
         loading = asyncio.create_task(loader.run())
         await asyncio.sleep(0)
-        for each in (task, loading):
-            each.cancel()
-        answers = await asyncio.gather(*waiting, asked, return_exceptions=True)
+        for running in (task, loading):
+            running.cancel()
+        answers = await asyncio.gather(*waiting, loaded, return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [NotReady] * 4
 
 
-async def _never(_: str) -> None:
+async def no_answer(_: str) -> None:
     return None
 
 
 async def test_key_reused_for_other_command_is_refused(world: World) -> None:
-    async with desks(world) as (desk,):
-        first = await desk.execute(opening(key="k", hash=b"one"))
+    async with buses(world) as (bus,):
+        first = await bus.execute(opening(key="k", hash=b"one"))
 
-        assert await desk.execute(opening(key="k", hash=b"one")) == first
+        assert await bus.execute(opening(key="k", hash=b"one")) == first
         with pytest.raises(KeyReused):
-            await desk.execute(opening(key="k", hash=b"two"))
+            await bus.execute(opening(key="k", hash=b"two"))
 
 
 async def test_outdated_snapshot_is_rebuilt(world: World) -> None:
-    async with desks(world) as (desk,):
-        id_ = UUID((await desk.execute(opening()))["id"])
+    async with buses(world) as (bus,):
+        id_ = UUID((await bus.execute(opening()))["id"])
         await world.sql("tickets", "UPDATE requests SET fold = 0, snapshot = 'old'")
 
-        assert (await desk.execute(noting(id_, "x")))["version"] == 2
+        assert (await bus.execute(note(id_, "x")))["version"] == 2
 
     found = await world.sql("tickets", "SELECT fold, version FROM requests")
     assert found == [(SNAPSHOT_VERSION, 2)]
