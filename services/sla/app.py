@@ -1,4 +1,4 @@
-"""sla, put together."""
+"""The wiring of sla."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,19 +8,19 @@ from fastapi import FastAPI
 from chassis.app import build
 from chassis.messaging.reader import Reader
 from chassis.service import Service, utc_now
+from chassis.settings import Settings
 from sla import handlers
 from sla.api import routes
 from sla.configuration import policies_of
-from sla.settings import Settings
 
 
 def readers(service: Service) -> list[Reader]:
-    """Hear under the policies of the version each request was opened with."""
+    """Return the readers; each request keeps the policies of the version it was opened with."""
     return handlers.readers(lambda version: policies_of(service.workspaces, version))
 
 
 def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
-    """Put one replica together."""
+    """Build the app of one replica."""
     return build("sla", settings, readers=readers, routers=[routes.router], clock=clock)
 
 

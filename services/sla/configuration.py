@@ -1,4 +1,4 @@
-"""The workspace's policies and calendars, as the domain knows them. A version never changes."""
+"""Policies and calendars of the domain, made from a workspace version, which never changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from chassis.configuration.following import Workspaces
 from sla.domain.calendars import Calendar
-from sla.domain.clocks import NOTHING, Measure, Policy
+from sla.domain.clocks import NO_POLICY, Measure, Policy
 from trunkline_workspace.document import Calendar as Declared
 from trunkline_workspace.document import Policy as DeclaredPolicy
 from trunkline_workspace.document import Workspace
@@ -15,14 +15,14 @@ from trunkline_workspace.document import Workspace
 
 @lru_cache(maxsize=256)
 def policies_of(workspaces: Workspaces, version: int) -> tuple[Policy, ...]:
-    """Give the policies of a version, in the order in which they are tried."""
+    """Return the policies of a version in the order in which they are tried."""
     document = workspaces.version(version)
     return tuple(_policy(declared, document) for declared in document.sla)
 
 
 def policy_of(policies: Sequence[Policy], name: str) -> Policy:
-    """Give a policy by its name."""
-    return next((policy for policy in policies if policy.name == name), NOTHING)
+    """Return the policy of this name, or `NO_POLICY`."""
+    return next((policy for policy in policies if policy.name == name), NO_POLICY)
 
 
 def _policy(declared: DeclaredPolicy, document: Workspace) -> Policy:
@@ -39,26 +39,26 @@ def _policy(declared: DeclaredPolicy, document: Workspace) -> Policy:
 
 
 def _match(declared: DeclaredPolicy, document: Workspace) -> dict[str, frozenset[str]]:
-    """Give what must hold of an opened request; its group is the one its topic belongs to."""
+    """Return the conditions on an opened request; a group stands for the topics it serves."""
     match = {
         str(name): frozenset([value] if isinstance(value, str) else value)
         for name, value in declared.match.items()
     }
     if (groups := match.pop("group", None)) is not None:
-        theirs = {name for name, topic in document.topics.items() if topic.group in groups}
-        match["topic"] = frozenset(theirs) & match.get("topic", frozenset(theirs))
+        topics = frozenset(name for name, topic in document.topics.items() if topic.group in groups)
+        match["topic"] = topics & match.get("topic", topics)
     return match
 
 
 def _calendar(name: str, declared: Declared) -> Calendar:
     dates, country = frozenset(declared.holidays.dates), declared.holidays.country
-    holidays = DaysOff(country, dates) if country else dates
+    holidays = Holidays(country, dates) if country else dates
     return Calendar(name, declared.timezone, declared.hours(), holidays)
 
 
 @dataclass(frozen=True)
-class DaysOff:
-    """A country's public holidays, and further dates."""
+class Holidays:
+    """The public holidays of a country, and further dates."""
 
     country: str
     dates: frozenset[date]
@@ -71,6 +71,6 @@ class DaysOff:
 
 @lru_cache(maxsize=1024)
 def _holidays(country: str, year: int) -> frozenset[date]:
-    from holidays import country_holidays  # takes a while, and few need it
+    from holidays import country_holidays  # slow to import, and few calendars need it
 
     return frozenset(country_holidays(country, years=year))

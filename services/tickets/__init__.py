@@ -1,4 +1,4 @@
-"""Hears messages (INGEST), assignments (ROUTING), broken promises (SLA), deliveries (NOTIFY).
-Says opened, message_added, assignee_changed, reply_sent, status_changed, closed, and the rest.
-Keeps every request's one history, and how each request stands.
+"""Reads INGEST (messages), ROUTING (assignments), SLA (breaches) and NOTIFY (deliveries).
+Publishes opened, message_added, assignee_changed, reply_sent, status_changed, closed and others.
+Stores the history of every request, and its current state.
 """

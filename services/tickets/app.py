@@ -1,4 +1,4 @@
-"""tickets, put together."""
+"""The wiring of tickets."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,25 +9,25 @@ from fastapi import FastAPI
 from chassis.app import build
 from chassis.messaging.reader import Reader
 from chassis.service import Service, utc_now
+from chassis.settings import Settings
 from tickets import handlers
 from tickets.api import commands, routes
-from tickets.command_bus import ANSWERED, Desk
+from tickets.command_bus import SELECT_ANSWER, CommandBus
 from tickets.configuration import rules_in_force
 from tickets.group_commit import Loader, Writer
-from tickets.settings import Settings
 
 
 def readers(service: Service) -> list[Reader]:
-    """Open the desk, and hear under the workspace in force."""
+    """Create the command bus, and return the readers, which use the rules in force."""
     loader = Loader(service.db.dsn)
-    writer = Writer(service.db.dsn, handlers.SAY, lambda: service.spawn(service.wake()))
+    writer = Writer(service.db.dsn, handlers.APPEND_LOCK, lambda: service.spawn(service.wake()))
 
-    async def answered(key: str) -> Any:
+    async def find_answer(key: str) -> Any:
         async with service.db.connection() as conn:
-            return await (await conn.execute(ANSWERED, (key,), prepare=True)).fetchone()
+            return await (await conn.execute(SELECT_ANSWER, (key,), prepare=True)).fetchone()
 
     service.state["loader"], service.state["writer"] = loader, writer
-    service.state["desk"] = Desk(loader, writer, service.clock, answered)
+    service.state["commands"] = CommandBus(loader, writer, service.clock, find_answer)
     return handlers.readers(lambda: rules_in_force(service.workspaces))
 
 
@@ -38,18 +38,18 @@ async def load(service: Service) -> None:
 
 
 async def write(service: Service) -> None:
-    """Write what commands decided."""
+    """Write the changes that commands decided."""
     writer: Writer = service.state["writer"]
     await writer.run()
 
 
 def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
-    """Put one replica together; this schema is the workspace's record."""
+    """Build the app of one replica; the schema of tickets also stores the workspace."""
     return build(
         "tickets",
         settings,
         readers=readers,
-        routers=[commands.router, routes.router],
+        routers=[commands.router(), routes.router],
         tasks=[load, write],
         keeps_workspace=True,
         clock=clock,

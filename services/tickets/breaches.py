@@ -1,4 +1,4 @@
-"""Which promises are broken, as sla tells and corrects it, for whoever looks for them."""
+"""The breaches of requests, as sla publishes and restates them, for the list of requests."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,36 +9,37 @@ from uuid import UUID
 from chassis.messaging.transaction import Tx
 from trunkline_contracts import RequestFact, TargetBreached, TargetsRestated
 
-BROKEN: Final[LiteralString] = (
+INSERT_BREACHES: Final[LiteralString] = (
     "INSERT INTO breaches (request_id, clock, due_at)"
     " SELECT * FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[]) ON CONFLICT DO NOTHING"
 )
-DISPROVED: Final[LiteralString] = (
+DELETE_BREACHES: Final[LiteralString] = (
     "DELETE FROM breaches b"
     " USING unnest(%b::uuid[], %b::text[], %b::timestamptz[]) AS r (request_id, clock, started_at)"
     " WHERE b.request_id = r.request_id AND b.clock = r.clock"
     " AND b.due_at >= coalesce(r.started_at, '-infinity')"
 )
-"""What an earlier clock of the same name broke stays broken: a later one begins after its end."""
+"""Keeps breaches of earlier clocks of the same name, which end before a later one starts."""
 
 Row = tuple[UUID, str, datetime | None]
 
 
-async def note(tx: Tx, facts: Sequence[RequestFact]) -> None:
-    """Remember what was broken, and forget what was not after all, in the order it was told."""
-    for kind, told in groupby(facts, type):
+async def record(tx: Tx, facts: Sequence[RequestFact]) -> None:
+    """Record breaches and delete disproved ones, in the order of the facts."""
+    for kind, group in groupby(facts, type):
         if kind is TargetsRestated:
-            await _restate(tx, cast(list[TargetsRestated], list(told)))
+            await _restate(tx, cast(list[TargetsRestated], list(group)))
         else:
-            broken = cast(list[TargetBreached], list(told))
-            await _run(tx, BROKEN, [(each.request_id, each.clock, each.due_at) for each in broken])
+            breaches = cast(list[TargetBreached], list(group))
+            rows = [(fact.request_id, fact.clock, fact.due_at) for fact in breaches]
+            await _run(tx, INSERT_BREACHES, rows)
 
 
 async def _restate(tx: Tx, facts: Sequence[TargetsRestated]) -> None:
     clocks = [(fact.request_id, clock) for fact in facts for clock in fact.targets]
-    await _run(tx, DISPROVED, [(id_, clock.clock, clock.started_at) for id_, clock in clocks])
-    broken = [(id_, clock) for id_, clock in clocks if clock.state == "breached" and clock.due_at]
-    await _run(tx, BROKEN, [(id_, clock.clock, clock.due_at) for id_, clock in broken])
+    await _run(tx, DELETE_BREACHES, [(id_, clock.clock, clock.started_at) for id_, clock in clocks])
+    breached = [(id_, clock) for id_, clock in clocks if clock.state == "breached" and clock.due_at]
+    await _run(tx, INSERT_BREACHES, [(id_, clock.clock, clock.due_at) for id_, clock in breached])
 
 
 async def _run(tx: Tx, sql: LiteralString, rows: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""The desk: one command on one request, decided on what is true when it is written."""
+"""The execution of commands: load the request, decide, append, and decide again on a conflict."""
 
 import asyncio
 import json
@@ -9,23 +9,26 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from tickets.domain.decisions import Events, record
+from tickets.domain.events import Events, number
 from tickets.domain.request import Request, replay
 from tickets.group_commit import Loader, Writer
 from tickets.store import Change
 
-ANSWERED: Final[LiteralString] = "SELECT hash, answer FROM tickets_inbox WHERE msg_id = %s"
+SELECT_ANSWER: Final[LiteralString] = "SELECT hash, answer FROM tickets_inbox WHERE msg_id = %s"
+
+MAX_ATTEMPTS = 20
+"""Decisions of one command before it is given up as `Busy`."""
 
 Decide = Callable[[Request | None], Events]
-"""Says what follows, given how the request stands; may refuse."""
+"""Returns the events that follow from a command, given the request; may refuse."""
 
 
-def anybody(_: Request | None) -> None:
-    """Let everybody do it."""
+def allow_anyone(_: Request | None) -> None:
+    """Authorise every caller."""
 
 
 class VersionDiffers(Exception):
-    """The caller has seen another version than the one in force."""
+    """The request has another version than the caller expects."""
 
     def __init__(self, current: int) -> None:
         super().__init__(f"the request is at version {current}")
@@ -33,54 +36,57 @@ class VersionDiffers(Exception):
 
 
 class KeyReused(Exception):
-    """The idempotency key was used for a different command before."""
+    """The idempotency key was used for a different command."""
 
 
 class Busy(Exception):
-    """Others kept changing the request while this command was tried."""
+    """Other replicas changed the request during every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Who asks what of which request, and on which conditions."""
+    """One command on one request, and the conditions under which it is executed."""
 
     request_id: UUID
     decide: Decide
     answer: Callable[[Request], Mapping[str, Any]]
-    """What the caller is told when it is done."""
-    permit: Callable[[Request | None], None] = anybody
+    """Returns the caller's answer, given the request after the command."""
+    authorize: Callable[[Request | None], None] = allow_anyone
     """Raises when the caller may not do this to the request as it stands."""
     expected: int | None = None
+    """The version the request must have; any version if None."""
     key: str = ""
+    """The caller's idempotency key; a command without one may be executed twice."""
     hash: bytes = b""
+    """Tells a repetition of a command from another command with the same key."""
     workspace: int = 0
     traceparent: str | None = None
 
 
-TRIES = 20
-
-
-class Desk:
-    """Takes commands; many at once cost little more than one."""
+class CommandBus:
+    """Executes commands; those on different requests share loads and transactions."""
 
     def __init__(
         self,
         loader: Loader,
         writer: Writer,
         clock: Callable[[], datetime],
-        answered: Callable[[str], Any],
+        find_answer: Callable[[str], Any],
     ) -> None:
         self._loader = loader
         self._writer = writer
         self._clock = clock
-        self._answered = answered
-        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._find_answer = find_answer
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    async def answered(self, key: str, hash_: bytes) -> dict[str, Any] | None:
-        """Give what a command with this key was answered before."""
+    async def recorded_answer(self, key: str, hash_: bytes) -> dict[str, Any] | None:
+        """Return the answer to an earlier command with this key, or None.
+
+        Raises `KeyReused` when that command was a different one.
+        """
         if not key:
             return None
-        row = await self._answered(key)
+        row = await self._find_answer(key)
         if row is None:
             return None
         if bytes(row[0]) != hash_:
@@ -88,47 +94,50 @@ class Desk:
         answer: dict[str, Any] = json.loads(bytes(row[1]))
         return answer
 
-    async def take(self, command: Command) -> dict[str, Any]:
-        """Load, decide, append; again when somebody else was faster."""
-        before = await self.answered(command.key, command.hash)
-        if before is not None:
-            return before
-        turn = self._turns.setdefault(command.request_id, asyncio.Lock())
-        async with turn:  # here one after the other; what other replicas do shows as a conflict
-            for _ in range(TRIES):
+    async def execute(self, command: Command) -> dict[str, Any]:
+        """Execute a command once and return its answer.
+
+        Raises `VersionDiffers`, `KeyReused`, `Busy`, and whatever `authorize` and `decide` raise.
+        """
+        recorded = await self.recorded_answer(command.key, command.hash)
+        if recorded is not None:
+            return recorded
+        lock = self._locks.setdefault(command.request_id, asyncio.Lock())
+        async with lock:  # avoids conflicts within this replica; others show up as conflicts
+            for _ in range(MAX_ATTEMPTS):
                 request = await self._loader.get(command.request_id)
                 change, answer = self._decide(command, request)
                 if not change.events and not command.key:
                     return answer
-                verdict = await self._writer.append(change)
-                if verdict == "ok":
+                outcome = await self._writer.append(change)
+                if outcome == "ok":
                     return answer
-                if verdict == "duplicate":
-                    return await self.answered(command.key, command.hash) or answer
+                if outcome == "duplicate":
+                    return await self.recorded_answer(command.key, command.hash) or answer
         raise Busy(command.request_id)
 
     def _decide(self, command: Command, request: Request | None) -> tuple[Change, dict[str, Any]]:
-        command.permit(request)
-        seen = request.version if request else 0
-        if command.expected is not None and command.expected != seen:
-            raise VersionDiffers(seen)
+        command.authorize(request)
+        version = request.version if request else 0
+        if command.expected is not None and command.expected != version:
+            raise VersionDiffers(version)
         now = self._clock()
         context = {
             "time": max(now, request.updated_at) if request else now,
             "workspace": command.workspace,
             "traceparent": command.traceparent,
         }
-        events = record(command.request_id, seen, command.decide(request), context)
+        events = number(command.request_id, version, command.decide(request), context)
         after = replay(events, request)
-        assert after is not None  # noqa: S101  for the type: `permit` has refused
+        assert after is not None  # noqa: S101  for the type: `authorize` has refused
         answer = dict(command.answer(after))
         change = Change(
             command.request_id,
-            seen,
+            version,
             events,
             after,
-            command.key,
-            command.hash,
-            json.dumps(answer).encode() if command.key else b"",
+            key=command.key,
+            hash=command.hash,
+            answer=json.dumps(answer).encode() if command.key else b"",
         )
         return change, answer

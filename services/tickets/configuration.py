@@ -1,4 +1,4 @@
-"""The workspace, as the domain knows it. A version never changes, so each is read once."""
+"""Rules of the domain, made from a workspace version, which never changes."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -12,7 +12,7 @@ from trunkline_workspace.fields import ValueRule
 
 
 def rules_in_force(workspaces: Workspaces) -> Rules:
-    """Give the newest version's rules."""
+    """Return the rules of the newest version; raises `NotReady` before the first one."""
     if not workspaces.latest:
         raise NotReady("no workspace has been applied yet")
     return rules_of(workspaces, workspaces.latest)
@@ -20,12 +20,12 @@ def rules_in_force(workspaces: Workspaces) -> Rules:
 
 @lru_cache(maxsize=64)
 def rules_of(workspaces: Workspaces, version: int) -> Rules:
-    """Give a version's rules."""
-    return rules_in(workspaces.version(version), version)
+    """Return the rules of a version."""
+    return rules_from(workspaces.version(version), version)
 
 
-def rules_in(workspace: Workspace, version: int) -> Rules:
-    """Read the rules out of a document. What has retired is known, for those who have it."""
+def rules_from(workspace: Workspace, version: int) -> Rules:
+    """Return the rules of a workspace document; retired names stay for requests that have them."""
     retired = frozenset(name for name, declared in workspace.fields.items() if declared.retired)
     return Rules(
         version=version,
@@ -51,14 +51,14 @@ def _graph(declared: document.Type) -> Graph:
 
 def _topic(declared: document.Topic, retired: frozenset[str]) -> Topic:
     create, close = (
-        {name: must for name, must in _asked(names).items() if name not in retired}
+        {name: required for name, required in _requirements(names).items() if name not in retired}
         for names in (declared.fields.create, declared.fields.close)
     )
     return Topic(declared.group, create, close, declared.retired)
 
 
-def _asked(names: Iterable[str]) -> dict[str, bool]:
-    """A name with a question mark may be left out."""
+def _requirements(names: Iterable[str]) -> dict[str, bool]:
+    """Return names and whether each is required: a question mark marks an optional one."""
     return {name.removesuffix("?"): not name.endswith("?") for name in names}
 
 

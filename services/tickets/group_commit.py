@@ -1,8 +1,7 @@
-"""Group commit: many commands at once become one load and one transaction.
+"""Group commit: concurrent commands share one load and one transaction.
 
-Neither waits for company: whatever has queued up while the last round was on its way goes together.
-The more load, the larger the rounds, and the cheaper each command. Long: loader and writer are two
-halves of one queue.
+No command waits for others to join: a batch holds what was queued while the last batch was written.
+So batches grow with the load, and each command gets cheaper.
 """
 
 import asyncio
@@ -17,23 +16,23 @@ from chassis.errors import NotReady, TooLarge
 from chassis.postgres.array_dumpers import COLUMNS
 from chassis.postgres.pool import connected
 from tickets.domain.request import Request
-from tickets.store import Change, Verdicts, append, load
+from tickets.store import Change, RejectedChanges, append, load
 
 log = logging.getLogger(__name__)
 
-Verdict = Literal["ok", "duplicate", "conflict"]
-Queued = tuple[Change, "asyncio.Future[Verdict]"]
-Wanted = tuple[UUID, "asyncio.Future[Request | None]"]
+AppendOutcome = Literal["ok", "duplicate", "conflict"]
+PendingChange = tuple[Change, "asyncio.Future[AppendOutcome]"]
+PendingLoad = tuple[UUID, "asyncio.Future[Request | None]"]
 
 Item = TypeVar("Item")
 
-ROUND = 128
-LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
-ENDED = "this replica has stopped writing: ask again, under the same key"
+MAX_BATCH = 128
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+STOPPED_DETAIL = "this replica has stopped writing: send the command again, under the same key"
 
 
-class Line:
-    """One connection, kept while it lives."""
+class PersistentConnection:
+    """A connection that is opened when needed and reused while it works."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -41,7 +40,7 @@ class Line:
         self._opening = asyncio.Lock()
 
     async def get(self) -> psycopg.AsyncConnection[Any]:
-        """Connect, or give what is connected."""
+        """Return the open connection, or open one."""
         async with self._opening:
             if self._conn is not None and not connected(self._conn):
                 await self.drop()
@@ -52,144 +51,150 @@ class Line:
             return self._conn
 
     async def drop(self) -> None:
-        """Forget a connection whose state is unknown."""
+        """Close a connection whose state is unknown."""
         conn, self._conn = self._conn, None
         if conn is not None:
             await conn.close()
 
 
 class Loader:
-    """Loads requests; many askers share one query."""
+    """Loads requests; concurrent callers share one query."""
 
     def __init__(self, dsn: str) -> None:
-        self._line = Line(dsn)
-        self._asked: asyncio.Queue[Wanted] = asyncio.Queue()
+        self._connection = PersistentConnection(dsn)
+        self._queue: asyncio.Queue[PendingLoad] = asyncio.Queue()
 
     async def get(self, request_id: UUID) -> Request | None:
-        """Give a request as it stands now, or None."""
-        done: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
-        self._asked.put_nowait((request_id, done))
-        return await done
+        """Return the current state of a request, or None."""
+        future: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((request_id, future))
+        return await future
 
     async def run(self) -> None:
-        """Answer for ever; whoever waits when it ends is told so. One task per process."""
-        batch: list[Wanted] = []
+        """Load until cancelled; then every waiter gets `NotReady`. Runs once in a process."""
+        batch: list[PendingLoad] = []
         try:
             while True:
                 batch = []
-                batch = [await self._asked.get()]
-                while len(batch) < ROUND and not self._asked.empty():
-                    batch.append(self._asked.get_nowait())
+                batch = [await self._queue.get()]
+                while len(batch) < MAX_BATCH and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
                 await self._answer(batch)
         finally:
-            _fail((done for _, done in [*batch, *_emptied(self._asked)]), NotReady(ENDED))
-            await self._line.drop()
+            _fail(
+                (future for _, future in [*batch, *_drain(self._queue)]), NotReady(STOPPED_DETAIL)
+            )
+            await self._connection.drop()
 
-    async def _answer(self, batch: list[Wanted]) -> None:
+    async def _answer(self, batch: list[PendingLoad]) -> None:
         try:
-            found = await load(await self._line.get(), {request_id for request_id, _ in batch})
-        except Exception as why:  # noqa: BLE001  whatever it is, nobody may wait for ever
-            await self._line.drop()
-            await self._singly(batch, why)
+            requests = await load(
+                await self._connection.get(), {request_id for request_id, _ in batch}
+            )
+        except Exception as error:  # noqa: BLE001  any failure must resolve every waiter
+            await self._connection.drop()
+            await self._singly(batch, error)
             return
-        for request_id, done in batch:
-            if not done.done():
-                done.set_result(found.get(request_id))
+        for request_id, future in batch:
+            if not future.done():
+                future.set_result(requests.get(request_id))
 
-    async def _singly(self, batch: list[Wanted], why: Exception) -> None:
-        """Try each alone, so that what cannot be read fails only those who ask for it."""
-        if len(batch) == 1 or isinstance(why, LOST):
-            log.warning("%s requests not loaded: %r", len(batch), why)
-            _fail((done for _, done in batch), why)
+    async def _singly(self, batch: list[PendingLoad], error: Exception) -> None:
+        """Retry one by one: an unreadable request fails only its own waiters."""
+        if len(batch) == 1 or isinstance(error, CONNECTION_ERRORS):
+            log.warning("%s requests not loaded: %r", len(batch), error)
+            _fail((future for _, future in batch), error)
             return
-        for one in batch:
-            await self._answer([one])
+        for item in batch:
+            await self._answer([item])
 
 
 class Writer:
-    """Appends changes; at most one per request and per command key in a transaction."""
+    """Appends changes; a transaction holds at most one per request and per command key."""
 
-    def __init__(self, dsn: str, lock: int, told: Callable[[], object] = lambda: None) -> None:
-        self._line = Line(dsn)
+    def __init__(self, dsn: str, lock: int, on_commit: Callable[[], object] = lambda: None) -> None:
+        self._connection = PersistentConnection(dsn)
         self._lock = lock
-        self._told = told
-        self._queue: asyncio.Queue[Queued] = asyncio.Queue()
+        self._on_commit = on_commit
+        self._queue: asyncio.Queue[PendingChange] = asyncio.Queue()
 
-    async def append(self, change: Change) -> Verdict:
-        """Make a change; returns when it is durable, or was not made."""
-        done: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((change, done))
-        return await done
+    async def append(self, change: Change) -> AppendOutcome:
+        """Append a change; return once it is durable or rejected."""
+        future: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((change, future))
+        return await future
 
     async def run(self) -> None:
-        """Write for ever; whoever waits when it ends is told so. One task per process."""
-        wave: list[Queued] = []
+        """Write until cancelled; then every waiter gets `NotReady`. Runs once in a process."""
+        pending: list[PendingChange] = []
         try:
             while True:
-                wave = wave or [await self._queue.get()]
-                while len(wave) < ROUND and not self._queue.empty():
-                    wave.append(self._queue.get_nowait())
-                batch, late = _one_each(wave)
+                pending = pending or [await self._queue.get()]
+                while len(pending) < MAX_BATCH and not self._queue.empty():
+                    pending.append(self._queue.get_nowait())
+                batch, deferred = _split_batch(pending)
                 await self._commit(batch)
-                wave = late
+                pending = deferred
         finally:
-            _fail((done for _, done in [*wave, *_emptied(self._queue)]), NotReady(ENDED))
-            await self._line.drop()
+            _fail(
+                (future for _, future in [*pending, *_drain(self._queue)]), NotReady(STOPPED_DETAIL)
+            )
+            await self._connection.drop()
 
-    async def _commit(self, batch: list[Queued]) -> None:
+    async def _commit(self, batch: list[PendingChange]) -> None:
         changes = [change for change, _ in batch]
         try:
-            verdicts = await append(await self._line.get(), self._lock, changes)
-        except TooLarge as why:
-            await self._singly(batch, why)
+            rejected = await append(await self._connection.get(), self._lock, changes)
+        except TooLarge as error:
+            await self._singly(batch, error)
             return
-        except Exception as why:  # noqa: BLE001  whatever it is, nobody may wait for ever
+        except Exception as error:  # noqa: BLE001  any failure must resolve every waiter
             # The outcome may be unknown: a command with a key can be sent again safely.
-            await self._line.drop()
-            await self._singly(batch, why)
+            await self._connection.drop()
+            await self._singly(batch, error)
             return
-        for n, (_, done) in enumerate(batch):
-            if not done.done():
-                done.set_result(_verdict(n, verdicts))
-        if len(batch) > len(verdicts.conflicts) + len(verdicts.duplicates):
-            self._told()
+        for n, (_, future) in enumerate(batch):
+            if not future.done():
+                future.set_result(_outcome(n, rejected))
+        if len(batch) > len(rejected.conflicts) + len(rejected.duplicates):
+            self._on_commit()
 
-    async def _singly(self, batch: list[Queued], why: Exception) -> None:
-        """Try each alone, so that a bad value fails only itself; a lost connection fails all."""
-        if len(batch) == 1 or isinstance(why, LOST):
-            log.warning("%s commands not written: %r", len(batch), why)
-            _fail((done for _, done in batch), why)
+    async def _singly(self, batch: list[PendingChange], error: Exception) -> None:
+        """Retry one by one: a bad value fails only its own change; a lost connection fails all."""
+        if len(batch) == 1 or isinstance(error, CONNECTION_ERRORS):
+            log.warning("%s commands not written: %r", len(batch), error)
+            _fail((future for _, future in batch), error)
             return
-        for one in batch:
-            await self._commit([one])
+        for item in batch:
+            await self._commit([item])
 
 
-def _one_each(wave: list[Queued]) -> tuple[list[Queued], list[Queued]]:
-    """Split a wave into what can go together and what waits one round."""
-    batch: list[Queued] = []
-    late: list[Queued] = []
+def _split_batch(pending: list[PendingChange]) -> tuple[list[PendingChange], list[PendingChange]]:
+    """Split changes into those of the next transaction and those deferred to the one after it."""
+    batch: list[PendingChange] = []
+    deferred: list[PendingChange] = []
     busy: set[UUID | str] = set()
-    for queued in wave:
+    for queued in pending:
         change = queued[0]
         keys: set[UUID | str] = {change.request_id}
-        if change.msg_id:
-            keys.add(change.msg_id)
-        (late if keys & busy else batch).append(queued)
+        if change.key:
+            keys.add(change.key)
+        (deferred if keys & busy else batch).append(queued)
         busy |= keys
-    return batch, late
+    return batch, deferred
 
 
-def _verdict(n: int, verdicts: Verdicts) -> Verdict:
-    if n in verdicts.duplicates:
+def _outcome(n: int, rejected: RejectedChanges) -> AppendOutcome:
+    if n in rejected.duplicates:
         return "duplicate"
-    return "conflict" if n in verdicts.conflicts else "ok"
+    return "conflict" if n in rejected.conflicts else "ok"
 
 
-def _emptied(queue: asyncio.Queue[Item]) -> list[Item]:
+def _drain(queue: asyncio.Queue[Item]) -> list[Item]:
     return [queue.get_nowait() for _ in range(queue.qsize())]
 
 
-def _fail(futures: Iterable["asyncio.Future[Any]"], why: Exception) -> None:
-    for done in futures:
-        if not done.done():
-            done.set_exception(why)
+def _fail(futures: Iterable["asyncio.Future[Any]"], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)

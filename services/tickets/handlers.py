@@ -1,9 +1,7 @@
-"""What tickets hears becomes part of the request's own history, in the order it was heard.
-
-Long, as it lists what is heard.
-"""
+"""Facts in: the facts of other services become events in the histories of their requests."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,16 +9,15 @@ from chassis.messaging.reader import UNHURRIED, Reader
 from chassis.messaging.transaction import Tx
 from chassis.postgres.locks import lock_key
 from tickets import breaches
-from tickets.domain import decisions
+from tickets.conversion import from_fact
 from tickets.domain import events as e
-from tickets.domain.decisions import Events
+from tickets.domain.commands import assignment, lifecycle, messages, ratings
+from tickets.domain.events import NO_EVENTS, Events
 from tickets.domain.request import Request, replay
 from tickets.domain.rules import Rules
 from tickets.store import Change, append, load
 from trunkline_contracts import (
-    Contact,
     DeliveryReported,
-    Message,
     MessageEdited,
     MessageFailed,
     MessageReacted,
@@ -36,56 +33,64 @@ from trunkline_contracts import (
     TargetsRestated,
 )
 
-SAY: Final = lock_key("say", "tickets")
+APPEND_LOCK: Final = lock_key("say", "tickets")
+
+CurrentRules = Callable[[], Rules]
 
 
-class Historian:
-    """Folds batches of others' facts into histories: one load and one append for all of them."""
+async def apply_facts(current_rules: CurrentRules, tx: Tx, facts: Sequence[RequestFact]) -> None:
+    """Append the events that follow from a batch of facts: one load and one append for all.
 
-    def __init__(self, rules: Callable[[], Rules]) -> None:
-        self._rules = rules
-
-    async def hear(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
-        """Decide and append; what others changed meanwhile is decided again, under the lock."""
-        rules = self._rules()
-        groups: dict[UUID, list[RequestFact]] = {}
-        for fact in facts:
-            groups.setdefault(fact.request_id, []).append(fact)
-        while groups:
-            known = await load(tx.conn, groups)
-            changes = [
-                change
-                for request_id, heard in groups.items()
-                if (change := _fold(tx, rules, known.get(request_id), heard)) is not None
-            ]
-            for request_id in groups.keys() - {change.request_id for change in changes}:
-                for fact in groups[request_id]:
-                    tx.wait(fact)
-            if not changes:
-                return
-            verdicts = await append(tx.conn, SAY, changes)
-            tx.appended |= any(change.events for change in changes)
-            again = [changes[n].request_id for n in sorted(verdicts.conflicts)]
-            groups = {request_id: groups[request_id] for request_id in again}
+    A request that another replica changed meanwhile is decided again, then under the append lock.
+    """
+    rules = current_rules()
+    pending: dict[UUID, list[RequestFact]] = {}
+    for fact in facts:
+        pending.setdefault(fact.request_id, []).append(fact)
+    while pending:
+        requests = await load(tx.conn, pending)
+        changes = _decide_batch(tx, rules, requests, pending)
+        if not changes:
+            return
+        rejected = await append(tx.conn, APPEND_LOCK, changes)
+        tx.appended |= any(change.events for change in changes)
+        conflicting = [changes[n].request_id for n in sorted(rejected.conflicts)]
+        pending = {request_id: pending[request_id] for request_id in conflicting}
 
 
-def _fold(
-    tx: Tx, rules: Rules, request: Request | None, heard: Sequence[RequestFact]
+def _decide_batch(
+    tx: Tx,
+    rules: Rules,
+    requests: Mapping[UUID, Request],
+    pending: Mapping[UUID, Sequence[RequestFact]],
+) -> list[Change]:
+    """Return the change of each request; defer the facts of requests that are not opened yet."""
+    changes = []
+    for request_id, facts in pending.items():
+        change = _change(tx, rules, requests.get(request_id), facts)
+        if change is not None:
+            changes.append(change)
+        else:
+            for fact in facts:
+                tx.wait(fact)
+    return changes
+
+
+def _change(
+    tx: Tx, rules: Rules, request: Request | None, facts: Sequence[RequestFact]
 ) -> Change | None:
-    """Apply what was heard of one request; None when it is not known here yet."""
-    seen = request.version if request else 0
+    """Apply facts to one request; None when it is not opened yet."""
+    expected = request.version if request else 0
     added: list[e.Recorded] = []
-    for fact in heard:
+    for fact in facts:
         if request is None and not isinstance(fact, RequestOpened):
             return None
-        events = decide(request, rules, fact)
         version = request.version if request else 0
-        more = decisions.record(
-            fact.request_id, version, events, _context(tx, rules, request, fact)
-        )
-        request = replay(more, request)
-        added += more
-    return Change(heard[0].request_id, seen, added, request)
+        events = decide(request, rules, fact)
+        numbered = e.number(fact.request_id, version, events, _context(tx, rules, request, fact))
+        request = replay(numbered, request)
+        added += numbered
+    return Change(facts[0].request_id, expected, added, request)
 
 
 def _context(tx: Tx, rules: Rules, request: Request | None, fact: RequestFact) -> Mapping[str, Any]:
@@ -100,113 +105,86 @@ def _context(tx: Tx, rules: Rules, request: Request | None, fact: RequestFact) -
 
 
 def decide(request: Request | None, rules: Rules, fact: RequestFact) -> Events:
-    """Say what follows from a fact; one that came too late, or again, has no effect."""
+    """Return the events that follow from a fact; none for a late or repeated one."""
     if isinstance(fact, RequestOpened):
-        return decisions.opened_elsewhere(request, rules, _draft(fact))
-    assert request is not None  # noqa: S101  for the type: `_fold` has looked
+        return lifecycle.on_request_opened(request, rules, _draft(fact))
+    assert request is not None  # noqa: S101  for the type: `_change` has checked it
     match fact:
         case RequestQueued():
-            return decisions.hear_queued(request, fact.group)
+            return assignment.on_queued(request, fact.group)
         case RequestAssigned():
-            by = fact.operator if fact.mode == "claim" else None
-            change = e.AssigneeChanged(None, fact.operator, fact.group, fact.mode, by, fact.epoch)
-            return decisions.hear_assigned(request, change)
+            return assignment.on_assigned(request, _assigned(fact))
         case RequestUnassigned():
-            return decisions.hear_unassigned(request, fact.operator, fact.reason, fact.epoch)
+            return assignment.on_unassigned(request, fact.operator, fact.reason, fact.epoch)
+        case RatingReceived():
+            return ratings.on_rating(request, fact.score, fact.comment)
         case _:
-            return _of_messages(request, fact)
+            return _decide_message(request, fact)
 
 
-def _of_messages(request: Request, fact: RequestFact) -> Events:
+def _decide_message(request: Request, fact: RequestFact) -> Events:
     match fact:
         case MessageReceived():
-            return decisions.hear_message(request, _message(fact.message), fact.threaded_by)
+            message = from_fact(e.Message, fact.message)
+            return messages.on_message(request, message, fact.threaded_by)
         case MessageEdited():
-            return decisions.hear_edit(request, _message(fact.message), deleted=fact.deleted)
+            message = from_fact(e.Message, fact.message)
+            return messages.on_edit(request, message, deleted=fact.deleted)
         case MessageReacted():
-            change = e.ReactionChanged(
-                fact.message_id, fact.reaction, fact.reacted_at, fact.contact_id, fact.number
-            )
-            return decisions.hear_reaction(request, change)
+            # A null reaction removes the last one: it is a value, not a missing field.
+            change = from_fact(e.ReactionChanged, fact, reaction=None)
+            return messages.on_reaction(request, change)
         case MessageSent():
-            sent = e.DeliveryRecorded(fact.message_id, "sent", fact.platform_id)
-            return decisions.hear_delivery(request, sent)
+            return messages.on_delivery(request, from_fact(e.DeliveryRecorded, fact, state="sent"))
         case MessageFailed():
-            failed = e.DeliveryRecorded(fact.message_id, "failed", None, fact.reason)
-            return decisions.hear_delivery(request, failed)
+            failed = from_fact(e.DeliveryRecorded, fact, state="failed")
+            return messages.on_delivery(request, failed)
         case DeliveryReported():
-            named = fact.message_id or fact.platform_id
-            report = (fact.state, fact.platform_id, fact.reason, fact.permanent)
-            return decisions.hear_report(
-                request, named, lambda message_id: e.DeliveryRecorded(message_id, *report)
+            name = fact.message_id or fact.platform_id
+            return messages.on_delivery_report(
+                request, name, lambda id_: from_fact(e.DeliveryRecorded, fact, message_id=id_)
             )
-        case RatingReceived():
-            return decisions.hear_rating(request, fact.score, fact.comment)
         case _:
-            return decisions.NOTHING
+            return NO_EVENTS
 
 
 def _draft(fact: RequestOpened) -> e.Opened:
-    return e.Opened(
-        type=fact.request_type,
-        channel=fact.channel,
-        account=fact.account,
-        contact=_contact(fact.contact),
-        title=fact.title or "",
-        topic=fact.topic or "",
-        priority=fact.priority or "",
-        status="",
-        fields=fact.fields,
-        message=_message(fact.message),
-        conversation=fact.conversation,
-        follow_up_of=fact.follow_up_of,
+    """Return an opening with empty strings where the workspace's defaults apply."""
+    return from_fact(e.Opened, fact, title="", topic="", priority="", status="")
+
+
+def _assigned(fact: RequestAssigned) -> e.AssigneeChanged:
+    return e.AssigneeChanged(
+        from_=None,
+        to=fact.operator,
+        group=fact.group,
+        mode=fact.mode,
+        by=fact.operator if fact.mode == "claim" else None,
+        epoch=fact.epoch,
     )
 
 
-def _contact(told: Contact) -> e.Contact:
-    return e.Contact(told.id, told.name, told.address, told.language, told.answer_to)
-
-
-def _message(told: Message) -> e.Message:
-    return e.Message(
-        told.id,
-        told.text,
-        told.sent_at,
-        told.html,
-        tuple(each.model_dump(mode="json") for each in told.attachments),
-        told.external_id,
-        told.reply_to,
-        told.location.model_dump(mode="json") if told.location else None,
-        tuple(each.model_dump(mode="json") for each in told.contacts),
-        told.button,
-        told.quoted,
-        told.flags,
-        told.no_auto_response,
-        told.automatic,
-        told.number,
+def readers(current_rules: CurrentRules) -> list[Reader]:
+    """Return the readers of INGEST, ROUTING, SLA and NOTIFY."""
+    apply = partial(apply_facts, current_rules)
+    from_ingest: frozenset[type[RequestFact]] = frozenset(
+        {
+            RequestOpened,
+            MessageReceived,
+            MessageEdited,
+            MessageReacted,
+            RatingReceived,
+            DeliveryReported,
+        }
     )
-
-
-def readers(rules: Callable[[], Rules]) -> list[Reader]:
-    """What tickets hears."""
-    historian = Historian(rules)
-
-    def of(*facts: type[RequestFact]) -> frozenset[type[RequestFact]]:
-        return frozenset(facts)
-
-    messages = of(
-        RequestOpened, MessageReceived, MessageEdited, MessageReacted, RatingReceived,
-        DeliveryReported,
-    )  # fmt: skip
-    queue = of(RequestQueued, RequestAssigned, RequestUnassigned)
+    from_routing: frozenset[type[RequestFact]] = frozenset(
+        {RequestQueued, RequestAssigned, RequestUnassigned}
+    )
+    from_sla: frozenset[type[RequestFact]] = frozenset({TargetBreached, TargetsRestated})
+    from_notify: frozenset[type[RequestFact]] = frozenset({MessageSent, MessageFailed})
     return [
-        Reader("INGEST", historian.hear, hears=messages),
-        Reader("ROUTING", historian.hear, hears=queue),
-        Reader(
-            "SLA",
-            breaches.note,
-            hears=of(TargetBreached, TargetsRestated),
-            pace=UNHURRIED,
-        ),
-        Reader("NOTIFY", historian.hear, hears=of(MessageSent, MessageFailed), pace=UNHURRIED),
+        Reader("INGEST", apply, hears=from_ingest),
+        Reader("ROUTING", apply, hears=from_routing),
+        Reader("SLA", breaches.record, hears=from_sla, pace=UNHURRIED),
+        Reader("NOTIFY", apply, hears=from_notify, pace=UNHURRIED),
     ]

@@ -1,10 +1,5 @@
-"""What people see: requests as they stand, as they stood, their log and their messages.
+"""Read models: requests as they are or were, and their histories."""
 
-Long, as it lists what is shown.
-"""
-
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,14 +21,14 @@ COLUMNS: Final[LiteralString] = (
     " opened_at, updated_at, closed_at, ARRAY(SELECT DISTINCT clock FROM breaches b"
     " WHERE b.request_id = r.id ORDER BY clock) AS breached"
 )
-ONE: Final[LiteralString] = "SELECT " + COLUMNS + " FROM requests r WHERE id = %s"  # noqa: S608  constants
-MINE: Final[LiteralString] = (
-    '(assignee = %(subject)s OR "group" = ANY(%(teams)s)'
+SELECT_REQUEST: Final[LiteralString] = "SELECT " + COLUMNS + " FROM requests r WHERE id = %s"  # noqa: S608  constants
+IS_VISIBLE: Final[LiteralString] = (
+    '(assignee = %(subject)s OR "group" = ANY(%(groups)s)'
     " OR (assignee IS NULL AND closed_at IS NULL))"
 )
 OWN_ACCOUNT: Final[LiteralString] = "(channel = 'api' AND account = %(own)s)"
-NEXT: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
-NEWEST: Final[LiteralString] = " ORDER BY opened_at DESC, id DESC LIMIT %(limit)s"
+IS_AFTER_CURSOR: Final[LiteralString] = "(opened_at, id) < (%(opened_at)s, %(id)s)"
+NEWEST_FIRST: Final[LiteralString] = " ORDER BY opened_at DESC, id DESC LIMIT %(limit)s"
 FILTERS: Final[Mapping[str, LiteralString]] = {
     "status": "status = %(status)s",
     "type": "type = %(type)s",
@@ -47,192 +42,177 @@ FILTERS: Final[Mapping[str, LiteralString]] = {
     "open": "(closed_at IS NULL) = %(open)s",
     "breached": "EXISTS (SELECT 1 FROM breaches b WHERE b.request_id = r.id) = %(breached)s",
 }
-LOG: Final[LiteralString] = (
+SELECT_HISTORY: Final[LiteralString] = (
     "SELECT originator_id, originator_version, topic, state FROM tickets_events"
     " WHERE originator_id = %s AND originator_version > %s AND (%s::text IS NULL OR topic = %s)"
     " ORDER BY originator_version LIMIT %s"
 )
-ALL: Final = 1 << 40
-INNER: Final = (
-    "messages", "deliveries", "sent", "changed", "deleted", "reactions", "epoch", "rated", "guests"
+NO_LIMIT: Final = 1 << 40
+INTERNAL_FIELDS: Final = (
+    "messages", "deliveries", "platform_ids", "edits", "deleted", "reactions", "epoch", "rated",
+    "invited_watchers",
 )  # fmt: skip
-"""What a folded request knows for its decisions alone."""
-CUSTOMER: Final[Mapping[str, Any]] = {
+"""The fields of a request that only decisions need."""
+REDACTED_VALUES: Final[Mapping[str, Any]] = {
     "contact": None,
-    "conversation": None,  # the platform's chat, often a phone number
-    "contacts": [],  # cards somebody sent
+    "conversation": None,  # the platform's id of the chat, often a phone number
+    "contacts": [],  # contact cards in a message
     "contact_id": None,
-    "external_id": None,  # platforms name messages after people
+    "external_id": None,  # some platforms put the sender's number into message ids
     "platform_id": None,
     "reply_to": None,
 }
-"""Who a customer is, wherever a document says it, and what those see who may not know."""
-TEXTS: Final[Mapping[str, Any]] = {
+"""The fields that identify a customer, in any document, and what they are replaced by."""
+REDACTED_TEXTS: Final[Mapping[str, Any]] = {
     "text": None,
     "html": None,
     "quoted": None,
     "button": None,
     "location": None,
     "attachments": [],
-    "title": None,  # the first line of what was written
+    "title": None,  # the first line of a customer's text
     "note": None,
     "comment": None,
     "resolution": None,
 }
-"""What customers and colleagues wrote, which the same do not see."""
-TEXTS_OF: Final[Mapping[type[e.Event], tuple[str, ...]]] = {
+"""The fields with texts of customers and colleagues, and what they are replaced by."""
+REDACTED_EVENT_FIELDS: Final[Mapping[type[e.Event], tuple[str, ...]]] = {
     e.TitleChanged: ("from", "to"),
     e.Paused: ("reason",),
     e.DeliveryRecorded: ("reason",),  # a platform's words, which may repeat the address
 }
-"""The same in events whose names mean other things elsewhere."""
-HIDDEN: Final = {**CUSTOMER, **TEXTS}
+"""Fields that hold texts in these events only; elsewhere their names mean something else."""
+REDACTED: Final = {**REDACTED_VALUES, **REDACTED_TEXTS}
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What somebody may see: everything, or what is theirs, their groups' or nobody's yet."""
+class ReadScope:
+    """The requests a caller may read: all, or their own, their groups' and the waiting ones."""
 
     everything: bool
     subject: str
-    teams: Sequence[str]
+    groups: Sequence[str]
     contacts: bool = True
-    """Whether they see who customers are, and what was written."""
+    """Whether the caller may see who the customers are, and what was written."""
     inside: bool = True
-    """Whether they are colleagues; integrators are not."""
+    """Whether the caller is a colleague; integrators are not."""
     account: str | None = None
-    """The account of the channel `api` that is theirs as an integrator."""
+    """The account of the channel `api` that is the caller's own, as an integrator."""
 
-    def sees(self, request: Mapping[str, Any]) -> bool:
-        """Whether they may see this request, as it stands or, where `guests` are told, is folded.
+    def can_read(self, request: Mapping[str, Any]) -> bool:
+        """Return whether the caller may read a request, given as a row or as a document.
 
-        Watching of one's own accord lets nobody in: every request waits at first, for all to see.
+        Watching on one's own initiative gives no access: while it waits, every request is visible
+        to everybody. Only watchers invited by another person keep access.
         """
         if self.everything or self.owns(request):
             return True
         if not self.inside:
             return False
-        if self.subject in request.get("guests", ()):
+        if self.subject in request.get("invited_watchers", ()):
             return True
-        waiting = request["assignee"] is None and request["closed_at"] is None
-        mine = request["assignee"] == self.subject or request["group"] in self.teams
-        return waiting or mine
+        is_waiting = request["assignee"] is None and request["closed_at"] is None
+        is_own = request["assignee"] == self.subject or request["group"] in self.groups
+        return is_waiting or is_own
 
     def owns(self, request: Mapping[str, Any]) -> bool:
-        """Return whether the request was opened with their own token, as an integrator."""
+        """Return whether the request was opened with the caller's own token, as an integrator."""
         return self.account is not None and (
             request["channel"] == "api" and request["account"] == self.account
         )
 
     @property
     def condition(self) -> LiteralString | None:
-        """Return which rows of a list they see, as SQL; None for all."""
+        """Return the SQL condition of the rows in scope; None for all."""
         if self.everything:
             return None
         if not self.inside:
             return OWN_ACCOUNT
-        return MINE if self.account is None else "(" + MINE + " OR " + OWN_ACCOUNT + ")"
+        return IS_VISIBLE if self.account is None else "(" + IS_VISIBLE + " OR " + OWN_ACCOUNT + ")"
 
-    def hide(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Leave out who the customer is and what was written, when that is not theirs to see."""
-        return document if self.contacts else _anonymous(document)
+    def redact(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return a document without the customer's identity and texts the caller may not see."""
+        return document if self.contacts else _redact_mapping(document)
 
 
-def _anonymous(document: Mapping[str, Any]) -> dict[str, Any]:
+def _redact_mapping(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: HIDDEN[name] if name in HIDDEN else _within(name, part)
-        for name, part in document.items()
+        name: REDACTED[name] if name in REDACTED else _redact_value(name, value)
+        for name, value in document.items()
     }
 
 
-def _within(name: str, part: Any) -> Any:
-    """Look into messages and what is in them; the names of own fields mean something else."""
-    match part:
+def _redact_value(name: str, value: Any) -> Any:
+    """Redact nested documents, but not `fields`, whose names the workspace declares."""
+    match value:
         case Mapping() if name != "fields":
-            return _anonymous(part)
+            return _redact_mapping(value)
         case list() | tuple():
-            return [_within(name, each) for each in part]
-    return part
+            return [_redact_value(name, item) for item in value]
+    return value
 
 
-async def one(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:
-    """Give a request as it stands."""
+async def find_request(conn: AsyncConnection[Any], request_id: UUID) -> dict[str, Any] | None:
+    """Return the row of a request, or None."""
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(ONE, (request_id,), prepare=True)
+        await cursor.execute(SELECT_REQUEST, (request_id,), prepare=True)
         return await cursor.fetchone()
 
 
-async def some(
+async def list_requests(
     conn: AsyncConnection[Any],
-    sight: Sight,
-    wanted: Mapping[str, Any],
+    scope: ReadScope,
+    filters: Mapping[str, Any],
+    after: tuple[Any, ...] | None,
     limit: int,
-    cursor: str | None,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """List requests, the newest first, and where the list goes on."""
-    where: list[LiteralString] = [FILTERS[name] for name in wanted]
-    values = {**wanted, "subject": sight.subject, "teams": list(sight.teams), "limit": limit + 1}
-    values["own"] = sight.account
-    if (seen := sight.condition) is not None:
-        where.append(seen)
-    if cursor is not None:
-        values["opened_at"], values["id"] = _place(cursor)
-        where.append(NEXT)
-    condition: LiteralString = " WHERE " + " AND ".join(where) if where else ""
-    async with conn.cursor(row_factory=dict_row) as rows:
-        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + condition + NEWEST  # noqa: S608  constants
-        await rows.execute(query, values)
-        found = await rows.fetchall()
-    more = len(found) > limit
-    items = [sight.hide(row) for row in found[:limit]]
-    return items, _cursor(items[-1]) if more else None
+) -> list[dict[str, Any]]:
+    """Return rows of requests, newest first, that were opened before the position `after`."""
+    conditions: list[LiteralString] = [FILTERS[name] for name in filters]
+    values = {**filters, "subject": scope.subject, "groups": list(scope.groups), "limit": limit}
+    values["own"] = scope.account
+    if (visible := scope.condition) is not None:
+        conditions.append(visible)
+    if after is not None:
+        values["opened_at"], values["id"] = after
+        conditions.append(IS_AFTER_CURSOR)
+    where: LiteralString = " WHERE " + " AND ".join(conditions) if conditions else ""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        query: LiteralString = "SELECT " + COLUMNS + " FROM requests r" + where + NEWEST_FIRST  # noqa: S608  constants
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
 
 
-def _cursor(last: Mapping[str, Any]) -> str:
-    text = f"{last['opened_at'].isoformat()} {last['id']}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    """Read a cursor; raises ValueError when it is none of ours."""
-    try:
-        at, request_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return datetime.fromisoformat(at), UUID(request_id)
-    except binascii.Error as why:
-        raise ValueError(cursor) from why
-
-
-async def history(
+async def read_history(
     conn: AsyncConnection[Any],
     request_id: UUID,
     after: int = 0,
     topic: str | None = None,
-    limit: int = ALL,
+    limit: int = NO_LIMIT,
 ) -> list[e.Recorded]:
-    """Read a part of a request's history."""
-    given = (request_id, after, topic, topic, limit)
-    rows = await conn.execute(LOG, given, prepare=True, binary=True)
+    """Return the events of a request after a version, all or those of one topic."""
+    parameters = (request_id, after, topic, topic, limit)
+    rows = await conn.execute(SELECT_HISTORY, parameters, prepare=True, binary=True)
     return [MAPPER.to_domain_event(StoredEvent(*row)) for row in await rows.fetchall()]
 
 
-def stood(events: Sequence[e.Recorded], at: datetime) -> Request | None:
-    """Give a request as it stood at an instant."""
-    return replay(recorded for recorded in events if recorded.time <= at)
+def request_as_of(events: Sequence[e.Recorded], time: datetime) -> Request | None:
+    """Return a request as it was at a time."""
+    return replay(recorded for recorded in events if recorded.time <= time)
 
 
-def document(request: Request) -> dict[str, Any]:
-    """Show a folded request like one of the list."""
-    told: dict[str, Any] = msgspec.to_builtins(request)
-    for inner in INNER:
-        del told[inner]
-    return told
+def request_document(request: Request) -> dict[str, Any]:
+    """Return a request in the form of a row of the list."""
+    document: dict[str, Any] = msgspec.to_builtins(request)
+    for name in INTERNAL_FIELDS:
+        del document[name]
+    return document
 
 
-def entry(recorded: e.Recorded, sight: Sight) -> dict[str, Any]:
-    """Show one line of the log."""
-    data: dict[str, Any] = sight.hide(msgspec.to_builtins(recorded.data))
-    if not sight.contacts:
-        data |= dict.fromkeys(TEXTS_OF.get(type(recorded.data), ()))
+def log_entry(recorded: e.Recorded, scope: ReadScope) -> dict[str, Any]:
+    """Return an event in the form of the log."""
+    data: dict[str, Any] = scope.redact(msgspec.to_builtins(recorded.data))
+    if not scope.contacts:
+        data |= dict.fromkeys(REDACTED_EVENT_FIELDS.get(type(recorded.data), ()))
     return {
         "sequence": recorded.originator_version,
         "time": recorded.time,

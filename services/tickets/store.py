@@ -1,8 +1,7 @@
-"""What tickets remembers: each request's history, and how each request stands.
+"""Histories and requests in PostgreSQL.
 
-The history has the eventsourcing library's table layout and stored form; an event's state is the
-body it is told with, so that telling needs no second encoding. Long: it holds every statement, and
-the rows they make.
+The history has the table layout and the stored form of the eventsourcing library. The state of an
+event is the body it is published with, so the relay encodes nothing.
 """
 
 import re
@@ -20,13 +19,13 @@ from psycopg import AsyncConnection
 
 from chassis.messaging.transaction import fitting
 from tickets.domain.events import EVENTS, Contact, Event, Recorded
-from tickets.domain.request import FOLD, Request, replay
+from tickets.domain.request import SNAPSHOT_VERSION, Request, replay
 from trunkline_contracts.fact import slot_of
 
-SNAPSHOTS: Final[LiteralString] = (
+SELECT_SNAPSHOTS: Final[LiteralString] = (
     "SELECT snapshot FROM requests WHERE id = ANY(%b::uuid[]) AND fold = %b"
 )
-HISTORY: Final[LiteralString] = (
+SELECT_HISTORIES: Final[LiteralString] = (
     "SELECT originator_id, originator_version, topic, state FROM tickets_events"
     " WHERE originator_id = ANY(%b::uuid[]) ORDER BY originator_id, originator_version"
 )
@@ -39,8 +38,8 @@ APPEND: Final[LiteralString] = (
 Data = TypeVar("Data", bound=Event)
 
 
-class Body(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
-    """An event as it is told: what stands beside `data`, and `data`."""
+class StoredBody(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
+    """The published body of an event: its context and its `data`."""
 
     time: datetime
     workspace: int = 0
@@ -51,32 +50,33 @@ class Body(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaul
 
 
 class EventMapper(Mapper[UUID]):
-    """Stores events as the JSON they are told with; topics are the facts' names."""
+    """Encodes and decodes events as the JSON they are published with; topics are facts' names."""
 
     def __init__(self) -> None:
         super().__init__(JSONTranscoder())
         self._encode = msgspec.json.Encoder().encode
         self._decode = {
-            topic: msgspec.json.Decoder(Body[cls]).decode  # type: ignore[valid-type]  # a class made at run time
+            topic: msgspec.json.Decoder(StoredBody[cls]).decode  # type: ignore[valid-type]  # a class made at run time
             for topic, cls in EVENTS.items()
         }
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
-        """Encode an event at its place; raises `TooLarge` for what could not be told."""
-        e = cast(Recorded, domain_event)
-        body = Body(
-            time=e.time,
-            workspace=e.workspace,
-            traceparent=e.traceparent,
-            correlationid=e.correlationid,
-            causationid=e.causationid,
-            data=e.data,
+        """Encode an event; raises `TooLarge` if no message could carry it."""
+        recorded = cast(Recorded, domain_event)
+        body = StoredBody(
+            time=recorded.time,
+            workspace=recorded.workspace,
+            traceparent=recorded.traceparent,
+            correlationid=recorded.correlationid,
+            causationid=recorded.causationid,
+            data=recorded.data,
         )
-        state = fitting(e.data.TOPIC, self._encode(body))
-        return StoredEvent(e.originator_id, e.originator_version, e.data.TOPIC, state)
+        topic = recorded.data.TOPIC
+        state = fitting(topic, self._encode(body))
+        return StoredEvent(recorded.originator_id, recorded.originator_version, topic, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
-        """Decode an event at its place."""
+        """Decode an event."""
         body = self._decode[stored_event.topic](stored_event.state)
         return Recorded(
             originator_id=cast(UUID, stored_event.originator_id),
@@ -93,8 +93,8 @@ class EventMapper(Mapper[UUID]):
 MAPPER = EventMapper()
 
 
-class Row(msgspec.Struct, frozen=True):
-    """A request as the `requests` table has it; `cmd` says whose work it is."""
+class RequestRow(msgspec.Struct, frozen=True):
+    """A row of `requests`; `cmd` is the number of the change it belongs to, from 1."""
 
     cmd: int
     id: UUID
@@ -125,15 +125,15 @@ class Row(msgspec.Struct, frozen=True):
     snapshot: str
 
 
-_shown = attrgetter(*Row.__struct_fields__[1:-2])
+_column_values = attrgetter(*RequestRow.__struct_fields__[1:-2])
 _encode_snapshot = msgspec.json.Encoder().encode
 _decode_snapshot = msgspec.json.Decoder(Request).decode
 _encode_rows = msgspec.json.Encoder().encode
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-def _encode(rows: list[Row]) -> str:
-    """Encode rows for jsonb, which knows no NUL; the history keeps what was written."""
+def _encode(rows: list[RequestRow]) -> str:
+    """Encode rows for jsonb without NUL, which it cannot hold; the history keeps it."""
     encoded = _encode_rows(rows)
     if rb"\u0000" in encoded:
         encoded = _NUL.sub(rb"\1", encoded)
@@ -142,58 +142,62 @@ def _encode(rows: list[Row]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one command does to one request: what it saw, what it adds, how that leaves it."""
+    """The new events of one request, the version they follow, and the request after them."""
 
     request_id: UUID
-    seen: int
+    expected_version: int
     events: Sequence[Recorded]
     request: Request | None
-    msg_id: str = ""
-    """The command's own key; heard once."""
+    key: str = ""
+    """The idempotency key of the command, if it has one; each key is accepted once."""
     hash: bytes = b""
     answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
-    """Which changes, by index, were not made."""
+class RejectedChanges:
+    """The indexes of the changes that were not made."""
 
     duplicates: frozenset[int] = field(default_factory=frozenset)
     conflicts: frozenset[int] = field(default_factory=frozenset)
 
 
 async def load(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
-    """Give many requests at once: from their snapshots, or folded anew where those are old."""
-    wanted = list(request_ids)
-    cursor = await conn.execute(SNAPSHOTS, (wanted, FOLD), prepare=True)
-    found = {
-        request.id: request
-        for (text,) in await cursor.fetchall()
-        for request in [_decode_snapshot(text)]
-    }
-    if missing := [request_id for request_id in wanted if request_id not in found]:
-        found |= await fold(conn, missing)
-    return found
+    """Load requests from their snapshots, or from their histories where those are outdated."""
+    ids = list(request_ids)
+    cursor = await conn.execute(SELECT_SNAPSHOTS, (ids, SNAPSHOT_VERSION), prepare=True)
+    snapshots = [_decode_snapshot(text) for (text,) in await cursor.fetchall()]
+    requests = {request.id: request for request in snapshots}
+    if missing := [request_id for request_id in ids if request_id not in requests]:
+        requests |= await rebuild(conn, missing)
+    return requests
 
 
-async def fold(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
-    """Fold the histories of many requests, read at once."""
-    cursor = await conn.execute(HISTORY, (list(request_ids),), prepare=True, binary=True)
+async def rebuild(conn: AsyncConnection[Any], request_ids: Iterable[UUID]) -> dict[UUID, Request]:
+    """Build requests from their whole histories, which one query reads."""
+    cursor = await conn.execute(SELECT_HISTORIES, (list(request_ids),), prepare=True, binary=True)
     histories: dict[UUID, list[Recorded]] = {}
     for row in await cursor.fetchall():
         recorded = MAPPER.to_domain_event(StoredEvent(*row))
         histories.setdefault(recorded.originator_id, []).append(recorded)
-    folded = {request_id: replay(history) for request_id, history in histories.items()}
-    return {request_id: request for request_id, request in folded.items() if request is not None}
+    requests = {request_id: replay(history) for request_id, history in histories.items()}
+    return {request_id: request for request_id, request in requests.items() if request is not None}
 
 
-def _row(cmd: int, request: Request) -> Row:
-    whole: tuple[Any, ...] = (cmd, *_shown(request), FOLD, _encode_snapshot(request).decode())
-    return Row(*whole)
+def _row(cmd: int, request: Request) -> RequestRow:
+    values: tuple[Any, ...] = (
+        cmd,
+        *_column_values(request),
+        SNAPSHOT_VERSION,
+        _encode_snapshot(request).decode(),
+    )
+    return RequestRow(*values)
 
 
-async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]) -> Verdicts:
-    """Make many changes under the service's lock; at most one per request and per command key."""
+async def append(
+    conn: AsyncConnection[Any], lock: int, changes: Sequence[Change]
+) -> RejectedChanges:
+    """Make changes under the service's lock, at most one for each request and command key."""
     stored = [
         (n, MAPPER.to_stored_event(event)) for n, c in enumerate(changes, 1) for event in c.events
     ]
@@ -201,12 +205,12 @@ async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change
     rows = [_row(n, c.request) for n, c in enumerate(changes, 1) if c.events and c.request]
     arguments = (
         lock,
-        [c.msg_id for c in changes],
+        [c.key for c in changes],
         [c.hash for c in changes],
         [c.answer for c in changes],
         list(range(1, len(changes) + 1)),
         [c.request_id for c in changes],
-        [c.seen + 1 for c in changes],
+        [c.expected_version + 1 for c in changes],
         [n for n, _ in stored],
         [e.originator_id for _, e in stored],
         [e.originator_version for _, e in stored],
@@ -216,5 +220,5 @@ async def append(conn: AsyncConnection[Any], lock: int, changes: Sequence[Change
         _encode(rows),
     )
     row = await (await conn.execute(APPEND, arguments, prepare=True)).fetchone()
-    assert row is not None  # noqa: S101  for the type: a function gives one row
-    return Verdicts(frozenset(n - 1 for n in row[0]), frozenset(n - 1 for n in row[1]))
+    assert row is not None  # noqa: S101  for the type: a function returns one row
+    return RejectedChanges(frozenset(n - 1 for n in row[0]), frozenset(n - 1 for n in row[1]))

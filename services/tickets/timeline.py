@@ -1,4 +1,4 @@
-"""What was written in both directions, as people see it: in order, with all that befell it."""
+"""The messages of a request in both directions, in order, with edits, reactions and deliveries."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,85 +8,85 @@ import msgspec
 
 from tickets.domain import events as e
 
-_RANK = {"pending": 0, "sent": 1, "delivered": 2, "read": 3}
+_STATE_RANK = {"pending": 0, "sent": 1, "delivered": 2, "read": 3}
+
+Entry = dict[str, Any]
 
 
-def messages(events: Iterable[e.Recorded]) -> list[dict[str, Any]]:
-    """Show messages with their corrections, reactions and, of answers, how far each has come."""
-    shown: dict[UUID, dict[str, Any]] = {}
+def messages(events: Iterable[e.Recorded]) -> list[Entry]:
+    """Return the messages of a request in order, each with its edits, reactions and state."""
+    entries: dict[UUID, Entry] = {}
     for recorded in events:
-        written = _written(recorded)
-        if written is not None:
-            shown[written["id"]] = written
+        entry = _new_entry(recorded)
+        if entry is not None:
+            entries[entry["id"]] = entry
         else:
-            _befall(shown, recorded.data)
-    names = {each["external_id"] or each["platform_id"]: id for id, each in shown.items()}
-    for each in shown.values():
-        each["reply_to_id"] = names.get(each["reply_to"]) if each["reply_to"] else None
-    return in_order(list(shown.values()))
+            _apply(entries, recorded.data)
+    ids = {entry["external_id"] or entry["platform_id"]: id_ for id_, entry in entries.items()}
+    for entry in entries.values():
+        entry["reply_to_id"] = ids.get(entry["reply_to"]) if entry["reply_to"] else None
+    return in_order(list(entries.values()))
 
 
-def _written(recorded: e.Recorded) -> dict[str, Any] | None:
+def _new_entry(recorded: e.Recorded) -> Entry | None:
     match recorded.data:
         case e.Opened(message=message, by=by):
-            return _shown(recorded, message, "in", by)
+            return _entry(recorded, message, "in", by)
         case e.MessageAdded(message, rule):
-            return {**_shown(recorded, message, "in", None), "threaded_by": rule}
+            return {**_entry(recorded, message, "in", None), "threaded_by": rule}
         case e.MessageReturned(message):
-            return _shown(recorded, message, "in", None)
-        case e.ReplySent(message, by):
-            return {**_shown(recorded, message, "out", by), "state": "pending"}
+            return _entry(recorded, message, "in", None)
+        case e.ReplySent(message=message, by=by):
+            return {**_entry(recorded, message, "out", by), "state": "pending"}
         case _:
             return None
 
 
-def _befall(shown: dict[UUID, dict[str, Any]], event: e.Event) -> None:
+def _apply(entries: dict[UUID, Entry], event: e.Event) -> None:
     match event:
-        case e.MessageChanged(message, deleted) if message.id in shown:
-            shown[message.id] |= _changed(shown[message.id], message, deleted=deleted)
-        case e.ReactionChanged() if event.message_id in shown:
-            _react(shown[event.message_id]["reactions"], event)
-        case e.DeliveryRecorded() if event.message_id in shown:
-            _deliver(shown[event.message_id], event)
+        case e.MessageChanged(message, deleted) if message.id in entries:
+            entries[message.id] |= _edited(entries[message.id], message, deleted=deleted)
+        case e.ReactionChanged() if event.message_id in entries:
+            _apply_reaction(entries[event.message_id]["reactions"], event)
+        case e.DeliveryRecorded() if event.message_id in entries:
+            _apply_delivery(entries[event.message_id], event)
         case _:
             pass
 
 
-def after(ordered: Sequence[dict[str, Any]], cursor: int) -> Sequence[dict[str, Any]]:
-    """Give what stands behind the message of this sequence."""
-    place = next((n for n, each in enumerate(ordered, 1) if each["sequence"] == cursor), None)
-    if place is None:
-        return [each for each in ordered if each["sequence"] > cursor]
-    return ordered[place:]
+def after_sequence(ordered: Sequence[Entry], sequence: int) -> Sequence[Entry]:
+    """Return the entries after the one with this sequence number."""
+    index = next((n for n, entry in enumerate(ordered, 1) if entry["sequence"] == sequence), None)
+    if index is None:
+        return [entry for entry in ordered if entry["sequence"] > sequence]
+    return ordered[index:]
 
 
-def in_order(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put customers' messages in the order they were said, and each answer after all it answered.
+def in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Order customers' messages by the platform's clock, and each reply after what it answers.
 
-    Where platforms' clocks tell no more than the second, their numbers tell the order within it.
-    Platforms' clocks and ours are not compared: an answer stands behind what had come before it.
+    Messages of the same second are ordered by the platform's numbers. The platform's clock and ours
+    are not compared: a reply stands after every message that was recorded before it.
     """
-    said = sorted(
-        (each for each in shown if each["direction"] == "in"),
-        key=lambda each: (each["said_at"], each["number"] or 0, each["sequence"]),
+    incoming = sorted(
+        (entry for entry in entries if entry["direction"] == "in"),
+        key=lambda entry: (entry["sort_time"], entry["number"] or 0, entry["sequence"]),
     )
-    answers: dict[int, list[dict[str, Any]]] = {}
-    for each in shown:
-        if each["direction"] == "out":
-            places = reversed(range(len(said)))
-            place = next((n for n in places if said[n]["sequence"] < each["sequence"]), -1)
-            answers.setdefault(place, []).append(each)
-    ordered = answers.get(-1, [])
-    for n, each in enumerate(said):
-        ordered += [each, *answers.get(n, [])]
-    for each in ordered:
-        del each["said_at"]
+    replies: dict[int, list[Entry]] = {}
+    for entry in entries:
+        if entry["direction"] == "out":
+            positions = reversed(range(len(incoming)))
+            earlier = (n for n in positions if incoming[n]["sequence"] < entry["sequence"])
+            replies.setdefault(next(earlier, -1), []).append(entry)
+    ordered = replies.get(-1, [])
+    for n, entry in enumerate(incoming):
+        ordered += [entry, *replies.get(n, [])]
+    for entry in ordered:
+        del entry["sort_time"]
     return ordered
 
 
-def _shown(
-    recorded: e.Recorded, message: e.Message, direction: str, author: str | None
-) -> dict[str, Any]:
+def _entry(recorded: e.Recorded, message: e.Message, direction: str, author: str | None) -> Entry:
     return {
         **msgspec.to_builtins(message),
         "id": message.id,
@@ -94,7 +94,7 @@ def _shown(
         "author": author,
         "sequence": recorded.originator_version,
         "at": recorded.time,
-        "said_at": message.sent_at,
+        "sort_time": message.sent_at,
         "threaded_by": None,
         "edited": False,
         "edited_at": None,
@@ -104,16 +104,21 @@ def _shown(
     }
 
 
-def _changed(shown: dict[str, Any], message: e.Message, *, deleted: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {**msgspec.to_builtins(message), "id": message.id}
-    kept = {name: shown[name] for name in ("sent_at", "reply_to", "external_id")}
-    told |= {name: value for name, value in kept.items() if value is not None}
-    when = {"edited_at": message.sent_at, "number": shown["number"]}
-    return {**told, **when, "edited": shown["edited"] or not deleted, "deleted": deleted}
+def _edited(entry: Entry, message: e.Message, *, deleted: bool) -> Entry:
+    changes: Entry = {**msgspec.to_builtins(message), "id": message.id}
+    original = {name: entry[name] for name in ("sent_at", "reply_to", "external_id")}
+    changes |= {name: value for name, value in original.items() if value is not None}
+    return {
+        **changes,
+        "edited_at": message.sent_at,
+        "number": entry["number"],
+        "edited": entry["edited"] or not deleted,
+        "deleted": deleted,
+    }
 
 
-def _react(reactions: list[dict[str, Any]], change: e.ReactionChanged) -> None:
-    reactions[:] = [each for each in reactions if each["contact_id"] != change.contact_id]
+def _apply_reaction(reactions: list[Entry], change: e.ReactionChanged) -> None:
+    reactions[:] = [item for item in reactions if item["contact_id"] != change.contact_id]
     if change.reaction is not None:
         reactions.append(
             {
@@ -124,11 +129,11 @@ def _react(reactions: list[dict[str, Any]], change: e.ReactionChanged) -> None:
         )
 
 
-def _deliver(shown: dict[str, Any], delivery: e.DeliveryRecorded) -> None:
-    """The furthest counts; a failure stands until the message is on its way again."""
-    before = shown.get("state", "pending")
-    further = _RANK.get(delivery.state, 0) > _RANK.get(before, 0)
-    if delivery.state == "failed" or before == "failed" or further:
-        shown["state"] = delivery.state
-        shown["reason"] = delivery.reason
-    shown["platform_id"] = delivery.platform_id or shown["platform_id"]
+def _apply_delivery(entry: Entry, delivery: e.DeliveryRecorded) -> None:
+    """Keep the furthest state; a failure stands until a later attempt reaches another state."""
+    before = entry.get("state", "pending")
+    is_further = _STATE_RANK.get(delivery.state, 0) > _STATE_RANK.get(before, 0)
+    if delivery.state == "failed" or before == "failed" or is_further:
+        entry["state"] = delivery.state
+        entry["reason"] = delivery.reason
+    entry["platform_id"] = delivery.platform_id or entry["platform_id"]

@@ -1,4 +1,4 @@
-"""Working time against a walk from minute to minute, over every change of the clocks there is."""
+"""Working time compared with a count of minutes, over every kind of change of the UTC offset."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sla.configuration import DaysOff
+from sla.configuration import Holidays
 from sla.domain.calendars import Calendar
 
 MINUTE = timedelta(minutes=1)
@@ -34,7 +34,7 @@ CHANGES = {
     "Asia/Pyongyang": ("2015-08-14T15:00", "2018-05-04T15:00"),
     "UTC": ("2026-03-29T01:00", "2026-10-25T01:00"),
 }
-"""Twenty zones, and instants about which their clocks change or might."""
+"""Generate a calendar in one of twenty zones, and instants near a change of its offset."""
 
 windows = st.lists(st.integers(0, 1440), min_size=2, max_size=6, unique=True).map(
     lambda cuts: tuple(zip(sorted(cuts)[::2], sorted(cuts)[1::2], strict=False))
@@ -58,7 +58,7 @@ def cases(draw: st.DrawFn) -> tuple[Calendar, datetime, timedelta]:
 
 
 def counts(calendar: Calendar, at: datetime) -> bool:
-    """Whether the minute from here on counts: what the clock on the wall says, and nothing else."""
+    """Return whether the minute from this instant counts, by local time alone."""
     local = at.astimezone(ZoneInfo(calendar.zone))
     minute = local.hour * 60 + local.minute
     return local.date() not in calendar.holidays and any(
@@ -97,7 +97,7 @@ def compare(case: tuple[Calendar, datetime, timedelta]) -> None:
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(cases())
-def test_working_time_is_what_a_walk_over_the_minutes_counts(
+def test_working_time_equals_a_count_of_minutes(
     case: tuple[Calendar, datetime, timedelta],
 ) -> None:
     compare(case)
@@ -107,7 +107,9 @@ def test_working_time_is_what_a_walk_over_the_minutes_counts(
 @pytest.mark.timeout(1800)
 @settings(max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
-def test_it_is_in_twenty_thousand_cases(case: tuple[Calendar, datetime, timedelta]) -> None:
+def test_working_time_equals_a_count_in_20000_cases(
+    case: tuple[Calendar, datetime, timedelta],
+) -> None:
     compare(case)
 
 
@@ -130,14 +132,14 @@ def test_it_is_in_twenty_thousand_cases(case: tuple[Calendar, datetime, timedelt
         ("Africa/Casablanca", (0, 1440), "2026-02-14T23:00", "2026-02-16T00:00", 25),
     ],
 )
-def test_changes_of_the_clocks(
+def test_working_time_over_dst_changes(
     zone: str, window: tuple[int, int], start: str, end: str, hours: float
 ) -> None:
     calendar = Calendar("c", zone, dict.fromkeys(range(7), (window,)))
     assert calendar.elapsed(utc(start), utc(end)) == hours * 3600
 
 
-def test_a_part_of_the_repeated_hour_counts_on_both_passes() -> None:
+def test_repeated_hour_counts_twice() -> None:
     calendar = Calendar("c", "Europe/Kyiv", dict.fromkeys(range(7), ((180, 210), (225, 240))))
     start = utc("2026-10-24T22:00")
     assert calendar.due(start, 1800) == utc("2026-10-25T00:30")
@@ -146,14 +148,61 @@ def test_a_part_of_the_repeated_hour_counts_on_both_passes() -> None:
     assert calendar.due(start, 5400) == utc("2026-10-25T02:00")
 
 
-def test_public_holidays_are_a_countrys_and_further_dates_come_on_top() -> None:
-    off = DaysOff("DE", frozenset({date(2026, 12, 28)}))
+def test_holidays_are_the_countrys_and_further_dates() -> None:
+    off = Holidays("DE", frozenset({date(2026, 12, 28)}))
     week = dict.fromkeys(range(5), ((540, 1080),))
     calendar = Calendar("office", "Europe/Berlin", week, off)
 
     assert date(2026, 12, 25) in off
     assert date(2027, 1, 1) in off
     assert date(2026, 12, 24) not in off
-    assert not calendar.always
+    assert not calendar.is_always_open
     thursday = utc("2026-12-24T16:30")  # 17:30 in Berlin
     assert calendar.due(thursday, 3600) == utc("2026-12-29T08:30")
+
+
+OFFICE = Calendar(
+    "office",
+    "Europe/Kyiv",
+    dict.fromkeys(range(5), ((9 * 60, 13 * 60), (14 * 60, 18 * 60))),
+    frozenset({datetime(2026, 11, 25, tzinfo=UTC).date()}),
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds", "due"),
+    [
+        (
+            "2026-11-24T10:30:00Z",
+            3600,
+            "2026-11-24T12:30:00Z",
+        ),  # 12:30 in Kyiv: lunch is not counted
+        ("2026-11-24T15:30:00Z", 3600, "2026-11-26T07:30:00Z"),  # over the evening and a holiday
+        ("2026-11-28T10:00:00Z", 60, "2026-11-30T07:01:00Z"),  # from Saturday to Monday
+        (
+            "2026-11-24T10:00:00Z",
+            3600,
+            "2026-11-24T11:00:00Z",
+        ),  # a window ends when its last second is over
+    ],
+)
+def test_working_time_skips_closed_hours(start: str, seconds: float, due: str) -> None:
+    begin, end = datetime.fromisoformat(start), datetime.fromisoformat(due)
+
+    assert OFFICE.due(begin, seconds) == end
+    assert OFFICE.elapsed(begin, end) == seconds
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
+def test_open_all_week_equals_wall_time_over_dst(day: str) -> None:
+    start = datetime.fromisoformat(f"{day}T00:00:00Z") - timedelta(hours=6)
+    open_all_week = Calendar(
+        "all",
+        "Europe/Kyiv",
+        dict.fromkeys(range(7), ((0, 720), (720, 1440))),
+        frozenset({date(2026, 11, 24)}),
+    )
+
+    assert not open_all_week.is_always_open
+    assert open_all_week.elapsed(start, start + timedelta(hours=30)) == 30 * 3600
+    assert open_all_week.due(start, 30 * 3600) == start + timedelta(hours=30)

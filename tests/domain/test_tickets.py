@@ -1,96 +1,32 @@
-"""What a request allows: no sequence of commands makes replay fail, statuses only move forward."""
+"""Requests: no sequence of commands makes replay fail, and a status only moves forward."""
 
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from typing import Any
-from uuid import UUID, uuid5
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import the_example
-
-from tickets.api.schemas import Customer
-from tickets.configuration import rules_in
-from tickets.domain import decisions
-from tickets.domain import events as e
-from tickets.domain.request import FOLD, Request, evolve, replay
-from tickets.domain.rules import Graph, Invalid, Refused, Rules, Topic
-from tickets.store import MAPPER
-from trunkline_contracts import BY_NAME, read, splice
-from trunkline_workspace.fields import MAX_NUMBER, MAX_TEXT_LENGTH, ValueRule
-from trunkline_workspace.reading import load
-
-REQUEST = UUID(int=7)
-START = datetime(2026, 11, 24, 12, tzinfo=UTC)
-ANNA = e.Contact(UUID(int=1), "Марія", "42", "uk")
-RULES = Rules(
-    version=1,
-    types={
-        "chat": Graph("new", {"new": ("open",), "open": ("closed",)}, ("closed",)),
-        "ticket": Graph(
-            "new",
-            {
-                "new": ("open",),
-                "open": ("in_progress", "resolved"),
-                "in_progress": ("resolved",),
-                "resolved": ("closed",),
-            },
-            ("closed",),
-        ),
-    },
-    topics={
-        "general": Topic("first-line"),
-        "delivery": Topic("first-line", {"order_no": True}, {"cause": True}),
-    },
-    fields={
-        "order_no": ValueRule("text", pattern="^[0-9]{6}$").complaint,
-        "amount": ValueRule("number", min=0).complaint,
-        "due": ValueRule("date").complaint,
-        "cause": ValueRule("list", options=("printer", "other")).complaint,
-        "remark": ValueRule("text").complaint,
-        "words": ValueRule("text", pattern="^([a-z]+ ?)+$").complaint,
-    },
-    priorities=("low", "medium", "high"),
-    type="chat",
-    topic="general",
-    priority="medium",
+from request_builders import (
+    REQUEST,
+    RULES,
+    after,
+    assigned_to,
+    context,
+    draft,
+    message,
+    opened,
+    reply_sent,
 )
 
+from tickets.domain import events as e
+from tickets.domain.commands import assignment, fields, lifecycle, messages, ratings, watchers
+from tickets.domain.request import SNAPSHOT_VERSION, Request, evolve, replay
+from tickets.domain.rules import Graph, Invalid, Refused
+from tickets.store import MAPPER
+from trunkline_contracts import BY_NAME, read, splice
 
-def message(n: int = 1, text: str = "My printer is on fire\nagain") -> e.Message:
-    return e.Message(uuid5(REQUEST, str(n)), text, START)
-
-
-def draft(**changes: Any) -> e.Opened:
-    plain = e.Opened(
-        "chat", "telegram", "main", ANNA, "", "general", "medium", "", {}, message(), "42"
-    )
-    return msgspec.structs.replace(plain, **changes)
-
-
-def context(minutes: int = 0) -> dict[str, Any]:
-    return {"time": START + timedelta(minutes=minutes), "workspace": 1}
-
-
-def opened(type_: str = "ticket") -> Request:
-    events = decisions.opened_elsewhere(None, RULES, draft(type=type_))
-    request = replay(decisions.record(REQUEST, 0, events, context()))
-    assert request is not None
-    return request
-
-
-def after(request: Request, *events: e.Event) -> Request:
-    told = replay(decisions.record(REQUEST, request.version, events, context(1)), request)
-    assert told is not None
-    return told
-
-
-Deed = Callable[[Request], tuple[e.Event, ...]]
+Decision = Callable[[Request], tuple[e.Event, ...]]
 topics = st.sampled_from(["general", "delivery", "x"])
 names = st.sampled_from(["anna", "bohdan"])
 statuses = st.sampled_from(["new", "open", "in_progress", "resolved", "closed", "lost"])
@@ -102,58 +38,59 @@ values = st.dictionaries(
 numbers = st.integers(1, 4)
 
 
-def deeds() -> st.SearchStrategy[Deed]:
-    """Everything that can be asked of a request or told about it."""
+def decisions() -> st.SearchStrategy[Decision]:
+    """Generate every command on a request and every fact about it."""
 
-    def of(strategy: st.SearchStrategy[tuple[Any, ...]], deed: Callable[..., Any]) -> Any:
-        return strategy.map(lambda given: lambda request: deed(request, *given))
+    def of(strategy: st.SearchStrategy[tuple[Any, ...]], decide: Callable[..., Any]) -> Any:
+        return strategy.map(lambda given: lambda request: decide(request, *given))
 
     def assigned(request: Request, operator: str, epoch: int) -> Any:
-        change = e.AssigneeChanged(None, operator, "first-line", "auto", None, epoch)
-        return decisions.hear_assigned(request, change)
+        return assignment.on_assigned(request, assigned_to(operator, epoch))
 
     def delivered(request: Request, n: int) -> Any:
-        return decisions.hear_delivery(request, e.DeliveryRecorded(message(n).id, "sent"))
+        return messages.on_delivery(
+            request, e.DeliveryRecorded(message_id=message(n).id, state="sent")
+        )
 
     rules = st.just(RULES)
     return st.one_of(
-        of(st.tuples(numbers.map(message), st.none()), decisions.hear_message),
-        of(st.tuples(numbers.map(message)), decisions.hear_edit),
-        of(st.tuples(numbers, st.none()), decisions.hear_rating),
-        of(st.tuples(names), decisions.hear_queued),
+        of(st.tuples(numbers.map(message), st.none()), messages.on_message),
+        of(st.tuples(numbers.map(message)), messages.on_edit),
+        of(st.tuples(numbers, st.none()), ratings.on_rating),
+        of(st.tuples(names), assignment.on_queued),
         of(st.tuples(names, numbers), assigned),
-        of(st.tuples(names, st.just("declined"), numbers), decisions.hear_unassigned),
+        of(st.tuples(names, st.just("declined"), numbers), assignment.on_unassigned),
         of(st.tuples(numbers), delivered),
-        of(st.tuples(numbers.map(message), names), decisions.reply),
-        of(st.tuples(st.text(max_size=5), names), decisions.note),
-        of(st.tuples(rules, statuses, names), decisions.set_status),
-        of(st.tuples(rules, st.text(max_size=5), names), decisions.close),
-        of(st.tuples(st.text(max_size=5), names), decisions.set_title),
-        of(st.tuples(rules, topics, names), decisions.set_topic),
-        of(st.tuples(rules, st.sampled_from(["low", "high", "x"]), names), decisions.set_priority),
-        of(st.tuples(rules, values, names), decisions.set_fields),
-        of(st.tuples(st.none(), names), decisions.pause),
-        of(st.tuples(names), decisions.resume),
-        of(st.tuples(names, names), decisions.watch),
-        of(st.tuples(names, names), decisions.unwatch),
-        of(st.tuples(names, names), decisions.tag),
-        of(st.tuples(names, names), decisions.untag),
+        of(st.tuples(numbers.map(message), names), messages.reply),
+        of(st.tuples(st.text(max_size=5), names), messages.note),
+        of(st.tuples(rules, statuses, names), lifecycle.set_status),
+        of(st.tuples(rules, st.text(max_size=5), names), lifecycle.close),
+        of(st.tuples(st.text(max_size=5), names), fields.set_title),
+        of(st.tuples(rules, topics, names), fields.set_topic),
+        of(st.tuples(rules, st.sampled_from(["low", "high", "x"]), names), fields.set_priority),
+        of(st.tuples(rules, values, names), fields.set_fields),
+        of(st.tuples(st.none(), names), lifecycle.pause),
+        of(st.tuples(names), lifecycle.resume),
+        of(st.tuples(names, names), watchers.watch),
+        of(st.tuples(names, names), watchers.unwatch),
+        of(st.tuples(names, names), fields.tag),
+        of(st.tuples(names, names), fields.untag),
     )
 
 
-@given(st.sampled_from(["chat", "ticket"]), st.lists(deeds(), max_size=25))
-def test_no_sequence_of_commands_makes_replay_fail(type_: str, todo: list[Deed]) -> None:
-    first = decisions.opened_elsewhere(None, RULES, draft(type=type_))
-    history = decisions.record(REQUEST, 0, first, context())
+@given(st.sampled_from(["chat", "ticket"]), st.lists(decisions(), max_size=25))
+def test_command_sequences_always_replay(type_: str, todo: list[Decision]) -> None:
+    first = lifecycle.on_request_opened(None, RULES, draft(type=type_))
+    history = e.number(REQUEST, 0, first, context())
     request = replay(history)
     assert request is not None
     seen = [request]
-    for minute, deed in enumerate(todo):
+    for minute, decide in enumerate(todo):
         try:
-            events = deed(request)
+            events = decide(request)
         except (Refused, Invalid):
             continue
-        more = decisions.record(REQUEST, request.version, events, context(minute))
+        more = e.number(REQUEST, request.version, events, context(minute))
         for recorded in more:
             request = evolve(request, recorded)
             seen.append(request)
@@ -184,7 +121,7 @@ def _reads_as_its_contract(topic: str, version: int, state: bytes) -> None:
     assert msgspec.json.decode(fact.body()) == msgspec.json.decode(state)
 
 
-def test_topics_in_storage_are_what_they_always_were() -> None:
+def test_stored_topics_never_change() -> None:
     assert sorted(topic.removeprefix("trunkline.tickets.v1.") for topic in e.EVENTS) == [
         "assignee_changed",
         "closed",
@@ -212,230 +149,81 @@ def test_topics_in_storage_are_what_they_always_were() -> None:
     ]
 
 
-def test_a_snapshot_is_what_its_number_says() -> None:
-    assert FOLD == 4, "then the list below is for another number"
+def test_snapshot_fields_match_their_version() -> None:
+    assert SNAPSHOT_VERSION == 5, "then the list below is for another number"
     assert Request.__struct_fields__ == (
         "id", "version", "type", "status", "title", "topic", "priority", "channel", "account",
         "contact", "fields", "conversation", "origin", "follow_up_of", "opened_at", "updated_at",
         "messages", "assignee", "group", "queued", "epoch", "paused", "tags", "watchers",
-        "guests", "deliveries", "sent", "changed", "deleted", "reactions", "resolution", "rated",
+        "invited_watchers", "deliveries", "platform_ids", "edits", "deleted", "reactions",
+        "resolution", "rated",
         "closed_at",
     )  # fmt: skip
 
 
-def test_guests_are_watchers_whom_somebody_else_asked_in() -> None:
-    request = after(opened(), *decisions.watch(opened(), "anna", "anna"))
-    assert (request.watchers, request.guests) == (("anna",), ())
-    assert decisions.watch(request, "anna", "anna") == ()
+def test_watcher_added_by_others_is_invited() -> None:
+    request = after(opened(), *watchers.watch(opened(), "anna", "anna"))
+    assert (request.watchers, request.invited_watchers) == (("anna",), ())
+    assert watchers.watch(request, "anna", "anna") == ()
 
-    asked = after(request, *decisions.watch(request, "anna", "boss"))
-    assert (asked.watchers, asked.guests) == (("anna",), ("anna",))
-    assert decisions.watch(asked, "anna", "boss") == decisions.watch(asked, "anna", "anna") == ()
-    gone = after(asked, *decisions.unwatch(asked, "anna", "anna"))
-    assert (gone.watchers, gone.guests) == ((), ())
+    invited = after(request, *watchers.watch(request, "anna", "boss"))
+    assert (invited.watchers, invited.invited_watchers) == (("anna",), ("anna",))
+    assert watchers.watch(invited, "anna", "boss") == watchers.watch(invited, "anna", "anna") == ()
+    gone = after(invited, *watchers.unwatch(invited, "anna", "anna"))
+    assert (gone.watchers, gone.invited_watchers) == ((), ())
 
 
-def test_a_long_conversation_has_a_short_snapshot() -> None:
-    """It is read and written with every command: plain text, and of messages no more than ids."""
+def test_long_conversation_has_short_snapshot() -> None:
+    """Every command reads and writes it: of messages it holds only the ids, as text."""
     request = opened()
     plain = len(msgspec.json.encode(request))
     long = after(request, *(e.MessageAdded(message(n)) for n in range(2, 1002)))
 
-    assert all(long.has(message(n).id) for n in range(1, 1002))
+    assert all(long.has_message(message(n).id) for n in range(1, 1002))
     assert len(msgspec.json.encode(long)) - plain <= 1000 * 36
     assert msgspec.json.decode(msgspec.json.encode(long))["messages"][0].isalnum()
 
 
-def test_what_became_of_an_answer_is_recorded_once_and_never_backwards() -> None:
+def test_delivery_state_is_recorded_once_and_only_forward() -> None:
     answer, other = message(2).id, message(3).id
-    request = after(opened(), e.ReplySent(message(2), "anna", "telegram", "main", ANNA, "42"))
+    request = after(opened(), reply_sent())
     recorded = []
     for state in ("sent", "sent", "read", "delivered", "failed", "read"):
-        events = decisions.hear_delivery(request, e.DeliveryRecorded(answer, state))
+        events = messages.on_delivery(request, e.DeliveryRecorded(message_id=answer, state=state))
         recorded += [state for _ in events]
         request = after(request, *events)
 
     assert recorded == ["sent", "read", "failed"]
-    assert request.became(answer, "read")
-    assert not request.became(other, "read")
+    assert request.has_delivery_state(answer, "read")
+    assert not request.has_delivery_state(other, "read")
 
 
-def test_what_the_workspace_does_not_know_opens_with_its_defaults() -> None:
-    (event,) = decisions.opened_elsewhere(
-        None, RULES, draft(type="fax", topic="none", priority="none")
-    )
-
-    assert isinstance(event, e.Opened)
-    assert (event.type, event.topic, event.priority) == ("chat", "general", "medium")
-    assert (event.status, event.title) == ("new", "My printer is on fire")
-
-
-def test_opening_twice_opens_once() -> None:
-    assert decisions.opened_elsewhere(opened(), RULES, draft()) == ()
-
-
-def test_close_works_from_every_status_and_is_final() -> None:
-    for status in ("new", "open", "in_progress", "resolved"):
-        request = msgspec.structs.replace(opened(), status=status)
-        (event,) = decisions.close(request, RULES, "done", "anna")
-        assert event == e.Closed("done", "operator", "closed", "anna")
-
-    closed = after(opened(), event)
-    for deed in (
-        partial(decisions.close, closed, RULES, "again", "anna"),
-        partial(decisions.reply, closed, message(2), "anna"),
-        partial(decisions.set_status, closed, RULES, "open", "anna"),
-        partial(decisions.set_title, closed, "x", "anna"),
-    ):
-        with pytest.raises(Refused) as refusal:
-            deed()
-        assert refusal.value.slug == "closed"
-
-
-def test_a_status_goes_only_where_the_graph_leads() -> None:
-    with pytest.raises(Refused) as refusal:
-        decisions.set_status(opened(), RULES, "resolved", "anna")
-    assert refusal.value.extra == {"current": "new", "allowed": ["open"]}
-
-    with pytest.raises(Invalid):
-        decisions.set_status(opened(), RULES, "lost", "anna")
-
-
-def test_a_closing_status_closes() -> None:
-    request = msgspec.structs.replace(opened(), status="resolved")
-
-    assert decisions.set_status(request, RULES, "closed", "anna") == (
-        e.Closed("", "operator", "closed", "anna"),
-    )
-
-
-def test_assignment_and_reply_leave_the_status() -> None:
+def test_assignment_and_reply_keep_the_status() -> None:
     request = after(
         opened(),
         e.Queued("first-line"),
-        e.AssigneeChanged(None, "anna", "first-line", "auto", None, 1),
-        e.ReplySent(message(2), "anna", "telegram", "main", ANNA, "42"),
+        assigned_to("anna", 1),
+        reply_sent(),
     )
 
     assert (request.status, request.assignee, request.queued) == ("new", "anna", False)
 
 
-def test_a_message_after_closing_is_returned_once() -> None:
+def test_message_after_closing_is_returned_once() -> None:
     closed = after(opened(), e.Closed("done", "operator", "closed", "anna"))
 
-    (event,) = decisions.hear_message(closed, message(2), "chat")
+    (event,) = messages.on_message(closed, message(2), "chat")
     assert event == e.MessageReturned(message(2), "closed")
-    assert decisions.hear_message(after(closed, event), message(2), "chat") == ()
+    assert messages.on_message(after(closed, event), message(2), "chat") == ()
 
 
-def test_late_and_older_assignments_are_void() -> None:
-    newer = e.AssigneeChanged(None, "anna", "first-line", "auto", None, 5)
-    older = e.AssigneeChanged(None, "bohdan", "first-line", "auto", None, 4)
+def test_late_or_older_assignment_has_no_effect() -> None:
+    newer = assigned_to("anna", 5)
+    older = assigned_to("bohdan", 4)
     request = after(opened(), newer)
     closed = after(request, e.Closed("done", "operator", "closed", "anna"))
 
-    assert decisions.hear_assigned(request, older) == ()
-    assert decisions.hear_unassigned(request, "anna", "declined", 4) == ()
-    assert decisions.hear_assigned(closed, msgspec.structs.replace(older, epoch=6)) == ()
-    assert decisions.hear_unassigned(closed, "anna", "declined", 6) == ()
-
-
-def test_a_topic_asks_for_its_fields() -> None:
-    with pytest.raises(Invalid, match="lack order_no, required"):
-        decisions.open_request(RULES, draft(topic="delivery"))
-
-    request = msgspec.structs.replace(opened(), topic="delivery")
-    with pytest.raises(Refused) as refusal:
-        decisions.close(request, RULES, "done", "anna")
-    assert refusal.value.extra == {"fields": ["cause"]}
-
-
-@pytest.mark.parametrize(
-    ("name", "good", "bad"),
-    [
-        ("order_no", "123456", "12345"),
-        ("amount", 0, -1),
-        ("amount", 1.5, True),
-        ("due", "2026-02-28", "2026-02-30"),
-        ("cause", "printer", "fire"),
-        ("remark", "Ґанок 🦉", "\ud800"),
-        ("remark", "", "a\x00b"),
-        ("remark", "x" * MAX_TEXT_LENGTH, "x" * (MAX_TEXT_LENGTH + 1)),
-        ("amount", MAX_NUMBER, MAX_NUMBER + 1),
-        ("amount", 1e18, float("inf")),
-        ("amount", None, float("nan")),
-        ("amount", 7, 10**4200),
-        ("due", "2026-02-28", "20260228"),
-        ("order_no", "123456", "123456\n"),
-        ("words", "a few words", "a" * 40 + "!"),
-    ],
-)
-def test_fields_take_what_they_declare(name: str, good: object, bad: object) -> None:
-    RULES.check_fields({name: good})
-
-    with pytest.raises(Invalid, match=name) as refusal:
-        RULES.check_fields({name: bad})
-    assert len(str(refusal.value)) < 200  # the value itself is told apart, cut
-
-
-def test_what_has_retired_is_kept_but_not_chosen_anew() -> None:
-    document: dict[str, Any] = the_example().document()
-    document["topics"]["billing"]["retired"] = True
-    document["types"]["ticket"]["retired"] = True
-    document["fields"]["order_no"]["retired"] = True
-    document["topics"]["general"] |= {"fields": {"create": ["order_no"], "close": ["order_no"]}}
-    rules = rules_in(load(json.dumps(document)), 2)
-    request = msgspec.structs.replace(opened(), topic="billing", fields={"order_no": "123456"})
-
-    for what, deed in (
-        ("topic", partial(decisions.open_request, rules, draft(topic="billing"))),
-        ("topic", partial(decisions.set_topic, opened("chat"), rules, "billing", "anna")),
-        ("type", partial(decisions.open_request, rules, draft(type="ticket"))),
-        ("field order_no", partial(rules.check_fields, {"order_no": "123456"})),
-    ):
-        with pytest.raises(Invalid, match="has retired") as refusal:
-            deed()
-        assert refusal.value.what == what
-        assert refusal.value.value not in (refusal.value.allowed or [])
-    (event,) = decisions.opened_elsewhere(None, rules, draft(type="ticket", topic="billing"))
-    assert isinstance(event, e.Opened)
-    assert (event.type, event.topic) == ("chat", "general")
-
-    assert decisions.set_topic(request, rules, "billing", "anna") == ()
-    assert decisions.set_topic(request, rules, "general", "anna") != ()
-    assert decisions.set_status(request, rules, "open", "anna") != ()
-    assert decisions.set_fields(request, rules, {"order_no": None}, "anna") != ()
-    assert decisions.open_request(rules, draft()) != ()  # nothing is missing
-    assert decisions.close(opened("chat"), rules, "", "anna") != ()
-
-
-def test_a_long_title_is_cut_at_a_word() -> None:
-    title = decisions.title_of("\n  " + "word " * 40)
-
-    assert title == "word " * 14 + "word…"
-    assert decisions.title_of("x" * 200) == "x" * 79 + "…"
-    assert decisions.title_of(" \n ") == ""
-
-
-@pytest.mark.parametrize(
-    ("channel", "told", "address"),
-    [
-        ("email", {"email": "Ann@Example.test", "phone": "1", "id": "a"}, "ann@example.test"),
-        ("email", {"address": ' "Ann"@Example.test', "email": "b@x"}, "ann@example.test"),
-        ("email", {"address": " ", "phone": "1"}, "1"),
-        ("api", {"email": "Ann@Example.test", "phone": "1", "id": "A"}, "A"),
-        ("api", {"email": "Ann@Example.test", "phone": "1"}, "ann@example.test"),
-        ("form", {"email": "Ann@Example.test", "id": "A"}, "ann@example.test"),
-        ("custom", {"id": "C-7", "phone": "1", "email": "a@x"}, "C-7"),
-        ("telegram", {"id": "7", "phone": "1"}, "7"),
-        ("telephony", {"id": "7", "phone": "+38 067 111-22-33"}, "+380671112233"),
-        ("whatsapp", {"phone": "+38 067 111-22-33"}, "380671112233"),
-        ("whatsapp", {"address": "+380671112233"}, "380671112233"),
-        ("custom", {"address": "A@X"}, "A@X"),
-        ("custom", {"name": "Ann"}, None),
-    ],
-)
-def test_a_contact_is_known_by_what_the_channel_knows_them_by(
-    channel: str, told: dict[str, str], address: str | None
-) -> None:
-    assert Customer(**told).address_on(channel) == address
+    assert assignment.on_assigned(request, older) == ()
+    assert assignment.on_unassigned(request, "anna", "declined", 4) == ()
+    assert assignment.on_assigned(closed, msgspec.structs.replace(older, epoch=6)) == ()
+    assert assignment.on_unassigned(closed, "anna", "declined", 6) == ()

@@ -27,6 +27,7 @@ import routing.app
 import tickets.app
 from chassis.messaging.transaction import Tx
 from chassis.settings import Settings as RoutingSettings
+from chassis.settings import Settings as TicketsSettings
 from chassis.testing import eventually, running
 from faults import broken, checkers, controlled, records
 from faults.controlled import both, chassis_service, saying_and_hearing, verdict
@@ -38,7 +39,6 @@ from notify.delivery import queue
 from notify.delivery.dispatcher import Sender
 from notify.settings import Settings as NotifySettings
 from routing import store as routing_store
-from tickets.settings import Settings as TicketsSettings
 from trunkline.sink import server as sink
 from trunkline_contracts import (
     Contact,

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from taking_in import Ingest
 from telling import Teller
+from tickets_stack import Tickets, check_snapshots, is_ready
+
+from chassis.testing import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,3 +33,17 @@ async def ingest(world: World, workspace: str | None) -> AsyncGenerator[Ingest]:
             yield it
         finally:
             await it.stop()
+
+
+@pytest.fixture
+async def tickets(world: World) -> AsyncGenerator[Tickets]:
+    await world.apply()
+    async with Teller(world) as teller:
+        tickets = Tickets(world, teller)
+        await tickets.start()
+        try:
+            await eventually(lambda: is_ready(tickets))
+            yield tickets
+            await check_snapshots(world)
+        finally:
+            await tickets.stack.aclose()

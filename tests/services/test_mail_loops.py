@@ -13,6 +13,7 @@ import pytest
 from postoffice import free_port, open_office, written
 from world import EXAMPLE, World, clone, provision_nats
 
+from chassis.settings import Settings as TicketsSettings
 from chassis.testing import eventually, running
 from ingest.app import make as make_ingest
 from ingest.settings import Settings as IngestSettings
@@ -20,7 +21,6 @@ from notify.app import make as make_notify
 from notify.email import acknowledgements
 from notify.settings import Settings as NotifySettings
 from tickets.app import make as make_tickets
-from tickets.settings import Settings as TicketsSettings
 from trunkline import paths
 from trunkline.servers import Nats, Postgres
 

@@ -1,4 +1,4 @@
-"""sla on real servers: clocks by facts, deadlines by time, once, with any number of replicas."""
+"""sla on real servers: facts move clocks, and each deadline is noticed once by any replica."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from telling import Teller
 from world import EXAMPLE
 
+from chassis.settings import Settings
 from chassis.testing import eventually, running
 from sla.app import make
-from sla.settings import Settings
 from trunkline_contracts import AssigneeChanged, Closed, Contact, Message, Opened, ReplySent
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Sla:
-    """sla in a test's own world, and somebody who tells it facts."""
+    """Replicas of sla in the environment of a test, and a publisher of facts for them."""
 
     def __init__(self, world: World, teller: Teller) -> None:
         self.world = world
@@ -37,7 +37,7 @@ class Sla:
         self.boss = world.token("supervisor")
 
     async def start(self) -> None:
-        """Run one replica more."""
+        """Start one more replica."""
         app = make(self.world.settings("sla", Settings))
         self.http = await self._stack.enter_async_context(running(app))
 
@@ -49,7 +49,7 @@ class Sla:
         answer = await self.http.get(f"/v1/requests/{request_id}/clocks", headers=self.boss)
         return {item["clock"]: item for item in answer.json().get("items", [])}
 
-    async def said(self, kind: str) -> list[dict[str, Any]]:
+    async def published(self, kind: str) -> list[dict[str, Any]]:
         rows = await self.world.sql(
             "sla", "SELECT body FROM outbox WHERE type = %s ORDER BY position",
             f"trunkline.sla.v1.{kind}",
@@ -69,7 +69,7 @@ async def sla(world: World) -> AsyncGenerator[Sla]:
 
 
 def targets(first: str) -> str:
-    """The example workspace with another target for the first response."""
+    """Return the example workspace with another target for the first response."""
     text = EXAMPLE.read_text()
     assert "FRT: PT15M" in text
     return text.replace("FRT: PT15M", f"FRT: {first}")
@@ -106,7 +106,7 @@ def closed(request_id: UUID) -> Fact:
     )
 
 
-async def test_a_life_is_timed(sla: Sla) -> None:
+async def test_request_whole_life_is_timed(sla: Sla) -> None:
     await sla.start()
     id_ = uuid4()
     await sla.tell(opened(id_))
@@ -129,10 +129,10 @@ async def test_a_life_is_timed(sla: Sla) -> None:
     }  # fmt: skip
     assert frt["target"] == 900
     assert frt["policy"] == "standard"
-    assert {m["clock"] for m in await sla.said("target_met")} == {"FRT", "TTR", "ACCEPT"}
+    assert {m["clock"] for m in await sla.published("target_met")} == {"FRT", "TTR", "ACCEPT"}
 
 
-async def test_a_deadline_is_noticed_in_time_stamped_with_itself_and_once(sla: Sla) -> None:
+async def test_deadline_is_noticed_once_and_in_time(sla: Sla) -> None:
     await sla.world.apply(targets("PT1S"))
     for _ in range(2):
         await sla.start()
@@ -141,10 +141,10 @@ async def test_a_deadline_is_noticed_in_time_stamped_with_itself_and_once(sla: S
     await sla.tell(*facts)
 
     async def all_noticed() -> bool:
-        return len(await sla.said("target_breached")) >= len(ids)
+        return len(await sla.published("target_breached")) >= len(ids)
 
     await eventually(all_noticed)
-    breached = await sla.said("target_breached")
+    breached = await sla.published("target_breached")
     due = {str(fact.subject): fact.time + timedelta(seconds=1) for fact in facts}
     assert sorted(b["request_id"] for b in breached) == sorted(map(str, ids))
     for breach in breached:
@@ -153,20 +153,20 @@ async def test_a_deadline_is_noticed_in_time_stamped_with_itself_and_once(sla: S
         assert timedelta(seconds=0.5) <= late < timedelta(seconds=2)
 
 
-async def test_what_was_due_while_it_was_down_is_noticed_once_it_is_back(sla: Sla) -> None:
+async def test_deadline_during_outage_is_noticed_after_it(sla: Sla) -> None:
     id_, then = uuid4(), datetime.now(UTC) - timedelta(hours=1)
     await sla.tell(opened(id_, then))
     await sla.start()
 
     async def noticed() -> bool:
-        return len(await sla.said("target_breached")) == 2
+        return len(await sla.published("target_breached")) == 2
 
     await eventually(noticed)
-    assert {b["clock"] for b in await sla.said("target_breached")} == {"FRT", "ACCEPT"}
-    assert {w["clock"] for w in await sla.said("target_warned")} == set()
+    assert {b["clock"] for b in await sla.published("target_breached")} == {"FRT", "ACCEPT"}
+    assert {w["clock"] for w in await sla.published("target_warned")} == set()
 
 
-async def test_a_late_fact_disproves_a_breach(sla: Sla) -> None:
+async def test_late_fact_disproves_a_breach(sla: Sla) -> None:
     id_, then = uuid4(), datetime.now(UTC) - timedelta(minutes=20)
     await sla.start()
     await sla.tell(opened(id_, then))
@@ -185,19 +185,19 @@ async def test_a_late_fact_disproves_a_breach(sla: Sla) -> None:
         return (await sla.clocks(id_))["FRT"]["state"] == "met"
 
     await eventually(met)
-    [restated] = await sla.said("targets_restated")
+    [restated] = await sla.published("targets_restated")
     assert [(t["clock"], t["state"]) for t in restated["targets"]] == [("FRT", "met")]
     overdue = (await sla.http.get("/v1/overdue", headers=sla.boss)).json()
     assert [i["clock"] for i in overdue["items"]] == ["ACCEPT"]
 
 
-async def test_pages_of_the_overdue_follow_each_other(sla: Sla) -> None:
+async def test_overdue_pages_follow_each_other(sla: Sla) -> None:
     then = datetime.now(UTC) - timedelta(minutes=30)
     await sla.tell(*[opened(uuid4(), then) for _ in range(5)])
     await sla.start()
 
     async def noticed() -> bool:
-        return len(await sla.said("target_breached")) == 10
+        return len(await sla.published("target_breached")) == 10
 
     await eventually(noticed)
     seen, cursor = [], ""
@@ -213,7 +213,7 @@ async def test_pages_of_the_overdue_follow_each_other(sla: Sla) -> None:
     assert wrong.status_code == 422
 
 
-async def test_who_may_read_what(sla: Sla) -> None:
+async def test_roles_decide_readable_clocks(sla: Sla) -> None:
     id_ = uuid4()
     await sla.start()
     await sla.tell(opened(id_), assigned(id_, "anna"))
@@ -224,8 +224,8 @@ async def test_who_may_read_what(sla: Sla) -> None:
     await eventually(accepted)
     path = f"/v1/requests/{id_}/clocks"
 
-    async def status(**who: Any) -> int:
-        header = sla.world.token(*who["roles"], subject=who["subject"])
+    async def status(**claims: Any) -> int:
+        header = sla.world.token(*claims["roles"], subject=claims["subject"])
         return (await sla.http.get(path, headers=header)).status_code
 
     assert await status(roles=["operator"], subject="anna") == 200
@@ -237,7 +237,7 @@ async def test_who_may_read_what(sla: Sla) -> None:
     assert unknown.status_code == 404
 
 
-async def test_a_timer_finds_what_is_due_by_its_index(sla: Sla) -> None:
+async def test_timer_finds_due_clocks_by_index(sla: Sla) -> None:
     await sla.world.sql(
         "sla",
         "INSERT INTO clocks (request_id, clock, slot, policy, target, started_at, wake_at)"

@@ -15,9 +15,9 @@ import pytest
 from psycopg import AsyncConnection
 from world import EXAMPLE
 
+from chassis.settings import Settings
 from chassis.testing import eventually, running
 from sla.app import make
-from sla.settings import Settings
 from trunkline.provision import connect_as
 from trunkline_contracts import Contact, Message, Opened
 from trunkline_contracts.fact import slot_of
@@ -71,7 +71,7 @@ async def tell(world: World, facts: list[Opened], noise: float = 0) -> None:
 async def lateness(
     world: World, many: int, seconds: float, replicas: int = 1, noise: float = 0
 ) -> tuple[list[float], float]:
-    """Have so many deadlines come within so many seconds; gives how late each was noticed."""
+    """Let `many` deadlines pass within some seconds; return how late each was noticed."""
     text = EXAMPLE.read_text()
     assert TARGETS in text
     await world.apply(text.replace(TARGETS, "targets: {FRT: PT1H}"))
@@ -98,31 +98,31 @@ async def lateness(
         cursor = await conn.execute(
             "SELECT body FROM sla.outbox WHERE type LIKE '%.target_breached'"
         )
-        told: list[dict[str, Any]] = [json.loads(r[0])["data"] for r in await cursor.fetchall()]
-    assert len({breach["request_id"] for breach in told}) == len(told) == many
+        breaches: list[dict[str, Any]] = [json.loads(r[0])["data"] for r in await cursor.fetchall()]
+    assert len({breach["request_id"] for breach in breaches}) == len(breaches) == many
     late = []
-    for breach in told:
+    for breach in breaches:
         noticed_at = datetime.fromisoformat(breach["noticed_at"])
         late.append((noticed_at - datetime.fromisoformat(breach["due_at"])).total_seconds())
     return sorted(late), cost
 
 
-def told(late: list[float], cost: float) -> str:
+def figures(late: list[float], cost: float) -> str:
     p99 = late[int(len(late) * 0.99)]
     return f"p50 {median(late):.2f} p99 {p99:.2f} max {late[-1]:.2f} s, {1000 * cost:.2f} ms each"
 
 
-async def test_many_deadlines_at_once_are_noticed_in_time_and_never_early(world: World) -> None:
+async def test_many_deadlines_at_once_are_noticed_in_time(world: World) -> None:
     late, cost = await lateness(world, 600, 2, noise=8)
-    print(told(late, cost))
+    print(figures(late, cost))
     assert late[0] >= GRACE
     assert median(late) <= GRACE + WITHIN
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(180)
-async def test_five_thousand_in_a_minute_are_each_noticed_within_a_second(world: World) -> None:
+async def test_5000_deadlines_a_minute_are_noticed_in_a_second(world: World) -> None:
     late, cost = await lateness(world, 5000, 60, replicas=2)
-    print(told(late, cost))
+    print(figures(late, cost))
     assert late[0] >= GRACE
-    assert late[-1] <= GRACE + WITHIN, told(late, cost)
+    assert late[-1] <= GRACE + WITHIN, figures(late, cost)

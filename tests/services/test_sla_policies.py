@@ -1,4 +1,4 @@
-"""What the workspace declares, as sla's domain knows it."""
+"""Policies and calendars made from a workspace."""
 
 from datetime import UTC, date, datetime
 from typing import cast
@@ -13,7 +13,7 @@ from trunkline_workspace.reading import load
 
 
 class Kept:
-    """One version, as a replica keeps it."""
+    """One version of a workspace, in place of the follower that replicas have."""
 
     def __init__(self, text: str) -> None:
         self._document = load(text)
@@ -29,7 +29,7 @@ def declared(*, match: str = "{}", calendar: str = "always") -> Workspaces:
     return cast(Workspaces, Kept(changed))
 
 
-def test_the_example_promises_by_its_standard_policy() -> None:
+def test_example_workspace_has_standard_targets() -> None:
     [policy] = policies_of(declared(), 1)
 
     assert policy.name == "standard"
@@ -37,18 +37,18 @@ def test_the_example_promises_by_its_standard_policy() -> None:
         Measure.FRT: 900, Measure.NRT: 1800, Measure.TTR: 28800, Measure.ACCEPT: 300,
     }  # fmt: skip
     assert policy.warn == (0.5, 0.8)
-    assert policy.calendar.always
+    assert policy.calendar.is_always_open
     assert policy_of([policy], "another").targets == {}
 
 
-def test_a_group_stands_for_the_topics_it_handles() -> None:
+def test_group_in_policy_stands_for_its_topics() -> None:
     [policy] = policies_of(declared(match="{group: first-line, type: [chat, task]}"), 1)
 
     assert policy.match["topic"] == {"general", "delivery"}
     assert policy.match["type"] == {"chat", "task"}
 
 
-def test_office_hours_are_counted_in_their_zone() -> None:
+def test_business_hours_are_counted_in_their_zone() -> None:
     [policy] = policies_of(declared(calendar="office"), 1)
     friday = datetime(2026, 11, 27, 15, 30, tzinfo=UTC)  # 17:30 in Kyiv
 

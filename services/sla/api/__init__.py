@@ -1,1 +1,1 @@
-"""HTTP addresses of clocks and overdue requests."""
+"""HTTP endpoints of clocks and overdue requests."""

@@ -1,1 +1,1 @@
-"""Promised times: `calendars` says which seconds count, `clocks` folds facts into clocks."""
+"""Pure rules: business hours, and the clocks of a request computed from its facts."""

@@ -1,9 +1,9 @@
-"""Working time: when seconds that count have passed, and how many did. No I/O.
+"""Business hours: the deadline after a number of working seconds, and the count between instants.
 
-Windows are half-open spans of a day's local time in minutes, 0 to 1440, so that 24:00 exists and
-adjacent windows leave no gap. An instant counts when its local time stands in a window of its local
-date: an hour the clocks repeat counts twice, one they skip not at all. Arithmetic is always between
-instants.
+Windows are half-open spans of a day's local time in minutes, 0 to 1440, so 24:00 exists and
+adjacent windows leave no gap. An instant counts when its local time is in a window of its local
+date. So an hour repeated by a change to winter time counts twice, and a skipped hour not at all.
+Arithmetic is always between UTC instants.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-MINUTES = 24 * 60
-FOREVER = 4000
-"""After so many days without enough working time a deadline is not looked for any further."""
+MINUTES_PER_DAY = 24 * 60
+MAX_DAYS = 4000
+"""Days after which the search for a deadline is given up."""
 
-KEPT = 4096
-"""Days whose spans are remembered by each calendar."""
+MAX_CACHED_DAYS = 4096
+"""Days whose spans each calendar caches."""
 
 Window = tuple[int, int]
 Span = tuple[datetime, datetime]
@@ -27,30 +27,33 @@ NO_HOLIDAYS: frozenset[date] = frozenset()
 
 
 class NeverOpen(ValueError):
-    """A calendar that does not open cannot carry a deadline."""
+    """A calendar without enough business hours for a deadline."""
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """Working hours: windows per weekday (0 is Monday) in a time zone, but not on holidays."""
+    """Business hours: windows for each weekday (0 is Monday) in a time zone, except holidays."""
 
     name: str
     zone: str = "UTC"
     week: Mapping[int, tuple[Window, ...]] = field(
-        default_factory=lambda: dict.fromkeys(range(7), ((0, MINUTES),))
+        default_factory=lambda: dict.fromkeys(range(7), ((0, MINUTES_PER_DAY),))
     )
     holidays: Container[date] = NO_HOLIDAYS
 
     @cached_property
-    def always(self) -> bool:
-        """Tell whether every second counts; then no date needs to be resolved."""
+    def is_always_open(self) -> bool:
+        """Return whether every second counts; then no day needs to be resolved."""
         return self.holidays == NO_HOLIDAYS and all(
-            _whole(self.week.get(day, ())) for day in range(7)
+            _covers_day(self.week.get(day, ())) for day in range(7)
         )
 
     def due(self, start: datetime, seconds: float) -> datetime:
-        """Give the instant at which so many seconds of working time have passed since the start."""
-        if self.always or seconds <= 0:
+        """Return the instant at which this many working seconds have passed since the start.
+
+        Raises `NeverOpen` if the calendar has fewer in `MAX_DAYS` days.
+        """
+        if self.is_always_open or seconds <= 0:
             return start + timedelta(seconds=max(seconds, 0.0))
         left = timedelta(seconds=seconds)
         for opens, closes in self._spans(start):
@@ -61,10 +64,10 @@ class Calendar:
         raise NeverOpen(f"calendar {self.name!r} has no {seconds} s of working time")
 
     def elapsed(self, start: datetime, end: datetime) -> float:
-        """Count the seconds of working time between two instants."""
+        """Return the working seconds between two instants."""
         if end <= start:
             return 0.0
-        if self.always:
+        if self.is_always_open:
             return (end - start).total_seconds()
         total = timedelta()
         for opens, closes in self._spans(start):
@@ -74,26 +77,26 @@ class Calendar:
         return total.total_seconds()
 
     def _spans(self, start: datetime) -> Iterator[Span]:
-        """Give the open spans from the day of the start on, in order."""
+        """Yield the open spans from the day of the start on, in order."""
         day = datetime.combine(start.astimezone(UTC).date(), time(), UTC)
-        for n in range(FOREVER):
+        for n in range(MAX_DAYS):
             yield from self._of_day(day + n * DAY)
 
     def _of_day(self, day: datetime) -> tuple[Span, ...]:
-        """Give the open spans of a UTC day; few days are asked for again and again."""
-        known = self._days.get(day)
-        if known is None:
-            if len(self._days) > KEPT:
+        """Return the open spans of a UTC day, from the cache if it is there."""
+        spans = self._days.get(day)
+        if spans is None:
+            if len(self._days) > MAX_CACHED_DAYS:
                 self._days.clear()
-            known = self._days[day] = tuple(self._resolve(day))
-        return known
+            spans = self._days[day] = tuple(self._resolve(day))
+        return spans
 
     @cached_property
     def _days(self) -> dict[datetime, tuple[Span, ...]]:
         return {}
 
     def _resolve(self, day: datetime) -> Iterator[Span]:
-        """Cut a day where its clocks change: in between, local time runs as evenly as UTC."""
+        """Yield the open spans of a UTC day, computed for each stretch of one UTC offset."""
         for begin, end, offset in _stretches(day, day + DAY, ZoneInfo(self.zone)):
             local = (begin + offset).replace(tzinfo=None)
             until = (end + offset).replace(tzinfo=None)
@@ -110,19 +113,19 @@ class Calendar:
         return () if day in self.holidays else sorted(self.week.get(day.weekday(), ()))
 
 
-def _whole(windows: tuple[Window, ...]) -> bool:
+def _covers_day(windows: tuple[Window, ...]) -> bool:
     reached = 0
     for opens, closes in sorted(windows):
         if opens > reached:
             return False
         reached = max(reached, closes)
-    return reached >= MINUTES
+    return reached >= MINUTES_PER_DAY
 
 
 def _stretches(
     begin: datetime, end: datetime, zone: ZoneInfo
 ) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Cut a span of a day at most into stretches of one offset each; one change a day at most."""
+    """Split a span of at most a day where the UTC offset changes, which it does at most once."""
     first, last = _offset(begin, zone), _offset(end - SECOND, zone)
     if first == last:
         yield begin, end, first

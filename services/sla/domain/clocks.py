@@ -1,9 +1,8 @@
-"""The promised times of one request: a pure fold of its facts, in `sequence`, under one policy.
+"""The clocks of one request: computed from its facts in the order of `sequence`, under one policy.
 
-A clock counts the working seconds of its spans. What makes it breached is the facts alone: a span
-that ends after the deadline, or a certain instant past it. Noticing (`notice`) only says so early:
-a fact that is heard late and disproves a breach restates it. Long, because the whole table of what
-starts and stops which clock stands here.
+A clock counts the working seconds of its spans. Only facts decide whether it is breached: a span
+ends after the deadline, or no fact until a certain instant ended it. The timer (`tick`) publishes a
+breach as soon as it is certain. A fact that is applied later and disproves a breach restates it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +34,7 @@ from trunkline_contracts import (
     TargetWarned,
 )
 
-HEARD: frozenset[type[Fact]] = frozenset(
+CLOCK_FACTS: frozenset[type[Fact]] = frozenset(
     {
         Opened,
         ReplySent,
@@ -51,18 +50,18 @@ HEARD: frozenset[type[Fact]] = frozenset(
 )
 """The facts of a request that move its clocks."""
 
-GRACE = timedelta(seconds=0.5)
-"""How long after a deadline everything published must be known before the breach is certain."""
+BREACH_GRACE = timedelta(seconds=0.5)
+"""A breach is certain once every fact published until this long after its deadline is applied."""
 
-RESTATED = "a fact heard later shows that the deadline was kept until then"
-NOT_NEEDED = "the request ended before"
+RESTATED_REASON = "a fact heard later shows that the deadline was kept until then"
+CANCELLED_REASON = "the request ended before"
 
 
 State = Literal["running", "paused", "met", "breached", "cancelled"]
 
 
 class Measure(StrEnum):
-    """What a clock measures."""
+    """The measure of a clock: first and next response, resolution, time in status, acceptance."""
 
     FRT = "FRT"
     NRT = "NRT"
@@ -73,7 +72,10 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """Targets in seconds, fractions at which to warn, and which reading of NRT holds."""
+    """Targets in seconds, and the fractions of a target at which to warn.
+
+    With `restart_nrt`, a further message of the customer restarts the clock of the next response.
+    """
 
     name: str
     calendar: Calendar
@@ -82,8 +84,8 @@ class Policy:
     warn: tuple[float, ...] = ()
     restart_nrt: bool = False
 
-    def fits(self, opened: Opened) -> bool:
-        """Tell whether a request opened like this is promised these targets."""
+    def matches(self, opened: Opened) -> bool:
+        """Return whether the policy applies to an opened request."""
         return all(
             str(opened.request_type if name == "type" else getattr(opened, name, None)) in allowed
             for name, allowed in self.match.items()
@@ -92,7 +94,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Clock:
-    """One promise and how much of it is used. `since` is None while it does not count."""
+    """One target of a request, and the working seconds used of it.
+
+    `since` is the start of the current span, None while the clock does not run.
+    """
 
     measure: Measure
     target: float
@@ -108,7 +113,7 @@ class Clock:
 
     @property
     def state(self) -> State:
-        """Say it in the one word people see; a promise broken stays broken."""
+        """Return the state shown to people; a breach outlasts every other state."""
         if self.breached:
             return "breached"
         if self.cancelled:
@@ -118,18 +123,18 @@ class Clock:
         return "paused" if self.since is None else "running"
 
     @property
-    def over(self) -> bool:
-        """Tell whether nothing can change any more."""
+    def is_final(self) -> bool:
+        """Return whether the clock has stopped for good."""
         return self.cancelled or self.stopped_at is not None
 
     def elapsed(self, now: datetime, calendar: Calendar) -> float:
-        """Count the working seconds used by now."""
+        """Return the working seconds used until `now`."""
         return self.spent + (calendar.elapsed(self.since, now) if self.since else 0.0)
 
 
 @dataclass(slots=True)
 class Request:
-    """What the clocks of one request need to remember of it."""
+    """The state of a request that its clocks depend on."""
 
     id: UUID
     policy: str
@@ -140,97 +145,97 @@ class Request:
     assignee: str | None = None
     team: str | None = None
     trace: str | None = None
-    """The trace it was opened in: what time brings belongs to it."""
+    """The trace of its opening, which the facts of the timer belong to."""
     clocks: dict[Measure, Clock] = field(default_factory=dict)
 
 
-NOTHING = Policy("", Calendar("always"), {})
-"""What a request is promised that no policy fits."""
+NO_POLICY = Policy("", Calendar("always"), {})
+"""The policy of requests that no other policy applies to: no targets."""
 
 
-def choose(policies: Iterable[Policy], opened: Opened) -> Policy:
-    """Give the first policy that fits; without one nothing is promised."""
-    return next((policy for policy in policies if policy.fits(opened)), NOTHING)
+def choose_policy(policies: Iterable[Policy], opened: Opened) -> Policy:
+    """Return the first policy that applies to an opened request, or `NO_POLICY`."""
+    return next((policy for policy in policies if policy.matches(opened)), NO_POLICY)
 
 
-class Fold:
-    """The fold of one request's facts; `said` gathers what follows from them."""
+class RequestClocks:
+    """Moves the clocks of one request; `facts` collects the facts to publish."""
 
     def __init__(self, request: Request, policy: Policy, now: datetime) -> None:
         self.request = request
         self.policy = policy
         self.calendar = policy.calendar
         self.now = now
-        self.said: list[Fact] = []
+        self.facts: list[Fact] = []
         self._disproved: list[Clock] = []
 
-    def hear(self, fact: Fact) -> None:
-        """Apply one fact. Hearing it twice changes nothing."""
+    def apply(self, fact: Fact) -> None:
+        """Apply one fact; a repeated one has no effect."""
         if fact.sequence <= self.request.sequence:
             return
         self.request.sequence = fact.sequence
-        said = len(self.said)
+        position = len(self.facts)
         self._apply(fact, fact.time)
-        self._restate(said)
+        self._restate(position)
 
     def _apply(self, fact: Fact, at: datetime) -> None:
         match fact:
             case Opened():
-                self._start((Measure.FRT, Measure.TTR, Measure.ACCEPT, Measure.TIS), at)
+                self._start_clocks((Measure.FRT, Measure.TTR, Measure.ACCEPT, Measure.TIS), at)
             case ReplySent():
                 self.request.answered = True
-                self._stop((Measure.FRT, Measure.NRT), at)
+                self._stop_clocks((Measure.FRT, Measure.NRT), at)
             case MessageAdded():
                 self._message(fact, at)
             case AssigneeChanged() | Queued():
                 self._handover(fact, at)
             case StatusChanged():
-                self._stop((Measure.TIS,), at)
-                self._start((Measure.TIS,), at)
+                self._stop_clocks((Measure.TIS,), at)
+                self._start_clocks((Measure.TIS,), at)
             case Paused() | Resumed():
                 self._pause(at, paused=isinstance(fact, Paused))
             case _:
                 self._end(fact, at)
 
     def _handover(self, fact: AssigneeChanged | Queued, at: datetime) -> None:
-        """Remember whose it is; the first to have it has accepted it."""
+        """Record group and assignee; the first assignee stops the clock of acceptance."""
         self.request.team = fact.group or self.request.team
         if isinstance(fact, AssigneeChanged):
             self.request.assignee = fact.to
             if fact.to is not None:
-                self._stop((Measure.ACCEPT,), at)
+                self._stop_clocks((Measure.ACCEPT,), at)
 
     def _end(self, fact: Fact, at: datetime) -> None:
-        """Closing keeps the promise to resolve; what else still runs is not needed any more."""
+        """Stop the clock of resolution when the request closes, and cancel the others."""
         if isinstance(fact, Closed):
-            self._stop((Measure.TTR, Measure.TIS), at)
+            self._stop_clocks((Measure.TTR, Measure.TIS), at)
         if isinstance(fact, Closed | Merged):
-            self._each(self._cancel, at)
+            self._for_each_active(self._cancel, at)
 
-    def notice(self, certain: datetime) -> None:
-        """Warn of and breach what is certain; of several warnings passed only the last is said."""
+    def tick(self, certain: datetime) -> None:
+        """Warn and breach at `certain`; of several warnings passed, only the last is published."""
         for clock in self.request.clocks.values():
             if clock.wake_at is None or clock.wake_at > certain or clock.due_at is None:
                 continue
-            if clock.due_at + GRACE <= certain:
+            if clock.due_at + BREACH_GRACE <= certain:
                 self._breach(clock, clock.due_at)
             else:
                 self._warn(clock, clock.due_at, certain)
-            self._plan(clock)
+            self._schedule(clock)
 
-    def _start(self, measures: Sequence[Measure], at: datetime) -> None:
+    def _start_clocks(self, measures: Sequence[Measure], at: datetime) -> None:
         for measure in measures:
             if (target := self.policy.targets.get(measure)) is not None:
                 clock = Clock(measure, target, at)
                 self.request.clocks[measure] = clock
-                self._run(clock, at)
-                self._set(clock)
+                self._start_span(clock, at)
+                self._publish_target(clock)
 
-    def _set(self, clock: Clock) -> None:
+    def _publish_target(self, clock: Clock) -> None:
         due = clock.due_at or self.calendar.due(clock.started_at, clock.target)
-        self.said.append(
+        self.facts.append(
             TargetSet(
-                **self._of(clock),
+                **self._identity(clock),
                 target=clock.target,
                 started_at=clock.started_at,
                 due_at=due,
@@ -240,32 +245,32 @@ class Fold:
         )
 
     def _message(self, added: MessageAdded, at: datetime) -> None:
-        """A message starts NRT once the first answer was given; a further one may restart it.
+        """Start NRT at a message after the first reply; a further message may restart it.
 
-        Nobody waits for an answer to what a machine sent (RFC 3834).
+        Messages sent by machines start no clock: nobody waits for an answer (RFC 3834).
         """
         if not self.request.answered or added.message.automatic is not None:
             return
         clock = self.request.clocks.get(Measure.NRT)
-        if clock is None or clock.over:
-            self._start((Measure.NRT,), at)
+        if clock is None or clock.is_final:
+            self._start_clocks((Measure.NRT,), at)
         elif self.policy.restart_nrt:
-            self._halt(clock, at)  # only now is it certain whether it was kept until here
+            self._end_span(clock, at)  # decides whether the target was met until here
             if clock.breached:
-                self._run(clock, at)
+                self._start_span(clock, at)
             else:
-                self._start((Measure.NRT,), at)
+                self._start_clocks((Measure.NRT,), at)
 
-    def _run(self, clock: Clock, at: datetime) -> None:
+    def _start_span(self, clock: Clock, at: datetime) -> None:
         if self.request.paused:
             return
         clock.since = max(at, clock.started_at)
         if not clock.breached:
             clock.due_at = self.calendar.due(clock.since, clock.target - clock.spent)
-        self._plan(clock)
+        self._schedule(clock)
 
-    def _halt(self, clock: Clock, at: datetime) -> None:
-        """End the span: only now is it certain whether the deadline was kept until here."""
+    def _end_span(self, clock: Clock, at: datetime) -> None:
+        """End the current span, and decide whether the deadline was met until its end."""
         if clock.since is None or clock.due_at is None:
             return
         clock.spent += self.calendar.elapsed(clock.since, at)
@@ -277,74 +282,82 @@ class Fold:
             clock.breached = False
             self._disproved.append(clock)
 
-    def _stop(self, measures: Sequence[Measure], at: datetime) -> None:
+    def _stop_clocks(self, measures: Sequence[Measure], at: datetime) -> None:
         for measure in measures:
             clock = self.request.clocks.get(measure)
-            if clock is None or clock.over:
+            if clock is None or clock.is_final:
                 continue
-            self._halt(clock, at)
+            self._end_span(clock, at)
             clock.stopped_at = max(at, clock.started_at)
             if not clock.breached:
                 due = clock.due_at or self.calendar.due(at, clock.target - clock.spent)
-                self.said.append(TargetMet(**self._of(clock), elapsed=clock.spent, due_at=due))
+                self.facts.append(
+                    TargetMet(**self._identity(clock), elapsed=clock.spent, due_at=due)
+                )
 
     def _pause(self, at: datetime, *, paused: bool) -> None:
         if paused == self.request.paused:
             return
         self.request.paused = paused
-        self._each(self._rest if paused else self._resume, at)
+        self._for_each_active(self._pause_clock if paused else self._resume_clock, at)
 
-    def _resume(self, clock: Clock, at: datetime) -> None:
-        """Count again; the deadline moved, so it is set again."""
-        self._run(clock, at)
+    def _resume_clock(self, clock: Clock, at: datetime) -> None:
+        """Start a span after a pause, and publish the deadline, which has moved."""
+        self._start_span(clock, at)
         if not clock.breached:
-            self._set(clock)
+            self._publish_target(clock)
 
-    def _rest(self, clock: Clock, at: datetime) -> None:
-        self._halt(clock, at)
+    def _pause_clock(self, clock: Clock, at: datetime) -> None:
+        self._end_span(clock, at)
         if not clock.breached:
             clock.due_at = None
 
     def _cancel(self, clock: Clock, at: datetime) -> None:
-        self._halt(clock, at)
+        self._end_span(clock, at)
         clock.cancelled, clock.stopped_at = True, at
         if not clock.breached:
-            self.said.append(TargetCancelled(**self._of(clock), reason=NOT_NEEDED))
+            self.facts.append(TargetCancelled(**self._identity(clock), reason=CANCELLED_REASON))
 
-    def _each(self, do: Callable[[Clock, datetime], None], at: datetime) -> None:
+    def _for_each_active(self, action: Callable[[Clock, datetime], None], at: datetime) -> None:
         for clock in self.request.clocks.values():
-            if not clock.over:
-                do(clock, at)
+            if not clock.is_final:
+                action(clock, at)
 
     def _breach(self, clock: Clock, due_at: datetime) -> None:
         if clock.breached:
             return
         clock.breached, clock.warned = True, len(self.policy.warn)
-        self.said.append(TargetBreached(**self._of(clock), due_at=due_at, noticed_at=self.now))
+        self.facts.append(
+            TargetBreached(**self._identity(clock), due_at=due_at, noticed_at=self.now)
+        )
 
     def _warn(self, clock: Clock, due_at: datetime, certain: datetime) -> None:
         passed = clock.warned
-        while passed < len(self.policy.warn) and self._warning(clock, passed) <= certain:
+        while passed < len(self.policy.warn) and self._warning_due(clock, passed) <= certain:
             passed += 1
         if passed > clock.warned:
             clock.warned = passed
             fraction = self.policy.warn[passed - 1]
-            self.said.append(TargetWarned(**self._of(clock), fraction=fraction, due_at=due_at))
+            self.facts.append(
+                TargetWarned(**self._identity(clock), fraction=fraction, due_at=due_at)
+            )
 
-    def _warning(self, clock: Clock, number: int) -> datetime:
+    def _warning_due(self, clock: Clock, number: int) -> datetime:
         used = clock.target * self.policy.warn[number] - clock.spent
         return self.calendar.due(clock.since or clock.started_at, used)
 
-    def _plan(self, clock: Clock) -> None:
-        """Say when to look at the clock again: at its next warning, or once a breach is certain."""
+    def _schedule(self, clock: Clock) -> None:
+        """Set the time of the next tick: the next warning, or the instant the breach is certain."""
         clock.wake_at = None
         if clock.since is None or clock.due_at is None or clock.breached:
             return
         warns = clock.warned < len(self.policy.warn)
-        clock.wake_at = self._warning(clock, clock.warned) if warns else clock.due_at + GRACE
+        clock.wake_at = (
+            self._warning_due(clock, clock.warned) if warns else clock.due_at + BREACH_GRACE
+        )
 
-    def _restate(self, place: int) -> None:
-        """Correct first what was said too early, now that the clocks stand as they do."""
+    def _restate(self, position: int) -> None:
+        """Publish corrected states of disproved breaches, before the facts from `position` on."""
         if self._disproved:
             targets = tuple(
                 Restated(
@@ -358,10 +371,10 @@ class Fold:
                 for clock in self._disproved
             )
             restated = TargetsRestated(
-                time=self.now, request_id=self.request.id, targets=targets, reason=RESTATED
+                time=self.now, request_id=self.request.id, targets=targets, reason=RESTATED_REASON
             )
-            self.said.insert(place, restated)
+            self.facts.insert(position, restated)
             self._disproved.clear()
 
-    def _of(self, clock: Clock) -> dict[str, Any]:
+    def _identity(self, clock: Clock) -> dict[str, Any]:
         return {"time": self.now, "request_id": self.request.id, "clock": clock.measure.value}

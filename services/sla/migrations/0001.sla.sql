@@ -1,4 +1,4 @@
--- What sla keeps: one row per request it watches, one row per clock of it.
+-- One row for each request, and one for each of its clocks.
 
 CREATE TABLE requests (
     request_id uuid PRIMARY KEY,
@@ -31,8 +31,8 @@ CREATE TABLE clocks (
     PRIMARY KEY (request_id, clock)
 );
 
--- The timers: only clocks that have something to say one day.
+-- Clocks with a warning or a breach ahead.
 CREATE INDEX clocks_wake ON clocks (wake_at) WHERE wake_at IS NOT NULL;
 
--- The folder of overdue work: broken promises still open.
+-- Overdue clocks: breached and still running.
 CREATE INDEX clocks_overdue ON clocks (due_at, request_id, clock) WHERE breached AND stopped_at IS NULL;

@@ -1,1 +1,1 @@
-"""HTTP commands and queries of requests."""
+"""HTTP endpoints of commands and of queries."""

@@ -1,4 +1,4 @@
-"""Who may see and do what: the roles table, where tickets is concerned."""
+"""Authorisation: the roles that may call an endpoint, and the requests a caller may use."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -10,47 +10,50 @@ from chassis.auth.dependencies import Identity, Role, allow
 from chassis.service import Service
 from chassis.web.problems import Problem, invalid, missing
 from tickets.domain.request import Request
-from tickets.queries import Sight
+from tickets.queries import ReadScope
 
-ALL_SEEING = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
-COMMANDING = (Role.SUPERVISOR, Role.ADMINISTRATOR)
+READ_ALL_ROLES = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.ANALYST)
+SUPERVISING_ROLES = (Role.SUPERVISOR, Role.ADMINISTRATOR)
 
-TEAM = (Role.OPERATOR, Role.LIGHT_AGENT)
+TEAM_ROLES = (Role.OPERATOR, Role.LIGHT_AGENT)
 
-Viewer = Annotated[Identity, Depends(allow(*TEAM, *ALL_SEEING, Role.INTEGRATOR))]
-"""Reads requests: operators and light agents what is theirs, their groups' or waiting; integrators
-those that were opened with their own token."""
-Insider = Annotated[Identity, Depends(allow(*TEAM, *ALL_SEEING))]
-"""Reads how a request was worked on, too."""
-Worker = Annotated[Identity, Depends(allow(Role.OPERATOR, *COMMANDING))]
-"""Opens requests; works on their own, or as a supervisor on all."""
-Colleague = Annotated[Identity, Depends(allow(*TEAM, *COMMANDING))]
-"""Notes and watches."""
+Viewer = Annotated[Identity, Depends(allow(*TEAM_ROLES, *READ_ALL_ROLES, Role.INTEGRATOR))]
+"""May read requests; operators and light agents those of their `ReadScope`, integrators those that
+were opened with their own token."""
+TeamViewer = Annotated[Identity, Depends(allow(*TEAM_ROLES, *READ_ALL_ROLES))]
+"""May also read how a request was worked on."""
+Editor = Annotated[Identity, Depends(allow(Role.OPERATOR, *SUPERVISING_ROLES))]
+"""May open requests and change them; operators only those assigned to them."""
+Commenter = Annotated[Identity, Depends(allow(*TEAM_ROLES, *SUPERVISING_ROLES))]
+"""May add notes and watch."""
+
+Authorize = Callable[[Request | None], None]
+"""Raises `Problem` when the caller may not change the request as it stands."""
 
 
-def sight(here: Service, who: Identity) -> Sight:
-    """What they may see."""
-    declared = here.workspaces.current.groups
-    teams = [name for name, group in declared.items() if who.subject in group.operators]
-    everything, integrates = who.has(*ALL_SEEING), who.has(Role.INTEGRATOR)
-    named = who.has(*TEAM, *COMMANDING) or (integrates and not everything)
-    return Sight(
-        everything,
-        who.subject,
-        teams,
-        contacts=named,
-        inside=who.has(*TEAM, *ALL_SEEING),
-        account=who.subject if integrates else None,
+def read_scope(service: Service, caller: Identity) -> ReadScope:
+    """Return the requests and details a caller may read."""
+    groups = service.workspaces.current.groups
+    own_groups = [name for name, group in groups.items() if caller.subject in group.operators]
+    is_integrator, everything = caller.has(Role.INTEGRATOR), caller.has(*READ_ALL_ROLES)
+    is_colleague = caller.has(*TEAM_ROLES, *SUPERVISING_ROLES)
+    return ReadScope(
+        everything=everything,
+        subject=caller.subject,
+        groups=own_groups,
+        contacts=is_colleague or (is_integrator and not everything),
+        inside=caller.has(*TEAM_ROLES, *READ_ALL_ROLES),
+        account=caller.subject if is_integrator else None,
     )
 
 
-def works_on(who: Identity) -> Callable[[Request | None], None]:
-    """Permit supervisors everything, and operators what is assigned to them."""
+def require_assignee(caller: Identity) -> Authorize:
+    """Authorise supervisors for every request, and operators for those assigned to them."""
 
-    def permit(request: Request | None) -> None:
+    def authorize(request: Request | None) -> None:
         if request is None:
-            raise nowhere()
-        if not who.has(*COMMANDING) and request.assignee != who.subject:
+            raise no_such_request()
+        if not caller.has(*SUPERVISING_ROLES) and request.assignee != caller.subject:
             raise Problem(
                 403,
                 "not_yours",
@@ -58,55 +61,60 @@ def works_on(who: Identity) -> Callable[[Request | None], None]:
                 assignee=request.assignee,
             )
 
-    return permit
+    return authorize
 
 
-def takes_part(here: Service, who: Identity) -> Callable[[Request | None], None]:
-    """Permit a note or a look to whoever may see the request as it stands."""
-    seen = sight(here, who)
+def require_visible(service: Service, caller: Identity) -> Authorize:
+    """Authorise callers who may read the request as it stands."""
+    scope = read_scope(service, caller)
 
-    def permit(request: Request | None) -> None:
+    def authorize(request: Request | None) -> None:
         if request is None:
-            raise nowhere()
-        if not seen.sees(asdict(request)):
-            raise unseen()
+            raise no_such_request()
+        if not scope.can_read(asdict(request)):
+            raise not_visible()
 
-    return permit
-
-
-def may_watch(here: Service, who: Identity, watcher: str) -> Callable[[Request | None], None]:
-    """Permit watching oneself; others are made watchers by the assignee or a supervisor alone."""
-    return takes_part(here, who) if watcher == who.subject else works_on(who)
+    return authorize
 
 
-def may_unwatch(here: Service, who: Identity, watcher: str) -> Callable[[Request | None], None]:
-    """Permit what `may_watch` does, and to everybody to watch no more."""
-    watch = may_watch(here, who, watcher)
-
-    def permit(request: Request | None) -> None:
-        if request is None or watcher != who.subject or watcher not in request.watchers:
-            watch(request)
-
-    return permit
+def authorize_watch(service: Service, caller: Identity, watcher: str) -> Authorize:
+    """Authorise readers to add themselves; only assignee and supervisors add others."""
+    is_self = watcher == caller.subject
+    return require_visible(service, caller) if is_self else require_assignee(caller)
 
 
-def check_watcher(here: Service, who: Identity, watcher: str) -> None:
-    """Refuse to tell somebody nobody knows; oneself is known by one's token."""
-    operator = here.workspaces.current.operators.get(watcher)
-    if watcher != who.subject and (operator is None or operator.retired):
+def authorize_unwatch(service: Service, caller: Identity, watcher: str) -> Authorize:
+    """Authorise as for adding a watcher; in addition, every watcher may remove themselves."""
+    authorize_others = authorize_watch(service, caller, watcher)
+
+    def authorize(request: Request | None) -> None:
+        if request is None or watcher != caller.subject or watcher not in request.watchers:
+            authorize_others(request)
+
+    return authorize
+
+
+def check_watcher(service: Service, caller: Identity, watcher: str) -> None:
+    """Raise `Problem` for a watcher the workspace does not have; callers may add themselves."""
+    operator = service.workspaces.current.operators.get(watcher)
+    if watcher != caller.subject and (operator is None or operator.retired):
         raise invalid("no such operator", at="body.watcher", value=watcher)
 
 
-def unseen() -> Problem:
-    """Say that the request is not theirs to see."""
-    return Problem(403, "not_yours", "it is neither yours nor your groups', and does not wait")
+def not_visible() -> Problem:
+    """Return the problem of a request outside the caller's read scope."""
+    return Problem(
+        403, "not_yours", "the request is neither yours nor your groups', and not waiting"
+    )
 
 
-def unseen_contacts() -> Problem:
-    """Say that customers are not theirs to look for: ids are derived from addresses."""
-    return Problem(403, "not_yours", "who customers are is not shown to you", at="query.contact")
+def contacts_not_visible() -> Problem:
+    """Return the problem of a filter by contact; contact ids are derived from addresses."""
+    return Problem(
+        403, "not_yours", "your roles may not see who the customers are", at="query.contact"
+    )
 
 
-def nowhere() -> Problem:
-    """Say that there is no such request."""
+def no_such_request() -> Problem:
+    """Return the problem of an unknown request id."""
     return missing("request", "of this id")

@@ -1,137 +1,132 @@
-"""tickets' addresses for reading; commands have a room of their own."""
+"""Endpoints that read requests."""
 
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from chassis.auth.dependencies import Identity
 from chassis.service import Here, Service
-from chassis.web.problems import invalid, missing
+from chassis.web.conventions import Cursor, Limit, Paging, etag
+from chassis.web.problems import missing
 from tickets import queries, timeline
-from tickets.api.access import Insider, Viewer, sight, unseen, unseen_contacts
+from tickets.api.access import (
+    TeamViewer,
+    Viewer,
+    contacts_not_visible,
+    not_visible,
+    read_scope,
+)
+from tickets.api.schemas import RequestFilter
 from tickets.domain.events import PREFIX
 from tickets.group_commit import Loader
 
+MAX_ITEMS = 200
+"""The page size of histories and messages unless the caller asks for less."""
+
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
-
-Limit = Annotated[int, Query(ge=1, le=200)]
-
-
-class Wanted(BaseModel):
-    """Which requests are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: str | None = None
-    type: str | None = None
-    topic: str | None = None
-    priority: str | None = None
-    channel: str | None = None
-    assignee: str | None = None
-    group: str | None = None
-    contact: str | None = None
-    tag: str | None = None
-    open: bool | None = None
-    breached: bool | None = None
-    limit: Limit = 50
-    cursor: str | None = None
 
 
 @router.get("")
-async def requests(here: Here, who: Viewer, wanted: Annotated[Wanted, Query()]) -> dict[str, Any]:
-    """List requests, the newest first; every filter that is given must fit."""
-    seen = sight(here, who)
-    if wanted.contact is not None and not seen.contacts:
-        raise unseen_contacts()
-    filters = wanted.model_dump(exclude_none=True, exclude={"limit", "cursor"})
-    async with here.db.connection() as conn:
-        try:
-            items, more = await queries.some(conn, seen, filters, wanted.limit, wanted.cursor)
-        except ValueError:
-            detail = "not a cursor of this list"
-            raise invalid(detail, at="query.cursor", value=wanted.cursor) from None
-    return {"items": items, "next": more}
+async def requests(
+    service: Here, caller: Viewer, request_filter: Annotated[RequestFilter, Query()]
+) -> dict[str, Any]:
+    """List requests, newest first, that match every filter given."""
+    scope = read_scope(service, caller)
+    if request_filter.contact is not None and not scope.contacts:
+        raise contacts_not_visible()
+    filters = request_filter.model_dump(exclude_none=True, exclude={"limit", "cursor"})
+    pages = Paging(request_filter.limit, request_filter.cursor)
+    after = pages.after(datetime, UUID)
+    async with service.db.connection() as conn:
+        rows = await queries.list_requests(conn, scope, filters, after, pages.fetch)
+    return pages.page(rows, lambda row: (row["opened_at"], row["id"]), scope.redact)
 
 
-async def _seen(here: Service, who: Identity, request_id: UUID) -> dict[str, Any]:
-    """Give a request to whoever may see it."""
-    async with here.db.connection() as conn:
-        found = await queries.one(conn, request_id)
-    if found is None:
+async def _visible_request(service: Service, caller: Identity, request_id: UUID) -> dict[str, Any]:
+    """Return a request; raises `Problem` when there is none or the caller may not read it."""
+    async with service.db.connection() as conn:
+        request = await queries.find_request(conn, request_id)
+    if request is None:
         raise missing("request", request_id)
-    if not sight(here, who).sees(found) and not await _asked_in(here, who, found):
-        raise unseen()
-    return found
+    is_visible = read_scope(service, caller).can_read(request)
+    if not is_visible and not await _is_invited(service, caller, request):
+        raise not_visible()
+    return request
 
 
-async def _asked_in(here: Service, who: Identity, found: dict[str, Any]) -> bool:
-    """Look into the folded request whether somebody made them a watcher."""
-    if who.subject not in found["watchers"]:
+async def _is_invited(service: Service, caller: Identity, request: dict[str, Any]) -> bool:
+    """Return whether another person made the caller a watcher, which the table does not hold."""
+    if caller.subject not in request["watchers"]:
         return False
-    loader: Loader = here.state["loader"]
-    request = await loader.get(found["id"])
-    return request is not None and who.subject in request.guests
+    loader: Loader = service.state["loader"]
+    loaded = await loader.get(request["id"])
+    return loaded is not None and caller.subject in loaded.invited_watchers
 
 
 @router.get("/{request_id}")
 async def request(
     request_id: UUID,
-    here: Here,
-    who: Viewer,
+    service: Here,
+    caller: Viewer,
     response: Response,
     as_of: AwareDatetime | None = None,
 ) -> dict[str, Any]:
-    """Give a request as it stands, or as it stood at an instant."""
-    found = await _seen(here, who, request_id)
+    """Return a request as it is, or as it was at the time `as_of`."""
+    document = await _visible_request(service, caller, request_id)
     if as_of is not None:
-        found = await _as_of(here, request_id, as_of)
-    response.headers["ETag"] = f'"{found["version"]}"'
-    return sight(here, who).hide(found)
+        document = await _as_of(service, request_id, as_of)
+    response.headers["ETag"] = etag(document["version"])
+    return read_scope(service, caller).redact(document)
 
 
-async def _as_of(here: Service, request_id: UUID, at: datetime) -> dict[str, Any]:
-    async with here.db.connection() as conn:
-        events = await queries.history(conn, request_id)
-    stood = queries.stood(events, at)
-    if stood is None:
+async def _as_of(service: Service, request_id: UUID, time: datetime) -> dict[str, Any]:
+    async with service.db.connection() as conn:
+        events = await queries.read_history(conn, request_id)
+    past = queries.request_as_of(events, time)
+    if past is None:
         raise missing("request at that time", request_id)
-    return queries.document(stood)
+    return queries.request_document(past)
 
 
 @router.get("/{request_id}/log")
 async def log(
     request_id: UUID,
-    here: Here,
-    who: Insider,
+    service: Here,
+    caller: TeamViewer,
     type: str | None = None,
-    limit: Limit = 200,
-    cursor: Annotated[int, Query(ge=0)] = 0,
+    limit: Limit = MAX_ITEMS,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """Give everything that happened to it, in order."""
-    await _seen(here, who, request_id)
+    """List the events of a request in order, all or those of one type."""
+    await _visible_request(service, caller, request_id)
+    pages, scope = Paging(limit, cursor), read_scope(service, caller)
+    (after,) = pages.after(int) or (0,)
     topic = None if type is None else PREFIX + type.removeprefix(PREFIX)
-    async with here.db.connection() as conn:
-        events = await queries.history(conn, request_id, cursor, topic, limit)
-    more = str(events[-1].originator_version) if len(events) == limit else None
-    return {"items": [queries.entry(event, sight(here, who)) for event in events], "next": more}
+    async with service.db.connection() as conn:
+        events = await queries.read_history(conn, request_id, after, topic, pages.fetch)
+    return pages.page(
+        events,
+        lambda event: (event.originator_version,),
+        lambda event: queries.log_entry(event, scope),
+    )
 
 
 @router.get("/{request_id}/messages")
 async def messages(
     request_id: UUID,
-    here: Here,
-    who: Viewer,
-    limit: Limit = 200,
-    cursor: Annotated[int, Query(ge=0)] = 0,
+    service: Here,
+    caller: Viewer,
+    limit: Limit = MAX_ITEMS,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """Give what was written in both directions, in order; with edits, reactions and receipts."""
-    await _seen(here, who, request_id)
-    async with here.db.connection() as conn:
-        events = await queries.history(conn, request_id)
-    after = timeline.after(timeline.messages(events), cursor)
-    more = str(after[limit - 1]["sequence"]) if len(after) > limit else None
-    seen = sight(here, who)
-    return {"items": [seen.hide(each) for each in after[:limit]], "next": more}
+    """List the messages in both directions in order, with edits, reactions and deliveries."""
+    await _visible_request(service, caller, request_id)
+    pages, scope = Paging(limit, cursor), read_scope(service, caller)
+    (after,) = pages.after(int) or (0,)
+    async with service.db.connection() as conn:
+        events = await queries.read_history(conn, request_id)
+    entries = timeline.after_sequence(timeline.messages(events), after)
+    return pages.page(entries[: pages.fetch], lambda entry: (entry["sequence"],), scope.redact)

@@ -1,9 +1,10 @@
-"""What commands are told over HTTP."""
+"""Bodies and query parameters."""
 
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from chassis.web.conventions import Cursor, Limit
 from trunkline_contracts.addresses import mail_address, phone_number
 
 
@@ -15,27 +16,51 @@ def _no_nul(text: str) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(_no_nul)]
-Said = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_no_nul)]
+LongText = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_no_nul)]
+
+
+class RequestFilter(BaseModel):
+    """Filters of the list of requests, and the page wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: str | None = None
+    type: str | None = None
+    topic: str | None = None
+    priority: str | None = None
+    channel: str | None = None
+    assignee: str | None = None
+    group: str | None = None
+    contact: str | None = None
+    tag: str | None = None
+    open: bool | None = None
+    breached: bool | None = None
+    limit: Limit = 50
+    cursor: Cursor = None
 
 
 class Body(BaseModel):
-    """A command's body; what it does not know it refuses."""
+    """A command's body; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-KNOWN_BY = {
+class NoBody(Body):
+    """The body of a command that takes none."""
+
+
+ADDRESS_FIELDS = {
     "api": ("id", "email", "phone"),
     "email": ("email", "phone", "id"),
     "form": ("email", "phone", "id"),
     "telephony": ("phone", "id", "email"),
     "whatsapp": ("phone", "id", "email"),
 }
-"""By what a channel knows a contact, the best first; elsewhere by id."""
+"""The fields that can hold a contact's address on a channel, best first; `id` first elsewhere."""
 
 
 class Customer(Body):
-    """For whom a request is opened; at least one way to reach them."""
+    """The customer of a new request; needs at least one address."""
 
     id: Name | None = None
     name: Name | None = None
@@ -45,15 +70,16 @@ class Customer(Body):
     language: Name | None = None
 
     def address_on(self, channel: str) -> str | None:
-        """Where the channel reaches them, as whoever writes from there is known."""
-        told = {"id": self.id, "email": mail_address(self.email or ""), "phone": self.phone}
-        names = KNOWN_BY.get(channel, ("id", "phone", "email"))
-        found = (self.address, *(told[name] for name in names))
-        return next((known for each in found if each and (known := _written(channel, each))), None)
+        """Return the customer's address in the form in which the channel identifies senders."""
+        values = {"id": self.id, "email": mail_address(self.email or ""), "phone": self.phone}
+        fields = ADDRESS_FIELDS.get(channel, ("id", "phone", "email"))
+        candidates = (self.address, *(values[field] for field in fields))
+        addresses = (_normalised(channel, value) for value in candidates if value)
+        return next((address for address in addresses if address), None)
 
 
-def _written(channel: str, address: str) -> str:
-    """Write an address as the channel does; WhatsApp leaves out a number's plus."""
+def _normalised(channel: str, address: str) -> str:
+    """Return an address as the channel writes it; WhatsApp numbers have no plus sign."""
     match channel:
         case "email":
             return mail_address(address)
@@ -66,7 +92,7 @@ def _written(channel: str, address: str) -> str:
 
 
 class Opening(Body):
-    """A request opened for a customer."""
+    """A request opened on behalf of a customer."""
 
     type: Name | None = None
     description: Text
@@ -80,8 +106,8 @@ class Opening(Body):
     fields: dict[str, Any] = Field(default={}, max_length=100)
 
 
-class Words(Body):
-    """A reply or a note."""
+class TextBody(Body):
+    """The text of a reply or of a note."""
 
     text: Text
 
@@ -107,11 +133,11 @@ class Status(Body):
 
 
 class Closing(Body):
-    resolution: Said = ""
+    resolution: LongText = ""
 
 
 class Pause(Body):
-    reason: Said | None = None
+    reason: LongText | None = None
 
 
 class Tag(Body):
@@ -119,6 +145,6 @@ class Tag(Body):
 
 
 class Watcher(Body):
-    """Who watches; oneself unless named."""
+    """The watcher to add; the caller unless named."""
 
     watcher: Name | None = None

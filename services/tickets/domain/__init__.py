@@ -1,1 +1,1 @@
-"""What is allowed and what follows: a request decides, then applies; only deciding may refuse."""
+"""Pure rules: a decision returns events or refuses; applying an event never fails."""

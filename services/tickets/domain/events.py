@@ -1,9 +1,12 @@
-"""Everything that can happen to a request, as it is stored and told.
+"""The events of a request, as they are stored and published.
 
-The JSON of an event is exactly the `data` of its contract; its topic is the contract's name. Fields
-may be added, with a default: history is read with today's classes. Long, as it lists every event.
+The JSON of an event is exactly the `data` of its contract, and its topic is the contract's name:
+tests/domain/test_event_fields.py compares the fields. A field may be added only with a default,
+because the whole history is read with today's classes. Events with more than four fields take them
+by keyword only.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,7 +17,7 @@ PREFIX = "trunkline.tickets.v1."
 
 
 class Contact(Struct, frozen=True):
-    """Who wrote, as far as their channel tells."""
+    """The customer, as far as their channel identifies them."""
 
     id: UUID
     name: str | None = None
@@ -24,7 +27,7 @@ class Contact(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True):
-    """What somebody wrote, once."""
+    """The content of one message at one moment."""
 
     id: UUID
     text: str
@@ -44,13 +47,13 @@ class Message(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """Something that happened to a request."""
+    """A change of one request."""
 
     TOPIC: ClassVar[str]
 
 
-class Opened(Event, frozen=True):
-    """A request began."""
+class Opened(Event, frozen=True, kw_only=True):
+    """The first event of every request."""
 
     TOPIC = PREFIX + "opened"
     type: str
@@ -70,7 +73,7 @@ class Opened(Event, frozen=True):
 
 
 class MessageAdded(Event, frozen=True):
-    """The customer wrote again."""
+    """A further message of the customer."""
 
     TOPIC = PREFIX + "message_added"
     message: Message
@@ -78,15 +81,15 @@ class MessageAdded(Event, frozen=True):
 
 
 class MessageChanged(Event, frozen=True):
-    """The customer corrected a message, or took it back; its `sent_at` says when."""
+    """An edit or deletion of a message by the customer; `message.sent_at` is its time."""
 
     TOPIC = PREFIX + "message_changed"
     message: Message
     deleted: bool = False
 
 
-class ReactionChanged(Event, frozen=True):
-    """Somebody put a reaction on a message, or took it off."""
+class ReactionChanged(Event, frozen=True, kw_only=True):
+    """A reaction added to a message, or removed from it (`reaction` is null)."""
 
     TOPIC = PREFIX + "reaction_changed"
     message_id: UUID
@@ -97,7 +100,7 @@ class ReactionChanged(Event, frozen=True):
 
 
 class MessageReturned(Event, frozen=True):
-    """A message came too late for this request; who brought it finds it another."""
+    """A message that came after closing; ingest opens a follow-up request with it."""
 
     TOPIC = PREFIX + "message_returned"
     message: Message
@@ -105,7 +108,7 @@ class MessageReturned(Event, frozen=True):
 
 
 class TitleChanged(Event, frozen=True, rename={"from_": "from"}):
-    """It has another title."""
+    """A new title."""
 
     TOPIC = PREFIX + "title_changed"
     from_: str
@@ -114,7 +117,7 @@ class TitleChanged(Event, frozen=True, rename={"from_": "from"}):
 
 
 class TopicChanged(Event, frozen=True, rename={"from_": "from"}):
-    """It is about something else, so another group may be the right one."""
+    """A new topic; another group may be responsible for it."""
 
     TOPIC = PREFIX + "topic_changed"
     from_: str
@@ -123,7 +126,7 @@ class TopicChanged(Event, frozen=True, rename={"from_": "from"}):
 
 
 class PriorityChanged(Event, frozen=True, rename={"from_": "from"}):
-    """It matters more, or less."""
+    """A new priority."""
 
     TOPIC = PREFIX + "priority_changed"
     from_: str
@@ -132,7 +135,7 @@ class PriorityChanged(Event, frozen=True, rename={"from_": "from"}):
 
 
 class FieldsChanged(Event, frozen=True):
-    """Fields have new values; a null takes a field away."""
+    """New values of the topic's fields; null removes a value."""
 
     TOPIC = PREFIX + "fields_changed"
     fields: dict[str, Any]
@@ -140,7 +143,7 @@ class FieldsChanged(Event, frozen=True):
 
 
 class StatusChanged(Event, frozen=True, rename={"from_": "from"}):
-    """It moved forward."""
+    """A step along the status graph of the request's type."""
 
     TOPIC = PREFIX + "status_changed"
     from_: str
@@ -149,7 +152,7 @@ class StatusChanged(Event, frozen=True, rename={"from_": "from"}):
 
 
 class Paused(Event, frozen=True):
-    """Its clocks stand still until it is resumed."""
+    """A pause: the clocks of the request stop until it is resumed."""
 
     TOPIC = PREFIX + "paused"
     by: str
@@ -158,21 +161,21 @@ class Paused(Event, frozen=True):
 
 
 class Resumed(Event, frozen=True):
-    """Its clocks run again."""
+    """The end of a pause: the clocks run again."""
 
     TOPIC = PREFIX + "resumed"
     by: str
 
 
 class Queued(Event, frozen=True):
-    """It waits for an operator of a group."""
+    """Entry into the queue of a skill group."""
 
     TOPIC = PREFIX + "queued"
     group: str
 
 
-class AssigneeChanged(Event, frozen=True, rename={"from_": "from"}):
-    """Somebody else, or nobody, is responsible for it now."""
+class AssigneeChanged(Event, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """A new assignee, or none (`to` is null)."""
 
     TOPIC = PREFIX + "assignee_changed"
     from_: str | None
@@ -183,8 +186,8 @@ class AssigneeChanged(Event, frozen=True, rename={"from_": "from"}):
     epoch: int = 0
 
 
-class ReplySent(Event, frozen=True):
-    """An operator answered the customer; notify delivers it."""
+class ReplySent(Event, frozen=True, kw_only=True):
+    """A reply of an operator; notify delivers it to the customer."""
 
     TOPIC = PREFIX + "reply_sent"
     message: Message
@@ -195,8 +198,8 @@ class ReplySent(Event, frozen=True):
     conversation: str | None = None
 
 
-class DeliveryRecorded(Event, frozen=True):
-    """What became of an answer on its way to the customer."""
+class DeliveryRecorded(Event, frozen=True, kw_only=True):
+    """A delivery state of a reply: sent, delivered, read or failed."""
 
     TOPIC = PREFIX + "delivery_recorded"
     message_id: UUID
@@ -207,7 +210,7 @@ class DeliveryRecorded(Event, frozen=True):
 
 
 class NoteAdded(Event, frozen=True):
-    """A colleague left a note; customers never see it."""
+    """An internal note; customers never see it."""
 
     TOPIC = PREFIX + "note_added"
     note: str
@@ -216,7 +219,7 @@ class NoteAdded(Event, frozen=True):
 
 
 class WatcherAdded(Event, frozen=True):
-    """Somebody wants to know whatever happens to it."""
+    """A new watcher."""
 
     TOPIC = PREFIX + "watcher_added"
     watcher: str
@@ -224,7 +227,7 @@ class WatcherAdded(Event, frozen=True):
 
 
 class WatcherRemoved(Event, frozen=True):
-    """Somebody has seen enough."""
+    """The removal of a watcher."""
 
     TOPIC = PREFIX + "watcher_removed"
     watcher: str
@@ -232,7 +235,7 @@ class WatcherRemoved(Event, frozen=True):
 
 
 class TagAdded(Event, frozen=True):
-    """It carries a tag."""
+    """A new tag."""
 
     TOPIC = PREFIX + "tag_added"
     tag: str
@@ -240,7 +243,7 @@ class TagAdded(Event, frozen=True):
 
 
 class TagRemoved(Event, frozen=True):
-    """It no longer carries a tag."""
+    """The removal of a tag."""
 
     TOPIC = PREFIX + "tag_removed"
     tag: str
@@ -248,7 +251,7 @@ class TagRemoved(Event, frozen=True):
 
 
 class Closed(Event, frozen=True):
-    """Its processing ended, for good."""
+    """The final event of the work on a request."""
 
     TOPIC = PREFIX + "closed"
     resolution: str
@@ -258,7 +261,7 @@ class Closed(Event, frozen=True):
 
 
 class Rated(Event, frozen=True):
-    """The customer said how it was."""
+    """The customer's rating of the request."""
 
     TOPIC = PREFIX + "rated"
     score: int
@@ -266,11 +269,11 @@ class Rated(Event, frozen=True):
 
 
 EVENTS: dict[str, type[Event]] = {cls.TOPIC: cls for cls in Event.__subclasses__()}
-"""Topics as they are stored."""
+"""The class of each stored topic."""
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
-    """An event at its place in a request's history."""
+    """An event with its position in the history of a request."""
 
     originator_id: UUID
     originator_version: int
@@ -280,3 +283,20 @@ class Recorded(Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     correlationid: str | None = None
     causationid: str | None = None
+
+
+Events = tuple[Event, ...]
+NO_EVENTS: Events = ()
+
+
+def number(
+    request_id: UUID, version: int, events: Events, context: Mapping[str, Any]
+) -> list[Recorded]:
+    """Number events as the next ones after `version` in the request's history.
+
+    `context` holds the other fields of `Recorded`: time, workspace and trace.
+    """
+    return [
+        Recorded(originator_id=request_id, originator_version=n, data=event, **context)
+        for n, event in enumerate(events, version + 1)
+    ]

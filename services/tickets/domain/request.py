@@ -1,9 +1,6 @@
-"""A request as its history made it. Applying may not refuse: what has happened has happened.
+"""The state of a request, built from its events. Applying an event never fails."""
 
-Long, as it lists what each event changes.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,15 +10,15 @@ from msgspec.structs import replace
 
 from tickets.domain import events as e
 
-FOLD = 4
-"""Raised whenever `Request` or `evolve` change: snapshots of another number are not believed."""
+SNAPSHOT_VERSION = 5
+"""Raise it whenever `Request` or `evolve` change: a snapshot of another version is not used."""
 
-Said = tuple[datetime, int | None]
-"""When something was said, by the platform's clock, and its number there, if they are numbered."""
+MessageTime = tuple[datetime, int | None]
+"""A time by the platform's clock, and the platform's number of the message, if it has one."""
 
 
 class Request(Struct, frozen=True):
-    """What is known of one request, folded from its history."""
+    """The state of one request after all of its events."""
 
     id: UUID
     version: int
@@ -40,7 +37,7 @@ class Request(Struct, frozen=True):
     opened_at: datetime
     updated_at: datetime
     messages: frozenset[str]
-    """Ids in hexadecimal, as they are cheap to read: there may be many thousands."""
+    """Message ids in hexadecimal, which decode fast: there may be many thousands."""
     assignee: str | None = None
     group: str | None = None
     queued: bool = False
@@ -48,53 +45,53 @@ class Request(Struct, frozen=True):
     paused: bool = False
     tags: tuple[str, ...] = ()
     watchers: tuple[str, ...] = ()
-    guests: tuple[str, ...] = ()
-    """Watchers who were made so by somebody else: they may look, wherever it goes."""
+    invited_watchers: tuple[str, ...] = ()
+    """Watchers added by another person: they may read the request wherever it is assigned."""
     deliveries: frozenset[str] = frozenset()
-    """What became of answers; see `delivery_key`."""
-    sent: dict[str, UUID] = {}
-    """Our messages by what the platform calls them."""
-    changed: dict[UUID, Said] = {}
-    """When messages were last corrected."""
+    """The delivery states of replies; see `delivery_key`."""
+    platform_ids: dict[str, UUID] = {}
+    """Our message ids by the platform's ids."""
+    edits: dict[UUID, MessageTime] = {}
+    """The time of each message's last edit."""
     deleted: frozenset[UUID] = frozenset()
-    reactions: dict[str, tuple[Said, str | None]] = {}
-    """The last of each person on each message; see `reaction_key`."""
+    reactions: dict[str, tuple[MessageTime, str | None]] = {}
+    """The last reaction of each person to each message; see `reaction_key`."""
     resolution: str | None = None
     rated: bool = False
     closed_at: datetime | None = None
 
-    def has(self, message_id: UUID) -> bool:
-        """Whether a message is one of this request's."""
+    def has_message(self, message_id: UUID) -> bool:
+        """Return whether a message belongs to this request."""
         return message_id.hex in self.messages
 
-    def became(self, message_id: UUID, state: str) -> bool:
-        """Whether an answer has come this far."""
+    def has_delivery_state(self, message_id: UUID, state: str) -> bool:
+        """Return whether a reply has reached a delivery state."""
         return delivery_key(message_id, state) in self.deliveries
 
     @property
     def closed(self) -> bool:
-        """Whether its processing has ended."""
+        """Return whether the request is closed."""
         return self.closed_at is not None
 
 
 def replay(history: Iterable[e.Recorded], request: Request | None = None) -> Request | None:
-    """Fold a history, on top of what was known."""
+    """Apply events in order to a request, or to none."""
     for recorded in history:
         request = evolve(request, recorded)
     return request
 
 
 def evolve(request: Request | None, recorded: e.Recorded) -> Request:
-    """Apply one event."""
+    """Return the request after one event."""
     event = recorded.data
     if isinstance(event, e.Opened):
         return _opened(recorded, event)
-    assert request is not None, "every history begins with opened"  # noqa: S101  for the type
+    assert request is not None, "every history begins with `opened`"  # noqa: S101  for the type
     return replace(
         request,
         version=recorded.originator_version,
         updated_at=recorded.time,
-        **_changes(request, recorded.time, event),
+        **_CHANGES[type(event)](request, event, recorded.time),
     )
 
 
@@ -120,82 +117,109 @@ def _opened(recorded: e.Recorded, event: e.Opened) -> Request:
     )
 
 
-def _changes(request: Request, time: datetime, event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0912  one case per event
-    match event:
-        case e.MessageAdded(message) | e.MessageReturned(message) | e.ReplySent(message):
-            return {"messages": request.messages | {message.id.hex}}
-        case e.AssigneeChanged(to=to, group=group, epoch=epoch):
-            return {
-                "assignee": to,
-                "group": group if group is not None else request.group,
-                "queued": False,
-                "epoch": max(epoch, request.epoch),
-            }
-        case e.Queued(group):
-            return {"group": group, "queued": True}
-        case e.StatusChanged(to=to):
-            return {"status": to}
-        case e.Closed(resolution=resolution, status=status):
-            return {
-                "status": status,
-                "resolution": resolution,
-                "closed_at": time,
-                "queued": False,
-                "paused": False,
-            }
-        case e.DeliveryRecorded(message_id, state, platform_id):
-            named = {platform_id: message_id} if platform_id else {}
-            return {
-                "deliveries": request.deliveries | {delivery_key(message_id, state)},
-                "sent": {**request.sent, **named},
-            }
-        case e.MessageChanged(message, deleted):
-            gone = {message.id} if deleted else set()
-            return {
-                "changed": {**request.changed, message.id: (message.sent_at, message.number)},
-                "deleted": request.deleted | gone,
-            }
-        case e.ReactionChanged(message_id, reaction, at, contact_id, number):
-            key = reaction_key(message_id, contact_id)
-            return {"reactions": {**request.reactions, key: ((at, number), reaction)}}
-        case e.TitleChanged(to=to):
-            return {"title": to}
-        case e.TopicChanged(to=to):
-            return {"topic": to}
-        case e.PriorityChanged(to=to):
-            return {"priority": to}
-        case e.FieldsChanged(given):
-            kept = {**request.fields, **given}
-            return {"fields": {name: value for name, value in kept.items() if value is not None}}
-        case e.Paused():
-            return {"paused": True}
-        case e.Resumed():
-            return {"paused": False}
-        case e.WatcherAdded(watcher, by):
-            invited = request.guests if by == watcher else _with(request.guests, watcher)
-            return {"watchers": _with(request.watchers, watcher), "guests": invited}
-        case e.WatcherRemoved(watcher):
-            return {
-                "watchers": _without(request.watchers, watcher),
-                "guests": _without(request.guests, watcher),
-            }
-        case e.TagAdded(tag):
-            return {"tags": _with(request.tags, tag)}
-        case e.TagRemoved(tag):
-            return {"tags": _without(request.tags, tag)}
-        case e.Rated():
-            return {"rated": True}
-        case _:
-            return {}
+Changes = dict[str, Any]
+
+
+def _message_added(
+    request: Request, event: e.MessageAdded | e.MessageReturned | e.ReplySent, _: datetime
+) -> Changes:
+    return {"messages": request.messages | {event.message.id.hex}}
+
+
+def _message_changed(request: Request, event: e.MessageChanged, _: datetime) -> Changes:
+    message = event.message
+    return {
+        "edits": {**request.edits, message.id: (message.sent_at, message.number)},
+        "deleted": request.deleted | ({message.id} if event.deleted else set()),
+    }
+
+
+def _reaction_changed(request: Request, event: e.ReactionChanged, _: datetime) -> Changes:
+    key = reaction_key(event.message_id, event.contact_id)
+    reaction = (event.reacted_at, event.number), event.reaction
+    return {"reactions": {**request.reactions, key: reaction}}
+
+
+def _delivery_recorded(request: Request, event: e.DeliveryRecorded, _: datetime) -> Changes:
+    key = delivery_key(event.message_id, event.state)
+    changes: Changes = {"deliveries": request.deliveries | {key}}
+    if event.platform_id:
+        changes["platform_ids"] = {**request.platform_ids, event.platform_id: event.message_id}
+    return changes
+
+
+def _assignee_changed(request: Request, event: e.AssigneeChanged, _: datetime) -> Changes:
+    return {
+        "assignee": event.to,
+        "group": event.group if event.group is not None else request.group,
+        "queued": False,
+        "epoch": max(event.epoch, request.epoch),
+    }
+
+
+def _closed(_: Request, event: e.Closed, time: datetime) -> Changes:
+    return {
+        "status": event.status,
+        "resolution": event.resolution,
+        "closed_at": time,
+        "queued": False,
+        "paused": False,
+    }
+
+
+def _fields_changed(request: Request, event: e.FieldsChanged, _: datetime) -> Changes:
+    values = {**request.fields, **event.fields}
+    return {"fields": {name: value for name, value in values.items() if value is not None}}
+
+
+def _watcher_added(request: Request, event: e.WatcherAdded, _: datetime) -> Changes:
+    changes: Changes = {"watchers": _with(request.watchers, event.watcher)}
+    if event.by != event.watcher:
+        changes["invited_watchers"] = _with(request.invited_watchers, event.watcher)
+    return changes
+
+
+def _watcher_removed(request: Request, event: e.WatcherRemoved, _: datetime) -> Changes:
+    return {
+        "watchers": _without(request.watchers, event.watcher),
+        "invited_watchers": _without(request.invited_watchers, event.watcher),
+    }
+
+
+_CHANGES: dict[type[e.Event], Callable[[Request, Any, datetime], Changes]] = {
+    e.MessageAdded: _message_added,
+    e.MessageReturned: _message_added,
+    e.ReplySent: _message_added,
+    e.MessageChanged: _message_changed,
+    e.ReactionChanged: _reaction_changed,
+    e.DeliveryRecorded: _delivery_recorded,
+    e.AssigneeChanged: _assignee_changed,
+    e.Queued: lambda _, event, __: {"group": event.group, "queued": True},
+    e.StatusChanged: lambda _, event, __: {"status": event.to},
+    e.Closed: _closed,
+    e.TitleChanged: lambda _, event, __: {"title": event.to},
+    e.TopicChanged: lambda _, event, __: {"topic": event.to},
+    e.PriorityChanged: lambda _, event, __: {"priority": event.to},
+    e.FieldsChanged: _fields_changed,
+    e.Paused: lambda *_: {"paused": True},
+    e.Resumed: lambda *_: {"paused": False},
+    e.NoteAdded: lambda *_: {},
+    e.WatcherAdded: _watcher_added,
+    e.WatcherRemoved: _watcher_removed,
+    e.TagAdded: lambda request, event, _: {"tags": _with(request.tags, event.tag)},
+    e.TagRemoved: lambda request, event, _: {"tags": _without(request.tags, event.tag)},
+    e.Rated: lambda *_: {"rated": True},
+}
+"""The fields that each event changes, given the request, the event and its time."""
 
 
 def delivery_key(message_id: UUID, state: str) -> str:
-    """Name one thing that can become of an answer, once."""
+    """Return the key of one delivery state of one reply."""
     return f"{message_id.hex}/{state}"
 
 
 def reaction_key(message_id: UUID, contact_id: UUID | None) -> str:
-    """Name what one person may have one reaction on."""
+    """Return the key under which one person has one reaction to one message."""
     return f"{message_id}/{contact_id or ''}"
 
 

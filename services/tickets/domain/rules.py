@@ -1,4 +1,4 @@
-"""What the workspace says about requests, in the form decisions need it."""
+"""The rules of a workspace version that decisions about requests need."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,17 +6,17 @@ from typing import Any
 
 from msgspec import Struct
 
-Complaint = Callable[[Any], str | None]
-"""Says what is wrong with a value of one field, or nothing."""
+ValueCheck = Callable[[Any], str | None]
+"""Returns the reason why a field does not accept a value, or None when it does."""
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-"""What no database keeps as text: NUL, and halves of characters."""
+"""Characters that PostgreSQL cannot store as text: NUL and surrogates."""
 
-RETIRED = "has retired"
+RETIRED_DETAIL = "has retired"
 
 
 class Refused(Exception):
-    """The rules forbid it: asking again will not help."""
+    """A command that the rules forbid in the current state; a retry will not help."""
 
     def __init__(self, slug: str, detail: str, **extra: Any) -> None:
         super().__init__(detail)
@@ -25,18 +25,18 @@ class Refused(Exception):
 
 
 class Invalid(Exception):
-    """A value nobody could accept, what is wrong with it, and what would be accepted."""
+    """A value that is never accepted, the reason, and the values that would be."""
 
     def __init__(
-        self, what: str, value: object, allowed: object = None, wrong: str = "is not known here"
+        self, subject: str, value: object, allowed: object = None, reason: str = "is not known here"
     ) -> None:
-        told = "" if allowed is None else f"; allowed: {allowed}"
-        super().__init__(f"{what} {wrong}{told}")
-        self.what, self.value, self.allowed = what, value, allowed
+        suffix = "" if allowed is None else f"; allowed: {allowed}"
+        super().__init__(f"{subject} {reason}{suffix}")
+        self.subject, self.value, self.allowed = subject, value, allowed
 
 
 class Graph(Struct, frozen=True):
-    """The statuses of one type of request: which follows which, and which end it."""
+    """The status graph of a request type: allowed steps and closing statuses."""
 
     initial: str
     steps: Mapping[str, tuple[str, ...]]
@@ -45,13 +45,13 @@ class Graph(Struct, frozen=True):
 
     @property
     def statuses(self) -> tuple[str, ...]:
-        """Every status a request of this type can have."""
+        """Return every status that a request of this type can have."""
         ends = (status for steps in self.steps.values() for status in steps)
         return tuple(dict.fromkeys((*self.steps, *ends, *self.closing)))
 
 
 class Topic(Struct, frozen=True):
-    """What a topic asks for; the fields' values say whether they are required."""
+    """A topic: its group, and for opening and closing its fields and whether each is required."""
 
     group: str
     create: Mapping[str, bool] = {}
@@ -60,52 +60,64 @@ class Topic(Struct, frozen=True):
 
 
 class Rules(Struct, frozen=True):
-    """One version of the workspace, as far as requests are concerned."""
+    """One workspace version, reduced to what decisions about requests need."""
 
     version: int
     types: Mapping[str, Graph]
     topics: Mapping[str, Topic]
-    fields: Mapping[str, Complaint]
+    fields: Mapping[str, ValueCheck]
     priorities: tuple[str, ...]
     type: str
     topic: str
     priority: str
     retired: frozenset[str] = frozenset()
-    """Fields that can only be taken away."""
+    """Names of retired fields: their values can be removed, but no longer set."""
 
-    def check_fields(self, given: Mapping[str, Any]) -> None:
-        """Refuse fields and values that nobody declared; null takes a value away, and may."""
-        for name, value in given.items():
-            known = name in self.fields or name in self.retired
-            if not known:
+    def check_fields(self, values: Mapping[str, Any]) -> None:
+        """Check new field values; null removes a value and is always accepted.
+
+        Raises `Invalid` for an undeclared field and for a value its field does not accept.
+        """
+        for name, value in values.items():
+            if name not in self.fields and name not in self.retired:
                 raise Invalid("field", name, sorted(self.fields))
-            if value is not None and (wrong := self._complaint(name, value)):
-                raise Invalid(f"field {name}", value, wrong=wrong)
+            if value is not None and (reason := self._rejection(name, value)):
+                raise Invalid(f"field {name}", value, reason=reason)
 
-    def _complaint(self, name: str, value: object) -> str | None:
-        return RETIRED if name in self.retired else _unstorable(value) or self.fields[name](value)
-
-
-def _unstorable(value: object) -> str | None:
-    odd = isinstance(value, str) and UNSTORABLE.search(value)
-    return "must be text that can be stored: no NUL, no halves of characters" if odd else None
+    def _rejection(self, name: str, value: object) -> str | None:
+        if name in self.retired:
+            return RETIRED_DETAIL
+        return _storage_rejection(value) or self.fields[name](value)
 
 
-def one_of(what: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """Give the value back when it is allowed."""
+def _storage_rejection(value: object) -> str | None:
+    if isinstance(value, str) and UNSTORABLE.search(value):
+        return "must be text that can be stored: no NUL, no surrogates"
+    return None
+
+
+def require_one_of(subject: str, value: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """Return the value if it is allowed; otherwise raise `Invalid`."""
     if value not in allowed:
-        raise Invalid(what, value, list(allowed))
+        raise Invalid(subject, value, list(allowed))
     return value
 
 
-def living(what: str, value: str, known: Mapping[str, Graph] | Mapping[str, Topic]) -> str:
-    """Give the value back when it can be chosen; what has retired is kept by those who have it."""
-    allowed = {name: declared for name, declared in known.items() if not declared.retired}
-    if value in known and value not in allowed:
-        raise Invalid(what, value, list(allowed), RETIRED)
-    return one_of(what, value, allowed)
+def require_active(
+    subject: str, value: str, declared: Mapping[str, Graph] | Mapping[str, Topic]
+) -> str:
+    """Return the value if it is declared and has not retired; otherwise raise `Invalid`.
+
+    Requests that already have a retired type or topic keep it; nothing new gets it.
+    """
+    active = {name: item for name, item in declared.items() if not item.retired}
+    if value in declared and value not in active:
+        raise Invalid(subject, value, list(active), RETIRED_DETAIL)
+    return require_one_of(subject, value, active)
 
 
-def missing(asked: Mapping[str, bool], given: Mapping[str, Any]) -> list[str]:
-    """Name the required fields that have no value."""
-    return [name for name, required in asked.items() if required and given.get(name) is None]
+def missing_required(required: Mapping[str, bool], values: Mapping[str, Any]) -> list[str]:
+    """Return the names of the required fields that have no value."""
+    return [
+        name for name, is_required in required.items() if is_required and values.get(name) is None
+    ]

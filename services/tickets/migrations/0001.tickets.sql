@@ -1,4 +1,4 @@
--- Every request's history, in the layout of the eventsourcing library; what tickets tells is read from it.
+-- The history of every request, in the layout of the eventsourcing library; the relay publishes from it.
 -- depends: 0001.chassis
 
 CREATE TABLE tickets_events (
@@ -19,7 +19,7 @@ CREATE VIEW outbox AS
            originator_version AS sequence, topic AS type, state AS body
     FROM tickets_events;
 
--- Commands that brought a key of their own, and what they were answered.
+-- The answers to commands with an idempotency key.
 CREATE TABLE tickets_inbox (
     msg_id text        PRIMARY KEY,
     hash   bytea       NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE tickets_inbox (
     at     timestamptz NOT NULL DEFAULT now()
 );
 
--- Requests as they stand. Can be dropped and folded from the history again.
+-- The current state of each request; can be dropped and rebuilt from the history.
 CREATE TABLE requests (
     id           uuid        PRIMARY KEY,
     version      bigint      NOT NULL,
@@ -56,7 +56,7 @@ CREATE TABLE requests (
     fold         int         NOT NULL,
     snapshot     text        NOT NULL
 ) WITH (fillfactor = 80);
-COMMENT ON COLUMN requests.snapshot IS 'The folded history at this version, by the code numbered `fold`.';
+COMMENT ON COLUMN requests.snapshot IS 'The state at this version, as snapshot version `fold` encodes it.';
 CREATE INDEX requests_opened ON requests (opened_at DESC, id DESC);
 CREATE INDEX requests_unclosed ON requests (opened_at DESC, id DESC) WHERE closed_at IS NULL;
 CREATE INDEX requests_status ON requests (status, opened_at DESC, id DESC);
@@ -65,7 +65,7 @@ CREATE INDEX requests_group ON requests ("group", opened_at DESC, id DESC);
 CREATE INDEX requests_topic ON requests (topic, opened_at DESC, id DESC);
 CREATE INDEX requests_contact ON requests ((contact ->> 'id'), opened_at DESC, id DESC);
 
--- Which promised times were broken, as sla told.
+-- The breaches of each request, as sla publishes them.
 CREATE TABLE breaches (
     request_id uuid        NOT NULL,
     clock      text        NOT NULL,
@@ -73,9 +73,9 @@ CREATE TABLE breaches (
     PRIMARY KEY (request_id, clock, due_at)
 );
 
--- Append what several commands decided: all of a command or nothing, in one round trip.
--- A command whose key was heard before is a duplicate; one whose stream has moved on is in conflict;
--- neither spoils the others. `heads` are the versions the commands expect to come next.
+-- Append the events of several commands in one round trip: all events of a command, or none.
+-- A command whose key is recorded is a duplicate; one whose request has another version is in conflict.
+-- Neither affects the others. `h_next` holds the versions that the commands expect to write next.
 CREATE FUNCTION tickets_append(
     lock bigint,
     c_msg text[], c_hash bytea[], c_answer bytea[],

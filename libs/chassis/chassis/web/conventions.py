@@ -89,12 +89,11 @@ def cursor_of(*values: Any) -> str:
     return urlsafe_b64encode(orjson.dumps(values, default=str)).rstrip(b"=").decode()
 
 
-async def paging(
-    limit: Annotated[int, Query(ge=1, le=200, description="How many items at most.")] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=500, description="`next` of the page before.")
-    ] = None,
-) -> Paging:
+Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before.")]
+
+
+async def paging(limit: Limit = 50, cursor: Cursor = None) -> Paging:
     """Read which part of a collection is wanted."""
     return Paging(limit, cursor)
 
