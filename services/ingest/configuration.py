@@ -10,7 +10,7 @@ from trunkline_workspace.document import Topic, Workspace
 from trunkline_workspace.values import allowance, per_second
 
 
-class Accounts:
+class IngestConfiguration:
     """The workspace as ingest sees it; looked at anew when a version comes into force."""
 
     def __init__(self, workspaces: Workspaces) -> None:
@@ -23,16 +23,16 @@ class Accounts:
         declared = self._workspaces.current.account(channel, account)
         return resolve_secret(getattr(declared, key)) if declared else []
 
-    def declared(self, channel: str, account: str) -> bool:
+    def has_account(self, channel: str, account: str) -> bool:
         """Whether the workspace in force has such an account."""
         return self._workspaces.current.account(channel, account) is not None
 
-    def origins(self, channel: str, account: str) -> list[str]:
+    def allowed_origins(self, channel: str, account: str) -> list[str]:
         """Give the origins of the pages that may use an account."""
         declared = self._workspaces.current.account(channel, account)
         return declared.origins if declared else []
 
-    def mailbox(self, address: str) -> str | None:
+    def account_for_address(self, address: str) -> str | None:
         """Give the account whose address this is, with or without a `+tag`."""
         address = mail_address(address)
         local, _, domain = address.rpartition("@")
@@ -42,7 +42,7 @@ class Accounts:
                 return name
         return None
 
-    def post(self, account: str) -> Mailbox | None:
+    def mailbox(self, account: str) -> Mailbox | None:
         """Give what a mailbox knows of the mails it gets; a secret is looked up anew."""
         declared = self._workspaces.current.account("email", account)
         if declared is None or declared.address is None:
@@ -59,7 +59,7 @@ class Accounts:
         )
 
     @property
-    def rate(self) -> float:
+    def account_rate(self) -> float:
         """Deliveries a second one account may send."""
         version = self._workspaces.latest
         if self._rate[0] != version:
@@ -75,11 +75,11 @@ class Accounts:
         """Give what a version lets clients ask for; 0 stands for the one in force."""
         version = version or self._workspaces.latest
         if version not in self._rules:
-            self._rules = {version: rules_of(self._workspaces.version(version))}
+            self._rules = {version: request_rules(self._workspaces.version(version))}
         return self._rules[version]
 
 
-def rules_of(workspace: Workspace) -> Rules:
+def request_rules(workspace: Workspace) -> Rules:
     """Take from a workspace what intake obeys. What has retired can be asked for no more."""
     return Rules(
         type=workspace.defaults.type,
@@ -87,7 +87,7 @@ def rules_of(workspace: Workspace) -> Rules:
         types=frozenset(name for name, each in workspace.types.items() if not each.retired),
         priorities=frozenset(workspace.priorities),
         topics={
-            name: _asked_at_creation(workspace, topic)
+            name: _creation_fields(workspace, topic)
             for name, topic in workspace.topics.items()
             if not topic.retired
         },
@@ -104,7 +104,7 @@ def rules_of(workspace: Workspace) -> Rules:
     )
 
 
-def _asked_at_creation(workspace: Workspace, topic: Topic) -> dict[str, bool]:
+def _creation_fields(workspace: Workspace, topic: Topic) -> dict[str, bool]:
     """Give a topic's fields of the create phase, and whether each must be given."""
     named = ((each.removesuffix("?"), not each.endswith("?")) for each in topic.fields.create)
     return {name: must for name, must in named if not workspace.fields[name].retired}

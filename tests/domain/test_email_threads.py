@@ -12,20 +12,25 @@ import pytest
 from mailing import BOX, DESK, NOW, PETRO, arrival, book, mail, outbound, read, tagged, take
 
 from ingest.channels.email import mailbox
-from ingest.channels.email.message import NAMELESS, SEVERAL
-from ingest.domain.intake_batch import AGAIN
-from ingest.domain.items import Thread
+from ingest.channels.email.message import NO_AUTHOR, SEVERAL_SENDERS
+from ingest.domain.items import ThreadingHeaders
+from ingest.domain.message_intake import MACHINE_ANSWERED_AGAIN, process
 from ingest.domain.threading import (
-    ELSEWHERE,
-    STRANGER,
-    TORN,
-    UNKNOWN,
-    UNPROVEN,
-    UNSIGNED,
-    key_of,
-    keys_of,
+    CONFLICTING_REFERENCES,
+    CONFLICTING_REPLY_ADDRESS,
+    DMARC_FAILED,
+    NOT_A_PARTICIPANT,
+    UNKNOWN_REPLY_ADDRESS,
+    UNSIGNED_REPLY_ADDRESS,
+    message_id_key,
+    message_id_keys,
 )
-from ingest.intake.handlers import key_of as key_of_talk
+from ingest.domain.ticket_facts import (
+    close_request,
+    conversation_key_of,
+    handle_returned,
+    register_external_request,
+)
 from trunkline_contracts import (
     ContactChanged,
     Message,
@@ -40,12 +45,12 @@ def test_an_answer_to_ours_is_appended_and_says_why() -> None:
     [first] = take(desk, mail(Message_ID="<1@x>"))
     [talk] = desk.conversations.values()
     reply = uuid4()
-    desk.threads.issue("main", reply, talk.key)
+    desk.threads.add_own_message("main", reply, talk.key)
 
     [answer] = take(desk, mail("thanks", Message_ID="<2@x>", In_Reply_To=f"<{reply}@desk.test>"))
 
-    assert (first.word, first.threaded_by) == ("opened", "new")
-    assert (answer.word, answer.threaded_by) == ("appended", "our_message_id")
+    assert (first.kind, first.threaded_by) == ("opened", "new")
+    assert (answer.kind, answer.threaded_by) == ("appended", "our_message_id")
     assert answer.request_id == first.request_id
     [received] = [fact for fact, _ in desk.facts if isinstance(fact, MessageReceived)]
     assert (received.threaded_by, received.message.external_id) == ("our_message_id", "<2@x>")
@@ -56,7 +61,7 @@ def test_a_subject_alone_threads_nothing() -> None:
     first, second = take(
         desk, mail(Message_ID="<1@x>"), mail(Message_ID="<2@x>", Subject="Re: Order")
     )
-    assert (first.word, second.word) == ("opened", "opened")
+    assert (first.kind, second.kind) == ("opened", "opened")
     assert first.request_id != second.request_id
 
 
@@ -79,7 +84,7 @@ def test_a_common_ancestor_threads_nobody_else() -> None:
         mail(Message_ID="<1@x>", References="<list@elsewhere>"),
         mail(Message_ID="<2@x>", References="<list@elsewhere>", From="other@example.test"),
     )
-    assert second.word == "opened"
+    assert second.kind == "opened"
     assert first.request_id != second.request_id
 
 
@@ -88,18 +93,18 @@ def test_an_answer_that_came_before_its_question() -> None:
     answer, question = take(
         desk, mail(Message_ID="<2@x>", In_Reply_To="<1@x>"), mail(Message_ID="<1@x>")
     )
-    assert answer.word == "opened"
-    assert (question.word, question.threaded_by) == ("appended", "common_ancestor")
+    assert answer.kind == "opened"
+    assert (question.kind, question.threaded_by) == ("appended", "common_ancestor")
 
 
 def test_contradicting_references_are_flagged() -> None:
     desk = book()
     take(desk, mail(Message_ID="<1@x>"), mail(Message_ID="<2@x>"))
     [torn] = take(desk, mail(Message_ID="<3@x>", In_Reply_To="<2@x>", References="<1@x>"))
-    assert torn.word == "appended"
+    assert torn.kind == "appended"
     assert torn.request_id == desk.outcomes[1].request_id
-    assert torn.reason == TORN
-    assert flags_of(desk) == (TORN,)
+    assert torn.reason == CONFLICTING_REFERENCES
+    assert flags_of(desk) == (CONFLICTING_REFERENCES,)
 
 
 def test_the_same_mail_is_a_duplicate_and_the_same_id_another_mail() -> None:
@@ -107,8 +112,8 @@ def test_the_same_mail_is_a_duplicate_and_the_same_id_another_mail() -> None:
     first, again, other = take(
         desk, mail(Message_ID="<1@x>"), mail(Message_ID="<1@x>"), mail("new", Message_ID="<1@x>")
     )
-    assert (again.word, again.request_id) == ("duplicate", first.request_id)
-    assert other.word == "opened"
+    assert (again.kind, again.request_id) == ("duplicate", first.request_id)
+    assert other.kind == "opened"
     assert other.request_id != first.request_id
     assert "used before" in other.reason
 
@@ -116,7 +121,7 @@ def test_the_same_mail_is_a_duplicate_and_the_same_id_another_mail() -> None:
 def test_mails_without_an_id_are_told_apart_by_their_bytes() -> None:
     desk = book()
     first, again, other = take(desk, mail("a"), mail("a"), mail("b"))
-    assert [first.word, again.word, other.word] == ["opened", "duplicate", "opened"]
+    assert [first.kind, again.kind, other.kind] == ["opened", "duplicate", "opened"]
 
 
 def test_machines_answering_ours_are_noted() -> None:
@@ -124,16 +129,16 @@ def test_machines_answering_ours_are_noted() -> None:
     take(desk, mail(Message_ID="<1@x>"))
     [talk] = desk.conversations.values()
     reply = uuid4()
-    desk.threads.issue("main", reply, talk.key)
+    desk.threads.add_own_message("main", reply, talk.key)
     away = mail(Auto_Submitted="auto-replied", In_Reply_To=f"<{reply}@desk.test>")
     alarm = mail(Auto_Submitted="auto-generated", Message_ID="<9@monitor>")
     report = mail(Content_Type='multipart/report; report-type=delivery-status; boundary="b"')
 
     noted, opened, bounced = take(desk, away, alarm, report)
 
-    assert (noted.word, noted.request_id) == ("noted", talk.last)
-    assert opened.word == "opened"
-    assert (bounced.word, bounced.reason) == ("noted", "a report of a machine: delivery-status")
+    assert (noted.kind, noted.request_id) == ("noted", talk.last_request)
+    assert opened.kind == "opened"
+    assert (bounced.kind, bounced.reason) == ("noted", "a report of a machine: delivery-status")
 
 
 def test_the_title_is_the_subject() -> None:
@@ -147,10 +152,10 @@ def test_the_title_is_the_subject() -> None:
 
 def test_ours_are_known_whatever_the_domain() -> None:
     id = UUID("0b6cf1a4-58a2-4d0f-a5a2-4a0c13a3a0aa")
-    assert key_of("main", f"<{id}@old.test>") == key_of("main", str(id))
-    assert key_of("main", "<x@old.test>") != key_of("main", "<x@new.test>")
-    assert key_of("main", "<x@old.test>") != key_of("other", "<x@old.test>")
-    assert len(keys_of("main", Thread("<a@x>", ("<b@x>",)))) == 2
+    assert message_id_key("main", f"<{id}@old.test>") == message_id_key("main", str(id))
+    assert message_id_key("main", "<x@old.test>") != message_id_key("main", "<x@new.test>")
+    assert message_id_key("main", "<x@old.test>") != message_id_key("other", "<x@old.test>")
+    assert len(message_id_keys("main", ThreadingHeaders("<a@x>", ("<b@x>",)))) == 2
 
 
 # ---------------------------------------------------------------------- what we begin
@@ -160,16 +165,16 @@ def test_requests_opened_for_one_customer_are_conversations_apart() -> None:
     desk = book()
     first, second = outbound("iryna@example.test"), outbound("iryna@example.test")
     for request in (first, second):
-        desk.register(request)
-    talks = [key_of_talk(request) for request in (first, second)]
+        register_external_request(desk, request)
+    talks = [conversation_key_of(request) for request in (first, second)]
 
     def answered(talk: UUID, text: str = "yes") -> list[Any]:
         [outcome] = take(desk, mail(text, To=tagged(talk)))
-        return [outcome.word, outcome.request_id, outcome.threaded_by, outcome.reason]
+        return [outcome.kind, outcome.request_id, outcome.threaded_by, outcome.reason]
 
     for request, talk in zip((first, second), talks, strict=True):
         assert answered(talk) == ["appended", request.request_id, "reply_address", None]
-    desk.close(desk.conversations[talks[0]], first.request_id)
+    close_request(desk, desk.conversations[talks[0]], first.request_id)
     assert answered(talks[1], "and now?")[:2] == ["appended", second.request_id]
     assert answered(talks[0], "not this one")[0] == "opened"
 
@@ -188,14 +193,16 @@ def test_requests_opened_for_one_customer_are_conversations_apart() -> None:
 def test_an_address_is_known_however_it_is_written(told: str, author: str) -> None:
     desk = book()
     request = outbound(told)
-    desk.register(request)
+    register_external_request(desk, request)
 
-    [answer] = take(desk, mail("yes", From=author, To=tagged(key_of_talk(request))))
-    assert (answer.word, answer.request_id, answer.reason) == ("appended", request.request_id, None)
+    [answer] = take(desk, mail("yes", From=author, To=tagged(conversation_key_of(request))))
+    assert (answer.kind, answer.request_id, answer.reason) == ("appended", request.request_id, None)
 
-    [named] = take(desk, mail("and him", From=author, To=f"{tagged(key_of_talk(request))}, {told}"))
-    [stranger] = take(desk, mail("me too", From=PETRO, To=tagged(key_of_talk(request))))
-    assert (named.word, stranger.word) == ("appended", "opened")
+    [named] = take(
+        desk, mail("and him", From=author, To=f"{tagged(conversation_key_of(request))}, {told}")
+    )
+    [stranger] = take(desk, mail("me too", From=PETRO, To=tagged(conversation_key_of(request))))
+    assert (named.kind, stranger.kind) == ("appended", "opened")
 
 
 @pytest.mark.parametrize("cc", ['"Petro"@Example.test', "PETRO@example.test"])
@@ -204,13 +211,13 @@ def test_who_is_named_has_a_part_however_that_is_written(cc: str) -> None:
 
     [answer] = take(desk, mail("me too", From=PETRO, In_Reply_To="<1@x>"))
 
-    assert (answer.word, answer.request_id) == ("appended", first.request_id)
+    assert (answer.kind, answer.request_id) == ("appended", first.request_id)
 
 
 def test_a_conversation_that_is_named_is_one() -> None:
     desk = book()
     for _ in range(2):
-        desk.register(outbound("iryna@example.test", conversation="order 7"))
+        register_external_request(desk, outbound("iryna@example.test", conversation="order 7"))
 
     assert len(desk.conversations) == 1
 
@@ -236,7 +243,7 @@ def test_the_reply_address_is_enough() -> None:
 
     [answer] = take(desk, mail("thanks", Message_ID="<2@x>", Subject="?", To=tagged(talk)))
 
-    assert (answer.word, answer.threaded_by) == ("appended", "reply_address")
+    assert (answer.kind, answer.threaded_by) == ("appended", "reply_address")
     assert (answer.request_id, answer.reason) == (first.request_id, None)
     assert flags_of(desk) == ()
 
@@ -254,7 +261,7 @@ def test_it_is_found_wherever_it_stands(header: str) -> None:
 def test_it_is_found_in_the_envelope() -> None:
     desk, _, [talk] = begun(mail(Message_ID="<1@x>"))
 
-    desk.take_in([arrival(mail("thanks"), envelope=("iryna@example.test", tagged(talk)))])
+    process(desk, [arrival(mail("thanks"), envelope=("iryna@example.test", tagged(talk)))])
 
     assert desk.outcomes[-1].threaded_by == "reply_address"
 
@@ -272,7 +279,7 @@ def test_the_order_of_the_rules() -> None:
     mails = [mail(Message_ID=f"<{n}@x>", References=f"<{n}@list>") for n in range(5)]
     desk, firsts, talks = begun(*mails)
     reply = uuid4()
-    desk.threads.issue("main", reply, talks[1])
+    desk.threads.add_own_message("main", reply, talks[1])
     names = {"In_Reply_To": f"<{reply}@desk.test>", "References": "<2@x> <4@list>"}
 
     answers = take(
@@ -291,8 +298,8 @@ def test_the_order_of_the_rules() -> None:
         ("plus_token", firsts[3].request_id),
         ("common_ancestor", firsts[4].request_id),
     ]
-    torn = f"{ELSEWHERE}; {TORN}"
-    assert [each.reason for each in answers[:2]] == [torn, f"{UNSIGNED}; {torn}"]
+    torn = f"{CONFLICTING_REPLY_ADDRESS}; {CONFLICTING_REFERENCES}"
+    assert [each.reason for each in answers[:2]] == [torn, f"{UNSIGNED_REPLY_ADDRESS}; {torn}"]
 
 
 def test_a_disagreement_is_flagged() -> None:
@@ -300,8 +307,8 @@ def test_a_disagreement_is_flagged() -> None:
 
     [torn] = take(desk, mail("?", Message_ID="<3@x>", To=tagged(talk), In_Reply_To="<2@x>"))
 
-    assert (torn.request_id, torn.reason) == (first.request_id, ELSEWHERE)
-    assert flags_of(desk) == (ELSEWHERE,)
+    assert (torn.request_id, torn.reason) == (first.request_id, CONFLICTING_REPLY_ADDRESS)
+    assert flags_of(desk) == (CONFLICTING_REPLY_ADDRESS,)
     assert first.request_id != second.request_id
 
 
@@ -326,19 +333,19 @@ STOLEN: dict[str, Any] = {
 def test_a_stranger_joins_no_conversation(how: str, author: str) -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     reply = uuid4()
-    desk.threads.issue("main", reply, talk)
+    desk.threads.add_own_message("main", reply, talk)
 
     [forged] = take(desk, mail("pay here", From=author, **STOLEN[how](talk, reply)))
 
-    assert (forged.word, forged.threaded_by) == ("opened", "new")
+    assert (forged.kind, forged.threaded_by) == ("opened", "new")
     assert forged.request_id != first.request_id
-    assert STRANGER in forged.reason
-    assert STRANGER in flags_of(desk)
+    assert NOT_A_PARTICIPANT in forged.reason
+    assert NOT_A_PARTICIPANT in flags_of(desk)
     [again] = take(desk, mail("pay!", Message_ID="<9@y>", From=author, References="<1@x>"))
     assert again.request_id not in {first.request_id, None}
 
 
-SEVERAL_SENDERS = [
+FROM_HEADERS = [
     b"From: iryna@example.test\r\nFrom: petro@example.test\r\n",
     b"From: petro@example.test\r\nFrom: iryna@example.test\r\n",
     b"From: iryna@example.test, petro@example.test\r\n",
@@ -348,14 +355,14 @@ SEVERAL_SENDERS = [
 ]
 
 
-@pytest.mark.parametrize("senders", SEVERAL_SENDERS)
+@pytest.mark.parametrize("senders", FROM_HEADERS)
 def test_several_senders_are_nobody_who_has_a_part(senders: bytes) -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     told = f"To: {tagged(talk)}\r\nReferences: <1@x>\r\n\r\npay here\r\n".encode()
 
     [forged] = take(desk, senders + told)
 
-    assert (forged.word, forged.reason) == ("opened", SEVERAL)
+    assert (forged.kind, forged.reason) == ("opened", SEVERAL_SENDERS)
     assert forged.request_id != first.request_id
 
 
@@ -364,15 +371,15 @@ def test_whom_a_participant_writes_to_has_a_part() -> None:
 
     [answer] = take(desk, mail("me too", From=PETRO, References="<1@x>"))
 
-    assert (answer.word, answer.request_id) == ("appended", first.request_id)
+    assert (answer.kind, answer.request_id) == ("appended", first.request_id)
     assert (answer.threaded_by, answer.reason) == ("known_message_id", None)
-    assert {contact for key, contact in desk.threads.parts if key == talk}
+    assert {contact for key, contact in desk.threads.participants if key == talk}
 
 
 def test_our_own_addresses_have_no_part() -> None:
     desk, _, [talk] = begun(mail(Message_ID="<1@x>", To=f"{DESK}, sales@desk.test, x@y.test"))
 
-    assert len([key for key, _ in desk.threads.parts if key == talk]) == 2  # Iryna, and x
+    assert len([key for key, _ in desk.threads.participants if key == talk]) == 2  # Iryna, and x
 
 
 def test_a_tag_of_nothing_known_is_flagged() -> None:
@@ -382,8 +389,8 @@ def test_a_tag_of_nothing_known_is_flagged() -> None:
         desk, mail("a", To=tagged(uuid4())), mail("b", To=tagged(uuid4(), secret="guessed"))
     )
 
-    assert (signed.word, signed.reason) == ("opened", UNKNOWN)
-    assert (unsigned.word, unsigned.reason) == ("opened", UNSIGNED)
+    assert (signed.kind, signed.reason) == ("opened", UNKNOWN_REPLY_ADDRESS)
+    assert (unsigned.kind, unsigned.reason) == ("opened", UNSIGNED_REPLY_ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +411,7 @@ def test_what_is_no_tag_of_ours_is_not_looked_at(to: str) -> None:
 
     [other] = take(desk, mail("b", To=to.format(tag=tag)))
 
-    assert (other.word, other.reason) == ("opened", None)
+    assert (other.kind, other.reason) == ("opened", None)
     assert other.request_id != first.request_id
 
 
@@ -433,7 +440,7 @@ def test_who_is_proven_to_be_another_joins_no_conversation(which: str) -> None:
     [answer] = take(desk, headers + mail("pay here", To=tagged(talk)))
 
     assert (answer.request_id != first.request_id) == failed
-    assert answer.reason == (UNPROVEN if failed else None)
+    assert answer.reason == (DMARC_FAILED if failed else None)
 
 
 def test_whoever_reads_it_is_told_that_its_sender_is_not_proven() -> None:
@@ -441,8 +448,8 @@ def test_whoever_reads_it_is_told_that_its_sender_is_not_proven() -> None:
 
     desk, [forged], _ = begun(failed + mail("pay here", Message_ID="<1@x>"))
 
-    assert (forged.word, forged.reason) == ("opened", UNPROVEN)
-    assert flags_of(desk) == (UNPROVEN,)
+    assert (forged.kind, forged.reason) == ("opened", DMARC_FAILED)
+    assert flags_of(desk) == (DMARC_FAILED,)
 
 
 def test_a_forged_mail_changes_nothing_that_is_known_of_a_person() -> None:
@@ -466,24 +473,24 @@ def test_whoever_sends_in_nobodys_name_joins_no_conversation() -> None:
 
     [sent] = take(desk, nameless)
 
-    assert (sent.word, sent.reason) == ("opened", NAMELESS)
+    assert (sent.kind, sent.reason) == ("opened", NO_AUTHOR)
     assert sent.request_id != first.request_id
-    assert flags_of(desk) == (NAMELESS,)
+    assert flags_of(desk) == (NO_AUTHOR,)
 
 
 def test_a_verdict_counts_only_where_our_server_is_named() -> None:
     headers = b"Authentication-Results: mx.desk.test; dmarc=fail\r\n"
     item = read(headers + mail("x"))
 
-    assert mailbox.opened(item, BOX).thread.doubt  # type: ignore[union-attr]
+    assert mailbox.with_mailbox_context(item, BOX).thread.doubt  # type: ignore[union-attr]
     nobodys = mailbox.Mailbox(DESK)
-    assert not mailbox.opened(item, nobodys).thread.doubt  # type: ignore[union-attr]
+    assert not mailbox.with_mailbox_context(item, nobodys).thread.doubt  # type: ignore[union-attr]
 
 
 def test_machines_that_answer_our_address_are_noted() -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     reply = uuid4()
-    desk.threads.issue("main", reply, talk)
+    desk.threads.add_own_message("main", reply, talk)
     away = {"Auto_Submitted": "auto-replied", "From": "no-reply@elsewhere.test"}
 
     noted = take(
@@ -493,14 +500,14 @@ def test_machines_that_answer_our_address_are_noted() -> None:
         mail("away?", In_Reply_To=f"<{reply}@desk.test>", **away),
     )
 
-    assert [each.word for each in noted] == ["noted"] * 3
+    assert [each.kind for each in noted] == ["noted"] * 3
     assert {each.request_id for each in noted} == {first.request_id}
 
 
 def test_whoever_answers_the_address_that_bounces_go_to_is_not_doubted() -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     reply = uuid4()
-    desk.threads.issue("main", reply, talk)
+    desk.threads.add_own_message("main", reply, talk)
 
     [plain] = take(desk, mail("thanks", Message_ID="<2@x>", To=tagged(reply, "bounce")))
     assert (plain.request_id, plain.reason) == (first.request_id, None)
@@ -509,14 +516,14 @@ def test_whoever_answers_the_address_that_bounces_go_to_is_not_doubted() -> None
     [named] = take(desk, mail("thanks!", Message_ID="<3@x>", To=both))
     assert (named.threaded_by, named.reason) == ("reply_address", None)
     [forged] = take(desk, mail("thanks?", To=tagged(reply, "bounce", secret="guessed")))
-    assert forged.reason == UNSIGNED
-    assert flags_of(desk) == (UNSIGNED,)
+    assert forged.reason == UNSIGNED_REPLY_ADDRESS
+    assert flags_of(desk) == (UNSIGNED_REPLY_ADDRESS,)
 
 
 def test_whoever_answers_our_mail_by_a_help_desk_is_heard() -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     reply = uuid4()
-    desk.threads.issue("main", reply, talk)
+    desk.threads.add_own_message("main", reply, talk)
 
     heard = take(
         desk,
@@ -526,13 +533,13 @@ def test_whoever_answers_our_mail_by_a_help_desk_is_heard() -> None:
         mail("to Lviv", To=tagged(talk), Precedence="bulk", From=PETRO),
     )
 
-    assert [each.word for each in heard] == ["appended"] * 3 + ["opened"]
+    assert [each.kind for each in heard] == ["appended"] * 3 + ["opened"]
     assert [each.request_id == first.request_id for each in heard] == [True] * 3 + [False]
     received = [fact.message for fact, _ in desk.facts if isinstance(fact, MessageReceived)]
     signs = ["precedence", "auto-submitted", "null return-path"]
     assert [each.automatic for each in received] == signs
     assert [each.no_auto_response for each in received] == signs
-    assert flags_of(desk) == (STRANGER,)
+    assert flags_of(desk) == (NOT_A_PARTICIPANT,)
 
 
 def test_a_machine_begins_one_request_after_another_and_no_third() -> None:
@@ -540,44 +547,46 @@ def test_a_machine_begins_one_request_after_another_and_no_third() -> None:
     answer = {"To": tagged(talk), "Precedence": "bulk"}
     there = desk.conversations[talk]
 
-    desk.close(there, first.request_id)
+    close_request(desk, there, first.request_id)
     [second] = take(desk, mail("closed?", **answer))
     [more] = take(desk, mail("and this", **answer))
-    desk.close(there, second.request_id)
+    close_request(desk, there, second.request_id)
     [third] = take(desk, mail("closed??", **answer))
 
-    assert [each.word for each in (second, more, third)] == ["opened", "appended", "noted"]
+    assert [each.kind for each in (second, more, third)] == ["opened", "appended", "noted"]
     assert second.threaded_by == "reply_address"
     assert third.request_id == second.request_id
-    assert third.reason == f"{AGAIN}: precedence"
+    assert third.reason == f"{MACHINE_ANSWERED_AGAIN}: precedence"
     # A person begins one whenever they write, and a machine may after that.
     [fourth] = take(desk, mail("I am here", To=tagged(talk)))
-    desk.close(there, fourth.request_id)
+    close_request(desk, there, fourth.request_id)
     [fifth] = take(desk, mail("closed again", **answer))
-    assert [each.word for each in (fourth, fifth)] == ["opened", "opened"]
+    assert [each.kind for each in (fourth, fifth)] == ["opened", "opened"]
 
 
 @pytest.mark.parametrize(("by", "word"), [(None, "opened"), ("precedence", "noted")])
 def test_a_machine_that_was_too_late_begins_no_third_either(by: str | None, word: str) -> None:
     desk, _, [talk] = begun(mail(Message_ID="<1@x>", Precedence="bulk"))
     there = desk.conversations[talk]
-    assert there.open is not None
+    assert there.open_request is not None
     late = Message(id=uuid4(), text="late", sent_at=NOW, automatic=by)
-    returned = MessageReturned(time=NOW, request_id=there.open, message=late, reason="closed")
+    returned = MessageReturned(
+        time=NOW, request_id=there.open_request, message=late, reason="closed"
+    )
 
-    desk.give_back(there, returned, None, None)
+    handle_returned(desk, there, returned, None, None)
 
     [correction] = desk.corrections
-    assert (correction.message_id, correction.word) == (late.id, word)
+    assert (correction.message_id, correction.kind) == (late.id, word)
     assert (correction.request_id == returned.request_id) == (word == "noted")
 
 
 def test_our_own_mail_come_back_is_noted() -> None:
     desk, [first], [talk] = begun(mail(Message_ID="<1@x>"))
     reply = uuid4()
-    desk.threads.issue("main", reply, talk)
+    desk.threads.add_own_message("main", reply, talk)
 
     [back] = take(desk, mail("On its way.", Message_ID=f"<{reply}@desk.test>", From=DESK))
 
-    assert (back.word, back.request_id) == ("noted", first.request_id)
+    assert (back.kind, back.request_id) == ("noted", first.request_id)
     assert back.reason == "a message of ours came back"

@@ -21,10 +21,17 @@ from hypothesis import strategies as st
 from mailing import outbound
 
 from ingest.channels import registry
+from ingest.domain.batch_entry import BatchEntry, FirstSeen
 from ingest.domain.field_rules import Rules
 from ingest.domain.fields import FieldRule
-from ingest.domain.intake_batch import Arrival, Book, Card, First
-from ingest.domain.items import Asked, Item, Person, Raw, Unreadable
+from ingest.domain.intake_batch import ContactRecord, IntakeBatch
+from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttributes, Unreadable
+from ingest.domain.message_intake import process
+from ingest.domain.ticket_facts import (
+    close_request,
+    handle_returned,
+    register_external_request,
+)
 from ingest.gateway.inbound_ids import Mint
 from ingest.gateway.rate_limit import Limits
 from trunkline_contracts import (
@@ -56,41 +63,41 @@ RULES = Rules(
 )
 
 
-def book(**known: Any) -> Book:
-    return Book(RULES, NOW, **known)
+def book(**known: Any) -> IntakeBatch:
+    return IntakeBatch(RULES, NOW, **known)
 
 
 def arrival(
     external_id: str | None = "1", text: str = "hello", *, chat: str = "7", **more: Any
-) -> Arrival:
-    item = Item(
+) -> BatchEntry:
+    item = InboundItem(
         "message", external_id, text, more.pop("reused", "new"), conversation=chat,
         person=more.pop("person", Person(chat, "Ann")), text=text, sent_at=more.pop("sent_at", NOW),
         asked=more.pop("asked", None),
     )  # fmt: skip
-    return Arrival(str(uuid4()), 0, "telegram", "main", NOW, item, **more)
+    return BatchEntry(str(uuid4()), 0, "telegram", "main", NOW, item, **more)
 
 
-def words(of: Book) -> list[str]:
-    return [outcome.word for outcome in of.outcomes]
+def words(of: IntakeBatch) -> list[str]:
+    return [outcome.kind for outcome in of.outcomes]
 
 
-def said(of: Book, kind: type) -> list[Any]:
+def said(of: IntakeBatch, kind: type) -> list[Any]:
     return [fact for fact, _ in of.facts if isinstance(fact, kind)]
 
 
 class TestMessages:
     def test_who_is_not_named_is_whom_the_conversation_is_with(self) -> None:
         desk = book()
-        desk.take_in([arrival("1"), arrival("2", person=None), arrival("3", person=None)])
+        process(desk, [arrival("1"), arrival("2", person=None), arrival("3", person=None)])
 
         assert words(desk) == ["opened", "appended", "appended"]
         assert [card.address for card in desk.contacts.values()] == ["7"]
 
         lost = book(conversations=desk.conversations)
         for talk in lost.conversations.values():
-            talk.open = None
-        lost.take_in([arrival("4", person=None)])
+            talk.open_request = None
+        process(lost, [arrival("4", person=None)])
 
         (opened,) = said(lost, RequestOpened)
         assert opened.contact.id == contact_id("telegram", "main", "7")
@@ -99,7 +106,7 @@ class TestMessages:
     def test_the_first_opens_the_second_is_appended(self) -> None:
         desk = book()
 
-        desk.take_in([arrival("1"), arrival("2", "again")])
+        process(desk, [arrival("1"), arrival("2", "again")])
 
         (opened,), (received,) = said(desk, RequestOpened), said(desk, MessageReceived)
         assert words(desk) == ["opened", "appended"]
@@ -111,7 +118,7 @@ class TestMessages:
     def test_a_message_again_changes_nothing_and_names_its_request(self) -> None:
         desk = book()
 
-        desk.take_in([arrival("1"), arrival("1"), arrival("1")])
+        process(desk, [arrival("1"), arrival("1"), arrival("1")])
 
         assert words(desk) == ["opened", "duplicate", "duplicate"]
         assert len({outcome.request_id for outcome in desk.outcomes}) == 1
@@ -121,16 +128,16 @@ class TestMessages:
     def test_what_was_seen_in_another_batch_is_a_duplicate(self) -> None:
         request_id, known = uuid4(), arrival("1")
 
-        desk = book(firsts={known.message_id: First("hello", request_id)})
-        desk.take_in([known])
+        desk = book(first_seen={known.message_id: FirstSeen("hello", request_id)})
+        process(desk, [known])
 
         assert (words(desk), desk.outcomes[0].request_id) == (["duplicate"], request_id)
         assert desk.facts == []
 
     def test_an_id_that_began_anew_is_another_message_and_flagged(self) -> None:
-        desk = book(firsts={arrival("1").message_id: First("years ago", uuid4())})
+        desk = book(first_seen={arrival("1").message_id: FirstSeen("years ago", uuid4())})
 
-        desk.take_in([arrival("1"), arrival("1")])
+        process(desk, [arrival("1"), arrival("1")])
 
         assert words(desk) == ["opened", "duplicate"]
         assert "used before" in (desk.outcomes[0].reason or "")
@@ -138,8 +145,8 @@ class TestMessages:
     def test_a_key_with_another_body_is_rejected(self) -> None:
         desk = book()
 
-        desk.take_in(
-            [arrival("k", "one", reused="rejected"), arrival("k", "two", reused="rejected")]
+        process(
+            desk, [arrival("k", "one", reused="rejected"), arrival("k", "two", reused="rejected")]
         )
 
         assert words(desk) == ["opened", "rejected"]
@@ -149,14 +156,14 @@ class TestMessages:
     def test_without_an_id_nothing_is_a_duplicate(self) -> None:
         desk = book()
 
-        desk.take_in([arrival(None), arrival(None)])
+        process(desk, [arrival(None), arrival(None)])
 
         assert words(desk) == ["opened", "appended"]
 
     def test_conversations_are_apart(self) -> None:
         desk = book()
 
-        desk.take_in([arrival("1", chat="7"), arrival("2", chat="8")])
+        process(desk, [arrival("1", chat="7"), arrival("2", chat="8")])
 
         assert words(desk) == ["opened", "opened"]
 
@@ -164,8 +171,13 @@ class TestMessages:
         late = arrival("1", "second", sent_at=NOW + timedelta(seconds=1))
         desk = book()
 
-        desk.take_in(
-            [late, arrival("3", "third", sent_at=NOW + timedelta(seconds=1)), arrival("2", "first")]
+        process(
+            desk,
+            [
+                late,
+                arrival("3", "third", sent_at=NOW + timedelta(seconds=1)),
+                arrival("2", "first"),
+            ],
         )
 
         opened, received = said(desk, RequestOpened), said(desk, MessageReceived)
@@ -182,18 +194,18 @@ class TestMessages:
         ]
 
         for batch in batches:
-            desk.take_in([arrival(each, each) for each in batch])
+            process(desk, [arrival(each, each) for each in batch])
 
-        effects = [o for o in desk.outcomes if o.word in {"opened", "appended"}]
-        assert {o.arrival.item.text for o in effects if o.arrival.item} == set(ids)
+        effects = [o for o in desk.outcomes if o.kind in {"opened", "appended"}]
+        assert {o.entry.item.text for o in effects if o.entry.item} == set(ids)
         assert len(effects) == len(set(ids))
         assert len(said(desk, RequestOpened)) == (1 if ids else 0)
 
 
 class TestClosing:
-    def opened(self) -> tuple[Book, UUID, Any]:
+    def opened(self) -> tuple[IntakeBatch, UUID, Any]:
         desk = book()
-        desk.take_in([arrival("1")])
+        process(desk, [arrival("1")])
         (opened,) = said(desk, RequestOpened)
         (talk,) = desk.conversations.values()
         return desk, opened.request_id, talk
@@ -201,8 +213,8 @@ class TestClosing:
     def test_after_closing_the_next_message_opens_a_follow_up(self) -> None:
         desk, request_id, talk = self.opened()
 
-        desk.close(talk, request_id)
-        desk.take_in([arrival("2")])
+        close_request(desk, talk, request_id)
+        process(desk, [arrival("2")])
 
         assert desk.outcomes[-1].threaded_by == "follow_up"
         assert said(desk, RequestOpened)[-1].follow_up_of == request_id
@@ -210,9 +222,9 @@ class TestClosing:
     def test_closing_an_earlier_request_leaves_the_present_one_open(self) -> None:
         desk, request_id, talk = self.opened()
 
-        desk.close(talk, uuid4())
+        close_request(desk, talk, uuid4())
 
-        assert talk.open == request_id
+        assert talk.open_request == request_id
 
     def returned(self, request_id: UUID, text: str = "late") -> MessageReturned:
         message = Message(id=uuid4(), text=text, sent_at=NOW)
@@ -221,10 +233,10 @@ class TestClosing:
     def test_a_returned_message_opens_the_follow_up_and_corrects_its_outcome(self) -> None:
         desk, request_id, talk = self.opened()
         late = self.returned(request_id)
-        author = Card(uuid4(), "telegram", "main", "7", "Ann")
+        author = ContactRecord(uuid4(), "telegram", "main", "7", "Ann")
 
-        desk.close(talk, request_id)
-        desk.give_back(talk, late, author, Asked(title="Late"))
+        close_request(desk, talk, request_id)
+        handle_returned(desk, talk, late, author, RequestAttributes(title="Late"))
 
         follow_up, cause = desk.facts[-1]
         assert isinstance(follow_up, RequestOpened)
@@ -232,24 +244,24 @@ class TestClosing:
         assert (follow_up.follow_up_of, follow_up.title) == (request_id, "Late")
         assert follow_up.contact.id == author.id
         (correction,) = desk.corrections
-        assert (correction.word, correction.request_id) == ("opened", follow_up.request_id)
+        assert (correction.kind, correction.request_id) == ("opened", follow_up.request_id)
 
     def test_returned_messages_open_one_follow_up_together(self) -> None:
         desk, request_id, talk = self.opened()
 
         for text in ("one", "two"):
-            desk.give_back(talk, self.returned(request_id, text), None, None)
+            handle_returned(desk, talk, self.returned(request_id, text), None, None)
 
         assert len(said(desk, RequestOpened)) == 2
-        assert [each.word for each in desk.corrections] == ["opened", "appended"]
+        assert [each.kind for each in desk.corrections] == ["opened", "appended"]
         assert said(desk, MessageReceived)[-1].threaded_by == "returned"
 
     def test_a_request_opened_over_tickets_has_its_conversation(self) -> None:
         desk = book()
         opened = outbound("7", "telegram", conversation="7")
 
-        desk.register(opened)
-        desk.take_in([arrival("1")])
+        register_external_request(desk, opened)
+        process(desk, [arrival("1")])
 
         assert words(desk) == ["appended"]
         assert desk.outcomes[0].request_id == opened.request_id
@@ -259,15 +271,15 @@ class TestClosing:
         """Somebody of ours opened a second one in a chat that has one."""
         desk, first, talk = self.opened()
         second = outbound("7", "telegram", conversation="7")
-        desk.register(second)
+        register_external_request(desk, second)
         both = (first, second.request_id)
 
-        desk.close(talk, both[ends])
-        desk.take_in([arrival("2")])
+        close_request(desk, talk, both[ends])
+        process(desk, [arrival("2")])
         assert (words(desk)[-1], desk.outcomes[-1].request_id) == ("appended", both[1 - ends])
 
-        desk.close(talk, both[1 - ends])
-        desk.take_in([arrival("3")])
+        close_request(desk, talk, both[1 - ends])
+        process(desk, [arrival("3")])
         assert words(desk)[-1] == "opened"
         assert said(desk, RequestOpened)[-1].follow_up_of == both[1 - ends]
 
@@ -275,12 +287,13 @@ class TestClosing:
 class TestContactsAndWishes:
     def test_what_is_new_of_a_contact_is_told_once(self) -> None:
         desk = book()
-        desk.take_in(
+        process(
+            desk,
             [
                 arrival("1"),
                 arrival("2", person=Person("7", "Anna")),
                 arrival("3", person=Person("7")),
-            ]
+            ],
         )
 
         (changed,) = said(desk, ContactChanged)
@@ -288,8 +301,10 @@ class TestContactsAndWishes:
 
     def test_wishes_are_obeyed(self) -> None:
         desk = book()
-        asked = Asked("billing", "Pay", "ticket", "high", {"order_no": "123456", "amount": 5})
-        desk.take_in([arrival("1", asked=asked)])
+        asked = RequestAttributes(
+            "billing", "Pay", "ticket", "high", {"order_no": "123456", "amount": 5}
+        )
+        process(desk, [arrival("1", asked=asked)])
 
         (opened,) = said(desk, RequestOpened)
         assert (opened.topic, opened.topic_by, opened.title) == ("billing", "client", "Pay")
@@ -299,7 +314,14 @@ class TestContactsAndWishes:
 
     def test_a_wrong_wish_never_loses_the_message(self) -> None:
         desk = book()
-        desk.take_in([arrival("1", asked=Asked("no such", None, "no such", "no such", {"x": 1}))])
+        process(
+            desk,
+            [
+                arrival(
+                    "1", asked=RequestAttributes("no such", None, "no such", "no such", {"x": 1})
+                )
+            ],
+        )
 
         (opened,) = said(desk, RequestOpened)
         assert (opened.topic, opened.topic_by, opened.priority) == ("general", "none", None)
@@ -320,14 +342,14 @@ class TestContactsAndWishes:
         ],
     )  # fmt: skip
     def test_fields(self, name: str, value: object, good: bool) -> None:
-        wrong = RULES.complaints(Asked("billing", fields={name: value}))
+        wrong = RULES.violations(RequestAttributes("billing", fields={name: value}))
 
         assert (wrong == []) is good
 
 
-def raw(body: bytes | object, channel: str = "telegram", **more: Any) -> Raw:
+def raw(body: bytes | object, channel: str = "telegram", **more: Any) -> RawDelivery:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Raw(channel, "main", str(uuid4()), data, NOW, **more)
+    return RawDelivery(channel, "main", str(uuid4()), data, NOW, **more)
 
 
 MESSAGE = {
@@ -342,7 +364,7 @@ def update(body: object = None, kind: str = "message", **more: Any) -> dict[str,
 
 
 class TestTelegram:
-    def read(self, body: bytes | object) -> Item:
+    def read(self, body: bytes | object) -> InboundItem:
         (item,) = registry.read(raw(body))
         return item
 
@@ -448,7 +470,7 @@ class TestTelegram:
 
 
 class TestApi:
-    def read(self, body: object, key: str | None = None) -> tuple[Raw, Item]:
+    def read(self, body: object, key: str | None = None) -> tuple[RawDelivery, InboundItem]:
         delivered = raw(body, "api", sha256="digest", idempotency_key=key)
         (item,) = registry.read(delivered)
         return delivered, item

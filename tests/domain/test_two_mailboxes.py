@@ -10,27 +10,29 @@ import pytest
 from mailing import BOXES, DESK, PETRO, SALES, SECRET, arrival, book, mail, tagged
 
 from chassis.auth import signed_ids
-from ingest.domain.bans import Banned, Bans
-from ingest.domain.threading import STRANGER
+from ingest.domain.bans import Ban, BanSet
+from ingest.domain.message_intake import process
+from ingest.domain.threading import NOT_A_PARTICIPANT
+from ingest.domain.ticket_facts import record_reply
 from trunkline_contracts import MessageReceived, ReplySent, RequestOpened
 from trunkline_contracts.ids import contact_id
 from trunkline_contracts.parts import Contact, Message
 
 if TYPE_CHECKING:
-    from ingest.domain.intake_batch import Book
+    from ingest.domain.intake_batch import IntakeBatch
 
 BOTH = f"{DESK}, {SALES.address}"
 
 
-def take(book: Book, *came: tuple[str, bytes]) -> list[Any]:
+def take(book: IntakeBatch, *came: tuple[str, bytes]) -> list[Any]:
     """Take in what came to which mailbox, each in a batch of its own."""
     before = len(book.outcomes)
     for number, (account, body) in enumerate(came, before + 1):
-        book.take_in([arrival(body, number, BOXES[account], account)])
+        process(book, [arrival(body, number, BOXES[account], account)])
     return book.outcomes[before:]
 
 
-def opened(desk: Book) -> list[Any]:
+def opened(desk: IntakeBatch) -> list[Any]:
     return [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]
 
 
@@ -51,19 +53,19 @@ def test_two_mailboxes_one_mail(first: str, to: str) -> None:
         desk, (first, body), (second, by_way_of("b.test", body)), (second, body)
     )
 
-    assert [one.word, copy.word, again.word] == ["opened", "duplicate", "duplicate"]
+    assert [one.kind, copy.kind, again.kind] == ["opened", "duplicate", "duplicate"]
     assert {one.request_id, copy.request_id, again.request_id} == {one.request_id}
     assert copy.reason == again.reason == f"also received at {second}"
-    assert (copy.first, copy.arrival.message_id) == (False, one.arrival.message_id)
+    assert (copy.first, copy.entry.message_id) == (False, one.entry.message_id)
     assert [fact.account for fact in opened(desk)] == [first]
 
 
 def test_both_copies_in_one_batch_are_one_request() -> None:
     desk = book()
     body = mail(To=BOTH, Message_ID="<1@x>")
-    desk.take_in([arrival(body, n, BOXES[name], name) for n, name in enumerate(("sales", "main"))])
+    process(desk, [arrival(body, n, BOXES[name], name) for n, name in enumerate(("sales", "main"))])
 
-    assert [each.word for each in desk.outcomes] == ["opened", "duplicate"]
+    assert [each.kind for each in desk.outcomes] == ["opened", "duplicate"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_the_same_id_with_other_content_is_another_mail(other: dict[str, str]) -
     desk = book()
     told = {"To": BOTH, "Message_ID": "<1@x>"}
     words = [
-        each.word for each in take(desk, ("main", mail(**told)), ("sales", mail(**told | other)))
+        each.kind for each in take(desk, ("main", mail(**told)), ("sales", mail(**told | other)))
     ]
 
     assert words == ["opened", "opened"]
@@ -91,7 +93,7 @@ def test_a_mail_without_an_id_is_known_by_all_of_it() -> None:
     desk = book()
     body = mail(To=BOTH)
     words = [
-        each.word
+        each.kind
         for each in take(desk, ("main", body), ("sales", body), ("sales", by_way_of("b", body)))
     ]
 
@@ -103,7 +105,7 @@ def test_one_mailbox_that_gets_it_twice_by_other_ways_has_it_once() -> None:
     body = mail(To=DESK, Message_ID="<1@x>")
     one, other = take(desk, ("main", body), ("main", by_way_of("b.test", body)))
 
-    assert (one.word, other.word, other.request_id) == ("opened", "duplicate", one.request_id)
+    assert (one.kind, other.kind, other.request_id) == ("opened", "duplicate", one.request_id)
 
 
 def test_what_answers_it_in_either_mailbox_finds_its_request() -> None:
@@ -116,12 +118,12 @@ def test_what_answers_it_in_either_mailbox_finds_its_request() -> None:
         ("sales", mail("b", Message_ID="<3@x>", In_Reply_To="<1@x>", To=SALES.address)),
     )
 
-    assert [(each.word, each.request_id) for each in (here, there)] == [
+    assert [(each.kind, each.request_id) for each in (here, there)] == [
         ("appended", one.request_id)
     ] * 2
 
 
-def signed(secret: str = SECRET) -> tuple[Book, Any, str, Any]:
+def signed(secret: str = SECRET) -> tuple[IntakeBatch, Any, str, Any]:
     """A request at main with a reply of ours; gives its reply address, and the reply."""
     desk = book()
     [one] = take(desk, ("main", mail(To=DESK, Message_ID="<1@x>")))
@@ -135,7 +137,7 @@ def signed(secret: str = SECRET) -> tuple[Book, Any, str, Any]:
         account="main",
         contact=Contact(id=UUID(int=8)),
     )
-    desk.issued(talk, reply)
+    record_reply(desk, talk, reply)
     return desk, one, tagged(talk.key, secret=secret), reply
 
 
@@ -152,8 +154,8 @@ def test_an_answer_that_names_another_mailbox_as_well_belongs_where_it_answers(
 
     first, second = take(desk, *((account, body) for account in order))
 
-    assert (first.word, first.request_id) == ("appended", one.request_id)
-    assert (second.word, second.request_id) == ("duplicate", one.request_id)
+    assert (first.kind, first.request_id) == ("appended", one.request_id)
+    assert (second.kind, second.request_id) == ("duplicate", one.request_id)
     rule = {"address": "reply_address", "header": "our_message_id"}[named]
     assert first.threaded_by == rule
     assert len(opened(desk)) == 1
@@ -168,32 +170,32 @@ def test_what_only_one_mailbox_knows_it_answers_is_not_swallowed() -> None:
 
     new, answer = take(desk, ("sales", body), ("main", body))
 
-    assert new.word == "opened"
-    assert (answer.word, answer.request_id) == ("appended", one.request_id)
+    assert new.kind == "opened"
+    assert (answer.kind, answer.request_id) == ("appended", one.request_id)
 
 
 def test_a_second_mailbox_lets_in_nobody_the_first_does_not() -> None:
     desk, one, address, _ = signed()
     told = {"To": f"{address}, {SALES.address}", "Message_ID": "<2@x>"}
     [stranger] = take(desk, ("sales", mail(From=PETRO, **told)))
-    assert (stranger.word, stranger.reason) == ("opened", STRANGER)
+    assert (stranger.kind, stranger.reason) == ("opened", NOT_A_PARTICIPANT)
     assert stranger.request_id != one.request_id
     [same] = take(desk, ("main", mail(From=PETRO, **told | {"Message_ID": "<3@x>"})))
-    assert (same.word, same.reason) == ("opened", STRANGER)
+    assert (same.kind, same.reason) == ("opened", NOT_A_PARTICIPANT)
 
     iryna = contact_id("email", "main", "iryna@example.test")
-    desk.bans = Bans.of([Banned("contact", str(iryna))])
+    desk.bans = BanSet.from_bans([Ban("contact", str(iryna))])
     [banned] = take(desk, ("sales", mail("hi", **told | {"Message_ID": "<4@x>"})))
-    assert (banned.word, banned.threaded_by) == ("opened", "new")
+    assert (banned.kind, banned.threaded_by) == ("opened", "new")
 
 
 def test_what_was_rejected_in_one_mailbox_is_not_missing_from_the_other() -> None:
     desk = book()
     iryna = contact_id("email", "main", "iryna@example.test")
-    desk.bans = Bans.of([Banned("contact", str(iryna))])
+    desk.bans = BanSet.from_bans([Ban("contact", str(iryna))])
     body = mail(To=BOTH, Message_ID="<1@x>")
 
-    assert [each.word for each in take(desk, ("main", body), ("sales", body))] == [
+    assert [each.kind for each in take(desk, ("main", body), ("sales", body))] == [
         "rejected",
         "opened",
     ]
@@ -206,4 +208,4 @@ def test_each_mailbox_opens_its_own_tags_only() -> None:
     forged = f"support+{signed_ids.write(talk.key, 'reply', SALES.secrets[0])}@desk.test"
     [told] = take(desk, ("sales", mail("x", To=f"{forged}, {SALES.address}", Message_ID="<2@x>")))
 
-    assert (told.word, told.threaded_by) == ("appended", "plus_token")
+    assert (told.kind, told.threaded_by) == ("appended", "plus_token")

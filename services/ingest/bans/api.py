@@ -9,34 +9,37 @@ from chassis.auth.dependencies import Identity, Role, allow
 from chassis.service import Here
 from chassis.web.problems import invalid, missing
 from ingest.bans import store
-from ingest.bans.store import Banlist
-from ingest.domain.bans import Banned, understood
+from ingest.bans.store import BanCache
+from ingest.domain.bans import Ban, parse_ban
 
 router = APIRouter(prefix="/v1/bans", tags=["bans"])
 
-Banning = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRATOR))]
+SupervisorDep = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRATOR))]
 
 
-class Why(BaseModel):
+class BanReason(BaseModel):
     """Why somebody is banned, for colleagues."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] | None = None
 
 
-def who_is(contact: str) -> Banned:
+def ban_of(contact: str) -> Ban:
     """Read whom an address of ours names."""
     try:
-        return understood(contact)
+        return parse_ban(contact)
     except ValueError as why:
         raise invalid(f"contact {why}", at="path.contact", value=contact) from None
 
 
-Contact = Annotated[Banned, Depends(who_is)]
+BannedContact = Annotated[Ban, Depends(ban_of)]
 
 
 @router.get("")
 async def bans(
-    here: Here, who: Banning, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: str = ""
+    here: Here,
+    who: SupervisorDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str = "",
 ) -> dict[str, Any]:
     """List the bans: contacts, addresses and networks, with whoever set them, when and why."""
     async with here.db.connection() as conn:
@@ -45,7 +48,7 @@ async def bans(
 
 
 @router.get("/{contact:path}")
-async def ban(here: Here, who: Banning, contact: Contact) -> dict[str, Any]:
+async def ban(here: Here, who: SupervisorDep, contact: BannedContact) -> dict[str, Any]:
     """Say whether somebody is banned: a contact's id, an address, or a network (`10.0.0.0/8`)."""
     async with here.db.connection() as conn:
         found = await store.one(conn, contact)
@@ -56,7 +59,11 @@ async def ban(here: Here, who: Banning, contact: Contact) -> dict[str, Any]:
 
 @router.put("/{contact:path}", responses={201: {"description": "Banned from now on."}})
 async def put(
-    here: Here, who: Banning, contact: Contact, response: Response, why: Why | None = None
+    here: Here,
+    who: SupervisorDep,
+    contact: BannedContact,
+    response: Response,
+    why: BanReason | None = None,
 ) -> dict[str, Any]:
     """Ban a contact, an address or a network.
 
@@ -66,23 +73,23 @@ async def put(
     async with here.transaction() as tx:
         new = await store.put(tx, contact, why.reason if why else None, who.subject)
         found = await store.one(tx.conn, contact)
-    await _known(here)
+    await _refresh_cache(here)
     response.status_code = 201 if new else 200
     return found or {}
 
 
 @router.delete("/{contact:path}", status_code=204)
-async def lift(here: Here, who: Banning, contact: Contact) -> None:
+async def lift(here: Here, who: SupervisorDep, contact: BannedContact) -> None:
     """Let somebody write again; what was rejected meanwhile stays so."""
     async with here.transaction() as tx:
         there = await store.lift(tx, contact)
-    await _known(here)
+    await _refresh_cache(here)
     if not there:
         raise missing("ban", contact.name)
 
 
-async def _known(here: Here) -> None:
+async def _refresh_cache(here: Here) -> None:
     """This door knows at once, the others within a second."""
-    known: Banlist = here.state["bans"]
+    known: BanCache = here.state["bans"]
     async with here.db.connection() as conn:
         await known.refresh(conn)

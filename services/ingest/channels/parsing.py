@@ -13,16 +13,19 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from ingest.domain.items import Unreadable
+from ingest.domain.items import InboundItem, Unreadable
 from ingest.domain.text import clean
 
-_LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
+ParsedItem = InboundItem | Unreadable
+"""An item, or the reason why one of several cannot be read; the others are not lost with it."""
+
+_URL = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
 _DEGREES = re.compile(r"\s?[+-]?[0-9]{1,3}(\.[0-9]{1,30})?\s?", re.ASCII)
-SHORT, LONGEST = 255, 100_000
+MAX_NAME_CHARS, MAX_TEXT_CHARS = 255, 100_000
 """Characters of a name, and of a text; the delivery itself is kept whole."""
-WRITTEN = frozenset({"body", "caption", "text", "title"})
+WRITTEN_KEYS = frozenset({"body", "caption", "text", "title"})
 """Where in a platform's message there is what people wrote; an object there is looked into."""
-DIGITS = 1_000
+MAX_NUMBER_DIGITS = 1_000
 """Of a number that is read as one."""
 
 
@@ -43,23 +46,23 @@ def _parse_lenient(body: bytes) -> Any:
     So is a number of any length; one that is longer than Python reads is kept as it was written.
     """
     try:
-        return json.loads(body, parse_int=_long)
+        return json.loads(body, parse_int=_parse_int)
     except (ValueError, RecursionError):
         raise Unreadable("the body is not JSON") from None
 
 
-def _long(number: str) -> int | str:
-    return int(number) if len(number) <= DIGITS else number
+def _parse_int(number: str) -> int | str:
+    return int(number) if len(number) <= MAX_NUMBER_DIGITS else number
 
 
-def unreadable(bad: ValidationError) -> Unreadable:
+def unreadable_from(bad: ValidationError) -> Unreadable:
     """Say what is wrong with a body, without repeating it."""
     first = bad.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
     return Unreadable(clean(f"{where}: {first['msg']}"[:500]))
 
 
-def words(value: Any, limit: int | None = None) -> str | None:
+def text_or_none(value: Any, limit: int | None = None) -> str | None:
     """Give a text that says something, or None."""
     if not isinstance(value, str) or not value.strip():
         return None
@@ -67,30 +70,30 @@ def words(value: Any, limit: int | None = None) -> str | None:
     return told if told.strip() else None
 
 
-def whole(value: Any) -> int | None:
+def int_or_none(value: Any) -> int | None:
     """Give a whole number of 64 bits, or None."""
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
         return None
     return value
 
 
-def instant(value: Any) -> datetime | None:
+def timestamp(value: Any) -> datetime | None:
     """Give the instant of a unix time, or None when it is none of this era."""
-    seconds = whole(value)
+    seconds = int_or_none(value)
     if seconds is None or not 0 < seconds < 2**33:
         return None
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def instant_of_millis(value: Any) -> datetime | None:
+def timestamp_from_ms(value: Any) -> datetime | None:
     """Give the instant of a unix time in milliseconds, or None when it is none of this era."""
-    millis = whole(value)
+    millis = int_or_none(value)
     if millis is None or not 0 < millis < 2**33 * 1000:
         return None
     return datetime.fromtimestamp(millis / 1000, UTC)
 
 
-def instant_of(value: Any) -> datetime | None:
+def parse_timestamp(value: Any) -> datetime | None:
     """Give the instant a program wrote down: unix seconds or milliseconds, or RFC 3339.
 
     A time without a zone is None: it may be hours away from what it seems.
@@ -98,7 +101,7 @@ def instant_of(value: Any) -> datetime | None:
     if isinstance(value, str):
         told = value.strip()
         if not (told.isascii() and told.replace(".", "", 1).isdigit()):
-            return _written(told)
+            return _parse_iso(told)
         value = float(told[:32])
     if isinstance(value, bool) or not isinstance(value, int | float) or not value < 2**63:
         return None
@@ -108,7 +111,7 @@ def instant_of(value: Any) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _written(told: str) -> datetime | None:
+def _parse_iso(told: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(told[:40])
         return at.astimezone(UTC) if at.tzinfo else None
@@ -116,35 +119,35 @@ def _written(told: str) -> datetime | None:
         return None
 
 
-def part(body: dict[str, Any], key: str) -> dict[str, Any]:
+def subobject(body: dict[str, Any], key: str) -> dict[str, Any]:
     """Give an object inside another; an empty one where there is none."""
     value = body.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def named(value: Any) -> str | None:
+def identifier(value: Any) -> str | None:
     """Give an id, which some write as a number and some as a text; None when it is neither."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     if isinstance(value, int):
         return str(value) if abs(value) < 2**64 else None
     told = clean(value.strip())
-    return told if 0 < len(told) <= SHORT else None
+    return told if 0 < len(told) <= MAX_NAME_CHARS else None
 
 
-def size(value: Any) -> int | None:
+def byte_count(value: Any) -> int | None:
     """Give a number of bytes, or None."""
-    told = whole(value)
+    told = int_or_none(value)
     return told if told is not None and 0 <= told < 2**53 else None
 
 
-def link(value: Any) -> str | None:
+def url_or_none(value: Any) -> str | None:
     """Give an address on the web that can be followed, or None."""
-    told = words(value)
-    return told if told is not None and _LINK.fullmatch(told) else None
+    told = text_or_none(value)
+    return told if told is not None and _URL.fullmatch(told) else None
 
 
-def degrees(latitude: Any, longitude: Any) -> tuple[float, float] | None:
+def coordinates(latitude: Any, longitude: Any) -> tuple[float, float] | None:
     """Give a place on the globe, or None; some write its numbers as texts."""
     found = []
     for told, most in ((latitude, 90), (longitude, 180)):
@@ -167,30 +170,30 @@ def digest(value: Any) -> str:
         return sha256("\n".join(_leaves(value)).encode()).hexdigest()
 
 
-def digest_but_addresses(value: Any) -> str:
+def digest_without_urls(value: Any) -> str:
     """Sum up a JSON value of a platform that signs addresses anew for whoever is told of them.
 
     What people wrote stays in, be it an address.
     """
-    return digest(_without_addresses(value, 50))
+    return digest(_without_urls(value, 50))
 
 
-def _without_addresses(value: Any, deep: int) -> Any:
+def _without_urls(value: Any, deep: int) -> Any:
     if deep == 0:
         return value
     match value:
         case dict():
             return {
-                key: _without_addresses(one, deep - 1)
+                key: _without_urls(one, deep - 1)
                 for key, one in value.items()
-                if key in WRITTEN or not _is_address(one)
+                if key in WRITTEN_KEYS or not _is_url(one)
             }
         case list():
-            return [_without_addresses(one, deep - 1) for one in value if not _is_address(one)]
+            return [_without_urls(one, deep - 1) for one in value if not _is_url(one)]
     return value
 
 
-def _is_address(value: Any) -> bool:
+def _is_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 

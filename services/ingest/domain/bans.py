@@ -18,8 +18,8 @@ from ingest.domain.items import Person
 from trunkline_contracts.addresses import mail_address, phone_number
 
 Network = IPv4Network | IPv6Network
-What = Literal["contact", "address", "network"]
-LONGEST = 255
+BanKind = Literal["contact", "address", "network"]
+MAX_BAN_CHARS = 255
 CHANNELS = frozenset(
     {
         "api",
@@ -36,61 +36,61 @@ CHANNELS = frozenset(
     }
 )
 """Channels an address may be banned on: those with a parser in `ingest.channels`."""
-NUMBERED = frozenset({"whatsapp", "telephony"})
+PHONE_CHANNELS = frozenset({"whatsapp", "telephony"})
 """Channels whose addresses are phone numbers, with or without a plus."""
-MAPPED = 96
+MAPPED_PREFIX_BITS = 96
 """Bits before an IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2)."""
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}")
-_NUMBER = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})")
+_PHONE_NUMBER = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})")
 
 
 @dataclass(frozen=True, slots=True)
-class Banned:
+class Ban:
     """What a ban is of, in the one form it is kept in."""
 
-    what: What
+    kind: BanKind
     name: str
 
 
-def understood(told: str) -> Banned:
+def parse_ban(told: str) -> Ban:
     """Read what a ban is of; raises ValueError when that is nothing anybody could have."""
     told = told.strip()
-    if not 0 < len(told) <= LONGEST or not told.isprintable():
-        raise ValueError(f"must be 1 to {LONGEST} printable characters")
-    return kept(told)
+    if not 0 < len(told) <= MAX_BAN_CHARS or not told.isprintable():
+        raise ValueError(f"must be 1 to {MAX_BAN_CHARS} printable characters")
+    return normalize_ban(told)
 
 
-def kept(told: str) -> Banned:
+def normalize_ban(told: str) -> Ban:
     """Give the form a ban is kept in, also of one that was kept in another."""
     channel, _, address = told.partition(":")
     if channel.lower() in CHANNELS and address.strip():
-        return Banned("address", f"{channel.lower()}:{_anywhere(address).name}")
-    return _anywhere(told)
+        return Ban("address", f"{channel.lower()}:{_without_channel(address).name}")
+    return _without_channel(told)
 
 
-def _anywhere(told: str) -> Banned:
+def _without_channel(told: str) -> Ban:
     """Read what stands for somebody, or a network, without its channel."""
     told = told.strip()
     try:
-        return Banned("contact", str(UUID(told)))
+        return Ban("contact", str(UUID(told)))
     except ValueError:
         pass
     try:
-        return Banned("network", str(_plain(ip_network(told, strict=False))))
+        return Ban("network", str(_unmapped(ip_network(told, strict=False))))
     except ValueError:
-        return Banned("address", _known(told))
+        return Ban("address", _normalized_address(told))
 
 
-def _plain(network: Network) -> Network:
+def _unmapped(network: Network) -> Network:
     """Give a network of IPv4 addresses as one, however it is written."""
-    if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED:
+    if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED_PREFIX_BITS:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
-            return IPv4Network((mapped, network.prefixlen - MAPPED))
+            return IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX_BITS))
     return network
 
 
-def _known(address: str) -> str:
+def _normalized_address(address: str) -> str:
     """Give the form of an address: an e-mail address's, a phone number's from its plus on."""
     if "@" in address:
         return mail_address(address)
@@ -98,18 +98,18 @@ def _known(address: str) -> str:
     return number if _INTERNATIONAL.fullmatch(number) else address.lower()
 
 
-def names_of(channel: str, person: Person) -> Iterator[str]:
+def ban_names(channel: str, person: Person) -> Iterator[str]:
     """Give every name under which somebody who wrote may be banned, on that channel or on all."""
     for told in filter(None, (person.address, person.email, person.phone)):
-        yield _anywhere(told).name
-    for number in (person.address if channel in NUMBERED else None, person.phone):
-        found = _NUMBER.fullmatch(phone_number(number)) if number else None
+        yield _without_channel(told).name
+    for number in (person.address if channel in PHONE_CHANNELS else None, person.phone):
+        found = _PHONE_NUMBER.fullmatch(phone_number(number)) if number else None
         if found is not None:
             yield from (found[1], f"+{found[1]}")
 
 
 @dataclass(frozen=True, slots=True)
-class Bans:
+class BanSet:
     """All who are banned."""
 
     names: frozenset[str] = frozenset()
@@ -117,25 +117,25 @@ class Bans:
     version: int = field(default=0, compare=False)
 
     @classmethod
-    def of(cls, banned: Iterable[Banned], version: int = 0) -> "Bans":
+    def from_bans(cls, banned: Iterable[Ban], version: int = 0) -> "BanSet":
         """Have at hand what is banned."""
         every = list(banned)
         return cls(
             frozenset(each.name for each in every),
-            tuple(ip_network(each.name) for each in every if each.what == "network"),
+            tuple(ip_network(each.name) for each in every if each.kind == "network"),
             version,
         )
 
-    def hit(self, contact: UUID | None, channel: str, person: Person) -> bool:
+    def matches(self, contact: UUID | None, channel: str, person: Person) -> bool:
         """Whether whoever wrote is banned."""
         if not self.names:
             return False
         return str(contact) in self.names or any(
             name in self.names or f"{channel}:{name}" in self.names
-            for name in names_of(channel, person)
+            for name in ban_names(channel, person)
         )
 
-    def shut_out(self, host: str | None) -> bool:
+    def blocks_host(self, host: str | None) -> bool:
         """Whether nothing may come in from there."""
         if not self.networks or host is None:
             return False

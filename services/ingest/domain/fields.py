@@ -13,7 +13,7 @@ class FieldRule(ValueRule):
 
     __slots__ = ()
 
-    def as_written(self, value: Any) -> Any:
+    def parse_typed(self, value: Any) -> Any:
         """Read what a person typed: a form has no numbers, only what spells them."""
         if self.kind != "number" or not isinstance(value, str):
             return value.strip() if isinstance(value, str) and self.kind != "text" else value
@@ -38,6 +38,6 @@ class FieldRule(ValueRule):
                 return {"type": "string", "maxLength": LONGEST, **whole}
 
 
-def blank(value: Any) -> bool:
+def is_blank(value: Any) -> bool:
     """Whether nothing was given: a form sends what was left empty, too."""
     return value is None or (isinstance(value, str) and not value.strip())

@@ -28,7 +28,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawDelivery:
     """A delivery as the door accepted it."""
 
     channel: str
@@ -51,7 +51,7 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestAttributes:
     """What the client asked of the request; the workspace has the last word."""
 
     topic: str | None = None
@@ -64,7 +64,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Thread:
+class ThreadingHeaders:
     """How a message names itself, and those it answers: what it belongs to is found by that."""
 
     id: str
@@ -87,12 +87,12 @@ class Thread:
     """Why its sender may not be who it seems: then it joins no conversation."""
     content: str = ""
     """A digest of its id and content, which is the same in whichever mailboxes it arrives."""
-    beside: tuple["Beside", ...] = ()
+    beside: tuple["OtherMailbox", ...] = ()
     """What it is to those other mailboxes of ours it was sent to as well."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class OtherMailbox:
     """What a message's addresses say of it in another mailbox than the one it came to."""
 
     account: str
@@ -101,7 +101,7 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SharedLocation:
     """A place somebody sent."""
 
     latitude: float
@@ -110,15 +110,15 @@ class Place:
     address: str | None = None
 
 
-Kind = Literal["message", "edited", "deleted", "reacted", "receipt", "noted"]
+ItemKind = Literal["message", "edited", "deleted", "reacted", "receipt", "noted"]
 """A message; what is done to one (`about` names it); or what is only remembered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class InboundItem:
     """One thing that happened on a channel."""
 
-    kind: Kind
+    kind: ItemKind
     external_id: str | None
     """The platform's id of it: it is one, however often it comes. None: it never comes again."""
     digest: str
@@ -136,12 +136,12 @@ class Item:
     text: str = ""
     sent_at: datetime | None = None
     platform_id: str | None = None
-    asked: Asked | None = None
+    asked: RequestAttributes | None = None
     attachments: tuple[Attachment, ...] = ()
     html: str | None = None
     quoted: str | None = None
     """What was quoted below the text."""
-    thread: Thread | None = None
+    thread: ThreadingHeaders | None = None
     """On a channel where messages are named; `conversation` is then that of a new thread."""
     automatic: str | None = None
     """By which sign a machine sent it; a person may have written it."""
@@ -165,6 +165,6 @@ class Item:
     """The platform's id of the message this one answers."""
     button: str | None = None
     """What a pressed button stands for."""
-    place: Place | None = None
+    place: SharedLocation | None = None
     cards: tuple[Person, ...] = ()
     """Contacts somebody sent."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 _TAG = re.compile(r"([A-Za-z]{2,3})((?:[-_][A-Za-z0-9]{1,8}){0,5})", re.ASCII)
 
-_SECOND = {
+_SECOND_LETTERS = {
     "a": "abefkmnrsvyz",
     "b": "aeghimnors",
     "c": "aehorsuvy",
@@ -35,12 +35,12 @@ _SECOND = {
 }
 """The two-letter codes of ISO 639-1, by their first letter; longer codes may be any."""
 
-_OLD = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
+_REPLACED_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
 """What older systems still write."""
 
 
 @lru_cache(maxsize=1024)
-def language_of(told: str) -> str | None:
+def normalize_language(told: str) -> str | None:
     """Give a language tag in its canonical case (RFC 5646, 2.1.1); None when it names none.
 
     >>> language_of("uk"), language_of("PT_br"), language_of("zh-hans-cn"), language_of("xx")
@@ -50,8 +50,8 @@ def language_of(told: str) -> str | None:
     if found is None:
         return None
     first = found[1].lower()
-    first = _OLD.get(first, first)
-    if len(first) == 2 and first[1] not in _SECOND.get(first[0], ""):
+    first = _REPLACED_CODES.get(first, first)
+    if len(first) == 2 and first[1] not in _SECOND_LETTERS.get(first[0], ""):
         return None
     return "-".join([first, *map(_cased, re.split("[-_]", found[2])[1:])])
 

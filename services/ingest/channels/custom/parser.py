@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ingest.channels.parsing import digest, parse, unreadable
-from ingest.domain.items import Item, Person, Raw
+from ingest.channels.parsing import digest, parse, unreadable_from
+from ingest.domain.items import InboundItem, Person, RawDelivery
 from ingest.domain.text import clean
 from trunkline_contracts.parts import Attachment
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Words = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
-Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC))]
+NonBlankText = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+SentAt = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC))]
 
 
 class Author(BaseModel):
@@ -36,30 +36,30 @@ class File(BaseModel):
     size: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
 
-class Said(BaseModel):
+class CustomMessage(BaseModel):
     """What a customer wrote. The same `id` again is the same message."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     id: Name
-    text: Words
+    text: NonBlankText
     contact: Author
     conversation: Name | None = None
     """Where it was written; the contact's own conversation unless it is said."""
-    sent_at: Moment | None = None
+    sent_at: SentAt | None = None
     attachments: Annotated[list[File], Field(max_length=50)] = []
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
     """Read one message."""
     try:
-        said = Said.model_validate_json(raw.body)
+        said = CustomMessage.model_validate_json(raw.body)
     except ValidationError as bad:
-        raise unreadable(bad) from None
+        raise unreadable_from(bad) from None
     who = said.contact
     about = (who.name, who.language, who.email, who.phone)
     return (
-        Item(
+        InboundItem(
             "message",
             clean(said.id),
             digest(parse(raw.body)),
@@ -68,11 +68,11 @@ def read(raw: Raw) -> tuple[Item, ...]:
             text=clean(said.text),
             sent_at=min(said.sent_at or raw.received_at, raw.received_at),
             platform_id=clean(said.id),
-            attachments=tuple(_reference(file) for file in said.attachments),
+            attachments=tuple(_attachment(file) for file in said.attachments),
         ),
     )
 
 
-def _reference(file: File) -> Attachment:
+def _attachment(file: File) -> Attachment:
     told = {key: clean(value) for key, value in file if isinstance(value, str)}
     return Attachment(size=file.size, **told)

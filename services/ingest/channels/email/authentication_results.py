@@ -12,24 +12,24 @@ from typing import Literal, NamedTuple
 
 from ingest.domain.text import clean
 
-_SIGN = re.compile(r'\\.|["()]|[^\\"()]+|\\', re.DOTALL)
+_DELIMITER = re.compile(r'\\.|["()]|[^\\"()]+|\\', re.DOTALL)
 _NAME = re.compile(r"[^\s;]+")
 _RESULT = re.compile(r"\s*dmarc\s*(?:/\s*\d{1,9}\s*)?=\s*([a-z]{1,20})", re.IGNORECASE)
 
 
-class Piece(NamedTuple):
+class HeaderPiece(NamedTuple):
     """A stretch of a header (RFC 5322, section 3.2): its delimiters are not in its text."""
 
     kind: Literal["text", "quoted", "comment"]
     text: str
 
 
-def found(headers: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def dmarc_verdicts(headers: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Give each server that is named, and its verdict: `pass` where all it says is that."""
     said: dict[str, list[str]] = {}
     for value in headers:
-        pieces = list(pieces_of(value))
-        said.setdefault(server_of(pieces), []).extend(_results(value, pieces))
+        pieces = list(header_pieces(value))
+        said.setdefault(server_name(pieces), []).extend(_results(value, pieces))
     return tuple((server, _verdict(words)) for server, words in said.items())
 
 
@@ -39,7 +39,7 @@ def _verdict(words: list[str]) -> str:
     return next((each for each in words if each != "pass"), "pass" if words else "none")
 
 
-def server_of(pieces: Iterable[Piece]) -> str:
+def server_name(pieces: Iterable[HeaderPiece]) -> str:
     """Give the name of the server that says it, in small letters: a word or quoted, and first."""
     for kind, text in pieces:
         if kind == "quoted":
@@ -50,32 +50,32 @@ def server_of(pieces: Iterable[Piece]) -> str:
     return ""
 
 
-def _results(value: str, pieces: list[Piece]) -> Iterator[str]:
+def _results(value: str, pieces: list[HeaderPiece]) -> Iterator[str]:
     """Give what it says of DMARC, by either reading; a sender's word for `pass` is none."""
     bare = "".join(text if kind == "text" else " " for kind, text in pieces)
-    yield from _words(bare)
-    yield from (each for each in _words(value) if each != "pass")
+    yield from _results_in(bare)
+    yield from (each for each in _results_in(value) if each != "pass")
 
 
-def _words(value: str) -> Iterator[str]:
+def _results_in(value: str) -> Iterator[str]:
     for each in value.split(";")[1:]:
         result = _RESULT.match(each)
         if result is not None:
             yield result[1].lower()
 
 
-def pieces_of(value: str) -> Iterator[Piece]:
+def header_pieces(value: str) -> Iterator[HeaderPiece]:
     """Take a header apart; what is opened and never closed is text like any other."""
     kind: Literal["text", "quoted", "comment"] = "text"
     start = depth = 0
-    for sign in _SIGN.finditer(value):
+    for sign in _DELIMITER.finditer(value):
         at, mark = sign.start(), sign[0]
         if kind == "text" and mark in {'"', "("}:
-            yield Piece(kind, value[start:at])
+            yield HeaderPiece(kind, value[start:at])
             kind, start, depth = ("quoted" if mark == '"' else "comment"), at, 1
         elif kind == "comment" and mark in {"(", ")"}:
             depth += 1 if mark == "(" else -1
         if (kind == "quoted" and mark == '"' and at > start) or (kind == "comment" and depth == 0):
-            yield Piece(kind, value[start + 1 : at])
+            yield HeaderPiece(kind, value[start + 1 : at])
             kind, start = "text", at + 1
-    yield Piece("text", value[start:])
+    yield HeaderPiece("text", value[start:])

@@ -16,15 +16,20 @@ _MARKUP = re.compile(
     r"|/(?![a-z])[^>]*+>?+)",
     re.IGNORECASE | re.DOTALL,
 )
-_BEGINS = re.compile(r"<(?=[a-z/!?])", re.IGNORECASE)
+_TAG_START = re.compile(r"<(?=[a-z/!?])", re.IGNORECASE)
 _ATTRIBUTE = re.compile(
     r"([^\s/>=][^\s/>=]*+)(?:\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>]*+)))?+"
 )
-SILENT = frozenset({"script", "style", "template", "title", "iframe", "noembed", "noframes"})
+IGNORED_ELEMENTS = frozenset(
+    {"script", "style", "template", "title", "iframe", "noembed", "noframes"}
+)
 """Elements whose content is not read."""
-VERBATIM = frozenset({"textarea", "xmp"})
+TEXT_ELEMENTS = frozenset({"textarea", "xmp"})
 """Elements whose content is text, whatever it looks like."""
-_ENDS = {name: re.compile(f"</{name}(?=[\\s/>])", re.IGNORECASE) for name in SILENT | VERBATIM}
+_END_TAGS = {
+    name: re.compile(f"</{name}(?=[\\s/>])", re.IGNORECASE)
+    for name in IGNORED_ELEMENTS | TEXT_ELEMENTS
+}
 
 
 class Token(NamedTuple):
@@ -40,7 +45,7 @@ class Token(NamedTuple):
 def tokens(markup: str) -> Iterator[Token]:
     """Take markup apart. A tag that does not end is text, with all that follows."""
     at = told = 0
-    while (begins := _BEGINS.search(markup, at)) is not None:
+    while (begins := _TAG_START.search(markup, at)) is not None:
         found = _MARKUP.match(markup, begins.start())
         if found is None:
             break
@@ -51,10 +56,10 @@ def tokens(markup: str) -> Iterator[Token]:
             continue
         name = found[2].lower()
         yield Token("end" if found[1] else "start", name, found[3])
-        if name in _ENDS and not found[1]:
-            closed = _ENDS[name].search(markup, at)
+        if name in _END_TAGS and not found[1]:
+            closed = _END_TAGS[name].search(markup, at)
             at = closed.start() if closed else len(markup)
-            told = told if name in VERBATIM else at
+            told = told if name in TEXT_ELEMENTS else at
     if told < len(markup):
         yield Token("text", "", markup[told:])
 

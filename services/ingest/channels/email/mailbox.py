@@ -12,19 +12,19 @@ from uuid import UUID
 
 from chassis.auth import signed_ids
 from chassis.auth.signed_ids import Tag
-from ingest.channels.email.message import UNREAD
-from ingest.channels.email.mime import HEAD
-from ingest.channels.email.sender_rate import Who
-from ingest.domain.items import Beside, Item, Person, Raw, Thread
-from ingest.domain.threading import UNPROVEN, id_of_ours
+from ingest.channels.email.message import NO_REPLY_LOCAL_PART
+from ingest.channels.email.mime import MAX_HEADERS_BYTES
+from ingest.channels.email.sender_rate import SenderKey
+from ingest.domain.items import InboundItem, OtherMailbox, Person, RawDelivery, ThreadingHeaders
+from ingest.domain.threading import DMARC_FAILED, own_message_id
 
-OWN = "one of our own addresses"
-OURS = "it answers a mail of ours"
-SPOKEN_FOR = "it was sent in its author's name: its Reply-To says who that is"
-ASKS = "it asks to be answered at another address"
-BY_NAME = "it came to no address that names a message, signed by us"
+OWN_ADDRESS = "one of our own addresses"
+ANSWERS_OWN_MAIL = "it answers a mail of ours"
+SENT_ON_BEHALF = "it was sent in its author's name: its Reply-To says who that is"
+REPLY_TO_ELSEWHERE = "it asks to be answered at another address"
+BY_MESSAGE_ID = "it came to no address that names a message, signed by us"
 
-REPLY, BOUNCE = "reply", "bounce"
+REPLY_TAG, BOUNCE_TAG = "reply", "bounce"
 """What an address's tag is for: it names a conversation, or a message of ours that came back."""
 
 
@@ -65,41 +65,44 @@ class Mailbox:
         return self.owner(address) is not None
 
 
-def opened(
-    item: Item,
+def with_mailbox_context(
+    item: InboundItem,
     mailbox: Mailbox | None,
     mailboxes: Callable[[str], Mailbox | None] = lambda _: None,
-) -> Item:
+) -> InboundItem:
     """Give an item with what the mailbox knows of it, and the others it was sent to."""
     if mailbox is None or item.thread is None:
         return item
     thread = item.thread
     found = mailbox.tags_in(thread.to)
     if item.kind == "receipt":
-        return _reported(item, thread, found, mailbox)
+        return _resolve_report(item, thread, found, mailbox)
     if thread.reply_to is not None and not mailbox.is_own(thread.reply_to.address):
-        item = _answered_elsewhere(item, thread, thread.reply_to, mailbox)
+        item = _apply_reply_to(item, thread, thread.reply_to, mailbox)
         thread = item.thread or thread
     known = replace(
-        _known(thread, found, mailbox), beside=tuple(_beside(thread, mailbox, mailboxes))
+        _with_tag(thread, found, mailbox),
+        beside=tuple(_other_mailboxes(thread, mailbox, mailboxes)),
     )
-    return replace(item, thread=known, no_auto_response=_why_silent(item, known, mailbox))
+    return replace(item, thread=known, no_auto_response=_no_response_reason(item, known, mailbox))
 
 
-def _beside(
-    thread: Thread, mailbox: Mailbox, mailboxes: Callable[[str], Mailbox | None]
-) -> Iterator[Beside]:
+def _other_mailboxes(
+    thread: ThreadingHeaders, mailbox: Mailbox, mailboxes: Callable[[str], Mailbox | None]
+) -> Iterator[OtherMailbox]:
     """Say what its addresses are to the other mailboxes of ours among them."""
     here = mailbox.owner(mailbox.address)
     owners = dict.fromkeys(map(mailbox.owner, thread.to))
     for name in owners:
         other = mailboxes(name) if name is not None and name != here else None
         if name is not None and other is not None:
-            tag, signed = _tag(other.tags_in(thread.to), other)
-            yield Beside(name, tag, signed)
+            tag, signed = _conversation_tag(other.tags_in(thread.to), other)
+            yield OtherMailbox(name, tag, signed)
 
 
-def _answered_elsewhere(item: Item, thread: Thread, asked: Person, mailbox: Mailbox) -> Item:
+def _apply_reply_to(
+    item: InboundItem, thread: ThreadingHeaders, asked: Person, mailbox: Mailbox
+) -> InboundItem:
     """Follow a mail's wish to be answered at another address, as far as it can do no harm.
 
     Whoever writes for others names the author there, and proves nothing of them: so the mail joins
@@ -107,35 +110,37 @@ def _answered_elsewhere(item: Item, thread: Thread, asked: Person, mailbox: Mail
     to be if its sender is proven, for a forged mail asks for an answer, too.
     """
     if item.person is None or _writes_for_others(item.person.address, mailbox):
-        known = replace(thread, doubt=thread.doubt or SPOKEN_FOR)
-        return replace(item, person=asked, thread=known, flags=(*item.flags, SPOKEN_FOR))
+        known = replace(thread, doubt=thread.doubt or SENT_ON_BEHALF)
+        return replace(item, person=asked, thread=known, flags=(*item.flags, SENT_ON_BEHALF))
     if thread.doubt is None and _verdict(thread, mailbox) == "pass":
         thread = replace(thread, answer_to=asked.address)
-    return replace(item, thread=thread, flags=(*item.flags, ASKS))
+    return replace(item, thread=thread, flags=(*item.flags, REPLY_TO_ELSEWHERE))
 
 
 def _writes_for_others(address: str, mailbox: Mailbox) -> bool:
-    unread = UNREAD.fullmatch(address.rpartition("@")[0]) is not None
+    unread = NO_REPLY_LOCAL_PART.fullmatch(address.rpartition("@")[0]) is not None
     return unread or address in mailbox.forwarders or mailbox.is_own(address)
 
 
-def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:
+def _resolve_report(
+    item: InboundItem, thread: ThreadingHeaders, found: list[Tag], mailbox: Mailbox
+) -> InboundItem:
     """Find the message of ours a report is about: by the address it came to, or by its name.
 
     A name is less: it stands in every copy of the mail, and in all that answers or forwards it.
     """
-    by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE, mailbox.secrets))
-    here = (id for id in thread.answers if _is_here(id, mailbox))
-    by_name = (str(id) for id in map(id_of_ours, here) if id is not None)
+    by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE_TAG, mailbox.secrets))
+    here = (id for id in thread.answers if _is_own_message_id(id, mailbox))
+    by_name = (str(id) for id in map(own_message_id, here) if id is not None)
     about, name = next(by_address, None), next(by_name, None)
     if about is None and name is None:
         return replace(item, kind="noted", state=None, thread=None)
-    reason = item.reason if about is not None else f"{item.reason}; {BY_NAME}"
+    reason = item.reason if about is not None else f"{item.reason}; {BY_MESSAGE_ID}"
     permanent = item.permanent and about is not None
     return replace(item, thread=None, reference=about or name, reason=reason, permanent=permanent)
 
 
-def counted_as(item: Item, account: str, mailbox: Mailbox) -> Who | None:
+def sender_key(item: InboundItem, account: str, mailbox: Mailbox) -> SenderKey | None:
     """Say as whose a message is counted.
 
     What somebody else writes in a person's name is counted apart from what is proven to be theirs:
@@ -152,54 +157,60 @@ _FROM = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ADDRESS = re.compile(rb"[^\s<>\"(),;:@]{1,200}@[^\s<>\"(),;:@]{1,200}")
-REFUSED = "refused"
+UNREADABLE = "refused"
 
 
-def refused_as(raw: Raw) -> Who:
+def unreadable_sender_key(raw: RawDelivery) -> SenderKey:
     """Say as whose a mail is counted that could not be read: by its envelope, and what it says.
 
     Apart from what could be read, so that nobody is kept out by less than both.
     """
-    told = _FROM.search(raw.body, 0, HEAD)
+    told = _FROM.search(raw.body, 0, MAX_HEADERS_BYTES)
     found = _ADDRESS.findall(told[1])[-1:] if told else []
     said = b"".join(found).lower().decode(errors="replace")
-    return raw.account, " ".join([*raw.envelope[:1], said]), REFUSED
+    return raw.account, " ".join([*raw.envelope[:1], said]), UNREADABLE
 
 
-def _verdict(thread: Thread, mailbox: Mailbox) -> str | None:
+def _verdict(thread: ThreadingHeaders, mailbox: Mailbox) -> str | None:
     """Give what our own server found of its sender."""
     return dict(thread.verdicts).get(mailbox.server) if mailbox.server is not None else None
 
 
-def _is_here(id: str, mailbox: Mailbox) -> bool:
+def _is_own_message_id(id: str, mailbox: Mailbox) -> bool:
     """Whether an id was given here."""
     return id.lower().endswith(f"@{mailbox.address.rpartition('@')[2]}>")
 
 
-def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
+def _no_response_reason(
+    item: InboundItem, thread: ThreadingHeaders, mailbox: Mailbox
+) -> str | None:
     """Say why no machine of ours may answer it."""
     own = item.person is not None and mailbox.is_own(item.person.address)
-    answers = thread.signed or any(_is_here(each, mailbox) for each in thread.answers)
-    return item.no_auto_response or thread.doubt or (OWN if own else OURS if answers else None)
+    answers = thread.signed or any(_is_own_message_id(each, mailbox) for each in thread.answers)
+    return (
+        item.no_auto_response
+        or thread.doubt
+        or (OWN_ADDRESS if own else ANSWERS_OWN_MAIL if answers else None)
+    )
 
 
-def _tag(found: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, bool]:
+def _conversation_tag(found: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, bool]:
     """Give what its reply address names, one that is signed first, and whether it is."""
-    signed = next((tag for tag in found if tag.issued(REPLY, mailbox.secrets)), None)
-    back = _returned(found, mailbox)
+    signed = next((tag for tag in found if tag.issued(REPLY_TAG, mailbox.secrets)), None)
+    back = _bounce_tags(found, mailbox)
     tag = signed or next((each for each in found if each not in back), None)
     return (tag.id if tag else None), signed is not None
 
 
-def _returned(found: list[Tag], mailbox: Mailbox) -> list[Tag]:
+def _bounce_tags(found: list[Tag], mailbox: Mailbox) -> list[Tag]:
     """Give those that name a mail of ours, in an address it was sent from."""
-    return [tag for tag in found if tag.issued(BOUNCE, mailbox.secrets)]
+    return [tag for tag in found if tag.issued(BOUNCE_TAG, mailbox.secrets)]
 
 
-def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
-    tag, signed = _tag(found, mailbox)
+def _with_tag(thread: ThreadingHeaders, found: list[Tag], mailbox: Mailbox) -> ThreadingHeaders:
+    tag, signed = _conversation_tag(found, mailbox)
     # Who answers the address our mail came from, as machines do, answers that mail.
-    back = (f"<{tag.id}@back>" for tag in _returned(found, mailbox))
+    back = (f"<{tag.id}@back>" for tag in _bounce_tags(found, mailbox))
     return replace(
         thread,
         answers=(*back, *thread.answers),
@@ -207,5 +218,5 @@ def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
         tag=tag,
         signed=signed,
         acknowledged=mailbox.acknowledges,
-        doubt=UNPROVEN if _verdict(thread, mailbox) == "fail" else thread.doubt,
+        doubt=DMARC_FAILED if _verdict(thread, mailbox) == "fail" else thread.doubt,
     )

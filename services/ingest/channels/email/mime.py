@@ -17,15 +17,15 @@ from typing import TypeAlias
 from ingest.channels.email.html_tokenizer import tokens
 from ingest.domain.text import clean
 
-LARGEST = 25 * 1024 * 1024
-HEAD, HEADER, HEADERS = 100 * 1024, 8 * 1024, 500
-PARTS, DEPTH, FILES = 200, 20, 50
-LINES = 1_200_000
+MAX_MAIL_BYTES = 25 * 1024 * 1024
+MAX_HEADERS_BYTES, MAX_HEADER_BYTES, MAX_HEADERS = 100 * 1024, 8 * 1024, 500
+MAX_PARTS, MAX_DEPTH, MAX_FILES = 200, 20, 50
+MAX_LINES = 1_200_000
 """What a parser reads one by one; the largest mail has a quarter as many when a file fills it."""
-BODY = 2 * 1024 * 1024
+MAX_TEXT_PART_BYTES = 2 * 1024 * 1024
 """Bytes of a text that are looked at."""
 
-PIECE = 64 * 1024
+FEED_BYTES = 64 * 1024
 
 Part: TypeAlias = "Message[str, str]"
 
@@ -40,31 +40,31 @@ class Excessive(Exception):
 _BOUNDARY = re.compile(
     rb'boundary\s{0,9}=\s{0,9}(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE
 )
-_BLANK = re.compile(rb"\r?\n\r?\n|\r\r")
-_WITHIN = re.compile(rb"^content-type:\s{0,9}message/", re.IGNORECASE | re.MULTILINE)
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
+_NESTED_MAIL = re.compile(rb"^content-type:\s{0,9}message/", re.IGNORECASE | re.MULTILINE)
 
 
 def scan(raw: bytes) -> None:
     """Refuse what would cost too much to parse, by looking at the bytes alone."""
-    if len(raw) > LARGEST:
-        raise Excessive(f"larger than {LARGEST} bytes")
-    if raw.count(b"\n") + raw.count(b"\r") - raw.count(b"\r\n") > LINES:
-        raise Excessive(f"more than {LINES} lines")
-    end = _BLANK.search(raw, 0, HEAD + 4)
-    if end is None and len(raw) > HEAD:
-        raise Excessive(f"headers of more than {HEAD} bytes")
+    if len(raw) > MAX_MAIL_BYTES:
+        raise Excessive(f"larger than {MAX_MAIL_BYTES} bytes")
+    if raw.count(b"\n") + raw.count(b"\r") - raw.count(b"\r\n") > MAX_LINES:
+        raise Excessive(f"more than {MAX_LINES} lines")
+    end = _BLANK_LINE.search(raw, 0, MAX_HEADERS_BYTES + 4)
+    if end is None and len(raw) > MAX_HEADERS_BYTES:
+        raise Excessive(f"headers of more than {MAX_HEADERS_BYTES} bytes")
     boundaries = {b"\n--" + (quoted or bare) for quoted, bare in _BOUNDARY.findall(raw)}
-    if len(boundaries) > FILES:
+    if len(boundaries) > MAX_FILES:
         raise Excessive("too many parts within parts")
-    if sum(raw.count(each) for each in boundaries) > 2 * PARTS:
-        raise Excessive(f"more than {PARTS} parts")
-    if len(_WITHIN.findall(raw)) > DEPTH:
-        raise Excessive(f"more than {DEPTH} mails within mails")
+    if sum(raw.count(each) for each in boundaries) > 2 * MAX_PARTS:
+        raise Excessive(f"more than {MAX_PARTS} parts")
+    if len(_NESTED_MAIL.findall(raw)) > MAX_DEPTH:
+        raise Excessive(f"more than {MAX_DEPTH} mails within mails")
 
 
-def end_of_headers(raw: bytes) -> int:
+def headers_end(raw: bytes) -> int:
     """Say where a mail's body begins."""
-    end = _BLANK.search(raw, 0, HEAD + 4)
+    end = _BLANK_LINE.search(raw, 0, MAX_HEADERS_BYTES + 4)
     return end.end() if end else len(raw)
 
 
@@ -72,41 +72,41 @@ def parse(raw: bytes) -> Part:
     """Parse a mail, within the limits."""
     scan(raw)
     try:
-        mail = _parsed(raw.removeprefix(BOM))
+        mail = _feed(raw.removeprefix(BOM))
     except RecursionError:
-        raise Excessive(f"parts within parts deeper than {DEPTH}") from None
+        raise Excessive(f"parts within parts deeper than {MAX_DEPTH}") from None
     size = count = 0
-    for n, (part, depth) in enumerate(_every(mail), 1):
-        if n > PARTS or depth > DEPTH:
-            raise Excessive(f"more than {PARTS} parts, or deeper than {DEPTH}")
+    for n, (part, depth) in enumerate(_walk(mail), 1):
+        if n > MAX_PARTS or depth > MAX_DEPTH:
+            raise Excessive(f"more than {MAX_PARTS} parts, or deeper than {MAX_DEPTH}")
         for name, value in part.raw_items():
             count += 1
             size += len(name) + len(value)
-            if len(value) > HEADER:
-                raise Excessive(f"a header of more than {HEADER} bytes")
-    if count > HEADERS + PARTS or size > HEAD:
-        raise Excessive(f"more than {HEADERS} headers, or {HEAD} bytes of them")
+            if len(value) > MAX_HEADER_BYTES:
+                raise Excessive(f"a header of more than {MAX_HEADER_BYTES} bytes")
+    if count > MAX_HEADERS + MAX_PARTS or size > MAX_HEADERS_BYTES:
+        raise Excessive(f"more than {MAX_HEADERS} headers, or {MAX_HEADERS_BYTES} bytes of them")
     return mail
 
 
-def _parsed(raw: bytes) -> Part:
+def _feed(raw: bytes) -> Part:
     """Parse piece by piece: all at once takes four times the memory."""
     parser = BytesFeedParser(policy=compat32)
-    for at in range(0, len(raw), PIECE):
-        parser.feed(raw[at : at + PIECE])
+    for at in range(0, len(raw), FEED_BYTES):
+        parser.feed(raw[at : at + FEED_BYTES])
     return parser.close()
 
 
-def _every(mail: Part) -> Iterator[tuple[Part, int]]:
+def _walk(mail: Part) -> Iterator[tuple[Part, int]]:
     """Give a mail and all its parts, those of mails within it too, without recursion."""
     waiting: list[tuple[Part, int]] = [(mail, 0)]
     while waiting:
         part, depth = waiting.pop()
         yield part, depth
-        waiting += [(each, depth + 1) for each in reversed(_inner(part))]
+        waiting += [(each, depth + 1) for each in reversed(_subparts(part))]
 
 
-def _inner(part: Part) -> list[Part]:
+def _subparts(part: Part) -> list[Part]:
     try:
         inner = part.get_payload()
     except (ValueError, OSError):  # the parser believes the charset, even one that is none
@@ -124,7 +124,7 @@ def leaves(mail: Part) -> Iterator[tuple[str, Part, str]]:
     while waiting:
         place, part, among = waiting.pop()
         if part.is_multipart() and part.get_content_maintype() == "multipart":
-            inner = _inner(part)
+            inner = _subparts(part)
             dot = f"{place}." if place else ""
             if part.get_content_subtype() == "alternative":
                 among = among or f"{dot}*"
@@ -136,7 +136,11 @@ def leaves(mail: Part) -> Iterator[tuple[str, Part, str]]:
 def text_of(part: Part) -> str:
     """Give a part's text in whatever charset it turns out to be."""
     data = part.get_payload(decode=True)
-    return decode(data[:BODY], part.get_content_charset()) if isinstance(data, bytes) else ""
+    return (
+        decode(data[:MAX_TEXT_PART_BYTES], part.get_content_charset())
+        if isinstance(data, bytes)
+        else ""
+    )
 
 
 def size_of(part: Part) -> int | None:
@@ -150,13 +154,13 @@ def size_of(part: Part) -> int | None:
     return written * 3 // 4 - payload[-4:].count("=")
 
 
-NOT_TEXT = frozenset(
+NON_TEXT_CODECS = frozenset(
     {"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
 )
 """Codecs Python knows which no mail is written in."""
 
 
-ALIASES = {
+CHARSET_ALIASES = {
     "x-mac-cyrillic": "mac-cyrillic",
     "x-mac-roman": "mac-roman",
     "windows-874": "cp874",
@@ -173,37 +177,39 @@ ALIASES = {
 def decode(data: bytes, charset: str | None) -> str:
     """Decode by the charset that is told, else by the likely ones; never fails."""
     told = (charset or "").strip().strip("'\"").lower()
-    told = ALIASES.get(told, told)
+    told = CHARSET_ALIASES.get(told, told)
     for name in (told, "utf-8"):
-        if name and name.replace("-", "_") not in NOT_TEXT:
+        if name and name.replace("-", "_") not in NON_TEXT_CODECS:
             try:
                 return data.decode(name)
             except (LookupError, ValueError, OSError):  # a codec is a file
                 continue
     try:
-        return data.decode(told, "replace") if told not in NOT_TEXT else data.decode("latin-1")
+        return (
+            data.decode(told, "replace") if told not in NON_TEXT_CODECS else data.decode("latin-1")
+        )
     except (LookupError, ValueError, OSError):
         return data.decode("cp1252", "replace")
 
 
-_WORD = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]*)\?=")
+_ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]*)\?=")
 
 
-def letters(value: str) -> str:
+def decode_raw_header(value: str) -> str:
     """Read the raw bytes of a header; they are UTF-8 today (RFC 6532)."""
     return decode(value.encode("utf-8", "surrogateescape"), "utf-8")
 
 
-def words_of(value: str) -> str:
+def decode_header(value: str) -> str:
     """Read a header: encoded words, raw bytes of any charset, folded lines."""
-    value = letters(value)
-    found = list(_WORD.finditer(value))
+    value = decode_raw_header(value)
+    found = list(_ENCODED_WORD.finditer(value))
     if not found:
         return value
     said: list[str] = [value[: found[0].start()]]
     run: list[bytes] = []
     for word, then in zip(found, [*found[1:], None], strict=True):
-        run.append(_unpack(word))
+        run.append(_decode_word(word))
         gap = value[word.end() : then.start() if then else None]
         adjacent = then is not None and not gap.strip()
         # Adjacent words of one charset are one text: some mailers cut letters in two.
@@ -213,7 +219,7 @@ def words_of(value: str) -> str:
     return "".join(said)
 
 
-def _unpack(word: re.Match[str]) -> bytes:
+def _decode_word(word: re.Match[str]) -> bytes:
     packed = word[3].encode("utf-8", "replace")
     if word[2] in "qQ":
         return binascii.a2b_qp(packed, header=True)
@@ -226,17 +232,17 @@ def _unpack(word: re.Match[str]) -> bytes:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def line(value: str, limit: int) -> str:
+def header_line(value: str, limit: int) -> str:
     """Give a header as one line of text."""
-    return clean(" ".join(_CONTROLS.sub(" ", words_of(value)).split())[:limit])
+    return clean(" ".join(_CONTROLS.sub(" ", decode_header(value)).split())[:limit])
 
 
-def page(text: str) -> str:
+def body_text(text: str) -> str:
     """Give a body as text that can be kept."""
     return clean(_CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))).strip()
 
 
-def cut(text: str, limit: int) -> tuple[str, bool]:
+def truncate(text: str, limit: int) -> tuple[str, bool]:
     """Give so many bytes of a text, and whether there was more."""
     whole = text.encode()
     if len(whole) <= limit:
@@ -244,23 +250,25 @@ def cut(text: str, limit: int) -> tuple[str, bool]:
     return whole[:limit].decode(errors="ignore").strip("\n"), True
 
 
-_LINES = "address article blockquote br dd div dl dt footer h1 h2 h3 h4 h5 h6 header hr li ol p pre"
-BLOCKS = frozenset([*_LINES.split(), "section", "table", "tr", "ul"])
+_LINE_TAGS = (
+    "address article blockquote br dd div dl dt footer h1 h2 h3 h4 h5 h6 header hr li ol p pre"
+)
+BLOCK_TAGS = frozenset([*_LINE_TAGS.split(), "section", "table", "tr", "ul"])
 
 
-def plain_of(markup: str) -> str:
+def html_to_text(markup: str) -> str:
     """Give the text of HTML as a person would read it: no markup, no scripts, a line per block."""
     said: list[str] = []
     for kind, name, rest in tokens(markup):
         if kind == "text":
             said.append(" ".join(unescape(f"x{rest}x").split())[1:-1])
-        elif name in BLOCKS:
+        elif name in BLOCK_TAGS:
             said.append("\n")
     lines = (each.strip() for each in "".join(said).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def quietly(ask: Callable[[], str | None]) -> str | None:
+def none_on_error(ask: Callable[[], str | None]) -> str | None:
     """Ask the parser for something it may stumble over."""
     try:
         return ask()

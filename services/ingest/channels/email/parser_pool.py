@@ -16,34 +16,34 @@ from contextlib import suppress
 
 from chassis.errors import Refused
 from ingest.channels.email.parser_worker import (
-    ANSWERED,
-    ASKED,
     BROKEN,
     EXCESSIVE,
     ITEMS,
+    ITEMS_ADAPTER,
+    REQUEST_HEADER,
+    RESPONSE_HEADER,
     UNREADABLE,
-    items_of,
 )
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 
 log = logging.getLogger(__name__)
 
-PROCESSES = 2
-PATIENCE = 8.0
+POOL_SIZE = 2
+PARSE_TIMEOUT_S = 8.0
 """Seconds on the clock; processor time runs out long before, unless the machine is busy."""
-MAILS = 500
+MAX_MAILS_PER_PROCESS = 500
 """Mails after which a process is replaced."""
 
 
-def anybody() -> None:
+def allow_all() -> None:
     """Turn nobody away."""
 
 
-class Ended(Exception):
+class ProcessEnded(Exception):
     """The process ended while it worked."""
 
 
-class Desk:
+class ParserProcess:
     """One process, which works on one mail at a time."""
 
     def __init__(self, process: Process) -> None:
@@ -51,7 +51,7 @@ class Desk:
         self.mails = 0
 
     @classmethod
-    async def open(cls) -> "Desk":
+    async def open(cls) -> "ParserProcess":
         """Start a process: without our environment, and out of reach of the terminal's signals."""
         words = (sys.executable, "-I", "-m", "ingest.channels.email.parser_worker")
         process = await asyncio.create_subprocess_exec(
@@ -59,11 +59,11 @@ class Desk:
         )
         return cls(process)
 
-    async def work(self, raw: Raw) -> tuple[bytes, bytes]:
+    async def parse(self, raw: RawDelivery) -> tuple[bytes, bytes]:
         """Have a mail taken apart; gives the kind of answer, and the answer."""
         asked, answered = self._process.stdin, self._process.stdout
         if asked is None or answered is None:
-            raise Ended
+            raise ProcessEnded
         self.mails += 1
         told = {
             "account": raw.account,
@@ -73,13 +73,13 @@ class Desk:
         }
         about = json.dumps(told).encode()
         try:
-            asked.write(ASKED.pack(len(about), len(raw.body)) + about)
+            asked.write(REQUEST_HEADER.pack(len(about), len(raw.body)) + about)
             asked.write(raw.body)
             await asked.drain()
-            kind, size = ANSWERED.unpack(await answered.readexactly(ANSWERED.size))
+            kind, size = RESPONSE_HEADER.unpack(await answered.readexactly(RESPONSE_HEADER.size))
             return kind, await answered.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise Ended from None
+            raise ProcessEnded from None
 
     async def close(self) -> int:
         """End the process; gives what it ended with."""
@@ -89,7 +89,7 @@ class Desk:
             self._process.stdin.close()
         return await self._process.wait()
 
-    async def ended_with(self) -> int:
+    async def exit_code(self) -> int:
         """Wait for a process that has hung up."""
         try:
             return await asyncio.wait_for(self._process.wait(), 1)
@@ -97,43 +97,45 @@ class Desk:
             return await self.close()
 
 
-class Mailroom:
+class ParserPool:
     """A few desks; `read` waits for a free one."""
 
-    def __init__(self, desks: int = PROCESSES) -> None:
-        self._free: list[Desk] = []
-        self._places = asyncio.Semaphore(desks)
+    def __init__(self, desks: int = POOL_SIZE) -> None:
+        self._free: list[ParserProcess] = []
+        self._slots = asyncio.Semaphore(desks)
 
     async def open(self) -> None:
         """Have a desk ready for the first mail; when told to stop, end all of them."""
         try:
-            self._free.append(await Desk.open())
+            self._free.append(await ParserProcess.open())
             await asyncio.Event().wait()
         finally:
             await self.close()
 
-    async def read(self, raw: Raw, first: Callable[[], None] = anybody) -> tuple[Item, ...]:
+    async def read(
+        self, raw: RawDelivery, first: Callable[[], None] = allow_all
+    ) -> tuple[InboundItem, ...]:
         """Take a mail apart; raises `Unreadable`, or `Refused` when it is more than can be.
 
         When its turn has come, `first` is asked, which may refuse it.
         """
-        async with self._places:
+        async with self._slots:
             first()
             for last in (False, True):
                 try:
-                    return _items(*await self._work(raw))
-                except Ended:
+                    return _decode_response(*await self._work(raw))
+                except ProcessEnded:
                     if last:
                         raise Refused("the mail's reader ended twice without a word") from None
         raise Refused("unreachable")
 
-    async def _work(self, raw: Raw) -> tuple[bytes, bytes]:
-        desk = self._free.pop() if self._free else await Desk.open()
+    async def _work(self, raw: RawDelivery) -> tuple[bytes, bytes]:
+        desk = self._free.pop() if self._free else await ParserProcess.open()
         try:
-            async with asyncio.timeout(PATIENCE):
-                kind, said = await desk.work(raw)
-        except Ended:
-            code = await desk.ended_with()
+            async with asyncio.timeout(PARSE_TIMEOUT_S):
+                kind, said = await desk.parse(raw)
+        except ProcessEnded:
+            code = await desk.exit_code()
             if code == -signal.SIGXCPU:
                 raise Refused("the mail takes too long to take apart") from None
             log.warning("a mail's reader ended: %s", code)
@@ -144,9 +146,9 @@ class Mailroom:
         except BaseException:
             await desk.close()
             raise
-        if kind not in (ITEMS, UNREADABLE) or desk.mails >= MAILS:
+        if kind not in (ITEMS, UNREADABLE) or desk.mails >= MAX_MAILS_PER_PROCESS:
             await desk.close()
-            desk = await Desk.open()
+            desk = await ParserProcess.open()
         self._free.append(desk)
         return kind, said
 
@@ -157,9 +159,9 @@ class Mailroom:
             await desk.close()
 
 
-def _items(kind: bytes, said: bytes) -> tuple[Item, ...]:
+def _decode_response(kind: bytes, said: bytes) -> tuple[InboundItem, ...]:
     if kind == ITEMS:
-        return items_of.validate_json(said)
+        return ITEMS_ADAPTER.validate_json(said)
     words = said.decode(errors="replace")
     if kind == UNREADABLE:
         raise Unreadable(words)

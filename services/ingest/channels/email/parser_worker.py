@@ -20,20 +20,20 @@ from pydantic import TypeAdapter
 
 from ingest.channels.email import message
 from ingest.channels.email.mime import Excessive
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 
-ASKED, ANSWERED = Struct(">II"), Struct(">cI")
+REQUEST_HEADER, RESPONSE_HEADER = Struct(">II"), Struct(">cI")
 """Lengths of the particulars and of the mail; then the kind of answer and its length."""
 ITEMS, UNREADABLE, EXCESSIVE, BROKEN = b"i", b"u", b"x", b"b"
-MEMORY, SECONDS = 256 * 1024 * 1024, 4
+MAX_MEMORY_BYTES, MAX_CPU_S = 256 * 1024 * 1024, 4
 
-items_of: TypeAdapter[tuple[Item, ...]] = TypeAdapter(tuple[Item, ...])
+ITEMS_ADAPTER: TypeAdapter[tuple[InboundItem, ...]] = TypeAdapter(tuple[InboundItem, ...])
 
 
-def answer(raw: Raw) -> tuple[bytes, bytes]:
+def parse_mail(raw: RawDelivery) -> tuple[bytes, bytes]:
     """Take one mail apart, whatever comes of it."""
     try:
-        return ITEMS, items_of.dump_json(message.read(raw))
+        return ITEMS, ITEMS_ADAPTER.dump_json(message.read(raw))
     except Unreadable as why:
         return UNREADABLE, str(why).encode()
     except Excessive as why:
@@ -50,36 +50,36 @@ def confine() -> None:
         with suppress(ImportError):
             importlib.import_module(f"encodings.{each.name}")
     sample = b"From: a@example.test\r\nDate: Mon, 02 Mar 2026 09:00:00 +0200\r\n\r\nwarm"
-    answer(Raw("email", "", "", sample, datetime.fromtimestamp(0).astimezone()))
+    parse_mail(RawDelivery("email", "", "", sample, datetime.fromtimestamp(0).astimezone()))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     # No descriptor beyond the three there are: neither file nor socket can be opened.
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
-def grant() -> None:
+def extend_cpu_limit() -> None:
     """Allow some more seconds of processor time; who uses them up is ended by the kernel."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime) + SECONDS
+    limit = int(used.ru_utime + used.ru_stime) + MAX_CPU_S
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 def serve(asked: BinaryIO, answered: BinaryIO) -> None:
     """Answer until nobody asks any more."""
-    while len(head := asked.read(ASKED.size)) == ASKED.size:
-        about, size = ASKED.unpack(head)
+    while len(head := asked.read(REQUEST_HEADER.size)) == REQUEST_HEADER.size:
+        about, size = REQUEST_HEADER.unpack(head)
         told = json.loads(asked.read(about))
         body = asked.read(size)
-        grant()
+        extend_cpu_limit()
         at = datetime.fromisoformat(told["received_at"])
         named = (told["account"], told["inbound_id"])
-        raw = Raw(
+        raw = RawDelivery(
             "email", *named, body, at, sha256(body).hexdigest(), envelope=tuple(told["envelope"])
         )
-        kind, said = answer(raw)
-        answered.write(ANSWERED.pack(kind, len(said)) + said)
+        kind, said = parse_mail(raw)
+        answered.write(RESPONSE_HEADER.pack(kind, len(said)) + said)
         answered.flush()
 
 

@@ -9,9 +9,9 @@ import re
 
 import quotequail
 
-LINES, WIDTH = 1000, 1000
+MAX_LINES, MAX_LINE_CHARS = 1000, 1000
 """Lines that are looked at, and characters of each; a quotation further down stays in the text."""
-CUT = "-----Original Message-----"
+KNOWN_MARK = "-----Original Message-----"
 """A mark quotequail knows, put where a form stands that it does not."""
 
 _WROTE = re.compile(
@@ -37,11 +37,11 @@ _HEADER = re.compile(
     r"(?:\*:|:\*?| :)\s",
     re.IGNORECASE,
 )
-_OF_MAIL = re.compile(
+_CERTAIN_HEADER = re.compile(
     r"\S@\S|^\*|^(?:sent|gesendet|envoyé|надіслано|отправлено|wysłano|inviato|enviado|verzonden)\b",
     re.IGNORECASE,
 )
-_WHEN = re.compile(r"\d{1,2}[:.h]\d\d")
+_TIME = re.compile(r"\d{1,2}[:.h]\d\d")
 _RULE = re.compile(r"[_-]{10,}")
 
 
@@ -51,27 +51,33 @@ def split(text: str) -> tuple[str, str | None]:
     Together they are the text; only blank lines between the two are left out.
     """
     lines = text.split("\n")
-    seen = [line.strip()[:WIDTH] for line in lines[:LINES]]
-    told = quotequail.quote("\n".join(_told(seen)), limit=LINES + 1, quote_intro_line=True)
+    seen = [line.strip()[:MAX_LINE_CHARS] for line in lines[:MAX_LINES]]
+    told = quotequail.quote(
+        "\n".join(_mark_quotation(seen)), limit=MAX_LINES + 1, quote_intro_line=True
+    )
     written = told[0][1]
     cut = written.count("\n") + 1
-    if len(told) == 1 or not written.strip() or _goes_on(seen[cut:]):
+    if len(told) == 1 or not written.strip() or _has_reply_below(seen[cut:]):
         return text, None
     above, below = "\n".join(lines[:cut]).rstrip(), "\n".join(lines[cut:]).strip("\n")
     return above, below
 
 
-def _told(lines: list[str]) -> list[str]:
+def _mark_quotation(lines: list[str]) -> list[str]:
     """Put the mark that is known where a quotation begins in a form that is not."""
     for n, line in enumerate(lines):
         after = lines[n + 1] if n + 1 < len(lines) else ""
-        introduced = _begins(line) or _wraps(line, after) or _dates(line, after)
-        if introduced or _is_head(lines, n) or _is_tail(lines, n):
-            return [*lines[:n], CUT, *lines[n + 1 :]]
+        introduced = (
+            _is_introduction(line)
+            or _is_wrapped_introduction(line, after)
+            or _is_dated_introduction(line, after)
+        )
+        if introduced or _is_header_block(lines, n) or _is_quoted_to_the_end(lines, n):
+            return [*lines[:n], KNOWN_MARK, *lines[n + 1 :]]
     return lines
 
 
-def _begins(line: str) -> bool:
+def _is_introduction(line: str) -> bool:
     """Whether this line introduces a quotation: when and by whom it was written."""
     if line.endswith(":"):
         known = _DATE.search(line) or _ADDRESS.search(line)
@@ -79,17 +85,19 @@ def _begins(line: str) -> bool:
     return bool(_MARK.fullmatch(line))
 
 
-def _wraps(line: str, after: str) -> bool:
+def _is_wrapped_introduction(line: str, after: str) -> bool:
     """Whether such a line goes on in the next one."""
-    return bool(_DATE.search(line)) and not _DATE.search(after) and _begins(f"{line} {after}")
+    return (
+        bool(_DATE.search(line)) and not _DATE.search(after) and _is_introduction(f"{line} {after}")
+    )
 
 
-def _dates(line: str, after: str) -> bool:
+def _is_dated_introduction(line: str, after: str) -> bool:
     """Whether a line with a date introduces what is quoted in the next one, in any language."""
     return line.endswith(":") and after.startswith(">") and bool(_DATE.search(line))
 
 
-def _is_head(lines: list[str], n: int) -> bool:
+def _is_header_block(lines: list[str], n: int) -> bool:
     """Whether the head of another mail begins here: three of its headers, or a rule and two.
 
     Without a rule one of them names an address, is bold or says `Sent:`, or there are four and one
@@ -102,16 +110,18 @@ def _is_head(lines: list[str], n: int) -> bool:
     head = [line for line in near if _HEADER.match(line)]
     if rule:
         return len(head) >= 2
-    certain = any(map(_OF_MAIL.search, head)) or (len(head) > 3 and any(map(_WHEN.search, head)))
+    certain = any(map(_CERTAIN_HEADER.search, head)) or (
+        len(head) > 3 and any(map(_TIME.search, head))
+    )
     return len(head) >= 3 and certain
 
 
-def _is_tail(lines: list[str], n: int) -> bool:
+def _is_quoted_to_the_end(lines: list[str], n: int) -> bool:
     """Whether everything from here on is quoted line by line, and something was written above."""
     return lines[n].startswith(">") and all(not line or line[0] == ">" for line in lines[n:])
 
 
-def _goes_on(below: list[str]) -> bool:
+def _has_reply_below(below: list[str]) -> bool:
     """Whether something is written below, or between, lines that are quoted one by one."""
     marks = [line.startswith(">") for line in below if line]
     return any(marks) and not all(marks[marks.index(True) :])

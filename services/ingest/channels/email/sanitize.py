@@ -4,7 +4,7 @@ Sanitised by ammonia (through `nh3`): no scripts, styles, forms or frames, no ad
 links and of pictures that came with the mail. A picture from elsewhere tells its owner who reads.
 
 What sanitising costs grows with the depth of elements within elements, and how deep a parser finds
-them is known only after that. So the markup is written anew first (`balanced`): only elements that
+them is known only after that. So the markup is written anew first (`balance`): only elements that
 may be shown, each ended by its own end tag before the one around it is. That leaves nothing for a
 parser to guess (WHATWG HTML, 13.2.6), and the depth is counted while it is written. Long, as it
 lists what is kept.
@@ -14,35 +14,35 @@ import nh3
 
 from ingest.channels.email.html_tokenizer import attributes, tokens
 
-DEPTH = 200
+MAX_DEPTH = 200
 """Elements within elements; the cost of sanitising grows with its square."""
-STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 """The depths of all pieces together: what a parser may have to look at."""
-SCHEMES = frozenset({"http", "https", "mailto", "tel", "cid"})
-SHOWN = frozenset(nh3.ALLOWED_TAGS)
-_NAMES = """action background cite classid codebase data dynsrc formaction href icon longdesc
-lowsrc manifest ping poster profile src srcset usemap xlink:href"""
-ADDRESSES = frozenset(_NAMES.split())
+URL_SCHEMES = frozenset({"http", "https", "mailto", "tel", "cid"})
+ALLOWED_TAGS = frozenset(nh3.ALLOWED_TAGS)
+_URL_ATTRIBUTE_NAMES = """action background cite classid codebase data dynsrc formaction href icon
+longdesc lowsrc manifest ping poster profile src srcset usemap xlink:href"""
+URL_ATTRIBUTES = frozenset(_URL_ATTRIBUTE_NAMES.split())
 """Attributes that hold an address, whether or not they are ever shown."""
-_ATTRIBUTES = {tag: {*nh3.ALLOWED_ATTRIBUTES.get(tag, ()), "lang", "title"} for tag in SHOWN}
+_ATTRIBUTES = {tag: {*nh3.ALLOWED_ATTRIBUTES.get(tag, ()), "lang", "title"} for tag in ALLOWED_TAGS}
 _VOID = frozenset({"area", "br", "col", "hr", "img", "wbr"})
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _ONE_TABLE = frozenset({"table"})
 _CELLS = frozenset({"table", "td", "th", "caption"})
 _SECTIONS = frozenset({"table", "tbody", "thead", "tfoot"})
-_TABLE = {
+_TABLE_PARENTS = {
     **dict.fromkeys(("tbody", "thead", "tfoot", "caption", "colgroup"), frozenset({"table"})),
     **dict.fromkeys(("td", "th"), _SECTIONS | {"tr"}),
     "tr": _SECTIONS,
     "col": frozenset({"table", "colgroup"}),
 }
 """Parts of a table, and what they stand in: whatever else is open there ends."""
-_ON_THEIR_OWN = """article aside blockquote center dd details div dl dt figcaption figure footer
+_BLOCK_NAMES = """article aside blockquote center dd details div dl dt figcaption figure footer
 header hgroup hr li nav ol p pre summary table ul"""
-_BLOCKS = frozenset({*_ON_THEIR_OWN.split(), *_HEADINGS, *_TABLE})
-_LISTED = {"li": frozenset({"li"}), **dict.fromkeys(("dd", "dt"), frozenset({"dd", "dt"}))}
+_BLOCKS = frozenset({*_BLOCK_NAMES.split(), *_HEADINGS, *_TABLE_PARENTS})
+_LIST_ITEMS = {"li": frozenset({"li"}), **dict.fromkeys(("dd", "dt"), frozenset({"dd", "dt"}))}
 _LISTS = _BLOCKS - {"li", "dd", "dt", "div", "p"}
-_AROUND = {"li": _CELLS | {"ol", "ul"}, "dd": _CELLS | {"dl"}, "dt": _CELLS | {"dl"}}
+_END_TAG_FENCES = {"li": _CELLS | {"ol", "ul"}, "dd": _CELLS | {"dl"}, "dt": _CELLS | {"dl"}}
 """How far out an end tag looks for its element."""
 
 
@@ -50,7 +50,7 @@ class TooDeep(Exception):
     """There is more within more than is shown."""
 
 
-def safe(markup: str, limit: int) -> tuple[str | None, str | None]:
+def sanitize(markup: str, limit: int) -> tuple[str | None, str | None]:
     """Give the markup as it may be shown, if anything is left of it, or why it is not shown.
 
     `limit` is in bytes, of what came and of what is left.
@@ -59,32 +59,32 @@ def safe(markup: str, limit: int) -> tuple[str | None, str | None]:
     if len(markup.encode(errors="ignore")) > limit:
         return None, much
     try:
-        told = balanced(markup.encode(errors="replace").decode())
+        told = balance(markup.encode(errors="replace").decode())
     except TooDeep:
-        return None, f"may have {DEPTH} elements within each other"
+        return None, f"may have {MAX_DEPTH} elements within each other"
     kept = nh3.clean(
-        told, attribute_filter=_addresses, url_schemes=set(SCHEMES), url_relative="deny"
+        told, attribute_filter=_filter_url, url_schemes=set(URL_SCHEMES), url_relative="deny"
     ).strip()
     return (None, much) if len(kept.encode()) > limit else (kept or None, None)
 
 
-def _addresses(tag: str, name: str, value: str) -> str | None:
+def _filter_url(tag: str, name: str, value: str) -> str | None:
     """Let pictures come from the mail itself, and links go anywhere else."""
-    if name not in ADDRESSES:
+    if name not in URL_ATTRIBUTES:
         return value
     scheme, colon, _ = value.strip().lower().partition(":")
     within = scheme == "cid"
-    return value if colon and scheme in SCHEMES and within == (tag == "img") else None
+    return value if colon and scheme in URL_SCHEMES and within == (tag == "img") else None
 
 
-def balanced(markup: str) -> str:
+def balance(markup: str) -> str:
     """Write markup anew, every element ended before the one around it; raises `TooDeep`."""
-    page = _Page()
+    page = _MarkupWriter()
     for kind, name, rest in tokens(markup):
         page.step(1)
         if kind == "text":
             page.said.append(rest.replace("<", "&lt;"))
-        elif name in SHOWN:
+        elif name in ALLOWED_TAGS:
             if kind == "start":
                 page.begin(name, rest)
             elif name not in _VOID:
@@ -93,7 +93,7 @@ def balanced(markup: str) -> str:
     return "".join(page.said)
 
 
-class _Page:
+class _MarkupWriter:
     """What has been written, and the elements that are open.
 
     An element a parser would end by itself is ended here; one it would open anew is not.
@@ -107,19 +107,19 @@ class _Page:
     def step(self, times: int) -> None:
         """Count what a parser may have to look at."""
         self._steps += times * len(self._open)
-        if self._steps > STEPS:
+        if self._steps > MAX_STEPS:
             raise TooDeep
 
     def begin(self, name: str, rest: str) -> None:
         """Open an element, once what it cannot stand in is ended."""
-        if name in _TABLE:
-            self._clear(_TABLE[name])
+        if name in _TABLE_PARENTS:
+            self._clear(_TABLE_PARENTS[name])
         elif name in _BLOCKS:
             self._cut(frozenset({"p"}), _CELLS)
         elif name == "a":
             self._lift("a")
-        if name in _LISTED:
-            self._cut(_LISTED[name], _LISTS)
+        if name in _LIST_ITEMS:
+            self._cut(_LIST_ITEMS[name], _LISTS)
         told: dict[str, str] = {}
         for key, value in attributes(rest):
             if key in _ATTRIBUTES[name]:
@@ -130,11 +130,11 @@ class _Page:
         """End the nearest element of that name, and what is within it."""
         if name not in _BLOCKS:
             self._lift(name)
-        elif name in _CELLS or name in _TABLE:
+        elif name in _CELLS or name in _TABLE_PARENTS:
             self._cut(frozenset({name}), _ONE_TABLE)
         else:
             names = _HEADINGS if name in _HEADINGS else frozenset({name})
-            self._cut(names, _AROUND.get(name, _CELLS))
+            self._cut(names, _END_TAG_FENCES.get(name, _CELLS))
 
     def close(self, upto: int) -> None:
         """End the innermost elements, down to so many."""
@@ -146,7 +146,7 @@ class _Page:
         self.said.append(f"<{name}{rest}>")
         if name not in _VOID:
             self._open.append(name)
-            if len(self._open) > DEPTH:
+            if len(self._open) > MAX_DEPTH:
                 raise TooDeep
 
     def _find(self, names: frozenset[str], fences: frozenset[str]) -> int | None:

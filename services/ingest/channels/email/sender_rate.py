@@ -8,17 +8,19 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-Who = tuple[str, str, str]
+SenderKey = tuple[str, str, str]
 """A mailbox, an address that writes to it, and what is known of who that is."""
 
 
 @dataclass(slots=True)
-class Pace:
+class SenderRate:
     """What came lately, by whom; those whose last mail is oldest come first."""
 
-    _lately: OrderedDict[Who, dict[str, tuple[datetime, bool]]] = field(default_factory=OrderedDict)
+    _lately: OrderedDict[SenderKey, dict[str, tuple[datetime, bool]]] = field(
+        default_factory=OrderedDict
+    )
 
-    def exceeded(self, who: Who, id: str, at: datetime, allowed: tuple[int, int]) -> bool:
+    def count(self, who: SenderKey, id: str, at: datetime, allowed: tuple[int, int]) -> bool:
         """Whether a mail is one too many; asked again about the same, the answer is the same.
 
         What was too much counts as well, so who goes on is not heard until they stop.
@@ -36,7 +38,7 @@ class Pace:
         lately[id] = (at, too_many)
         return too_many
 
-    def reached(self, who: Who, at: datetime, allowed: tuple[int, int]) -> bool:
+    def is_exhausted(self, who: SenderKey, at: datetime, allowed: tuple[int, int]) -> bool:
         """Whether the next one would be one too many."""
         most, seconds = allowed
         begins = at - timedelta(seconds=seconds)

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ingest.channels.parsing import unreadable
-from ingest.domain.items import Asked, Item, Person, Raw
+from ingest.channels.parsing import unreadable_from
+from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttributes
 from ingest.domain.text import clean
 from trunkline_contracts.addresses import mail_address
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Words = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+NonBlankText = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 
 
 class Sender(BaseModel):
@@ -29,7 +29,7 @@ class Sender(BaseModel):
 class Submission(BaseModel):
     """A request, or a further message when `conversation` names one that is open."""
 
-    text: Words
+    text: NonBlankText
     contact: Sender
     title: Name | None = None
     topic: Name | None = None
@@ -38,13 +38,13 @@ class Submission(BaseModel):
     type: Name | None = None
     conversation: Name | None = None
 
-    def asked(self) -> Asked:
+    def asked(self) -> RequestAttributes:
         """What is asked of the request."""
         title = None if self.title is None else clean(self.title)
-        return Asked(self.topic, title, self.type, self.priority, self.fields)
+        return RequestAttributes(self.topic, title, self.type, self.priority, self.fields)
 
 
-class FromDevice(Submission):
+class DeviceSubmission(Submission):
     """What a customer's device sends: who that is, its token has said already."""
 
     contact: Sender = Sender()
@@ -54,22 +54,22 @@ class FromDevice(Submission):
     type: None = None
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
     """Read one submission; without an Idempotency-Key it is never taken for another."""
-    form = Submission if raw.sender is None else FromDevice
+    form = Submission if raw.sender is None else DeviceSubmission
     try:
         said = form.model_validate_json(raw.body)
     except ValidationError as bad:
-        raise unreadable(bad) from None
+        raise unreadable_from(bad) from None
     conversation = clean(said.conversation or raw.inbound_id)
     if raw.sender is None:
-        person = _named(said.contact, conversation)
+        person = _person_from_body(said.contact, conversation)
     else:
-        person = _known(raw.sender, said.contact)
+        person = _person_from_token(raw.sender, said.contact)
         # Nobody reaches into the conversations of others; contacts' ids have no spaces.
         conversation = f"{person.address} {conversation}"
     return (
-        Item(
+        InboundItem(
             "message",
             raw.idempotency_key,
             raw.sha256,
@@ -83,12 +83,12 @@ def read(raw: Raw) -> tuple[Item, ...]:
     )
 
 
-def _named(who: Sender, conversation: str) -> Person:
+def _person_from_body(who: Sender, conversation: str) -> Person:
     address = clean(who.id or mail_address(who.email or "") or who.phone or conversation)
     return Person(address, *map(_clean, (who.name, who.language, who.email, who.phone)))
 
 
-def _known(who: Person, told: Sender) -> Person:
+def _person_from_token(who: Person, told: Sender) -> Person:
     name, language = who.name or _clean(told.name), who.language or _clean(told.language)
     return replace(who, name=name, language=language)
 

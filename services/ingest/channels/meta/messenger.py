@@ -13,29 +13,29 @@ from uuid import UUID
 
 from ingest.channels.meta import messenger_content as content
 from ingest.channels.meta.webhook import (
-    Piece,
-    Read,
+    JsonObject,
     attempt,
-    batch,
-    each,
-    joined,
-    noted,
-    piece,
-    said_at,
-    text,
+    join_present,
+    long_text,
+    members,
+    noted_item,
+    read_batch,
+    require_object,
+    sent_at,
 )
 from ingest.channels.parsing import (
-    SHORT,
+    MAX_NAME_CHARS,
+    ParsedItem,
     digest,
-    digest_but_addresses,
-    instant_of_millis,
-    named,
-    part,
-    words,
+    digest_without_urls,
+    identifier,
+    subobject,
+    text_or_none,
+    timestamp_from_ms,
 )
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 
-BESIDE = frozenset({"hop_context", "recipient", "sender", "timestamp"})
+METADATA_KEYS = frozenset({"hop_context", "recipient", "sender", "timestamp"})
 """Keys that tell of an event, not what happened."""
 
 
@@ -56,77 +56,88 @@ class Event:
         return Person(self.customer)
 
 
-Change = Callable[[Piece, Piece, Raw], Iterator[Read]]
+Change = Callable[[JsonObject, JsonObject, RawDelivery], Iterator[ParsedItem]]
 """Reads a change of one field: its value, its entry, its delivery."""
 NO_CHANGES: MappingProxyType[str, Change] = MappingProxyType({})
 
 
-def read(raw: Raw) -> tuple[Read, ...]:
+def read(raw: RawDelivery) -> tuple[ParsedItem, ...]:
     """Read one delivery."""
-    return batch(raw, "page", events)
+    return read_batch(raw, "page", read_events)
 
 
-def events(
-    where: str, entry: Piece, raw: Raw, changes: MappingProxyType[str, Change] = NO_CHANGES
-) -> Iterator[Read]:
+def read_events(
+    where: str,
+    entry: JsonObject,
+    raw: RawDelivery,
+    changes: MappingProxyType[str, Change] = NO_CHANGES,
+) -> Iterator[ParsedItem]:
     """Read all that happened in an entry; of changes those that are known, the others are noted."""
-    for at, one in each(entry, "messaging", where):
+    for at, one in members(entry, "messaging", where):
         yield from attempt(at, _event, one, entry, raw)
-    for at, one in each(entry, "standby", where):
+    for at, one in members(entry, "standby", where):
         yield from attempt(at, _standby, one)
     # An entry may be a change itself, so the platform's examples for Instagram show it.
-    found = [*each(entry, "changes", where), *([(where, entry)] if "field" in entry else [])]
+    found = [*members(entry, "changes", where), *([(where, entry)] if "field" in entry else [])]
     for at, one in found:
         yield from attempt(at, _change, at, one, entry, raw, changes)
 
 
 def _change(
-    where: str, told: Any, entry: Piece, raw: Raw, changes: MappingProxyType[str, Change]
-) -> Iterator[Read]:
-    change = piece(told)
-    field = words(change.get("field"), 64) or "a change of no field"
-    for at, value in each(change, "value", where):
+    where: str,
+    told: Any,
+    entry: JsonObject,
+    raw: RawDelivery,
+    changes: MappingProxyType[str, Change],
+) -> Iterator[ParsedItem]:
+    change = require_object(told)
+    field = text_or_none(change.get("field"), 64) or "a change of no field"
+    for at, value in members(change, "value", where):
         if field in changes:
-            yield from attempt(at, _known, changes[field], value, entry, raw)
+            yield from attempt(at, _read_change, changes[field], value, entry, raw)
         elif isinstance(value, dict) and "sender" in value:
             yield from attempt(at, _event, value, entry, raw)
         else:
-            yield noted(field, [entry.get("time"), value])
+            yield noted_item(field, [entry.get("time"), value])
     if change.get("value") in (None, []):
-        yield noted(field, [entry.get("time"), None])
+        yield noted_item(field, [entry.get("time"), None])
 
 
-def _known(change: Change, value: Any, entry: Piece, raw: Raw) -> Iterator[Read]:
-    return change(piece(value), entry, raw)
+def _read_change(
+    change: Change, value: Any, entry: JsonObject, raw: RawDelivery
+) -> Iterator[ParsedItem]:
+    return change(require_object(value), entry, raw)
 
 
-def _standby(told: Any) -> Iterator[Item]:
+def _standby(told: Any) -> Iterator[InboundItem]:
     """Another program answers this person at present; we only listen."""
-    event = piece(told)
-    yield noted(f"standby {_kind_of(event)}", event)
+    event = require_object(told)
+    yield noted_item(f"standby {_kind_of(event)}", event)
 
 
-def _kind_of(event: Piece) -> str:
-    return next((words(key, 64) or "?" for key in event if key not in BESIDE), "event")
+def _kind_of(event: JsonObject) -> str:
+    return next(
+        (text_or_none(key, 64) or "?" for key in event if key not in METADATA_KEYS), "event"
+    )
 
 
-def _event(told: Any, entry: Piece, raw: Raw) -> Iterator[Item]:
-    body = piece(told)
-    sender, recipient = part(body, "sender"), part(body, "recipient")
+def _event(told: Any, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    body = require_object(told)
+    sender, recipient = subobject(body, "sender"), subobject(body, "recipient")
     kind = next((key for key in READERS if isinstance(body.get(key), dict)), None)
     if kind is None:
         if "message" in body:
             raise Unreadable("message is not an object")
-        yield noted(_kind_of(body), body)
+        yield noted_item(_kind_of(body), body)
         return
-    who = named(sender.get("id")) or named(sender.get("user_ref"))
-    us = named(entry.get("id"))
-    ours = part(body, "message").get("is_echo") is True or (us is not None and who == us)
+    who = identifier(sender.get("id")) or identifier(sender.get("user_ref"))
+    us = identifier(entry.get("id"))
+    ours = subobject(body, "message").get("is_echo") is True or (us is not None and who == us)
     event = Event(
-        named(recipient.get("id")) if ours else who,
+        identifier(recipient.get("id")) if ours else who,
         ours,
-        said_at(body.get("timestamp"), raw),
-        named(body.get("timestamp")),
+        sent_at(body.get("timestamp"), raw),
+        identifier(body.get("timestamp")),
     )
     if ours:
         yield _echo(event, body, kind)
@@ -134,18 +145,18 @@ def _event(told: Any, entry: Piece, raw: Raw) -> Iterator[Item]:
         yield from READERS[kind](event, body[kind])
 
 
-def _echo(event: Event, body: Piece, kind: str) -> Item:
+def _echo(event: Event, body: JsonObject, kind: str) -> InboundItem:
     """We wrote, by this system or another: noted, never answered; our own id shows that it left."""
     told = body[kind]
     what = "deleted" if told.get("is_deleted") is True else kind
-    id, metadata = named(told.get("mid")), words(told.get("metadata"), SHORT)
-    summary = digest_but_addresses([what, id or told])
-    mine = what == "message" and _is_ours(metadata)
-    return Item(
+    id, metadata = identifier(told.get("mid")), text_or_none(told.get("metadata"), MAX_NAME_CHARS)
+    summary = digest_without_urls([what, id or told])
+    mine = what == "message" and _is_own_id(metadata)
+    return InboundItem(
         "receipt" if mine else "noted",
         f"echo:{what}:{id or summary}",
         summary,
-        reason=joined(" ", "echo", None if what == "message" else what),
+        reason=join_present(" ", "echo", None if what == "message" else what),
         conversation=event.customer or "",
         sent_at=event.at,
         platform_id=None if mine else id,
@@ -155,7 +166,7 @@ def _echo(event: Event, body: Piece, kind: str) -> Item:
     )
 
 
-def _is_ours(metadata: str | None) -> bool:
+def _is_own_id(metadata: str | None) -> bool:
     """Whether it may be the id of a message of ours; other programs have words of their own."""
     try:
         return metadata is not None and bool(UUID(metadata))
@@ -163,15 +174,15 @@ def _is_ours(metadata: str | None) -> bool:
         return False
 
 
-def _message(event: Event, body: Piece) -> Iterator[Item]:
-    id = named(body.get("mid"))
+def _message(event: Event, body: JsonObject) -> Iterator[InboundItem]:
+    id = identifier(body.get("mid"))
     person = event.person()
     if body.get("is_deleted") is True:
-        yield _remark("deleted", event, id, f"deleted:{id}")
+        yield _message_update("deleted", event, id, f"deleted:{id}")
         return
     summary = content.digest_of(body)
-    quick = part(body, "quick_reply")
-    yield Item(
+    quick = subobject(body, "quick_reply")
+    yield InboundItem(
         "message",
         id or f"sha256:{digest([summary, event.customer, event.moment])}",
         summary,
@@ -181,23 +192,23 @@ def _message(event: Event, body: Piece) -> Iterator[Item]:
         sent_at=event.at,
         platform_id=id,
         attachments=content.attachments_of(body),
-        reply_to=named(part(body, "reply_to").get("mid")),
-        button=words(quick.get("payload"), 1000),
-        place=content.place_of(body),
+        reply_to=identifier(subobject(body, "reply_to").get("mid")),
+        button=text_or_none(quick.get("payload"), 1000),
+        place=content.location_of(body),
     )
 
 
-def _postback(event: Event, body: Piece) -> Iterator[Item]:
+def _postback(event: Event, body: JsonObject) -> Iterator[InboundItem]:
     """A button, or an entry of the menu, was pressed."""
-    id, person = named(body.get("mid")), event.person()
-    summary, pressed = digest_but_addresses(body), words(body.get("payload"), 1000)
-    yield Item(
+    id, person = identifier(body.get("mid")), event.person()
+    summary, pressed = digest_without_urls(body), text_or_none(body.get("payload"), 1000)
+    yield InboundItem(
         "message",
         id or f"postback:{person.address}:{event.moment or summary}",
         summary,
         conversation=person.address,
         person=person,
-        text=text(body.get("title")) or pressed or "[postback]",
+        text=long_text(body.get("title")) or pressed or "[postback]",
         sent_at=event.at,
         platform_id=id,
         attachments=content.attachments_of(body),
@@ -205,27 +216,29 @@ def _postback(event: Event, body: Piece) -> Iterator[Item]:
     )
 
 
-def _edited(event: Event, body: Piece) -> Iterator[Item]:
-    id, count = named(body.get("mid")), named(body.get("num_edit"))
-    key = f"edit:{id}:{count or event.moment or digest_but_addresses(body)}"
-    yield _remark("edited", event, id, key, text=text(body.get("text")) or "[message]")
+def _edit(event: Event, body: JsonObject) -> Iterator[InboundItem]:
+    id, count = identifier(body.get("mid")), identifier(body.get("num_edit"))
+    key = f"edit:{id}:{count or event.moment or digest_without_urls(body)}"
+    yield _message_update("edited", event, id, key, text=long_text(body.get("text")) or "[message]")
 
 
-def _reaction(event: Event, body: Piece) -> Iterator[Item]:
-    id, person = named(body.get("mid")), event.person()
+def _reaction(event: Event, body: JsonObject) -> Iterator[InboundItem]:
+    id, person = identifier(body.get("mid")), event.person()
     gone = body.get("action") == "unreact"
-    emoji = words(body.get("emoji"), 64) or words(body.get("reaction"), 64)
+    emoji = text_or_none(body.get("emoji"), 64) or text_or_none(body.get("reaction"), 64)
     what = "gone" if gone else emoji
-    key = joined(":", "reaction", id, person.address, event.moment, what) or ""
-    yield _remark("reacted", event, id, key, reaction=None if gone else emoji)
+    key = join_present(":", "reaction", id, person.address, event.moment, what) or ""
+    yield _message_update("reacted", event, id, key, reaction=None if gone else emoji)
 
 
-def _remark(kind: Any, event: Event, about: str | None, key: str, **more: Any) -> Item:
+def _message_update(
+    kind: Any, event: Event, about: str | None, key: str, **more: Any
+) -> InboundItem:
     """Something was done to a message."""
     if about is None:
         raise Unreadable("mid is missing")
     person = event.person()
-    return Item(
+    return InboundItem(
         kind,
         key,
         digest([key, more.get("text")]),
@@ -237,24 +250,24 @@ def _remark(kind: Any, event: Event, about: str | None, key: str, **more: Any) -
     )
 
 
-def _read(event: Event, body: Piece) -> Iterator[Item]:
-    yield _receipt(event, "read", named(body.get("mid")), body)
+def _read_receipts(event: Event, body: JsonObject) -> Iterator[InboundItem]:
+    yield _receipt(event, "read", identifier(body.get("mid")), body)
 
 
-def _delivered(event: Event, body: Piece) -> Iterator[Item]:
-    ids = [id for _, one in each(body, "mids") if (id := named(one)) is not None]
-    for id in ids[: content.MOST] or (None,):
+def _delivery_receipts(event: Event, body: JsonObject) -> Iterator[InboundItem]:
+    ids = [id for _, one in members(body, "mids") if (id := identifier(one)) is not None]
+    for id in ids[: content.MAX_RECEIPT_IDS] or (None,):
         yield _receipt(event, "delivered", id, body)
 
 
-def _receipt(event: Event, state: Any, id: str | None, body: Piece) -> Item:
+def _receipt(event: Event, state: Any, id: str | None, body: JsonObject) -> InboundItem:
     """A receipt of one message, or of all that was sent until then."""
-    mark = named(body.get("watermark"))
-    until = instant_of_millis(int(mark)) if mark and mark.isdecimal() and len(mark) < 16 else None
+    mark = identifier(body.get("watermark"))
+    until = timestamp_from_ms(int(mark)) if mark and mark.isdecimal() and len(mark) < 16 else None
     if event.customer is None or (id is None and until is None):
         raise Unreadable(f"{state} names no message, no time or nobody")
-    key = joined(":", state, event.customer, id or mark) or ""
-    return Item(
+    key = join_present(":", state, event.customer, id or mark) or ""
+    return InboundItem(
         "receipt",
         key,
         digest(key),
@@ -266,14 +279,16 @@ def _receipt(event: Event, state: Any, id: str | None, body: Piece) -> Item:
     )
 
 
-READERS: MappingProxyType[str, Callable[[Event, Piece], Iterator[Item]]] = MappingProxyType(
-    {
-        "message": _message,
-        "message_edit": _edited,
-        "postback": _postback,
-        "reaction": _reaction,
-        "read": _read,
-        "delivery": _delivered,
-    }
+READERS: MappingProxyType[str, Callable[[Event, JsonObject], Iterator[InboundItem]]] = (
+    MappingProxyType(
+        {
+            "message": _message,
+            "message_edit": _edit,
+            "postback": _postback,
+            "reaction": _reaction,
+            "read": _read_receipts,
+            "delivery": _delivery_receipts,
+        }
+    )
 )
 """By what an event has; every other event is noted."""

@@ -9,46 +9,58 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from ingest.channels.parsing import SHORT, digest_but_addresses, instant_of, named, parse, words
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    ParsedItem,
+    digest_without_urls,
+    identifier,
+    parse,
+    parse_timestamp,
+    text_or_none,
+)
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 from ingest.domain.text import clean
 
-Read = Item | Unreadable
-Piece = dict[str, Any]
+JsonObject = dict[str, Any]
 
-MOST = 5_000
+MAX_UPDATES = 5_000
 """Updates of one delivery that are taken in."""
-LISTED = 50
+MAX_LISTED = 50
 """Files, contacts or goods of one message."""
-LONGEST = 50_000
+MAX_MESSAGE_CHARS = 50_000
 """Characters of a text that go into a request; the delivery itself is kept whole."""
 
 
-def batch(
-    raw: Raw, object: str, entry: Callable[[str, Piece, Raw], Iterator[Read]]
-) -> tuple[Read, ...]:
+def read_batch(
+    raw: RawDelivery,
+    object: str,
+    entry: Callable[[str, JsonObject, RawDelivery], Iterator[ParsedItem]],
+) -> tuple[ParsedItem, ...]:
     """Read the entries of a delivery about such an object."""
     body = parse(raw.body)
     if body.get("object") not in (None, object):
         raise Unreadable(f"object is another than {object}")
-    items: list[Read] = []
-    for where, one in each(body, "entry"):
-        items += attempt(where, _of_entry, where, one, raw, entry)
-        if len(items) > MOST:
-            raise Unreadable(f"it has more than {MOST} updates")
+    items: list[ParsedItem] = []
+    for where, one in members(body, "entry"):
+        items += attempt(where, _read_entry, where, one, raw, entry)
+        if len(items) > MAX_UPDATES:
+            raise Unreadable(f"it has more than {MAX_UPDATES} updates")
     return tuple(items)
 
 
-def _of_entry(
-    where: str, one: Any, raw: Raw, entry: Callable[[str, Piece, Raw], Iterator[Read]]
-) -> Iterator[Read]:
-    found = list(entry(where, piece(one), raw))
+def _read_entry(
+    where: str,
+    one: Any,
+    raw: RawDelivery,
+    entry: Callable[[str, JsonObject, RawDelivery], Iterator[ParsedItem]],
+) -> Iterator[ParsedItem]:
+    found = list(entry(where, require_object(one), raw))
     if not found:
         raise Unreadable("there is nothing in it")
     yield from found
 
 
-def each(of: Piece, key: str, where: str = "") -> Iterator[tuple[str, Any]]:
+def members(of: JsonObject, key: str, where: str = "") -> Iterator[tuple[str, Any]]:
     """Give the members of a list, each with its path; what is no list is its only member."""
     value = of.get(key)
     if value is None:
@@ -58,7 +70,9 @@ def each(of: Piece, key: str, where: str = "") -> Iterator[tuple[str, Any]]:
         yield f"{path}.{n}", one
 
 
-def attempt(where: str, read: Callable[..., Iterable[Read]], *given: Any) -> Iterator[Read]:
+def attempt(
+    where: str, read: Callable[..., Iterable[ParsedItem]], *given: Any
+) -> Iterator[ParsedItem]:
     """Read something, or say where and why that cannot be done."""
     try:
         yield from list(read(*given))
@@ -68,61 +82,64 @@ def attempt(where: str, read: Callable[..., Iterable[Read]], *given: Any) -> Ite
         yield Unreadable(f"{where}: it is nested too deeply")
 
 
-def piece(value: Any) -> Piece:
+def require_object(value: Any) -> JsonObject:
     """Give an object; raises `Unreadable` when it is none."""
     if not isinstance(value, dict):
         raise Unreadable("it is not an object")
     return value
 
 
-def pieces(of: Piece, key: str) -> list[Piece]:
+def objects_in(of: JsonObject, key: str) -> list[JsonObject]:
     """Give the objects of a list, of very many the first."""
     found = []
-    for _, one in each(of, key):
+    for _, one in members(of, key):
         if isinstance(one, dict):
             found.append(one)
-        if len(found) == LISTED:
+        if len(found) == MAX_LISTED:
             break
     return found
 
 
-def text(value: Any) -> str | None:
+def long_text(value: Any) -> str | None:
     """Give what somebody wrote, or None."""
-    return words(value, LONGEST)
+    return text_or_none(value, MAX_MESSAGE_CHARS)
 
 
-def short(value: Any) -> str | None:
+def short_text(value: Any) -> str | None:
     """Give a name, a title or a word, or None."""
-    return words(value, SHORT)
+    return text_or_none(value, MAX_NAME_CHARS)
 
 
-def joined(between: str, *told: str | None) -> str | None:
+def join_present(between: str, *told: str | None) -> str | None:
     """Put together what is told."""
     return between.join(filter(None, told)) or None
 
 
-def described(kind: str, *told: str | None) -> str:
+def placeholder(kind: str, *told: str | None) -> str:
     """Say what a message is when nobody wrote anything: `[document invoice.pdf]`."""
-    return f"[{joined(' ', kind, *told)}]"
+    return f"[{join_present(' ', kind, *told)}]"
 
 
-def said_at(value: Any, raw: Raw) -> datetime | None:
+def sent_at(value: Any, raw: RawDelivery) -> datetime | None:
     """Give when something was said, by unix seconds or milliseconds: never later than it came."""
-    told = instant_of(value)
+    told = parse_timestamp(value)
     return None if told is None else min(told, raw.received_at)
 
 
-def noted(why: str, what: Any, **more: Any) -> Item:
+def noted_item(why: str, what: Any, **more: Any) -> InboundItem:
     """Remember, once, something that is no message."""
-    reason, summary = clean(why)[:SHORT], digest_but_addresses(what)
-    return Item("noted", f"{reason[:64]}:{summary}", summary, reason=reason, **more)
+    reason, summary = clean(why)[:MAX_NAME_CHARS], digest_without_urls(what)
+    return InboundItem("noted", f"{reason[:64]}:{summary}", summary, reason=reason, **more)
 
 
-def trouble(of: Piece) -> str | None:
+def error_summary(of: JsonObject) -> str | None:
     """Tell the errors by code and title: `131047 Re-engagement message`."""
-    told = (joined(" ", named(one.get("code")), short(one.get("title"))) for one in _errors(of))
-    return words(joined("; ", *told), SHORT)
+    told = (
+        join_present(" ", identifier(one.get("code")), short_text(one.get("title")))
+        for one in _errors(of)
+    )
+    return text_or_none(join_present("; ", *told), MAX_NAME_CHARS)
 
 
-def _errors(of: Piece) -> list[Piece]:
-    return pieces(of, "errors")[:5]
+def _errors(of: JsonObject) -> list[JsonObject]:
+    return objects_in(of, "errors")[:5]

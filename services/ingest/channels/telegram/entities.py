@@ -6,13 +6,19 @@ core.telegram.org/bots/api#messageentity, #textquote, #externalreplyinfo, #messa
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.channels.parsing import SHORT, link, part, whole, words
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    int_or_none,
+    subobject,
+    text_or_none,
+    url_or_none,
+)
 from ingest.channels.telegram import content
 from trunkline_contracts.parts import Attachment
 
-QUOTED = 4096
+MAX_QUOTE_CHARS = 4096
 """Characters of a quotation that are kept."""
-FORWARDED = {
+FORWARD_FLAGS = {
     "channel": "it was forwarded from a channel",
     "chat": "it was forwarded from a group",
     "hidden_user": "it was forwarded: somebody else wrote it",
@@ -21,17 +27,17 @@ FORWARDED = {
 """By the origin's type; who that is may be nobody's business here."""
 
 
-def beside(body: dict[str, Any]) -> dict[str, Any]:
+def extras_of(body: dict[str, Any]) -> dict[str, Any]:
     """Give what is shown beside what was written, as an item has it; nothing where it is not."""
-    answered = part(body, "external_reply")
+    answered = subobject(body, "external_reply")
     kind = content.type_of({key: answered[key] for key in answered if key != "origin"})
-    quoted = words(part(body, "quote").get("text"), QUOTED)
-    files = content.inside(answered, kind)["attachments"] if kind else ()
+    quoted = text_or_none(subobject(body, "quote").get("text"), MAX_QUOTE_CHARS)
+    files = content.contents_of(answered, kind)["attachments"] if kind else ()
     told = {
         "attachments": (*_links(body, "text", "entities"),
                         *_links(body, "caption", "caption_entities"), *files),
         "quoted": quoted or (content.placeholder(answered, kind) if kind else None),
-        "flags": tuple(_origin(body)),
+        "flags": tuple(_forward_flags(body)),
     }  # fmt: skip
     return {name: value for name, value in told.items() if value}
 
@@ -45,16 +51,20 @@ def _links(body: dict[str, Any], said: str, entities: str) -> Iterator[Attachmen
     for each in listed[:100]:
         if not isinstance(each, dict) or each.get("type") != "text_link":
             continue
-        url, at, size = link(each.get("url")), whole(each.get("offset")), whole(each.get("length"))
+        url, at, size = (
+            url_or_none(each.get("url")),
+            int_or_none(each.get("offset")),
+            int_or_none(each.get("length")),
+        )
         if url is not None:
             under = units[2 * at : 2 * (at + size)] if at is not None and size is not None else b""
-            name = words(under.decode("utf-16-le", "replace"), SHORT)
+            name = text_or_none(under.decode("utf-16-le", "replace"), MAX_NAME_CHARS)
             yield Attachment(name=name or "link", url=url)
 
 
-def _origin(body: dict[str, Any]) -> Iterator[str]:
+def _forward_flags(body: dict[str, Any]) -> Iterator[str]:
     """Say that words are another's; who forwards what they wrote themselves has written it."""
-    origin = part(body, "forward_origin")
-    own = part(body, "from").get("id")
-    if origin and (own is None or part(origin, "sender_user").get("id") != own):
-        yield FORWARDED.get(words(origin.get("type"), 64) or "", "it was forwarded")
+    origin = subobject(body, "forward_origin")
+    own = subobject(body, "from").get("id")
+    if origin and (own is None or subobject(origin, "sender_user").get("id") != own):
+        yield FORWARD_FLAGS.get(text_or_none(origin.get("type"), 64) or "", "it was forwarded")

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from ingest.channels.parsing import SHORT, words
+from ingest.channels.parsing import MAX_NAME_CHARS, text_or_none
 
-MOST = 10
+MAX_PROPERTIES = 10
 """Lines of a card that are told."""
 _FOLD = re.compile(r"\r?\n[ \t]")
 _LINE = re.compile(
@@ -15,13 +15,13 @@ _LINE = re.compile(
 _ESCAPED = re.compile(r"\\([\\,;nN])")
 
 
-def told_in(card: str) -> Iterator[tuple[str, str]]:
+def properties_in(card: str) -> Iterator[tuple[str, str]]:
     """Give a card's numbers, addresses and the like, each with its property's name."""
     found = _LINE.finditer(_FOLD.sub("", card[:10_000]))
-    for _, line in zip(range(MOST), found, strict=False):
+    for _, line in zip(range(MAX_PROPERTIES), found, strict=False):
         parts = re.split(r"(?<!\\);", line[2])
         plain = (_ESCAPED.sub(_unescaped, each).strip() for each in parts)
-        value = words(" ".join(filter(None, plain)), SHORT)
+        value = text_or_none(" ".join(filter(None, plain)), MAX_NAME_CHARS)
         if value is not None:
             yield line[1].upper(), value.removeprefix("tel:").removeprefix("mailto:")
 

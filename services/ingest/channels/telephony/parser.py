@@ -12,13 +12,21 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ingest.channels.parsing import SHORT, digest, instant_of, link, named, parse, words
-from ingest.domain.items import Asked, Item, Person, Raw, Unreadable
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    digest,
+    identifier,
+    parse,
+    parse_timestamp,
+    text_or_none,
+    url_or_none,
+)
+from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttributes, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.addresses import phone_number
 from trunkline_contracts.parts import Attachment
 
-FIELDS = (
+CALL_FIELDS = (
     "call_id",
     "event",
     "direction",
@@ -34,7 +42,7 @@ FIELDS = (
 )
 """What is known of a call: the words `field_mapping` maps to."""
 
-_SAME = {
+_SYNONYMS = {
     "ringing": "ring start started incoming initiated new",
     "answered": "answer connected in_progress up",
     "ended": "end hangup completed finished disconnected released",
@@ -42,54 +50,60 @@ _SAME = {
     "recording": "record recorded recording_ready recording_completed",
     "transcript": "transcription transcribed transcript_ready transcription_completed",
 }
-KINDS = MappingProxyType({name: kind for kind, more in _SAME.items() for name in more.split()})
+KIND_OF_WORD = MappingProxyType(
+    {name: kind for kind, more in _SYNONYMS.items() for name in more.split()}
+)
 """What providers call the kinds of events, `call.` before it or not, and what they are here."""
-KNOWN = frozenset(_SAME)
+KNOWN_KINDS = frozenset(_SYNONYMS)
 
-OUT = frozenset({"out", "outbound", "outgoing", "outbound-api", "outbound-dial"})
+OUTBOUND_WORDS = frozenset({"out", "outbound", "outgoing", "outbound-api", "outbound-dial"})
 
-_SIGNS = re.compile(r"[^a-z0-9]+")
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-_NUMBER = re.compile(r"\+?[0-9]{3,20}")
-DEEPEST = 10
-LONGEST = 100_000
+_PHONE_NUMBER = re.compile(r"\+?[0-9]{3,20}")
+MAX_PATH_DEPTH = 10
+MAX_TRANSCRIPT_CHARS = 100_000
 """Characters of a transcript that go into a request; the delivery itself is kept whole."""
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
     """Read one event; by the call, its kind and what it says it is known again."""
     body = _body(raw.body)
-    said = fields_of(body, raw.mapping)
-    call = named(said.get("call_id"))
+    said = call_fields(body, raw.mapping)
+    call = identifier(said.get("call_id"))
     if call is None:
         where = next((path for path, field in raw.mapping.items() if field == "call_id"), "call_id")
         raise Unreadable(clean(f"{where[:100]} is missing, or neither a number nor a text"))
     kind = _kind(said)
-    told = digest([call, kind, _settled(said) if kind in KNOWN else body])
-    at = instant_of(said.get("at"))
+    told = digest([call, kind, _normalized(said) if kind in KNOWN_KINDS else body])
+    at = parse_timestamp(said.get("at"))
     address, line = _ends(said)
-    name = words(said.get("name"), SHORT)
+    name = text_or_none(said.get("name"), MAX_NAME_CHARS)
     return (
-        Item(
+        InboundItem(
             "message",
             f"{call[:100]}:{kind}:{told[:32]}",
             told,
             conversation=call,
             person=None if address is None else Person(address, name, phone=_phone(address)),
-            text="\n".join(filter(None, (_headline(kind, said, address, line), *_lines(said)))),
+            text="\n".join(
+                filter(None, (_headline(kind, said, address, line), *_transcript_lines(said)))
+            ),
             sent_at=None if at is None else min(at, raw.received_at),
-            asked=Asked(title=f"Call {call}" if address is None else f"Call: {address}"),
+            asked=RequestAttributes(
+                title=f"Call {call}" if address is None else f"Call: {address}"
+            ),
             attachments=_attachments(said),
         ),
     )
 
 
-def fields_of(body: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+def call_fields(body: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """Give what a body says in our words; a mapped field counts, if there is one."""
-    said = {field: body[field] for field in FIELDS if body.get(field) not in (None, "")}
+    said = {field: body[field] for field in CALL_FIELDS if body.get(field) not in (None, "")}
     for path, field in mapping.items():
-        value = _at(body, path)
-        if field in FIELDS and value not in (None, ""):
+        value = _value_at(body, path)
+        if field in CALL_FIELDS and value not in (None, ""):
             said[field] = value
     return said
 
@@ -107,12 +121,12 @@ def _body(body: bytes) -> dict[str, Any]:
     return {_BRACKETS.sub(r".\1", name): value for name, value in pairs}
 
 
-def _at(body: Mapping[str, Any], path: str) -> Any:
+def _value_at(body: Mapping[str, Any], path: str) -> Any:
     """Follow a dotted path; a name that has dots itself is found, too."""
     if path in body:
         return body[path]
     value: Any = body
-    for step in path.split(".", DEEPEST):
+    for step in path.split(".", MAX_PATH_DEPTH):
         if isinstance(value, list) and step.isascii() and step.isdigit():
             value = value[int(step)] if int(step[:9]) < len(value) else None
         else:
@@ -122,15 +136,15 @@ def _at(body: Mapping[str, Any], path: str) -> Any:
 
 def _kind(said: Mapping[str, Any]) -> str:
     """Name the kind of an event; one that says none is known by what it brings."""
-    told = words(said.get("event"), 64)
+    told = text_or_none(said.get("event"), 64)
     if told is None:
         found = [each for each in ("transcript", "recording") if each in said]
         return found[0] if found else "event"
-    bare = _SIGNS.sub("_", told.strip().lower()).removeprefix("call_")
-    return bare if bare in KNOWN else KINDS.get(bare, told.strip())
+    bare = _SEPARATORS.sub("_", told.strip().lower()).removeprefix("call_")
+    return bare if bare in KNOWN_KINDS else KIND_OF_WORD.get(bare, told.strip())
 
 
-def _settled(said: Mapping[str, Any]) -> dict[str, Any]:
+def _normalized(said: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out how a value is written: a form's numbers are texts, an object's may be numbers."""
     return {
         field: str(value).strip() if isinstance(value, int | float | str) else value
@@ -141,14 +155,14 @@ def _settled(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ends(said: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Give the customer's end of a call, and ours."""
-    told = (named(said.get(end)) for end in ("from", "to"))
+    told = (identifier(said.get(end)) for end in ("from", "to"))
     caller, called = (None if each is None else phone_number(each) for each in told)
-    direction = (words(said.get("direction"), 64) or "").strip().lower()
-    return (called, caller) if direction in OUT else (caller, called)
+    direction = (text_or_none(said.get("direction"), 64) or "").strip().lower()
+    return (called, caller) if direction in OUTBOUND_WORDS else (caller, called)
 
 
 def _phone(address: str) -> str | None:
-    return address if _NUMBER.fullmatch(address) else None
+    return address if _PHONE_NUMBER.fullmatch(address) else None
 
 
 def _headline(kind: str, said: Mapping[str, Any], address: str | None, line: str | None) -> str:
@@ -157,41 +171,43 @@ def _headline(kind: str, said: Mapping[str, Any], address: str | None, line: str
         case "ringing" | "missed":
             what = f"[call {kind}]{ends}"
         case "ended":
-            what = f"[call ended]{_lasting(said.get('duration'))}"
+            what = f"[call ended]{_duration(said.get('duration'))}"
         case "answered" | "recording" | "transcript":
             what = f"[call {kind}]"
         case _:
             what = f"[call: {kind}]"
-    operator, reason = (words(said.get(each), SHORT) for each in ("operator", "reason"))
-    also = (_unlinked(said), operator and f"by {operator}", reason and f"({reason})")
+    operator, reason = (
+        text_or_none(said.get(each), MAX_NAME_CHARS) for each in ("operator", "reason")
+    )
+    also = (_recording_text(said), operator and f"by {operator}", reason and f"({reason})")
     return " ".join([what, *filter(None, also)])
 
 
-def _lasting(duration: Any) -> str:
-    told = named(duration)
+def _duration(duration: Any) -> str:
+    told = identifier(duration)
     if told is None or not (told.isascii() and told.isdigit() and len(told) < 7):
         return ""
     minutes, seconds = divmod(int(told), 60)
     return f" after {minutes} min {seconds} s" if minutes else f" after {seconds} s"
 
 
-def _unlinked(said: Mapping[str, Any]) -> str | None:
+def _recording_text(said: Mapping[str, Any]) -> str | None:
     """Give where a recording is when that is no address that can be followed."""
-    told = words(said.get("recording"), SHORT)
-    return None if told is None or link(said.get("recording")) else told
+    told = text_or_none(said.get("recording"), MAX_NAME_CHARS)
+    return None if told is None or url_or_none(said.get("recording")) else told
 
 
 def _attachments(said: Mapping[str, Any]) -> tuple[Attachment, ...]:
-    where = link(said.get("recording"))
+    where = url_or_none(said.get("recording"))
     return () if where is None else (Attachment(name="recording", url=where),)
 
 
-def _lines(said: Mapping[str, Any]) -> Iterator[str]:
+def _transcript_lines(said: Mapping[str, Any]) -> Iterator[str]:
     """Write a transcript down: a text, or turns with who speaks and what is said."""
-    transcript, left = said.get("transcript"), LONGEST
+    transcript, left = said.get("transcript"), MAX_TRANSCRIPT_CHARS
     for turn in transcript if isinstance(transcript, list) else [transcript]:
-        who = words(turn.get("speaker"), 64) if isinstance(turn, Mapping) else None
-        text = words(turn.get("text") if isinstance(turn, Mapping) else turn, max(left, 1))
+        who = text_or_none(turn.get("speaker"), 64) if isinstance(turn, Mapping) else None
+        text = text_or_none(turn.get("text") if isinstance(turn, Mapping) else turn, max(left, 1))
         if text is not None and left > 0:
             left -= len(text)
             yield f"{who}: {text}" if who else text

@@ -14,35 +14,35 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 
 from ingest.channels.custom.parser import File
-from ingest.channels.parsing import LONGEST, SHORT, digest, parse, words
-from ingest.domain.items import Asked, Item, Person, Raw, Unreadable
+from ingest.channels.parsing import MAX_NAME_CHARS, MAX_TEXT_CHARS, digest, parse, text_or_none
+from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttributes, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.addresses import mail_address
 from trunkline_contracts.parts import Attachment
 
-TRAP = "website"
+HONEYPOT_FIELD = "website"
 """A field people do not see: whoever fills it is no person."""
-FILES, NAMES, MOST = 50, 500, 20
+MAX_FORM_ATTACHMENTS, MAX_FORM_VALUES, MAX_FLAGS = 50, 500, 20
 """Attachments of a message; values of a form; flags of a message."""
-LATE = timedelta(days=1)
+MAX_CLIENT_DELAY = timedelta(days=1)
 """How long a page may keep a message before it can send it."""
-NOTHING = "[form]"
+EMPTY_FORM_TEXT = "[form]"
 """What stands for the words of a form that has none."""
 
 
 @dataclass(slots=True)
-class Page:
+class PageBody:
     """What a page sent: read piece by piece, with what is wrong written down."""
 
     body: dict[str, Any]
     flags: list[str]
 
-    def text(self, name: str, limit: int = SHORT) -> str | None:
+    def text(self, name: str, limit: int = MAX_NAME_CHARS) -> str | None:
         """Give a text; one that is too long is cut."""
         value = self.body.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)[:SHORT]
-        said = words(value)
+            value = str(value)[:MAX_NAME_CHARS]
+        said = text_or_none(value)
         if said is None:
             if value is not None and not isinstance(value, str):
                 self.flags.append(f"{name} must be a text")
@@ -63,15 +63,15 @@ class Page:
         }
         return {**(value if isinstance(value, dict) else {}), **inner}
 
-    def asked(self) -> Asked:
+    def asked(self) -> RequestAttributes:
         """Give what is asked of the request."""
         topic, title, type, priority = map(self.text, ("topic", "title", "type", "priority"))
         fields = {clean(name): value for name, value in self.part("fields").items()}
-        return Asked(topic, title, type, priority, fields, typed=True)
+        return RequestAttributes(topic, title, type, priority, fields, typed=True)
 
     def person(self, address: str | None) -> Person:
         """Give who wrote; without an address, as their mail or phone says."""
-        mine = Page({**self.body, **self.part("contact")}, self.flags)
+        mine = PageBody({**self.body, **self.part("contact")}, self.flags)
         name, language, email, phone = map(mine.text, ("name", "language", "email", "phone"))
         known = address or mail_address(email or "") or phone or ""
         return Person(known, name, language, email, phone)
@@ -82,7 +82,7 @@ class Page:
         if not isinstance(told, list):
             self.flags.append("attachments must be a list")
             return
-        for number, each in enumerate(told[:FILES]):
+        for number, each in enumerate(told[:MAX_FORM_ATTACHMENTS]):
             try:
                 file = File.model_validate(each)
             except ValidationError:
@@ -90,8 +90,8 @@ class Page:
                 continue
             named = {key: clean(value) for key, value in file if isinstance(value, str)}
             yield Attachment(size=file.size, **named)
-        if len(told) > FILES:
-            self.flags.append(f"there may be {FILES} attachments")
+        if len(told) > MAX_FORM_ATTACHMENTS:
+            self.flags.append(f"there may be {MAX_FORM_ATTACHMENTS} attachments")
 
     def moment(self, received_at: datetime) -> datetime:
         """Give when it was written: the page's own clock counts within reason."""
@@ -99,36 +99,40 @@ class Page:
             at = datetime.fromisoformat(str(self.body.get("sent_at"))[:40])
         except ValueError:
             return received_at
-        return at if at.tzinfo and received_at - LATE < at < received_at else received_at
+        return (
+            at if at.tzinfo and received_at - MAX_CLIENT_DELAY < at < received_at else received_at
+        )
 
 
-def form(raw: Raw) -> tuple[Item, ...]:
+def read_form(raw: RawDelivery) -> tuple[InboundItem, ...]:
     """Read a form: a conversation of its own, unless it names one."""
-    page = Page(_body(raw.body), [])
-    if words(page.body.get(TRAP)) is not None:
-        raise Unreadable(f"{TRAP} was filled, which people do not see: a machine wrote it")
+    page = PageBody(_body(raw.body), [])
+    if text_or_none(page.body.get(HONEYPOT_FIELD)) is not None:
+        raise Unreadable(
+            f"{HONEYPOT_FIELD} was filled, which people do not see: a machine wrote it"
+        )
     conversation = page.text("conversation") or raw.inbound_id
     asked, person = page.asked(), page.person(None)
     files = tuple(page.files())
-    text = page.text("text", LONGEST) or page.text("description", LONGEST)
+    text = page.text("text", MAX_TEXT_CHARS) or page.text("description", MAX_TEXT_CHARS)
     if text is None:
         if not any((asked.title, asked.fields, person.name, person.address, files)):
             raise Unreadable("there is nothing in it")
         page.flags.append("text is missing")
     if not person.address:
         person = Person(conversation, person.name, person.language)
-    said = text or asked.title or NOTHING
+    said = text or asked.title or EMPTY_FORM_TEXT
     return (_item(raw, page, (conversation, digest(page.body)), person, asked, said, files),)
 
 
-def widget(raw: Raw) -> tuple[Item, ...]:
+def read_widget(raw: RawDelivery) -> tuple[InboundItem, ...]:
     """Read a message of the widget: by whom and where is what the session says."""
     if raw.sender is None or raw.conversation is None:
         raise Unreadable("it came without a session")
-    page = Page(parse(raw.body.removeprefix(b"\xef\xbb\xbf")), [])
+    page = PageBody(parse(raw.body.removeprefix(b"\xef\xbb\xbf")), [])
     asked, person = page.asked(), page.person(raw.sender.address)
     files = tuple(page.files())
-    text = page.text("text", LONGEST)
+    text = page.text("text", MAX_TEXT_CHARS)
     if text is None and not files:
         raise Unreadable("there is nothing in it")
     told = digest([text, page.body.get("attachments")])
@@ -137,22 +141,22 @@ def widget(raw: Raw) -> tuple[Item, ...]:
 
 
 def _item(
-    raw: Raw,
-    page: Page,
+    raw: RawDelivery,
+    page: PageBody,
     where: tuple[str, str],
     person: Person,
-    asked: Asked,
+    asked: RequestAttributes,
     text: str,
     files: tuple[Attachment, ...],
-) -> Item:
+) -> InboundItem:
     id, (conversation, told) = _id(page), where
     mine = raw.sender.address if raw.sender else ""
-    return Item(
+    return InboundItem(
         "message",
         None if id is None else f"{mine}:{id}" if mine else id,
         told,
         "new",
-        flags=tuple(page.flags[:MOST]),
+        flags=tuple(page.flags[:MAX_FLAGS]),
         conversation=conversation,
         person=person,
         text=text,
@@ -163,10 +167,10 @@ def _item(
     )
 
 
-def _id(page: Page) -> str | None:
+def _id(page: PageBody) -> str | None:
     """Give the page's own id of it; one that is too long is known by its digest."""
-    told = page.text("id", 10 * SHORT)
-    return told if told is None or len(told) <= SHORT else digest(told)
+    told = page.text("id", 10 * MAX_NAME_CHARS)
+    return told if told is None or len(told) <= MAX_NAME_CHARS else digest(told)
 
 
 def _body(body: bytes) -> dict[str, Any]:
@@ -175,7 +179,7 @@ def _body(body: bytes) -> dict[str, Any]:
     if body.lstrip().startswith((b"{", b"[")):
         return parse(body)
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=NAMES)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_VALUES)
     except ValueError:
         raise Unreadable("the body is neither JSON nor a form") from None
     if not pairs or b"=" not in body:
