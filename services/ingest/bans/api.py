@@ -1,4 +1,4 @@
-"""Whom nobody wants to hear from: banned, listed and let in again by supervisors."""
+"""HTTP API of bans, for supervisors and administrators."""
 
 from typing import Annotated, Any
 
@@ -18,13 +18,13 @@ SupervisorDep = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINIST
 
 
 class BanReason(BaseModel):
-    """Why somebody is banned, for colleagues."""
+    """The reason of a ban, for colleagues."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] | None = None
 
 
 def ban_of(contact: str) -> Ban:
-    """Read whom an address of ours names."""
+    """Read the ban a path names; raises `invalid` if it names none."""
     try:
         return parse_ban(contact)
     except ValueError as why:
@@ -36,21 +36,21 @@ BannedContact = Annotated[Ban, Depends(ban_of)]
 
 @router.get("")
 async def bans(
-    here: Here,
-    who: SupervisorDep,
+    service: Here,
+    caller: SupervisorDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str = "",
 ) -> dict[str, Any]:
-    """List the bans: contacts, addresses and networks, with whoever set them, when and why."""
-    async with here.db.connection() as conn:
+    """List the bans: contacts, addresses and networks, with the author, the time and the reason."""
+    async with service.db.connection() as conn:
         items = await store.some(conn, cursor, limit)
     return {"items": items, "next": items[-1]["contact"] if len(items) == limit else None}
 
 
 @router.get("/{contact:path}")
-async def ban(here: Here, who: SupervisorDep, contact: BannedContact) -> dict[str, Any]:
-    """Say whether somebody is banned: a contact's id, an address, or a network (`10.0.0.0/8`)."""
-    async with here.db.connection() as conn:
+async def ban(service: Here, caller: SupervisorDep, contact: BannedContact) -> dict[str, Any]:
+    """Return a ban by contact id, address, or network (`10.0.0.0/8`)."""
+    async with service.db.connection() as conn:
         found = await store.one(conn, contact)
     if found is None:
         raise missing("ban", contact.name)
@@ -59,37 +59,37 @@ async def ban(here: Here, who: SupervisorDep, contact: BannedContact) -> dict[st
 
 @router.put("/{contact:path}", responses={201: {"description": "Banned from now on."}})
 async def put(
-    here: Here,
-    who: SupervisorDep,
+    service: Here,
+    caller: SupervisorDep,
     contact: BannedContact,
     response: Response,
-    why: BanReason | None = None,
+    reason: BanReason | None = None,
 ) -> dict[str, Any]:
     """Ban a contact, an address or a network.
 
-    What a banned contact or address writes is accepted and `rejected`, so nothing is lost; from a
-    banned network nothing is accepted at all.
+    Messages of a banned contact or address are accepted and then `rejected`, so that nothing is
+    lost; deliveries from a banned network are refused.
     """
-    async with here.transaction() as tx:
-        new = await store.put(tx, contact, why.reason if why else None, who.subject)
+    async with service.transaction() as tx:
+        new = await store.put(tx, contact, reason.reason if reason else None, caller.subject)
         found = await store.one(tx.conn, contact)
-    await _refresh_cache(here)
+    await _refresh_cache(service)
     response.status_code = 201 if new else 200
     return found or {}
 
 
 @router.delete("/{contact:path}", status_code=204)
-async def lift(here: Here, who: SupervisorDep, contact: BannedContact) -> None:
-    """Let somebody write again; what was rejected meanwhile stays so."""
-    async with here.transaction() as tx:
-        there = await store.lift(tx, contact)
-    await _refresh_cache(here)
-    if not there:
+async def lift(service: Here, caller: SupervisorDep, contact: BannedContact) -> None:
+    """Lift a ban; what was rejected meanwhile stays rejected."""
+    async with service.transaction() as tx:
+        existed = await store.lift(tx, contact)
+    await _refresh_cache(service)
+    if not existed:
         raise missing("ban", contact.name)
 
 
-async def _refresh_cache(here: Here) -> None:
-    """This door knows at once, the others within a second."""
-    known: BanCache = here.state["bans"]
-    async with here.db.connection() as conn:
-        await known.refresh(conn)
+async def _refresh_cache(service: Here) -> None:
+    """Refresh this replica's cache at once; the other replicas follow within a second."""
+    cache: BanCache = service.state["bans"]
+    async with service.db.connection() as conn:
+        await cache.refresh(conn)

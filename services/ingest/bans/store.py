@@ -1,4 +1,4 @@
-"""Who is banned: kept in a table, and at hand in every replica."""
+"""Storage of bans, and a cache of them in every replica."""
 
 import asyncio
 from typing import Any, LiteralString
@@ -24,31 +24,31 @@ ONE: LiteralString = "SELECT name AS contact, what, reason, by, at FROM ban WHER
 
 
 class BanCache:
-    """The bans, read anew when their version is another than the one known."""
+    """The bans in force, loaded again when their version changes."""
 
     def __init__(self) -> None:
         self.current = BanSet()
 
     def blocks_host(self, host: str | None) -> bool:
-        """Whether nothing may come in from there, as far as is known here."""
+        """Return whether deliveries from this host are refused, by the cached bans."""
         return self.current.blocks_host(host)
 
     async def at(self, conn: AsyncConnection[Any], version: int) -> BanSet:
-        """Give the bans in force for whoever has seen that version."""
+        """Return the bans of at least this version."""
         if version > self.current.version:
             rows = await (await conn.execute(ALL)).fetchall()
             self.current = BanSet.from_bans((normalize_ban(name) for _, name in rows), version)
         return self.current
 
     async def refresh(self, conn: AsyncConnection[Any]) -> None:
-        """Look whether there is another version."""
+        """Load the bans if there is a newer version."""
         row = await (await conn.execute(VERSION)).fetchone()
         if row is not None:
             await self.at(conn, row[0])
 
 
 async def follow(service: Service) -> None:
-    """Have the door know, within a second, what others have changed; never looked up there."""
+    """Refresh the gateway's cache every second, so that requests need no lookup."""
     bans: BanCache = service.state["bans"]
     while True:
         async with service.db.connection() as conn:
@@ -57,32 +57,32 @@ async def follow(service: Service) -> None:
 
 
 async def put(tx: Tx, banned: Ban, reason: str | None, by: str) -> bool:
-    """Ban somebody, for everybody at once; gives whether nobody had."""
+    """Store a ban; return whether it is new."""
     row = await (await tx.run(PUT, banned.name, banned.kind, reason, by, tx.now)).fetchone()
     await tx.run(COUNT)
     return bool(row and row[0])
 
 
 async def lift(tx: Tx, banned: Ban) -> bool:
-    """Lift a ban; gives whether there was one."""
+    """Delete a ban; return whether there was one."""
     gone = (await tx.run(LIFT, await _names_of(tx.conn, banned))).rowcount
     await tx.run(COUNT)
     return bool(gone)
 
 
 async def one(conn: AsyncConnection[Any], banned: Ban) -> dict[str, Any] | None:
-    """Give a ban: since when, by whom, and why."""
+    """Return a ban with its author, time and reason."""
     cursor = conn.cursor(row_factory=dict_row)
     return await (await cursor.execute(ONE, (await _names_of(conn, banned),))).fetchone()
 
 
 async def _names_of(conn: AsyncConnection[Any], banned: Ban) -> list[str]:
-    """Give the names a ban is kept under: it may have been set before its form was what it is."""
+    """Return the stored names of a ban: it may be stored in an older form."""
     rows = await (await conn.execute(ALL)).fetchall()
     return [name for _, name in rows if normalize_ban(name) == banned]
 
 
 async def some(conn: AsyncConnection[Any], after: str, limit: int) -> list[dict[str, Any]]:
-    """List bans by name."""
+    """Return up to `limit` bans by name, after a name."""
     cursor = conn.cursor(row_factory=dict_row)
     return await (await cursor.execute(LIST, (after, limit))).fetchall()

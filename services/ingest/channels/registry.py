@@ -1,4 +1,4 @@
-"""One module per channel, each one pure function: what a platform sent, as its items."""
+"""The parser of each channel, and the limits all of them share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,13 +17,13 @@ from ingest.channels.web import parser as page
 from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 
 MAX_ATTACHMENTS = 50
-"""Attachments and cards of a message, and of each no more."""
+"""Attachments of one message, and as many contact cards."""
 
 Parser = Callable[[RawDelivery], Sequence[ParsedItem]]
 
 
 def _read_custom(raw: RawDelivery) -> Sequence[InboundItem]:
-    """A custom channel speaks our own form, or ConnectiveOne's."""
+    """Read a delivery of a custom channel: in our own format or ConnectiveOne's."""
     return connectiveone.read(raw) if connectiveone.is_update(raw) else custom.read(raw)
 
 
@@ -45,7 +45,8 @@ PARSERS: MappingProxyType[str, Parser] = MappingProxyType(
 
 
 def read(raw: RawDelivery) -> Sequence[ParsedItem]:
-    """Read a delivery by its channel's rules; `Unreadable` when it can never be understood."""
+    """Read a delivery with its channel's parser; raises `Unreadable` if it can never be
+    understood."""
     adapter = PARSERS.get(raw.channel)
     if adapter is None:
         raise Unreadable(f"no adapter for channel {raw.channel}")
@@ -53,7 +54,7 @@ def read(raw: RawDelivery) -> Sequence[ParsedItem]:
 
 
 def _limited(read: ParsedItem) -> ParsedItem:
-    """Leave out what is more than a message has, and say so: its sender was told it is here."""
+    """Cut what exceeds a message's limits, and flag it: the delivery has been accepted already."""
     if isinstance(read, Unreadable):
         return read
     flags: list[str] = []

@@ -1,10 +1,10 @@
-"""Who may not write to us: a contact, an address on one channel or all, or a network.
+"""Bans of contacts, addresses and networks.
 
-How it is said (`GET|PUT|DELETE /v1/bans/{contact}`): a contact's id; an IP address or a network
-(`203.0.113.7`, `203.0.113.0/24`, `2001:db8::/32`); or an address, which is a contact's, an e-mail
-address or a phone number, on every channel (`ann@example.test`, `+380671112233`) or one
-(`telegram:7`). What is banned is kept in one form, and whoever writes is looked up in the same:
-what looks like an id or a network may be a platform's name of somebody, too.
+A ban is named in `GET|PUT|DELETE /v1/bans/{contact}` by a contact's id; by an IP address or network
+(`203.0.113.7`, `203.0.113.0/24`, `2001:db8::/32`); or by an address, e-mail address or phone
+number, on every channel (`ann@example.test`, `+380671112233`) or one (`telegram:7`). Bans are
+stored in one normalized form, and authors are looked up by the same form: a platform's user name
+may look like an id or a network, too.
 """
 
 import re
@@ -39,50 +39,50 @@ CHANNELS = frozenset(
 PHONE_CHANNELS = frozenset({"whatsapp", "telephony"})
 """Channels whose addresses are phone numbers, with or without a plus."""
 MAPPED_PREFIX_BITS = 96
-"""Bits before an IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2)."""
+"""Bits before an IPv4 address in an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2)."""
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _PHONE_NUMBER = re.compile(r"(?:\+|00)?([1-9][0-9]{6,14})")
 
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """What a ban is of, in the one form it is kept in."""
+    """A ban in its normalized form."""
 
     kind: BanKind
     name: str
 
 
-def parse_ban(told: str) -> Ban:
-    """Read what a ban is of; raises ValueError when that is nothing anybody could have."""
-    told = told.strip()
-    if not 0 < len(told) <= MAX_BAN_CHARS or not told.isprintable():
+def parse_ban(text: str) -> Ban:
+    """Read a ban from a path; raises ValueError if it is empty, too long or not printable."""
+    text = text.strip()
+    if not 0 < len(text) <= MAX_BAN_CHARS or not text.isprintable():
         raise ValueError(f"must be 1 to {MAX_BAN_CHARS} printable characters")
-    return normalize_ban(told)
+    return normalize_ban(text)
 
 
-def normalize_ban(told: str) -> Ban:
-    """Give the form a ban is kept in, also of one that was kept in another."""
-    channel, _, address = told.partition(":")
+def normalize_ban(text: str) -> Ban:
+    """Return the normalized form of a ban, also of one stored in an older form."""
+    channel, _, address = text.partition(":")
     if channel.lower() in CHANNELS and address.strip():
         return Ban("address", f"{channel.lower()}:{_without_channel(address).name}")
-    return _without_channel(told)
+    return _without_channel(text)
 
 
-def _without_channel(told: str) -> Ban:
-    """Read what stands for somebody, or a network, without its channel."""
-    told = told.strip()
+def _without_channel(text: str) -> Ban:
+    """Read a contact id, a network, or an address on every channel."""
+    text = text.strip()
     try:
-        return Ban("contact", str(UUID(told)))
+        return Ban("contact", str(UUID(text)))
     except ValueError:
         pass
     try:
-        return Ban("network", str(_unmapped(ip_network(told, strict=False))))
+        return Ban("network", str(_unmapped(ip_network(text, strict=False))))
     except ValueError:
-        return Ban("address", _normalized_address(told))
+        return Ban("address", _normalized_address(text))
 
 
 def _unmapped(network: Network) -> Network:
-    """Give a network of IPv4 addresses as one, however it is written."""
+    """Return an IPv4-mapped IPv6 network as the IPv4 network."""
     if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED_PREFIX_BITS:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
@@ -91,7 +91,7 @@ def _unmapped(network: Network) -> Network:
 
 
 def _normalized_address(address: str) -> str:
-    """Give the form of an address: an e-mail address's, a phone number's from its plus on."""
+    """Return the normalized form of an e-mail address or phone number, else lower case."""
     if "@" in address:
         return mail_address(address)
     number = phone_number(address)
@@ -99,9 +99,9 @@ def _normalized_address(address: str) -> str:
 
 
 def ban_names(channel: str, person: Person) -> Iterator[str]:
-    """Give every name under which somebody who wrote may be banned, on that channel or on all."""
-    for told in filter(None, (person.address, person.email, person.phone)):
-        yield _without_channel(told).name
+    """Yield every name under which an author may be banned, on one channel or on all."""
+    for address in filter(None, (person.address, person.email, person.phone)):
+        yield _without_channel(address).name
     for number in (person.address if channel in PHONE_CHANNELS else None, person.phone):
         found = _PHONE_NUMBER.fullmatch(phone_number(number)) if number else None
         if found is not None:
@@ -110,24 +110,24 @@ def ban_names(channel: str, person: Person) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class BanSet:
-    """All who are banned."""
+    """The bans in force."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
     version: int = field(default=0, compare=False)
 
     @classmethod
-    def from_bans(cls, banned: Iterable[Ban], version: int = 0) -> "BanSet":
-        """Have at hand what is banned."""
-        every = list(banned)
+    def from_bans(cls, bans: Iterable[Ban], version: int = 0) -> "BanSet":
+        """Collect bans into a set."""
+        all_bans = list(bans)
         return cls(
-            frozenset(each.name for each in every),
-            tuple(ip_network(each.name) for each in every if each.kind == "network"),
+            frozenset(ban.name for ban in all_bans),
+            tuple(ip_network(ban.name) for ban in all_bans if ban.kind == "network"),
             version,
         )
 
     def matches(self, contact: UUID | None, channel: str, person: Person) -> bool:
-        """Whether whoever wrote is banned."""
+        """Return whether an author is banned."""
         if not self.names:
             return False
         return str(contact) in self.names or any(
@@ -136,7 +136,7 @@ class BanSet:
         )
 
     def blocks_host(self, host: str | None) -> bool:
-        """Whether nothing may come in from there."""
+        """Return whether deliveries from this IP address are refused."""
         if not self.networks or host is None:
             return False
         try:
@@ -144,5 +144,5 @@ class BanSet:
         except ValueError:
             return False
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        seen = (address,) if mapped is None else (address, mapped)
-        return any(each in network for network in self.networks for each in seen)
+        candidates = (address,) if mapped is None else (address, mapped)
+        return any(candidate in network for network in self.networks for candidate in candidates)

@@ -289,13 +289,13 @@ def _update_contact(batch: IntakeBatch, entry: BatchEntry, person: Person) -> Co
     An author whose identity is in doubt changes nothing.
     """
     contact = _merged_contact(batch, entry, person)
-    known = batch.contacts.get(contact.id)
+    previous = batch.contacts.get(contact.id)
     thread = entry.item.thread if entry.item is not None else None
-    if known is not None and thread is not None and thread.doubt is not None:
-        return known
-    if contact != known:
+    if previous is not None and thread is not None and thread.doubt is not None:
+        return previous
+    if contact != previous:
         batch.save_contact(contact)
-        if known is not None:
+        if previous is not None:
             changed = ContactChanged(
                 time=batch.now,
                 contact_id=contact.id,
@@ -309,14 +309,14 @@ def _update_contact(batch: IntakeBatch, entry: BatchEntry, person: Person) -> Co
 def _merged_contact(batch: IntakeBatch, entry: BatchEntry, person: Person) -> ContactRecord:
     """Return the author's contact; what the platform leaves out keeps its known value."""
     id = entry.contact or contact_id(entry.channel, entry.account, person.address)
-    known = batch.contacts.get(id)
+    previous = batch.contacts.get(id)
     return ContactRecord(
         id,
         entry.channel,
         entry.account,
         person.address,
-        person.name or (known.name if known else None),
-        person.language or (known.language if known else None),
-        person.email or (known.email if known else None),
-        person.phone or (known.phone if known else None),
+        person.name or (previous.name if previous else None),
+        person.language or (previous.language if previous else None),
+        person.email or (previous.email if previous else None),
+        person.phone or (previous.phone if previous else None),
     )

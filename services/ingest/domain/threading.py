@@ -71,7 +71,7 @@ class ThreadMatch:
     best: ConversationMatch | None = None
     flags: tuple[str, ...] = ()
     answers_own: UUID | None = None
-    """The conversation of our own message that the mail answers, whoever sent the mail."""
+    """The conversation of our own message that the mail answers, from any sender."""
     returned_from: UUID | None = None
     """The conversation of our own message, if the mail is that message come back."""
     duplicate: DuplicateMail | None = None
@@ -145,11 +145,11 @@ class ThreadIndex:
         good = [
             match for match in real if not thread.doubt and self._is_participant(match, contact)
         ]
-        named = [match for match in real if match.rule != BY_COMMON_ANCESTOR]
-        stranger = bool(named) and not good
-        flags = _flags(thread, named, stranger=stranger, existing=existing)
+        explicit = [match for match in real if match.rule != BY_COMMON_ANCESTOR]
+        stranger = bool(explicit) and not good
+        flags = _flags(thread, explicit, stranger=stranger, existing=existing)
         own_rules = {BY_REPLY_ADDRESS, RULE_OF_KIND["issued"]}
-        answers_own = (match.conversation for match in named if match.rule in own_rules)
+        answers_own = (match.conversation for match in explicit if match.rule in own_rules)
         return ThreadMatch(
             next(iter(good), None),
             tuple(flags),
@@ -169,10 +169,12 @@ class ThreadIndex:
                 thread.tag, BY_REPLY_ADDRESS if thread.signed else BY_PLUS_TOKEN
             )
         mentioned = own if own is not None and own.kind == "mentioned" else None
-        for known in (*answers, mentioned):
+        for message_id in (*answers, mentioned):
             # A mere mention proves nothing unless the same person mentions the id again.
-            if known is not None and (known.kind != "mentioned" or known.contact == contact):
-                yield ConversationMatch(known.conversation, RULE_OF_KIND[known.kind])
+            if message_id is not None and (
+                message_id.kind != "mentioned" or message_id.contact == contact
+            ):
+                yield ConversationMatch(message_id.conversation, RULE_OF_KIND[message_id.kind])
 
     def _is_participant(self, match: ConversationMatch, contact: UUID | None) -> bool:
         return match.rule == BY_COMMON_ANCESTOR or (
@@ -184,8 +186,8 @@ class ThreadIndex:
     ) -> None:
         """Remember the message id of a received mail, and those it names."""
         own, *answers = message_id_keys(account, thread)
-        known = self.message_ids.get(own)
-        if known is None or known.kind == "mentioned":
+        previous = self.message_ids.get(own)
+        if previous is None or previous.kind == "mentioned":
             self._put(own, KnownMessageId(conversation, "received", contact))
         for key in answers:
             if key not in self.message_ids:
@@ -208,8 +210,8 @@ class ThreadIndex:
         key = message_id_key(account, str(message))
         self._put(key, KnownMessageId(conversation, "issued"))
 
-    def _put(self, key: UUID, known: KnownMessageId) -> None:
-        self.message_ids[key] = known
+    def _put(self, key: UUID, message_id: KnownMessageId) -> None:
+        self.message_ids[key] = message_id
         self.new_message_ids.add(key)
 
 
@@ -219,13 +221,13 @@ def _rank(match: ConversationMatch) -> int:
 
 def _flags(
     thread: ThreadingHeaders,
-    named: list[ConversationMatch],
+    matches: list[ConversationMatch],
     *,
     stranger: bool,
     existing: Container[UUID],
 ) -> Iterator[str]:
     """Yield the doubts about the conversations a mail names."""
-    by_message = {match.conversation for match in named if match.rule in RULE_OF_KIND.values()}
+    by_message = {match.conversation for match in matches if match.rule in RULE_OF_KIND.values()}
     if thread.doubt is not None or stranger:
         yield thread.doubt or NOT_A_PARTICIPANT
     if thread.tag is not None and not thread.signed:

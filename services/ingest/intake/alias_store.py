@@ -93,4 +93,8 @@ def _addresses(entry: BatchEntry) -> list[tuple[str, UUID]]:
         return []
     address = item.person.address if item.person else item.conversation
     account = entry.channel, entry.account
-    return [(each, contact_id(*account, each)) for each in (address, *item.also) if each]
+    return [
+        (candidate, contact_id(*account, candidate))
+        for candidate in (address, *item.also)
+        if candidate
+    ]

@@ -185,8 +185,8 @@ async def authors_of(tx: Tx, messages: Iterable[UUID]) -> dict[UUID, Author]:
     """Return the author of each message, and the request attributes it came with."""
     rows = await (await tx.run(AUTHORS, list(messages))).fetchall()
     return {
-        message_id: (contact, None if asked is None else RequestAttributes(**asked))
-        for message_id, contact, asked in rows
+        message_id: (contact, None if attributes is None else RequestAttributes(**attributes))
+        for message_id, contact, attributes in rows
     }
 
 

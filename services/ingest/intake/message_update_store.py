@@ -175,8 +175,8 @@ async def load_for_own(
 ) -> None:
     """Load the updates that wait for messages of our own, and the messages they refer to."""
     ids = list(map(message_id_of, facts))
-    known = {conversations[fact.request_id] for fact in facts if fact.request_id in conversations}
-    await _load_pending(tx, updates, [*known, *ids, *platform_keys.values()])
+    loaded = {conversations[fact.request_id] for fact in facts if fact.request_id in conversations}
+    await _load_pending(tx, updates, [*loaded, *ids, *platform_keys.values()])
     if updates.pending:
         _add_own(updates, await (await tx.run(OWN, ids)).fetchall())
         await _load_references(tx, updates, [update.entry for update in updates.pending.values()])

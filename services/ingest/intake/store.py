@@ -111,8 +111,8 @@ async def load_ticket_facts(
 
 
 async def _load_conversations(tx: Tx, loaded: LoadedFacts) -> None:
-    batch, facts, known = loaded.batch, loaded.request_facts, loaded.conversations
-    keys = {known[fact.request_id] for fact in facts if fact.request_id in known}
+    batch, facts, by_request = loaded.batch, loaded.request_facts, loaded.conversations
+    keys = {by_request[fact.request_id] for fact in facts if fact.request_id in by_request}
     await conversation_store.load_conversations(tx, batch, keys)
     returned = [fact.message.id for fact in facts if isinstance(fact, MessageReturned)]
     if returned:

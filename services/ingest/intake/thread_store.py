@@ -67,9 +67,9 @@ async def save(tx: Tx, threads: ThreadIndex) -> None:
         await tx.run(
             SAVE,
             list(new),
-            [known.conversation for known in new.values()],
-            [known.kind for known in new.values()],
-            [known.contact for known in new.values()],
+            [message_id.conversation for message_id in new.values()],
+            [message_id.kind for message_id in new.values()],
+            [message_id.contact for message_id in new.values()],
         )
     if threads.new_mails:
         keys = sorted(threads.new_mails)

@@ -1,9 +1,9 @@
-"""ConnectiveOne's custom-channel payload: one update per delivery.
+"""ConnectiveOne's custom-channel format: one update per delivery.
 
 docs.connectiveone.io/en/integrations/how-to/custom-channel/integrate-via-custom-channel.html
 
-Its first message must be `/start`, which begins a bot's dialog before the customer has written
-anything: here it is noted, and the message after it opens the request.
+The first message must be `/start`, which begins a bot's dialog before the customer has written
+anything. It is noted, and the next message opens the request.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 
 START_COMMAND = "/start"
 FORMAT = "connectiveone"
-"""What the door says of a delivery that it let in as an update."""
+"""The format name the gateway gives to deliveries it authenticated as updates."""
 
 
 def is_update(raw: RawDelivery) -> bool:
-    """Tell whether a custom channel's delivery has this form rather than our own.
+    """Return whether a custom channel's delivery has this format.
 
-    The door says so; what says nothing of it is taken for one by its body.
+    The gateway says so; without its word the body decides.
     """
     if raw.form:
         return raw.form == FORMAT
@@ -38,43 +38,43 @@ def _looks_like_update(body: bytes) -> bool:
     if b"update_id" not in body:
         return False
     try:
-        said = parse(body)
+        update = parse(body)
     except Unreadable:
         return False
-    return "update_id" in said and "contact" not in said
+    return "update_id" in update and "contact" not in update
 
 
 def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
-    """Read one update; `from.id` may be a number or a text, for the platform writes both."""
+    """Read one update; the platform writes `from.id` as a number or as a text."""
     update = parse(raw.body)
     number = identifier(update.get("update_id"))
     if number is None:
         raise Unreadable("update_id is missing, or neither a number nor a text")
-    external_id, told = f"update:{number}", digest(update)
-    said = update.get("message")
-    if not isinstance(said, dict):
+    external_id, content_digest = f"update:{number}", digest(update)
+    message = update.get("message")
+    if not isinstance(message, dict):
         kind = next((key for key in update if key != "update_id"), "empty update")
         reason = text_or_none(kind, 64) or "empty update"
-        return (InboundItem("noted", external_id, told, reason=reason),)
-    sender = subobject(said, "from")
+        return (InboundItem("noted", external_id, content_digest, reason=reason),)
+    sender = subobject(message, "from")
     user = identifier(sender.get("id"))
-    chat = identifier(subobject(said, "chat").get("id")) or user
+    chat = identifier(subobject(message, "chat").get("id")) or user
     if chat is None:
         raise Unreadable("message.from.id and message.chat.id are missing: whose is it?")
-    text = text_or_none(said.get("text"))
+    text = text_or_none(message.get("text"))
     begins = text is not None and text.split(maxsplit=1)[0] == START_COMMAND
-    at = parse_timestamp(said.get("date"))
+    at = parse_timestamp(message.get("date"))
     return (
         InboundItem(
             "noted" if begins else "message",
             external_id,
-            told,
+            content_digest,
             reason="/start begins the dialog; nothing was asked yet" if begins else None,
             conversation=chat,
             person=_person(sender, user or chat),
-            text=text or f"[{text_or_none(said.get('type'), 64) or 'message'}]",
+            text=text or f"[{text_or_none(message.get('type'), 64) or 'message'}]",
             sent_at=None if at is None else min(at, raw.received_at),
-            platform_id=identifier(said.get("message_id")) or number,
+            platform_id=identifier(message.get("message_id")) or number,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Custom channels: one message per delivery, in our own form, over HTTP and NATS alike."""
+"""Custom channels: one message per delivery, in our own format, by HTTP or NATS."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,7 +16,7 @@ SentAt = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC))]
 
 
 class Author(BaseModel):
-    """Who writes, by the id the integrator knows them under."""
+    """The author, by the id the integrator knows them under."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -28,7 +28,7 @@ class Author(BaseModel):
 
 
 class File(BaseModel):
-    """Something that came with a message; it stays where it is."""
+    """An attachment by reference; it is not fetched."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2000)]
     name: Name | None = None
@@ -37,7 +37,7 @@ class File(BaseModel):
 
 
 class CustomMessage(BaseModel):
-    """What a customer wrote. The same `id` again is the same message."""
+    """A customer's message. The same `id` again is the same message."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -45,7 +45,7 @@ class CustomMessage(BaseModel):
     text: NonBlankText
     contact: Author
     conversation: Name | None = None
-    """Where it was written; the contact's own conversation unless it is said."""
+    """The conversation; by default the contact's own."""
     sent_at: SentAt | None = None
     attachments: Annotated[list[File], Field(max_length=50)] = []
 
@@ -53,26 +53,26 @@ class CustomMessage(BaseModel):
 def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
     """Read one message."""
     try:
-        said = CustomMessage.model_validate_json(raw.body)
+        message = CustomMessage.model_validate_json(raw.body)
     except ValidationError as bad:
         raise unreadable_from(bad) from None
-    who = said.contact
-    about = (who.name, who.language, who.email, who.phone)
+    contact = message.contact
+    details = (contact.name, contact.language, contact.email, contact.phone)
     return (
         InboundItem(
             "message",
-            clean(said.id),
+            clean(message.id),
             digest(parse(raw.body)),
-            conversation=clean(said.conversation or who.id),
-            person=Person(clean(who.id), *(each and clean(each) for each in about)),
-            text=clean(said.text),
-            sent_at=min(said.sent_at or raw.received_at, raw.received_at),
-            platform_id=clean(said.id),
-            attachments=tuple(_attachment(file) for file in said.attachments),
+            conversation=clean(message.conversation or contact.id),
+            person=Person(clean(contact.id), *(detail and clean(detail) for detail in details)),
+            text=clean(message.text),
+            sent_at=min(message.sent_at or raw.received_at, raw.received_at),
+            platform_id=clean(message.id),
+            attachments=tuple(_attachment(file) for file in message.attachments),
         ),
     )
 
 
 def _attachment(file: File) -> Attachment:
-    told = {key: clean(value) for key, value in file if isinstance(value, str)}
-    return Attachment(size=file.size, **told)
+    fields = {key: clean(value) for key, value in file if isinstance(value, str)}
+    return Attachment(size=file.size, **fields)

@@ -1,7 +1,7 @@
-"""What a mail says, out of its parts: as text, as HTML, and what came along.
+"""Extract text, HTML and attachments from the parts of a mail.
 
-Parts of a `multipart/mixed` are read one after the other; of a `multipart/alternative`, which says
-the same several times, the text that is plain (RFC 2046, 5.1.3 and 5.1.4).
+Parts of a `multipart/mixed` are read one after the other. Of a `multipart/alternative`, whose parts
+have the same content, the plain text is read (RFC 2046, 5.1.3 and 5.1.4).
 """
 
 from collections.abc import Collection, Iterator
@@ -14,42 +14,42 @@ from ingest.channels.parsing import MAX_NAME_CHARS
 from trunkline_contracts.parts import Attachment
 
 MAX_TEXT_BYTES, MAX_HTML_BYTES = 100_000, 200_000
-"""Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
+"""Bytes kept of the text, and of the HTML; the mail itself is stored whole."""
 MAX_SCANNED_CHARS = 500_000
-"""Characters that are enough to know what is more than that."""
+"""Characters that are enough to find that the limits are exceeded."""
 
 
 @dataclass(slots=True)
 class Section:
-    """What is said at one place of a mail, in one form or in several."""
+    """The content of one place in a mail, in one form or several."""
 
     texts: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
 
     def text(self, room: int) -> str:
-        """Give it as text; of HTML so many characters are read."""
+        """Return the content as text, reading at most `room` characters of HTML."""
         plain = "\n\n".join(text for text in self.texts if text.strip())
         return plain or mime.html_to_text("\n".join(self.pages)[:room])
 
     def page(self) -> str:
-        """Give it as HTML."""
-        told = mime.body_text("\n\n".join(self.texts)[:MAX_SCANNED_CHARS])
-        return "\n".join(self.pages) or f"<p>{escape(told).replace(chr(10), '<br>')}</p>"
+        """Return the content as HTML."""
+        text = mime.body_text("\n\n".join(self.texts)[:MAX_SCANNED_CHARS])
+        return "\n".join(self.pages) or f"<p>{escape(text).replace(chr(10), '<br>')}</p>"
 
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """What is read of a mail."""
+    """The text, HTML and attachments of a mail."""
 
     text: str
     html: str | None
     files: list[Attachment]
     flags: tuple[str, ...]
-    """What of it is left out."""
+    """Which parts were left out."""
 
 
 def extract(mail: Part) -> Bodies:
-    """Sort a mail's parts."""
+    """Return the bodies of a mail; raises `Excessive` for too many files."""
     pieces: dict[str, Section] = {}
     files: list[Attachment] = []
     for place, part, among in mime.leaves(mail):
@@ -65,17 +65,19 @@ def extract(mail: Part) -> Bodies:
     if len(files) > mime.MAX_FILES:
         raise Excessive(f"more than {mime.MAX_FILES} files")
     flags: list[str] = []
-    text, cut = mime.truncate(mime.body_text("\n\n".join(_texts(pieces.values()))), MAX_TEXT_BYTES)
-    if cut:
+    text, is_cut = mime.truncate(
+        mime.body_text("\n\n".join(_texts(pieces.values()))), MAX_TEXT_BYTES
+    )
+    if is_cut:
         flags.append(f"text may have {MAX_TEXT_BYTES} bytes")
-    html, why = _html(list(pieces.values()))
-    if why is not None:
-        flags.append(f"html {why}")
+    html, reason = _html(list(pieces.values()))
+    if reason is not None:
+        flags.append(f"html {reason}")
     return Bodies(text, html, files, tuple(flags))
 
 
 def _texts(pieces: Collection[Section]) -> Iterator[str]:
-    """Give what is said, as much of it as may be needed; no page that repeats a plain text."""
+    """Yield the texts, as far as needed, without pages that repeat a plain text."""
     plain = {_normalized(text) for piece in pieces for text in piece.texts}
     room, left = mime.MAX_TEXT_PART_BYTES, MAX_TEXT_BYTES
     for piece in pieces:
@@ -92,11 +94,11 @@ def _normalized(text: str) -> str:
 
 
 def _html(pieces: Collection[Section]) -> tuple[str | None, str | None]:
-    """Give what is shown, if there is a page at all, or why it is not."""
+    """Return the sanitized HTML, if the mail has any, or the reason why it is left out."""
     if not any(piece.pages for piece in pieces):
         return None, None
-    told = "\n".join(piece.page()[:MAX_SCANNED_CHARS] for piece in pieces)
-    return sanitize.sanitize(mime.body_text(told[:MAX_SCANNED_CHARS]), MAX_HTML_BYTES)
+    markup = "\n".join(piece.page()[:MAX_SCANNED_CHARS] for piece in pieces)
+    return sanitize.sanitize(mime.body_text(markup[:MAX_SCANNED_CHARS]), MAX_HTML_BYTES)
 
 
 def _attachment(place: str, kind: str, name: str | None, part: Part) -> Attachment:

@@ -1,7 +1,8 @@
-"""What of a mail stays as it is on every way it takes: by that it is known in several mailboxes.
+"""A digest of the parts of a mail that stay the same on every route.
 
-Servers add headers as a mail goes by (RFC 5321, section 4.4: `Received`, `Return-Path`; verdicts,
-seals), and may write line ends anew; what its author's program wrote they leave alone.
+Duplicates in several mailboxes are recognised by it. Servers add headers on the way (RFC 5321,
+section 4.4: `Received`, `Return-Path`; authentication results, seals) and may change line ends; the
+author's headers and the body they leave alone.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ AUTHOR_HEADERS = frozenset(
         "references", "mime-version", "content-type", "content-transfer-encoding",
     }
 )  # fmt: skip
-"""The headers an author's program writes."""
+"""The headers that the author's program writes."""
 HASH_BYTES = 64 * 1024
 
 
 def content_digest(mail: Part, raw: bytes) -> str:
-    """Give the digest of what its author wrote, `mail` being `raw` taken apart."""
+    """Return the digest of the author's headers and the body; `mail` is `raw`, parsed."""
     digest = hashlib.sha256()
     for name, value in sorted(
         (name.lower(), " ".join(value.split()))

@@ -1,7 +1,4 @@
-"""E-mail: one mail per delivery, as its sender's program wrote it (RFC 5322, 2045, 3834, 3464).
-
-Long, as a mail says many things, each read once.
-"""
+"""E-mail: one mail per delivery, as the sender's program wrote it (RFC 5322, 2045, 3834, 3464)."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +27,7 @@ RECIPIENT_HEADERS = frozenset(
     {"to", "cc", "delivered-to", "x-original-to", "envelope-to", "apparently-to"}
 )
 STRAY_CHARACTERS = "\"'(),.;:"
-"""What may stand around an address, and is none of it."""
+"""Characters that may surround an address without belonging to it."""
 _ADDRESS = re.compile(r"[^\s@<>,;:()\"]{1,200}@[^\s@<>,;:()\"]{1,200}")
 _QUOTED_ADDRESS = re.compile(r'"[^"\r\n]{1,64}"@[^\s@<>,;:()"]{1,200}')
 _COMMENT = re.compile(r"\([^()]{0,1000}\)")
@@ -42,18 +39,18 @@ AUTORESPONDER_HEADERS = ("x-autoreply", "x-autorespond", "x-autoresponder")
 AUTO_REPLY_PRECEDENCES = frozenset({"auto_reply", "auto-reply", "autoreply"})
 _NO_REPLY = "no[-_.]?reply|do[-_.]?not[-_.]?reply"
 NO_REPLY_LOCAL_PART = re.compile(rf"(?:{_NO_REPLY})(?:\+.*)?")
-"""What stands before the @ where nobody reads answers, though a person may have written."""
+"""Local parts whose mailbox nobody reads, though a person may have written the mail."""
 _MACHINE_LOCAL_PART = re.compile(
     rf"(?:mailer-daemon|postmaster|majordomo|listserv|{_NO_REPLY}|owner-.*"
     r"|.*-(?:request|owner|relay|bounces?|errors?)|bounces?[+=-].*|bounces?)(?:\+.*)?"
 )
-"""What stands before the @ where nobody reads: RFC 3834, section 2, and usage."""
+"""Local parts of machines (RFC 3834, section 2, and common usage)."""
 SEVERAL_SENDERS = "it names several senders"
 NO_AUTHOR = "it names no author: who sent it is taken for them"
 
 
 def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
-    """Read one mail; raises `Excessive` when it is more than is taken apart here."""
+    """Read one mail; raises `Unreadable`, and `Excessive` if it exceeds the limits."""
     if not raw.body.strip():
         raise Unreadable("the mail is empty")
     mail = mime.parse(raw.body)
@@ -64,8 +61,8 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
     if report is not None:
         return (_report_item(raw, mail, external_id, report),)
     answers = _references(mail, own)
-    said = bodies.extract(mail)
-    written, below = quotations.split(said.text)
+    body = bodies.extract(mail)
+    written, quotation = quotations.split(body.text)
     person, doubt = _author(mail, raw)
     return (
         InboundItem(
@@ -74,16 +71,16 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
             raw.sha256,
             conversation=raw.sha256,
             person=person,
-            flags=said.flags,
-            text=written or _placeholder(said.files),
-            quoted=below,
-            html=said.html,
+            flags=body.flags,
+            text=written or _placeholder(body.files),
+            quoted=quotation,
+            html=body.html,
             sent_at=_sent_at(mail, raw.received_at),
             platform_id=own,
             asked=RequestAttributes(
                 title=mime.header_line(_header(mail, "subject"), MAX_NAME_CHARS) or None
             ),
-            attachments=tuple(said.files),
+            attachments=tuple(body.files),
             thread=ThreadingHeaders(
                 own or f"<{raw.sha256}@unnamed>",
                 answers,
@@ -101,73 +98,80 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
 
 
 def _header(mail: Part, name: str) -> str:
-    """Give a header as it was written; of several the first."""
+    """Return a header as it was written; of several the first."""
     return mime.decode_raw_header(
         next((value for key, value in mail.raw_items() if key.lower() == name), "")
     )
 
 
 def _headers(mail: Part, name: str) -> Iterator[str]:
-    """Give every header of a name, as it was written."""
+    """Return all headers of a name as they were written."""
     return (mime.decode_raw_header(value) for key, value in mail.raw_items() if key.lower() == name)
 
 
 def ids_in(value: str) -> list[str]:
-    """Find message ids, `<…>`, in a header."""
+    """Return the message ids, `<…>`, in a header."""
     return _ID.findall(re.sub(r"[\r\n]+[ \t]*", " ", value))
 
 
 def _references(mail: Part, own: str | None) -> tuple[str, ...]:
-    """Name the mails this one answers, the nearest first."""
-    near = ids_in(_header(mail, "in-reply-to"))
-    far = ids_in(_header(mail, "references"))
-    named = dict.fromkeys([*near, *reversed(far)])
-    named.pop(own or "", None)
-    return tuple(named)[:MAX_REFERENCES]
+    """Return the ids of the mails this one answers, the nearest first."""
+    replied_to = ids_in(_header(mail, "in-reply-to"))
+    references = ids_in(_header(mail, "references"))
+    ids = dict.fromkeys([*replied_to, *reversed(references)])
+    ids.pop(own or "", None)
+    return tuple(ids)[:MAX_REFERENCES]
 
 
 def _recipients(mail: Part, raw: RawDelivery) -> tuple[str, ...]:
-    """Give the addresses it was sent to, by its envelope and by its headers."""
-    told = [
+    """Return the recipients in the envelope and in the headers."""
+    headers = [
         mime.decode_raw_header(v) for key, v in mail.raw_items() if key.lower() in RECIPIENT_HEADERS
     ]
-    named = (
-        each
-        for value in told
+    addresses = (
+        address
+        for value in headers
         for form in (_ADDRESS, _QUOTED_ADDRESS)
-        for each in form.findall(value)
+        for address in form.findall(value)
     )
-    return tuple(dict.fromkeys(map(_normalized, (*raw.envelope[1:], *named))))[:MAX_REFERENCES]
+    return tuple(dict.fromkeys(map(_normalized, (*raw.envelope[1:], *addresses))))[:MAX_REFERENCES]
 
 
 def _author(mail: Part, raw: RawDelivery) -> tuple[Person, str | None]:
-    """Give who wrote it, and the doubt: whom `From` does not name, DMARC says nothing of."""
+    """Return the author, and a doubt if `From` names none: DMARC covers only `From`."""
     sent_by = (_header(mail, "sender"), *raw.envelope[:1], _header(mail, "return-path"))
     for value in (_header(mail, "from"), *sent_by, _header(mail, "reply-to")):
-        told, address = _address(value)
+        name, address = _address(value)
         if address is not None:
-            named = value == _header(mail, "from")
-            return Person(address, told, email=address), None if named else NO_AUTHOR
+            is_from = value == _header(mail, "from")
+            return Person(address, name, email=address), None if is_from else NO_AUTHOR
     raise Unreadable("nobody is named as its sender")
 
 
 def _reply_to(mail: Part, author: Person) -> Person | None:
-    """Give where it asks to be answered; a list's wish is to have everybody told."""
-    asked = list(_headers(mail, "reply-to"))
-    named = {mail_address(each) for value in asked for each in _addresses_in(value)}
-    if len(asked) != 1 or len(named) != 1 or any(key.lower().startswith("list-") for key in mail):
+    """Return the reply address if there is exactly one and it is not the author's.
+
+    A mailing list's `Reply-To` is ignored: it leads to the whole list.
+    """
+    headers = list(_headers(mail, "reply-to"))
+    addresses = {mail_address(header) for value in headers for header in _addresses_in(value)}
+    if (
+        len(headers) != 1
+        or len(addresses) != 1
+        or any(key.lower().startswith("list-") for key in mail)
+    ):
         return None
-    told, address = _address(asked[0])
+    name, address = _address(headers[0])
     if address is None or address == author.address:
         return None
-    return Person(address, told, email=address)
+    return Person(address, name, email=address)
 
 
 def _addresses_in(value: str) -> list[str]:
-    """Find the addresses that count: those in angle brackets; without any, those that are bare.
+    """Return the addresses in angle brackets; without any, the bare ones.
 
-    Comments and white space may stand around an @, and around the dots of what stands in brackets
-    (RFC 5322, section 4.4); whoever reads that otherwise than our server would see another author.
+    Comments and white space may surround an @, and dots within brackets (RFC 5322, section 4.4). A
+    parser that reads this otherwise than the mail server would see another author.
     """
     pieces = authentication_results.header_pieces(value)
     bare = "".join({"text": text, "quoted": '""'}.get(kind, " ") for kind, text in pieces)
@@ -177,40 +181,41 @@ def _addresses_in(value: str) -> list[str]:
 
 
 def _sender_doubt(mail: Part) -> str | None:
-    """Say why nobody can tell who wrote it: each reader would show another sender."""
-    told = [value for key, value in mail.raw_items() if key.lower() == "from"]
-    named = {mail_address(each) for value in told for each in _addresses_in(value)}
-    return SEVERAL_SENDERS if len(told) > 1 or len(named) > 1 else None
+    """Return a doubt if several authors are named: every program would show another one."""
+    headers = [value for key, value in mail.raw_items() if key.lower() == "from"]
+    addresses = {mail_address(address) for value in headers for address in _addresses_in(value)}
+    return SEVERAL_SENDERS if len(headers) > 1 or len(addresses) > 1 else None
 
 
 def _address(value: str) -> tuple[str | None, str | None]:
-    """Take a mailbox apart; encoded words are read after that, for they may hold anything.
+    """Return the name and the address of a mailbox.
 
-    What stands in angle brackets is the address, whatever looks like one before it.
+    Encoded words are decoded afterwards, because they may contain anything. The address is what
+    stands in angle brackets, whatever looks like an address before it.
     """
     try:
         name, address = parseaddr(value)
     except RecursionError:
         name, address = "", ""
-    found = _addresses_in(value)
-    if not found:
+    addresses = _addresses_in(value)
+    if not addresses:
         return None, None
-    if address != found[-1] or address not in value:
-        whole = f"<{found[-1]}" if f"<{found[-1]}" in value else "<"
-        name, angle, _ = value.partition(whole)
-        name, address = name.strip(' "<') if angle else "", found[-1]
+    if address != addresses[-1] or address not in value:
+        prefix = f"<{addresses[-1]}" if f"<{addresses[-1]}" in value else "<"
+        name, angle, _ = value.partition(prefix)
+        name, address = name.strip(' "<') if angle else "", addresses[-1]
     return mime.header_line(name, MAX_NAME_CHARS) or None, _normalized(address) or None
 
 
 def _normalized(address: str) -> str:
-    """Give the form an address is known by, without what stands around it."""
+    """Return the normalized form of an address, without surrounding characters."""
     return mail_address(
         clean(address.strip("" if _QUOTED_ADDRESS.fullmatch(address) else STRAY_CHARACTERS))
     )
 
 
 def _sent_at(mail: Part, received_at: datetime) -> datetime | None:
-    """Give when it was written, as far as that can be: not before there was mail, not tomorrow."""
+    """Return the date if it is plausible: not before 1990, and at most the time of receipt."""
     try:
         at = parsedate_to_datetime(_header(mail, "date"))
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -220,12 +225,15 @@ def _sent_at(mail: Part, received_at: datetime) -> datetime | None:
 
 
 def _placeholder(files: list[Attachment]) -> str:
-    names = ", ".join(each.name or each.content_type or "?" for each in files[:5])
+    names = ", ".join(file.name or file.content_type or "?" for file in files[:5])
     return f"[attached: {names}]" if names else "[empty]"
 
 
 def _report_item(raw: RawDelivery, mail: Part, external_id: str, report: Report) -> InboundItem:
-    """Give what a report says; which message of ours it is about is found where our secrets are."""
+    """Return the item of a delivery report.
+
+    Our message is found later, where the mailbox's secrets are known.
+    """
     if report.state is None:
         return InboundItem("noted", external_id, raw.sha256, reason=report.reason)
     return InboundItem(
@@ -242,12 +250,12 @@ def _report_item(raw: RawDelivery, mail: Part, external_id: str, report: Report)
 
 
 def _keyword(mail: Part, name: str) -> str:
-    """Give the keyword of a header, without comments and parameters."""
+    """Return the keyword of a header, without comments and parameters."""
     return _COMMENT.sub(" ", _header(mail, name)).partition(";")[0].strip().lower()
 
 
 def _machine_signs(mail: Part, raw: RawDelivery) -> Iterator[str]:
-    """Say by what it is seen that a machine sent it (RFC 3834, section 5, and usage)."""
+    """Yield the signs that a machine sent the mail (RFC 3834, section 5, and common usage)."""
     if _keyword(mail, "auto-submitted") not in {"", "no"}:
         yield "auto-submitted"
     if _keyword(mail, "precedence") in {"bulk", "junk", *AUTO_REPLY_PRECEDENCES}:
@@ -260,15 +268,15 @@ def _machine_signs(mail: Part, raw: RawDelivery) -> Iterator[str]:
 
 
 def _has_null_return_path(mail: Part, raw: RawDelivery) -> bool:
-    """Whether it is returned to nobody when it cannot be delivered."""
+    """Return whether bounces of the mail go to nobody."""
     return _header(mail, "return-path").strip() == "<>" or raw.envelope[:1] == ("",)
 
 
 def _auto_reply_signs(mail: Part, raw: RawDelivery) -> Iterator[str]:
-    """Say by what it is seen that a machine answered by itself: no person wrote it.
+    """Yield the signs that a machine answered on its own: no person wrote the mail.
 
-    Exchange calls its notices of absence `auto-generated`; they are from nobody, as answers of
-    machines should be (RFC 3834, section 3.3).
+    Exchange marks absence notices as `auto-generated`; they have a null return path, as automatic
+    answers should (RFC 3834, section 3.3).
     """
     submitted = _keyword(mail, "auto-submitted")
     if submitted == "auto-replied" or (
@@ -283,14 +291,14 @@ def _auto_reply_signs(mail: Part, raw: RawDelivery) -> Iterator[str]:
 
 
 def _no_response_signs(mail: Part, raw: RawDelivery) -> Iterator[str]:
-    """Say why no machine may answer it (RFC 3834, section 2; RFC 2919; RFC 2369)."""
+    """Yield the reasons not to answer automatically (RFC 3834, section 2; RFC 2919; RFC 2369)."""
     yield from _machine_signs(mail, raw)
     if any(key.lower().startswith("list-") for key in mail):
         yield "a mailing list"
     if _keyword(mail, "precedence") == "list":
         yield "precedence"
-    asked = set(re.split(r"[\s,;]+", _header(mail, SUPPRESS_HEADER.lower()).lower()))
-    if asked & {"all", "oof", "autoreply"}:
+    suppressed = set(re.split(r"[\s,;]+", _header(mail, SUPPRESS_HEADER.lower()).lower()))
+    if suppressed & {"all", "oof", "autoreply"}:
         yield SUPPRESS_HEADER.lower()
     for name in ("from", "sender", "return-path"):
         _, address = _address(_header(mail, name))

@@ -1,8 +1,7 @@
-"""Taking a mail apart, whoever made it: bounded before it is parsed, and no charset is believed.
+"""Parse MIME within limits, and decode text by charset without trusting the declared one.
 
-This runs in a child process with limits (`ingest.channels.email.parser_pool`); the limits here make
-sure that what is known to be costly is seen before it costs anything. Long: every limit stands
-beside what it limits.
+This runs in a child process with limits of its own (`ingest.channels.email.parser_pool`). The
+limits here refuse what is known to be costly before it costs anything.
 """
 
 import binascii
@@ -21,9 +20,10 @@ MAX_MAIL_BYTES = 25 * 1024 * 1024
 MAX_HEADERS_BYTES, MAX_HEADER_BYTES, MAX_HEADERS = 100 * 1024, 8 * 1024, 500
 MAX_PARTS, MAX_DEPTH, MAX_FILES = 200, 20, 50
 MAX_LINES = 1_200_000
-"""What a parser reads one by one; the largest mail has a quarter as many when a file fills it."""
+"""Lines of a mail, which the parser reads one by one. A mail of maximum size that holds one file
+has a quarter as many."""
 MAX_TEXT_PART_BYTES = 2 * 1024 * 1024
-"""Bytes of a text that are looked at."""
+"""Bytes that are read of a text part."""
 
 FEED_BYTES = 64 * 1024
 
@@ -34,7 +34,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Excessive(Exception):
-    """It is more than is taken apart here; a person may look at it."""
+    """A mail that exceeds the limits; a person may look at it."""
 
 
 _BOUNDARY = re.compile(
@@ -45,7 +45,7 @@ _NESTED_MAIL = re.compile(rb"^content-type:\s{0,9}message/", re.IGNORECASE | re.
 
 
 def scan(raw: bytes) -> None:
-    """Refuse what would cost too much to parse, by looking at the bytes alone."""
+    """Refuse mails that would cost too much to parse, by their bytes alone; raises `Excessive`."""
     if len(raw) > MAX_MAIL_BYTES:
         raise Excessive(f"larger than {MAX_MAIL_BYTES} bytes")
     if raw.count(b"\n") + raw.count(b"\r") - raw.count(b"\r\n") > MAX_LINES:
@@ -56,20 +56,20 @@ def scan(raw: bytes) -> None:
     boundaries = {b"\n--" + (quoted or bare) for quoted, bare in _BOUNDARY.findall(raw)}
     if len(boundaries) > MAX_FILES:
         raise Excessive("too many parts within parts")
-    if sum(raw.count(each) for each in boundaries) > 2 * MAX_PARTS:
+    if sum(raw.count(boundary) for boundary in boundaries) > 2 * MAX_PARTS:
         raise Excessive(f"more than {MAX_PARTS} parts")
     if len(_NESTED_MAIL.findall(raw)) > MAX_DEPTH:
         raise Excessive(f"more than {MAX_DEPTH} mails within mails")
 
 
 def headers_end(raw: bytes) -> int:
-    """Say where a mail's body begins."""
+    """Return the offset at which a mail's body begins."""
     end = _BLANK_LINE.search(raw, 0, MAX_HEADERS_BYTES + 4)
     return end.end() if end else len(raw)
 
 
 def parse(raw: bytes) -> Part:
-    """Parse a mail, within the limits."""
+    """Parse a mail within the limits; raises `Excessive`."""
     scan(raw)
     try:
         mail = _feed(raw.removeprefix(BOM))
@@ -90,7 +90,7 @@ def parse(raw: bytes) -> Part:
 
 
 def _feed(raw: bytes) -> Part:
-    """Parse piece by piece: all at once takes four times the memory."""
+    """Parse in pieces: parsing at once takes four times the memory."""
     parser = BytesFeedParser(policy=compat32)
     for at in range(0, len(raw), FEED_BYTES):
         parser.feed(raw[at : at + FEED_BYTES])
@@ -98,12 +98,12 @@ def _feed(raw: bytes) -> Part:
 
 
 def _walk(mail: Part) -> Iterator[tuple[Part, int]]:
-    """Give a mail and all its parts, those of mails within it too, without recursion."""
+    """Yield a mail, all its parts and those of nested mails with their depth, without recursion."""
     waiting: list[tuple[Part, int]] = [(mail, 0)]
     while waiting:
         part, depth = waiting.pop()
         yield part, depth
-        waiting += [(each, depth + 1) for each in reversed(_subparts(part))]
+        waiting += [(subpart, depth + 1) for subpart in reversed(_subparts(part))]
 
 
 def _subparts(part: Part) -> list[Part]:
@@ -112,13 +112,18 @@ def _subparts(part: Part) -> list[Part]:
     except (ValueError, OSError):  # the parser believes the charset, even one that is none
         part.del_param("charset")
         inner = part.get_payload()
-    return [each for each in inner if isinstance(each, Message)] if isinstance(inner, list) else []
+    return (
+        [member for member in inner if isinstance(member, Message)]
+        if isinstance(inner, list)
+        else []
+    )
 
 
 def leaves(mail: Part) -> Iterator[tuple[str, Part, str]]:
-    """Give the parts that hold something, each with its place; a mail within is one such part.
+    """Yield the parts that are no containers; a nested mail is one part.
 
-    Third comes the place of the outermost `multipart/alternative` it is in, else its own.
+    Each comes with its path, and with the path of the outermost `multipart/alternative` around it,
+    else its own path again.
     """
     waiting: list[tuple[str, Part, str]] = [("", mail, "")]
     while waiting:
@@ -134,7 +139,7 @@ def leaves(mail: Part) -> Iterator[tuple[str, Part, str]]:
 
 
 def text_of(part: Part) -> str:
-    """Give a part's text in whatever charset it turns out to be."""
+    """Return the text of a part, decoded by the charset that fits."""
     data = part.get_payload(decode=True)
     return (
         decode(data[:MAX_TEXT_PART_BYTES], part.get_content_charset())
@@ -144,7 +149,7 @@ def text_of(part: Part) -> str:
 
 
 def size_of(part: Part) -> int | None:
-    """Say how many bytes a file has, without unpacking it."""
+    """Return the number of bytes of a file without decoding it."""
     payload = part.get_payload()
     if not isinstance(payload, str):
         return None
@@ -157,7 +162,7 @@ def size_of(part: Part) -> int | None:
 NON_TEXT_CODECS = frozenset(
     {"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
 )
-"""Codecs Python knows which no mail is written in."""
+"""Python codecs that are not charsets of mails."""
 
 
 CHARSET_ALIASES = {
@@ -171,14 +176,14 @@ CHARSET_ALIASES = {
     "iso-8859-8-i": "iso-8859-8",
     "unicode-1-1-utf-7": "utf-7",
 }
-"""Charsets by names Python does not know them by."""
+"""Names of charsets that Python does not know."""
 
 
 def decode(data: bytes, charset: str | None) -> str:
-    """Decode by the charset that is told, else by the likely ones; never fails."""
-    told = (charset or "").strip().strip("'\"").lower()
-    told = CHARSET_ALIASES.get(told, told)
-    for name in (told, "utf-8"):
+    """Decode by the declared charset, else by likely ones; never fails."""
+    declared = (charset or "").strip().strip("'\"").lower()
+    declared = CHARSET_ALIASES.get(declared, declared)
+    for name in (declared, "utf-8"):
         if name and name.replace("-", "_") not in NON_TEXT_CODECS:
             try:
                 return data.decode(name)
@@ -186,7 +191,9 @@ def decode(data: bytes, charset: str | None) -> str:
                 continue
     try:
         return (
-            data.decode(told, "replace") if told not in NON_TEXT_CODECS else data.decode("latin-1")
+            data.decode(declared, "replace")
+            if declared not in NON_TEXT_CODECS
+            else data.decode("latin-1")
         )
     except (LookupError, ValueError, OSError):
         return data.decode("cp1252", "replace")
@@ -196,27 +203,27 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([
 
 
 def decode_raw_header(value: str) -> str:
-    """Read the raw bytes of a header; they are UTF-8 today (RFC 6532)."""
+    """Decode the raw bytes of a header, which may be UTF-8 (RFC 6532)."""
     return decode(value.encode("utf-8", "surrogateescape"), "utf-8")
 
 
 def decode_header(value: str) -> str:
-    """Read a header: encoded words, raw bytes of any charset, folded lines."""
+    """Decode a header with encoded words, raw bytes and folded lines."""
     value = decode_raw_header(value)
     found = list(_ENCODED_WORD.finditer(value))
     if not found:
         return value
-    said: list[str] = [value[: found[0].start()]]
+    pieces: list[str] = [value[: found[0].start()]]
     run: list[bytes] = []
     for word, then in zip(found, [*found[1:], None], strict=True):
         run.append(_decode_word(word))
         gap = value[word.end() : then.start() if then else None]
         adjacent = then is not None and not gap.strip()
-        # Adjacent words of one charset are one text: some mailers cut letters in two.
+        # Adjacent words of one charset are decoded together: some mailers split characters.
         if not adjacent or then is None or then[1].lower() != word[1].lower():
-            said += [decode(b"".join(run), word[1]), "" if adjacent else gap]
+            pieces += [decode(b"".join(run), word[1]), "" if adjacent else gap]
             run = []
-    return "".join(said)
+    return "".join(pieces)
 
 
 def _decode_word(word: re.Match[str]) -> bytes:
@@ -233,21 +240,21 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def header_line(value: str, limit: int) -> str:
-    """Give a header as one line of text."""
+    """Return a header as one line of text."""
     return clean(" ".join(_CONTROLS.sub(" ", decode_header(value)).split())[:limit])
 
 
 def body_text(text: str) -> str:
-    """Give a body as text that can be kept."""
+    """Return a body with normalized line ends and without control characters."""
     return clean(_CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))).strip()
 
 
 def truncate(text: str, limit: int) -> tuple[str, bool]:
-    """Give so many bytes of a text, and whether there was more."""
-    whole = text.encode()
-    if len(whole) <= limit:
+    """Return at most `limit` bytes of a text, and whether it was cut."""
+    encoded = text.encode()
+    if len(encoded) <= limit:
         return text, False
-    return whole[:limit].decode(errors="ignore").strip("\n"), True
+    return encoded[:limit].decode(errors="ignore").strip("\n"), True
 
 
 _LINE_TAGS = (
@@ -257,19 +264,19 @@ BLOCK_TAGS = frozenset([*_LINE_TAGS.split(), "section", "table", "tr", "ul"])
 
 
 def html_to_text(markup: str) -> str:
-    """Give the text of HTML as a person would read it: no markup, no scripts, a line per block."""
-    said: list[str] = []
+    """Return the visible text of HTML: no markup, no scripts, a line per block."""
+    pieces: list[str] = []
     for kind, name, rest in tokens(markup):
         if kind == "text":
-            said.append(" ".join(unescape(f"x{rest}x").split())[1:-1])
+            pieces.append(" ".join(unescape(f"x{rest}x").split())[1:-1])
         elif name in BLOCK_TAGS:
-            said.append("\n")
-    lines = (each.strip() for each in "".join(said).split("\n"))
+            pieces.append("\n")
+    lines = (line.strip() for line in "".join(pieces).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 def none_on_error(ask: Callable[[], str | None]) -> str | None:
-    """Ask the parser for something it may stumble over."""
+    """Call a function of the e-mail parser; return None if it fails."""
     try:
         return ask()
     except (LookupError, ValueError, TypeError, RecursionError):

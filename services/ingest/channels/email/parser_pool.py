@@ -1,8 +1,7 @@
-"""Where mails are taken apart: never in the service's own process, in a few that are kept warm.
+"""Parse mails in a pool of separate processes, never in the service's own.
 
-A mail may cost what `ingest.channels.email.parser_worker` allows. One that needs more is refused,
-so it is parked with its reason; the process is thrown away, and nothing else is harmed. Long: it is
-the whole life of such a process.
+A mail may cost what `ingest.channels.email.parser_worker` allows. One that needs more is refused
+and so parked with its reason; its process is replaced, and no other mail is affected.
 """
 
 import asyncio
@@ -30,21 +29,22 @@ log = logging.getLogger(__name__)
 
 POOL_SIZE = 2
 PARSE_TIMEOUT_S = 8.0
-"""Seconds on the clock; processor time runs out long before, unless the machine is busy."""
+"""Wall-clock limit; the limit of processor time is reached long before, unless the machine is
+busy."""
 MAX_MAILS_PER_PROCESS = 500
 """Mails after which a process is replaced."""
 
 
 def allow_all() -> None:
-    """Turn nobody away."""
+    """Refuse no mail."""
 
 
 class ProcessEnded(Exception):
-    """The process ended while it worked."""
+    """The process ended before it answered."""
 
 
 class ParserProcess:
-    """One process, which works on one mail at a time."""
+    """One process, which parses one mail at a time."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -52,37 +52,37 @@ class ParserProcess:
 
     @classmethod
     async def open(cls) -> "ParserProcess":
-        """Start a process: without our environment, and out of reach of the terminal's signals."""
-        words = (sys.executable, "-I", "-m", "ingest.channels.email.parser_worker")
+        """Start a process without our environment and outside the terminal's process group."""
+        command = (sys.executable, "-I", "-m", "ingest.channels.email.parser_worker")
         process = await asyncio.create_subprocess_exec(
-            *words, stdin=PIPE, stdout=PIPE, env={}, start_new_session=True
+            *command, stdin=PIPE, stdout=PIPE, env={}, start_new_session=True
         )
         return cls(process)
 
     async def parse(self, raw: RawDelivery) -> tuple[bytes, bytes]:
-        """Have a mail taken apart; gives the kind of answer, and the answer."""
-        asked, answered = self._process.stdin, self._process.stdout
-        if asked is None or answered is None:
+        """Parse a mail; return the kind of answer and the answer. Raises `ProcessEnded`."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
             raise ProcessEnded
         self.mails += 1
-        told = {
+        metadata = {
             "account": raw.account,
             "inbound_id": raw.inbound_id,
             "received_at": raw.received_at.isoformat(),
             "envelope": raw.envelope,
         }
-        about = json.dumps(told).encode()
+        metadata_bytes = json.dumps(metadata).encode()
         try:
-            asked.write(REQUEST_HEADER.pack(len(about), len(raw.body)) + about)
-            asked.write(raw.body)
-            await asked.drain()
-            kind, size = RESPONSE_HEADER.unpack(await answered.readexactly(RESPONSE_HEADER.size))
-            return kind, await answered.readexactly(size)
+            stdin.write(REQUEST_HEADER.pack(len(metadata_bytes), len(raw.body)) + metadata_bytes)
+            stdin.write(raw.body)
+            await stdin.drain()
+            kind, size = RESPONSE_HEADER.unpack(await stdout.readexactly(RESPONSE_HEADER.size))
+            return kind, await stdout.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
             raise ProcessEnded from None
 
     async def close(self) -> int:
-        """End the process; gives what it ended with."""
+        """Kill the process; return its exit code."""
         with suppress(ProcessLookupError):
             self._process.kill()
         if self._process.stdin is not None:
@@ -90,7 +90,7 @@ class ParserProcess:
         return await self._process.wait()
 
     async def exit_code(self) -> int:
-        """Wait for a process that has hung up."""
+        """Return the exit code of a process that has closed its output."""
         try:
             return await asyncio.wait_for(self._process.wait(), 1)
         except TimeoutError:
@@ -98,14 +98,14 @@ class ParserProcess:
 
 
 class ParserPool:
-    """A few desks; `read` waits for a free one."""
+    """A pool of parser processes; `read` waits for a free one."""
 
-    def __init__(self, desks: int = POOL_SIZE) -> None:
+    def __init__(self, size: int = POOL_SIZE) -> None:
         self._free: list[ParserProcess] = []
-        self._slots = asyncio.Semaphore(desks)
+        self._slots = asyncio.Semaphore(size)
 
     async def open(self) -> None:
-        """Have a desk ready for the first mail; when told to stop, end all of them."""
+        """Start one process in advance; when cancelled, end all processes."""
         try:
             self._free.append(await ParserProcess.open())
             await asyncio.Event().wait()
@@ -115,9 +115,9 @@ class ParserPool:
     async def read(
         self, raw: RawDelivery, first: Callable[[], None] = allow_all
     ) -> tuple[InboundItem, ...]:
-        """Take a mail apart; raises `Unreadable`, or `Refused` when it is more than can be.
+        """Parse a mail; raises `Unreadable`, or `Refused` if it exceeds the limits.
 
-        When its turn has come, `first` is asked, which may refuse it.
+        `first` is called when a process is free, and may refuse the mail.
         """
         async with self._slots:
             first()
@@ -130,43 +130,43 @@ class ParserPool:
         raise Refused("unreachable")
 
     async def _work(self, raw: RawDelivery) -> tuple[bytes, bytes]:
-        desk = self._free.pop() if self._free else await ParserProcess.open()
+        process = self._free.pop() if self._free else await ParserProcess.open()
         try:
             async with asyncio.timeout(PARSE_TIMEOUT_S):
-                kind, said = await desk.parse(raw)
+                kind, answer = await process.parse(raw)
         except ProcessEnded:
-            code = await desk.exit_code()
+            code = await process.exit_code()
             if code == -signal.SIGXCPU:
                 raise Refused("the mail takes too long to take apart") from None
             log.warning("a mail's reader ended: %s", code)
             raise
         except TimeoutError:
-            await desk.close()
+            await process.close()
             raise Refused("the mail takes too long to take apart") from None
         except BaseException:
-            await desk.close()
+            await process.close()
             raise
-        if kind not in (ITEMS, UNREADABLE) or desk.mails >= MAX_MAILS_PER_PROCESS:
-            await desk.close()
-            desk = await ParserProcess.open()
-        self._free.append(desk)
-        return kind, said
+        if kind not in (ITEMS, UNREADABLE) or process.mails >= MAX_MAILS_PER_PROCESS:
+            await process.close()
+            process = await ParserProcess.open()
+        self._free.append(process)
+        return kind, answer
 
     async def close(self) -> None:
         """End all processes."""
-        desks, self._free = self._free, []
-        for desk in desks:
-            await desk.close()
+        processes, self._free = self._free, []
+        for process in processes:
+            await process.close()
 
 
-def _decode_response(kind: bytes, said: bytes) -> tuple[InboundItem, ...]:
+def _decode_response(kind: bytes, answer: bytes) -> tuple[InboundItem, ...]:
     if kind == ITEMS:
-        return ITEMS_ADAPTER.validate_json(said)
-    words = said.decode(errors="replace")
+        return ITEMS_ADAPTER.validate_json(answer)
+    reason = answer.decode(errors="replace")
     if kind == UNREADABLE:
-        raise Unreadable(words)
+        raise Unreadable(reason)
     if kind == EXCESSIVE:
-        raise Refused(f"the mail has {words}")
+        raise Refused(f"the mail has {reason}")
     if kind == BROKEN:
-        raise Refused(f"the adapter of email failed: {words}")
+        raise Refused(f"the adapter of email failed: {reason}")
     raise Refused("the mail's reader gave an answer of no kind")

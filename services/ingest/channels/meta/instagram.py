@@ -1,7 +1,8 @@
-"""Instagram: direct messages, as Messenger's; comments and mentions, as changes.
+"""Instagram: direct messages in Messenger's form; comments and mentions as changes.
 
-A comment's conversation is its author's share of the thread below a picture: others who join in
-there have their own. https://developers.facebook.com/docs/graph-api/webhooks/reference/instagram
+A comment's conversation is its author's part of the thread below a post: other people in that
+thread have conversations of their own.
+https://developers.facebook.com/docs/graph-api/webhooks/reference/instagram
 """
 
 from collections.abc import Iterator
@@ -27,30 +28,30 @@ def read(raw: RawDelivery) -> tuple[ParsedItem, ...]:
     return read_batch(raw, "instagram", _entry)
 
 
-def _entry(where: str, entry: JsonObject, raw: RawDelivery) -> Iterator[ParsedItem]:
-    yield from read_events(where, entry, raw, CHANGES)
+def _entry(path: str, entry: JsonObject, raw: RawDelivery) -> Iterator[ParsedItem]:
+    yield from read_events(path, entry, raw, CHANGES)
 
 
 def _comment(value: JsonObject, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
-    """A comment, under a picture or a live video; our own are noted."""
+    """Yield a comment on a post or a live video; our own comments are noted."""
     id, author = identifier(value.get("id")), subobject(value, "from")
-    who, summary = identifier(author.get("id")), digest([value.get("text"), value.get("id")])
+    author_id, summary = identifier(author.get("id")), digest([value.get("text"), value.get("id")])
     above = identifier(value.get("parent_id"))
-    if who is None and id is None:
+    if author_id is None and id is None:
         raise Unreadable("id and from.id are missing: it cannot be found, and nobody answered")
     root, at = above or id or summary, sent_at(entry.get("time"), raw)
     ours = author.get("self_ig_scoped_id") is not None
-    if ours or (who is not None and who == identifier(entry.get("id"))):
+    if ours or (author_id is not None and author_id == identifier(entry.get("id"))):
         yield InboundItem(
             "noted", f"echo:comment:{id or summary}", summary, reason="echo comment", sent_at=at
         )
         return
     yield InboundItem(
         "message",
-        id or f"comment:{who}:{summary}",
+        id or f"comment:{author_id}:{summary}",
         summary,
-        conversation=f"comment:{root}:{who or id}",
-        person=Person(who or f"comment:{id}", short_text(author.get("username"))),
+        conversation=f"comment:{root}:{author_id or id}",
+        person=Person(author_id or f"comment:{id}", short_text(author.get("username"))),
         text=long_text(value.get("text")) or placeholder("comment"),
         sent_at=at,
         platform_id=id,
@@ -60,14 +61,15 @@ def _comment(value: JsonObject, entry: JsonObject, raw: RawDelivery) -> Iterator
 
 
 def _media_of_comment(value: JsonObject) -> tuple[Attachment, ...]:
-    """Name the picture a comment is under."""
+    """Return the post a comment belongs to."""
     media = subobject(value, "media")
     id, kind = identifier(media.get("id")), text_or_none(media.get("media_product_type"), 64)
     return () if id is None else (Attachment(name=kind or "media", external_id=id),)
 
 
 def _mention(value: JsonObject, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
-    """Somebody named us, elsewhere; who and how is not told, only where."""
+    """Yield a message for a mention elsewhere: the platform tells only where, not the author or the
+    text."""
     media, comment = identifier(value.get("media_id")), identifier(value.get("comment_id"))
     key = join_present(":", "mention", media, comment)
     if media is None and comment is None:

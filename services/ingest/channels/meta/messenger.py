@@ -1,6 +1,5 @@
-"""Messenger: what happens between people and a page. Instagram's direct messages are the same.
+"""Events between customers and a Messenger page; Instagram's direct messages have the same form.
 
-Longer than other files: all that can happen in one list, side by side.
 https://developers.facebook.com/documentation/business-messaging/messenger-platform/webhooks/webhook-events
 """
 
@@ -36,28 +35,28 @@ from ingest.channels.parsing import (
 from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 
 METADATA_KEYS = frozenset({"hop_context", "recipient", "sender", "timestamp"})
-"""Keys that tell of an event, not what happened."""
+"""Keys that describe an event but do not tell its kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: with whom, whether by us, and when."""
+    """The customer of an event, whether it is an echo of our own, and its time."""
 
     customer: str | None
     ours: bool
     at: datetime | None
     moment: str | None
-    """The platform's own word for when: where nothing else tells two apart, this does."""
+    """The platform's unparsed timestamp, which tells events without an id apart."""
 
     def person(self) -> Person:
-        """Who wrote; the platform tells no names."""
+        """Return the customer; the platform sends no names."""
         if self.customer is None:
             raise Unreadable("sender.id is missing: nobody could be answered")
         return Person(self.customer)
 
 
 Change = Callable[[JsonObject, JsonObject, RawDelivery], Iterator[ParsedItem]]
-"""Reads a change of one field: its value, its entry, its delivery."""
+"""Reads a change of one field from its value, its entry and its delivery."""
 NO_CHANGES: MappingProxyType[str, Change] = MappingProxyType({})
 
 
@@ -67,36 +66,36 @@ def read(raw: RawDelivery) -> tuple[ParsedItem, ...]:
 
 
 def read_events(
-    where: str,
+    path: str,
     entry: JsonObject,
     raw: RawDelivery,
     changes: MappingProxyType[str, Change] = NO_CHANGES,
 ) -> Iterator[ParsedItem]:
-    """Read all that happened in an entry; of changes those that are known, the others are noted."""
-    for at, one in members(entry, "messaging", where):
-        yield from attempt(at, _event, one, entry, raw)
-    for at, one in members(entry, "standby", where):
-        yield from attempt(at, _standby, one)
-    # An entry may be a change itself, so the platform's examples for Instagram show it.
-    found = [*members(entry, "changes", where), *([(where, entry)] if "field" in entry else [])]
-    for at, one in found:
-        yield from attempt(at, _change, at, one, entry, raw, changes)
+    """Yield the items of an entry; changes of unknown fields are noted."""
+    for member_path, member in members(entry, "messaging", path):
+        yield from attempt(member_path, _event, member, entry, raw)
+    for member_path, member in members(entry, "standby", path):
+        yield from attempt(member_path, _standby, member)
+    # An entry may be a change itself, as in the platform's examples for Instagram.
+    found = [*members(entry, "changes", path), *([(path, entry)] if "field" in entry else [])]
+    for member_path, member in found:
+        yield from attempt(member_path, _change, member_path, member, entry, raw, changes)
 
 
 def _change(
-    where: str,
-    told: Any,
+    path: str,
+    member: Any,
     entry: JsonObject,
     raw: RawDelivery,
     changes: MappingProxyType[str, Change],
 ) -> Iterator[ParsedItem]:
-    change = require_object(told)
+    change = require_object(member)
     field = text_or_none(change.get("field"), 64) or "a change of no field"
-    for at, value in members(change, "value", where):
+    for member_path, value in members(change, "value", path):
         if field in changes:
-            yield from attempt(at, _read_change, changes[field], value, entry, raw)
+            yield from attempt(member_path, _read_change, changes[field], value, entry, raw)
         elif isinstance(value, dict) and "sender" in value:
-            yield from attempt(at, _event, value, entry, raw)
+            yield from attempt(member_path, _event, value, entry, raw)
         else:
             yield noted_item(field, [entry.get("time"), value])
     if change.get("value") in (None, []):
@@ -109,9 +108,9 @@ def _read_change(
     return change(require_object(value), entry, raw)
 
 
-def _standby(told: Any) -> Iterator[InboundItem]:
-    """Another program answers this person at present; we only listen."""
-    event = require_object(told)
+def _standby(member: Any) -> Iterator[InboundItem]:
+    """Yield a note for an event that another program handles at present."""
+    event = require_object(member)
     yield noted_item(f"standby {_kind_of(event)}", event)
 
 
@@ -121,8 +120,8 @@ def _kind_of(event: JsonObject) -> str:
     )
 
 
-def _event(told: Any, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
-    body = require_object(told)
+def _event(member: Any, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    body = require_object(member)
     sender, recipient = subobject(body, "sender"), subobject(body, "recipient")
     kind = next((key for key in READERS if isinstance(body.get(key), dict)), None)
     if kind is None:
@@ -130,11 +129,13 @@ def _event(told: Any, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundIt
             raise Unreadable("message is not an object")
         yield noted_item(_kind_of(body), body)
         return
-    who = identifier(sender.get("id")) or identifier(sender.get("user_ref"))
-    us = identifier(entry.get("id"))
-    ours = subobject(body, "message").get("is_echo") is True or (us is not None and who == us)
+    sender_id = identifier(sender.get("id")) or identifier(sender.get("user_ref"))
+    page_id = identifier(entry.get("id"))
+    ours = subobject(body, "message").get("is_echo") is True or (
+        page_id is not None and sender_id == page_id
+    )
     event = Event(
-        identifier(recipient.get("id")) if ours else who,
+        identifier(recipient.get("id")) if ours else sender_id,
         ours,
         sent_at(body.get("timestamp"), raw),
         identifier(body.get("timestamp")),
@@ -146,28 +147,31 @@ def _event(told: Any, entry: JsonObject, raw: RawDelivery) -> Iterator[InboundIt
 
 
 def _echo(event: Event, body: JsonObject, kind: str) -> InboundItem:
-    """We wrote, by this system or another: noted, never answered; our own id shows that it left."""
-    told = body[kind]
-    what = "deleted" if told.get("is_deleted") is True else kind
-    id, metadata = identifier(told.get("mid")), text_or_none(told.get("metadata"), MAX_NAME_CHARS)
-    summary = digest_without_urls([what, id or told])
-    mine = what == "message" and _is_own_id(metadata)
+    """Return the echo of a message of ours, which is noted; with our own id it is a receipt."""
+    echoed = body[kind]
+    kind_label = "deleted" if echoed.get("is_deleted") is True else kind
+    id, metadata = (
+        identifier(echoed.get("mid")),
+        text_or_none(echoed.get("metadata"), MAX_NAME_CHARS),
+    )
+    summary = digest_without_urls([kind_label, id or echoed])
+    is_own = kind_label == "message" and _is_own_id(metadata)
     return InboundItem(
-        "receipt" if mine else "noted",
-        f"echo:{what}:{id or summary}",
+        "receipt" if is_own else "noted",
+        f"echo:{kind_label}:{id or summary}",
         summary,
-        reason=join_present(" ", "echo", None if what == "message" else what),
+        reason=join_present(" ", "echo", None if kind_label == "message" else kind_label),
         conversation=event.customer or "",
         sent_at=event.at,
-        platform_id=None if mine else id,
-        about=id if mine else None,
+        platform_id=None if is_own else id,
+        about=id if is_own else None,
         reference=metadata,
-        state="sent" if mine else None,
+        state="sent" if is_own else None,
     )
 
 
 def _is_own_id(metadata: str | None) -> bool:
-    """Whether it may be the id of a message of ours; other programs have words of their own."""
+    """Return whether metadata may be our message id; other programs use metadata of their own."""
     try:
         return metadata is not None and bool(UUID(metadata))
     except ValueError:
@@ -199,7 +203,7 @@ def _message(event: Event, body: JsonObject) -> Iterator[InboundItem]:
 
 
 def _postback(event: Event, body: JsonObject) -> Iterator[InboundItem]:
-    """A button, or an entry of the menu, was pressed."""
+    """Yield a message for a pressed button or menu entry."""
     id, person = identifier(body.get("mid")), event.person()
     summary, pressed = digest_without_urls(body), text_or_none(body.get("payload"), 1000)
     yield InboundItem(
@@ -226,16 +230,16 @@ def _reaction(event: Event, body: JsonObject) -> Iterator[InboundItem]:
     id, person = identifier(body.get("mid")), event.person()
     gone = body.get("action") == "unreact"
     emoji = text_or_none(body.get("emoji"), 64) or text_or_none(body.get("reaction"), 64)
-    what = "gone" if gone else emoji
-    key = join_present(":", "reaction", id, person.address, event.moment, what) or ""
+    change = "gone" if gone else emoji
+    key = join_present(":", "reaction", id, person.address, event.moment, change) or ""
     yield _message_update("reacted", event, id, key, reaction=None if gone else emoji)
 
 
 def _message_update(
-    kind: Any, event: Event, about: str | None, key: str, **more: Any
+    kind: Any, event: Event, target_id: str | None, key: str, **more: Any
 ) -> InboundItem:
-    """Something was done to a message."""
-    if about is None:
+    """Return an edit, a deletion or a reaction of a message."""
+    if target_id is None:
         raise Unreadable("mid is missing")
     person = event.person()
     return InboundItem(
@@ -245,7 +249,7 @@ def _message_update(
         conversation=person.address,
         person=person,
         sent_at=event.at,
-        about=about,
+        about=target_id,
         **more,
     )
 
@@ -255,13 +259,13 @@ def _read_receipts(event: Event, body: JsonObject) -> Iterator[InboundItem]:
 
 
 def _delivery_receipts(event: Event, body: JsonObject) -> Iterator[InboundItem]:
-    ids = [id for _, one in members(body, "mids") if (id := identifier(one)) is not None]
+    ids = [id for _, member in members(body, "mids") if (id := identifier(member)) is not None]
     for id in ids[: content.MAX_RECEIPT_IDS] or (None,):
         yield _receipt(event, "delivered", id, body)
 
 
 def _receipt(event: Event, state: Any, id: str | None, body: JsonObject) -> InboundItem:
-    """A receipt of one message, or of all that was sent until then."""
+    """Return a receipt of one message, or of everything sent until a time."""
     mark = identifier(body.get("watermark"))
     until = timestamp_from_ms(int(mark)) if mark and mark.isdecimal() and len(mark) < 16 else None
     if event.customer is None or (id is None and until is None):
@@ -291,4 +295,4 @@ READERS: MappingProxyType[str, Callable[[Event, JsonObject], Iterator[InboundIte
         }
     )
 )
-"""By what an event has; every other event is noted."""
+"""By the key that tells an event's kind; other events are noted."""

@@ -1,6 +1,6 @@
-"""What is in a message of Messenger or Instagram: words, files, a place.
+"""The content of a Messenger or Instagram message: text, files, location.
 
-Every message has a text, so that whoever reads the request sees that something came, and what.
+Every message has a text, so that the reader of the request sees what arrived.
 """
 
 from collections.abc import Iterator
@@ -26,34 +26,34 @@ from ingest.domain.items import SharedLocation
 from trunkline_contracts.parts import Attachment
 
 MAX_RECEIPT_IDS = 500
-"""Messages one receipt can name."""
+"""Messages that one receipt may name."""
 FILE_ID_KEYS = ("id", "sticker_id", "reel_video_id", "ig_post_media_id", "story_media_id")
-"""Where a file's id may stand; most files have an address only."""
+"""Keys that may hold a file's id; most files have only a URL."""
 
 
 def digest_of(message: JsonObject) -> str:
-    """Sum up what a message says; addresses are left out, signed anew for whoever is told."""
+    """Return the digest of a message without URLs, which are signed anew each time."""
     story = subobject(subobject(message, "reply_to"), "story")
     files = [
         [
-            one.get("type"),
-            {key: told for key, told in subobject(one, "payload").items() if key != "url"},
+            file.get("type"),
+            {key: value for key, value in subobject(file, "payload").items() if key != "url"},
         ]
-        for one in objects_in(message, "attachments")
+        for file in objects_in(message, "attachments")
     ]
-    rest = {key: told for key, told in message.items() if key not in ("attachments", "reply_to")}
+    rest = {key: value for key, value in message.items() if key not in ("attachments", "reply_to")}
     answered = [subobject(message, "reply_to").get("mid"), story.get("id")]
     return digest_without_urls([rest, files, answered])
 
 
 def text_of(message: JsonObject) -> str:
-    """Give the words of a message, or words for what is in it."""
-    told = long_text(message.get("text"))
-    if told is not None:
-        return told
+    """Return the text of a message, or placeholders for its content."""
+    text = long_text(message.get("text"))
+    if text is not None:
+        return text
     if message.get("is_unsupported") is True:
         return placeholder("unsupported")
-    kinds = [_file_placeholder(one) for one in objects_in(message, "attachments")]
+    kinds = [_file_placeholder(file) for file in objects_in(message, "attachments")]
     return join_present(" ", *dict.fromkeys(kinds)) or placeholder("message")
 
 
@@ -63,57 +63,57 @@ def _file_placeholder(file: JsonObject) -> str:
     if kind == "image" and identifier(payload.get("sticker_id")):
         return placeholder("sticker")
     point = _point(file)
-    where = f"{point[0]:.6g}, {point[1]:.6g}" if point else None
+    location = f"{point[0]:.6g}, {point[1]:.6g}" if point else None
     return placeholder(
-        kind, short_text(file.get("title")) or short_text(payload.get("title")) or where
+        kind, short_text(file.get("title")) or short_text(payload.get("title")) or location
     )
 
 
 def _point(file: JsonObject) -> tuple[float, float] | None:
-    where = subobject(subobject(file, "payload"), "coordinates")
-    return coordinates(where.get("lat"), where.get("long"))
+    position = subobject(subobject(file, "payload"), "coordinates")
+    return coordinates(position.get("lat"), position.get("long"))
 
 
 def location_of(message: JsonObject) -> SharedLocation | None:
-    """Give the place a message shows."""
-    for one in objects_in(message, "attachments"):
-        if (found := _point(one)) is not None:
-            return SharedLocation(*found, short_text(one.get("title")))
+    """Return the location of a message."""
+    for file in objects_in(message, "attachments"):
+        if (found := _point(file)) is not None:
+            return SharedLocation(*found, short_text(file.get("title")))
     return None
 
 
 def attachments_of(message: JsonObject) -> tuple[Attachment, ...]:
-    """Name the files of a message, the story it answers, and what it came about."""
+    """Return the files of a message, the story it answers, and the product or ad it came from."""
     return tuple(_attachments(message))[:MAX_LISTED]
 
 
 def _attachments(message: JsonObject) -> Iterator[Attachment]:
-    for one in objects_in(message, "attachments"):
-        yield from _files(one)
+    for file in objects_in(message, "attachments"):
+        yield from _files(file)
     story = subobject(subobject(message, "reply_to"), "story")
     yield from _attachment("story", identifier(story.get("id")), url_or_none(story.get("url")))
-    came = subobject(message, "referral")
-    yield from _attachment("product", identifier(subobject(came, "product").get("id")))
-    about = subobject(came, "ads_context_data")
-    title = short_text(about.get("ad_title")) or "ad"
+    referral = subobject(message, "referral")
+    yield from _attachment("product", identifier(subobject(referral, "product").get("id")))
+    ad = subobject(referral, "ads_context_data")
+    title = short_text(ad.get("ad_title")) or "ad"
     yield from _attachment(
-        title, identifier(came.get("ad_id")), url_or_none(about.get("photo_url"))
+        title, identifier(referral.get("ad_id")), url_or_none(ad.get("photo_url"))
     )
-    yield from _attachment("link", text_or_none(came.get("ref"), 500))
+    yield from _attachment("link", text_or_none(referral.get("ref"), 500))
 
 
 def _files(file: JsonObject) -> Iterator[Attachment]:
     payload = subobject(file, "payload")
-    called = short_text(file.get("title")) or short_text(payload.get("title"))
+    name = short_text(file.get("title")) or short_text(payload.get("title"))
     id = next(filter(None, (identifier(payload.get(key)) for key in FILE_ID_KEYS)), None)
     kind = text_or_none(file.get("type"), 64) or "attachment"
     yield from _attachment(
-        called or kind, id, url_or_none(payload.get("url")) or url_or_none(file.get("url"))
+        name or kind, id, url_or_none(payload.get("url")) or url_or_none(file.get("url"))
     )
-    for goods in objects_in(subobject(payload, "product"), "elements"):
-        called = short_text(goods.get("title")) or "product"
+    for product in objects_in(subobject(payload, "product"), "elements"):
+        name = short_text(product.get("title")) or "product"
         yield from _attachment(
-            called, identifier(goods.get("id")), url_or_none(goods.get("image_url"))
+            name, identifier(product.get("id")), url_or_none(product.get("image_url"))
         )
 
 

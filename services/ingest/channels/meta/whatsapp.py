@@ -1,10 +1,9 @@
-"""WhatsApp Cloud: messages, statuses and errors, many in a delivery.
+"""WhatsApp Cloud API: messages, statuses and errors, many in one delivery.
 
-People are named by the id they have for our business where it is told (`from_user_id`), for who
-took a username may hide the number; elsewhere by the number (`from`). Whoever was known by the
-number stays so.
+A customer is known by the business-scoped user id (`from_user_id`) where it is sent, because a
+customer with a username may hide the number; elsewhere by the number (`from`). A customer first
+known by the number stays known by it.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
-Long: who somebody is, by id or number, is settled here for all that comes.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ from trunkline_contracts.parts import DeliveryState
 DELIVERY_STATES: MappingProxyType[str, DeliveryState] = MappingProxyType(
     {"sent": "sent", "delivered": "delivered", "read": "read", "played": "read", "failed": "failed"}
 )
-"""How far a message of ours has come; a voice message that was played was read."""
+"""Delivery states by status; a voice message that was played was read."""
 
 
 def read(raw: RawDelivery) -> tuple[ParsedItem, ...]:
@@ -47,24 +46,24 @@ def read(raw: RawDelivery) -> tuple[ParsedItem, ...]:
     return read_batch(raw, "whatsapp_business_account", _entry)
 
 
-def _entry(where: str, entry: JsonObject, raw: RawDelivery) -> Iterator[ParsedItem]:
-    for at, change in members(entry, "changes", where):
-        yield from attempt(at, _change, at, change, raw)
+def _entry(path: str, entry: JsonObject, raw: RawDelivery) -> Iterator[ParsedItem]:
+    for change_path, change in members(entry, "changes", path):
+        yield from attempt(change_path, _change, change_path, change, raw)
 
 
-def _change(where: str, told: Any, raw: RawDelivery) -> Iterator[ParsedItem]:
-    change = require_object(told)
+def _change(path: str, member_value: Any, raw: RawDelivery) -> Iterator[ParsedItem]:
+    change = require_object(member_value)
     value, found = subobject(change, "value"), False
     for key, read_one in READERS.items():
-        for at, one in members(value, key, f"{where}.value"):
+        for member_path, member in members(value, key, f"{path}.value"):
             found = True
-            yield from attempt(at, read_one, one, value, raw)
+            yield from attempt(member_path, read_one, member, value, raw)
     if not found:
         yield noted_item(text_or_none(change.get("field"), 64) or "a change of no field", change)
 
 
-def _message(told: Any, value: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
-    message = require_object(told)
+def _message(member: Any, value: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    message = require_object(member)
     kind = content.type_of(message)
     id, summary = identifier(message.get("id")), content.digest_of(message, kind)
     person = _person(message, value)
@@ -89,7 +88,7 @@ def _message(told: Any, value: JsonObject, raw: RawDelivery) -> Iterator[Inbound
 
 
 def _other_address(message: JsonObject, person: Person | None) -> tuple[str, ...]:
-    """Give the number, where somebody is known by another name."""
+    """Return the number, if the customer is known by an id instead."""
     number = identifier(message.get("from"))
     return (number,) if number is not None and person and number != person.address else ()
 
@@ -99,56 +98,56 @@ def _person(message: JsonObject, value: JsonObject) -> Person | None:
     address = id or number
     if address is None:
         return None
-    known = objects_in(value, "contacts")
-    theirs = [
-        one
-        for one in known
-        if address in (identifier(one.get("user_id")), identifier(one.get("wa_id")))
-        or (number is not None and identifier(one.get("wa_id")) == number)
+    contacts = objects_in(value, "contacts")
+    matching = [
+        contact
+        for contact in contacts
+        if address in (identifier(contact.get("user_id")), identifier(contact.get("wa_id")))
+        or (number is not None and identifier(contact.get("wa_id")) == number)
     ]
-    card = subobject((theirs or (known if len(known) == 1 else None) or [{}])[0], "profile")
+    card = subobject((matching or (contacts if len(contacts) == 1 else None) or [{}])[0], "profile")
     name = short_text(card.get("name")) or short_text(card.get("username"))
     return Person(address, name, phone=number)
 
 
-def _status(told: Any, _: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
-    """What became of a message of ours; in a group, with one of its members."""
-    status = require_object(told)
-    id, word = identifier(status.get("id")), text_or_none(status.get("status"), 64)
-    if id is None or word is None:
+def _status(element: Any, _: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    """Yield the delivery state of a message of ours; in a group, for one member."""
+    status = require_object(element)
+    id, state_word = identifier(status.get("id")), text_or_none(status.get("status"), 64)
+    if id is None or state_word is None:
         raise Unreadable("id or status is missing")
     member = identifier(status.get("recipient_participant_id"))
-    external_id = join_present(":", "status", id, word, member)
-    if word not in DELIVERY_STATES:
-        yield InboundItem("noted", external_id, digest(external_id), reason=f"status {word}")
+    external_id = join_present(":", "status", id, state_word, member)
+    if state_word not in DELIVERY_STATES:
+        yield InboundItem("noted", external_id, digest(external_id), reason=f"status {state_word}")
         return
     group = status.get("recipient_type") == "group"
     person = identifier(status.get("recipient_user_id"))
     number = identifier(status.get("recipient_id"))
-    talk = (None if group else person) or number or ""
+    conversation = (None if group else person) or number or ""
     yield InboundItem(
         "receipt",
         external_id,
         digest(external_id),
         reason=error_summary(status),
-        conversation=talk,
-        also=(number,) if number and person == talk != number else (),
+        conversation=conversation,
+        also=(number,) if number and person == conversation != number else (),
         sent_at=sent_at(status.get("timestamp"), raw),
         about=id,
         reference=short_text(status.get("biz_opaque_callback_data")),
-        state=DELIVERY_STATES[word],
+        state=DELIVERY_STATES[state_word],
     )
 
 
-def _error(told: Any, _: JsonObject, __: RawDelivery) -> Iterator[InboundItem]:
-    """Trouble the platform has with us."""
-    error = require_object(told)
+def _error(member: Any, _: JsonObject, __: RawDelivery) -> Iterator[InboundItem]:
+    """Yield a note for an error the platform reports."""
+    error = require_object(member)
     yield noted_item(f"error {error_summary({'errors': error}) or 'unknown'}", error)
 
 
-def _echo(told: Any, _: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
-    """Somebody of ours wrote from the telephone; nothing is to be answered."""
-    echo = require_object(told)
+def _echo(member: Any, _: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    """Yield a note for a message a colleague wrote in the WhatsApp app."""
+    echo = require_object(member)
     id, summary = identifier(echo.get("id")), digest_without_urls(echo)
     yield InboundItem(
         "noted",
@@ -166,4 +165,4 @@ READERS: MappingProxyType[str, Callable[[Any, JsonObject, RawDelivery], Iterator
         {"messages": _message, "statuses": _status, "errors": _error, "message_echoes": _echo}
     )
 )
-"""By what a change has: whoever subscribes to one field is sent all of these in it."""
+"""By the list a change has: a subscription to one field delivers all of these in it."""

@@ -1,7 +1,6 @@
-"""What is in a WhatsApp message, by its type.
+"""The content of a WhatsApp message, by its type.
 
-Every type has a text, so that whoever reads the request sees that something came, and what. Long,
-as it lists every type.
+Every type has a text, so that the reader of the request sees what arrived.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,17 +30,17 @@ from ingest.domain.items import InboundItem, Person, SharedLocation, Unreadable
 from trunkline_contracts.parts import Attachment
 
 SYSTEM_TYPES = frozenset({"request_welcome", "system"})
-"""Types nobody wrote: that a chat was opened, that somebody's number is another now."""
+"""Types that no person wrote: a chat was opened, a number has changed."""
 
 
 def type_of(message: JsonObject) -> str:
-    """Give a message's type, or what seems to be it."""
-    told = text_or_none(message.get("type"), 64)
-    return told or next((key for key in message if key in CONTENTS), "unknown")
+    """Return a message's type; if it is missing, the known content key."""
+    declared = text_or_none(message.get("type"), 64)
+    return declared or next((key for key in message if key in CONTENTS), "unknown")
 
 
 def digest_of(message: JsonObject, kind: str) -> str:
-    """Sum up what a message says; a file's address is signed anew for whoever is told of it."""
+    """Return the digest of a message without URLs; a file's URL is signed anew each time."""
     return digest_without_urls(
         {**message, kind: {**subobject(message, kind), "url": None}}
         if kind in FILE_TYPES
@@ -50,7 +49,7 @@ def digest_of(message: JsonObject, kind: str) -> str:
 
 
 def fill_item(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    """Give an item with what is in the message."""
+    """Return the item with the message's content."""
     return CONTENTS.get(kind, _other)(base, message, kind)
 
 
@@ -60,9 +59,9 @@ def _with_referrals(base: InboundItem, message: JsonObject, **more: Any) -> Inbo
 
 
 def _referrals(message: JsonObject) -> Iterator[Attachment]:
-    """Name the goods, and the advertisement, a message came about."""
-    goods = subobject(subobject(message, "context"), "referred_product")
-    if (id := identifier(goods.get("product_retailer_id"))) is not None:
+    """Yield the product and the advertisement a message came from."""
+    product = subobject(subobject(message, "context"), "referred_product")
+    if (id := identifier(product.get("product_retailer_id"))) is not None:
         yield Attachment(name="product", external_id=id)
     ad = subobject(message, "referral")
     id, url = identifier(ad.get("source_id")), url_or_none(ad.get("source_url"))
@@ -76,26 +75,27 @@ def _text(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
 
 
 def _file(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    """Files stay where they are, to be fetched by their id with the account's token."""
+    """Return the item of a file, which is not fetched: its id and the account's token are needed
+    for that."""
     body = subobject(message, kind)
-    id, url, called = (
+    id, url, name = (
         identifier(body.get("id")),
         url_or_none(body.get("url")),
         short_text(body.get("filename")),
     )
-    one = Attachment(
-        name=called,
+    file = Attachment(
+        name=name,
         content_type=text_or_none(body.get("mime_type"), 100),
         size=byte_count(body.get("file_size")),
         url=url,
         external_id=id,
     )
-    what = "voice" if body.get("voice") is True else kind
+    kind_label = "voice" if body.get("voice") is True else kind
     return _with_referrals(
         base,
         message,
-        text=long_text(body.get("caption")) or placeholder(what, called),
-        attachments=(one,) if id or url else (),
+        text=long_text(body.get("caption")) or placeholder(kind_label, name),
+        attachments=(file,) if id or url else (),
     )
 
 
@@ -113,24 +113,29 @@ def _location(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
 
 
 def _contacts(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    cards = tuple(card for one in objects_in(message, kind) if (card := _card(one)) is not None)
-    told = join_present("; ", *map(_contact_line, objects_in(message, kind)[:10]))
-    return _with_referrals(base, message, text=placeholder(kind, told), cards=cards)
+    cards = tuple(
+        card for contact in objects_in(message, kind) if (card := _card(contact)) is not None
+    )
+    lines = join_present("; ", *map(_contact_line, objects_in(message, kind)[:10]))
+    return _with_referrals(base, message, text=placeholder(kind, lines), cards=cards)
 
 
 def _contact_line(body: JsonObject) -> str | None:
-    """Write all that a contact tells, for a card has room for one number and one address."""
+    """Return all numbers and addresses of a contact as text: a contact card holds only one of
+    each."""
     card, org = _card(body), subobject(body, "org")
     lists = (("phones", "phone"), ("emails", "email"), ("urls", "url"))
-    told = [short_text(one.get(key)) for name, key in lists for one in objects_in(body, name)[:5]]
-    where = (
+    values = [
+        short_text(entry.get(key)) for name, key in lists for entry in objects_in(body, name)[:5]
+    ]
+    addresses = (
         join_present(
-            " ", *(short_text(one.get(key)) for key in ("street", "zip", "city", "country"))
+            " ", *(short_text(entry.get(key)) for key in ("street", "zip", "city", "country"))
         )
-        for one in objects_in(body, "addresses")[:5]
+        for entry in objects_in(body, "addresses")[:5]
     )
     work = (short_text(org.get(key)) for key in ("company", "department", "title"))
-    return join_present(", ", card.name if card else None, *told, *work, *where)
+    return join_present(", ", card.name if card else None, *values, *work, *addresses)
 
 
 def _card(body: JsonObject) -> Person | None:
@@ -138,59 +143,62 @@ def _card(body: JsonObject) -> Person | None:
     name = short_text(names.get("formatted_name")) or join_present(
         " ", short_text(names.get("first_name")), short_text(names.get("last_name"))
     )
-    phone = next(filter(None, (short_text(one.get("phone")) for one in phones)), None)
-    here = next(filter(None, (identifier(one.get("wa_id")) for one in phones)), None)
+    phone = next(filter(None, (short_text(entry.get("phone")) for entry in phones)), None)
+    whatsapp_id = next(filter(None, (identifier(entry.get("wa_id")) for entry in phones)), None)
     email = next(
-        filter(None, (short_text(one.get("email")) for one in objects_in(body, "emails"))), None
+        filter(None, (short_text(entry.get("email")) for entry in objects_in(body, "emails"))), None
     )
-    address = here or phone or email or name
+    address = whatsapp_id or phone or email or name
     return None if address is None else Person(address, name, email=email, phone=phone)
 
 
 def _reaction(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
     body = subobject(message, kind)
-    about = identifier(body.get("message_id"))
-    if about is None:
+    target_id = identifier(body.get("message_id"))
+    if target_id is None:
         raise Unreadable("reaction.message_id is missing")
     return replace(
         base,
         kind="reacted",
         platform_id=None,
-        about=about,
+        about=target_id,
         reaction=text_or_none(body.get("emoji"), 64),
     )
 
 
 def _button(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    """A button of a template."""
+    """Return the item of a pressed template button."""
     body = subobject(message, kind)
-    pressed = text_or_none(body.get("payload"), MAX_NAME_CHARS)
+    payload = text_or_none(body.get("payload"), MAX_NAME_CHARS)
     return _with_referrals(
         base,
         message,
-        text=long_text(body.get("text")) or pressed or placeholder(kind),
-        button=pressed,
+        text=long_text(body.get("text")) or payload or placeholder(kind),
+        button=payload,
     )
 
 
 def _interactive(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    """A button, a row of a list, or a form that was filled in (`nfm_reply`)."""
+    """Return the item of a button, a list row, or a submitted form (`nfm_reply`)."""
     body = subobject(message, kind)
-    what = text_or_none(body.get("type"), 64) or next(iter(body), kind)
-    reply = subobject(body, what)
-    pressed = text_or_none(reply.get("id"), MAX_NAME_CHARS)
-    titled = join_present("\n", long_text(reply.get("title")), long_text(reply.get("description")))
-    told = titled or long_text(reply.get("response_json")) or long_text(reply.get("body"))
+    reply_type = text_or_none(body.get("type"), 64) or next(iter(body), kind)
+    reply = subobject(body, reply_type)
+    payload = text_or_none(reply.get("id"), MAX_NAME_CHARS)
+    title = join_present("\n", long_text(reply.get("title")), long_text(reply.get("description")))
+    text = title or long_text(reply.get("response_json")) or long_text(reply.get("body"))
     return _with_referrals(
-        base, message, text=told or pressed or placeholder(short_text(what) or kind), button=pressed
+        base,
+        message,
+        text=text or payload or placeholder(short_text(reply_type) or kind),
+        button=payload,
     )
 
 
 def _order(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
     body = subobject(message, kind)
-    goods = objects_in(body, "product_items")
-    lines = [placeholder(kind), long_text(body.get("text")), *map(_order_line, goods)]
-    ids = filter(None, (identifier(one.get("product_retailer_id")) for one in goods))
+    products = objects_in(body, "product_items")
+    lines = [placeholder(kind), long_text(body.get("text")), *map(_order_line, products)]
+    ids = filter(None, (identifier(product.get("product_retailer_id")) for product in products))
     return _with_referrals(
         base,
         message,
@@ -199,11 +207,11 @@ def _order(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
     )
 
 
-def _order_line(one: JsonObject) -> str | None:
-    """Write one of the ordered goods: `2 × A-17, 9.5 EUR`."""
-    id = identifier(one.get("product_retailer_id"))
-    count, price = _number(one.get("quantity")), _number(one.get("item_price"))
-    cost = join_present(" ", price, text_or_none(one.get("currency"), 8)) if price else None
+def _order_line(product: JsonObject) -> str | None:
+    """Return one ordered product as text, such as `2 × A-17, 9.5 EUR`."""
+    id = identifier(product.get("product_retailer_id"))
+    count, price = _number(product.get("quantity")), _number(product.get("item_price"))
+    cost = join_present(" ", price, text_or_none(product.get("currency"), 8)) if price else None
     return join_present(", ", join_present(" × ", count, id), cost)
 
 
@@ -214,36 +222,36 @@ def _number(value: Any) -> str | None:
 
 
 def _edit(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    """What an earlier message says now."""
+    """Return the new content of an earlier message."""
     body = subobject(message, kind)
-    about, now = identifier(body.get("original_message_id")), subobject(body, "message")
-    if about is None:
+    target_id, new = identifier(body.get("original_message_id")), subobject(body, "message")
+    if target_id is None:
         raise Unreadable("edit.original_message_id is missing")
-    what = type_of(now)
-    said = EDITABLE_CONTENTS.get(what, _other)(base, now, what)
-    return replace(said, kind="edited", about=about, platform_id=None)
+    new_type = type_of(new)
+    content = EDITABLE_CONTENTS.get(new_type, _other)(base, new, new_type)
+    return replace(content, kind="edited", about=target_id, platform_id=None)
 
 
 def _revoke(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    about = identifier(subobject(message, kind).get("original_message_id"))
-    if about is None:
+    target_id = identifier(subobject(message, kind).get("original_message_id"))
+    if target_id is None:
         raise Unreadable("revoke.original_message_id is missing")
-    return replace(base, kind="deleted", about=about, platform_id=None)
+    return replace(base, kind="deleted", about=target_id, platform_id=None)
 
 
 def _notice(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    what = text_or_none(subobject(message, kind).get("type"), 64)
-    return replace(base, kind="noted", reason=join_present(" ", kind, what), person=None)
+    notice_type = text_or_none(subobject(message, kind).get("type"), 64)
+    return replace(base, kind="noted", reason=join_present(" ", kind, notice_type), person=None)
 
 
 def _other(base: InboundItem, message: JsonObject, kind: str) -> InboundItem:
-    """What is not known here, or not to the platform's interface (`unsupported`)."""
+    """Return the item of a type that is unknown here or to the platform's API (`unsupported`)."""
     body = subobject(message, kind)
-    told = (
+    text = (
         long_text(body.get("body")) or long_text(body.get("caption")) or long_text(body.get("text"))
     )
     return _with_referrals(
-        base, message, text=told or placeholder(kind, text_or_none(body.get("type"), 64))
+        base, message, text=text or placeholder(kind, text_or_none(body.get("type"), 64))
     )
 
 

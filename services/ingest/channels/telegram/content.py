@@ -1,7 +1,6 @@
-"""What is in a Telegram message: words, files, a place (core.telegram.org/bots/api#message).
+"""The content of a Telegram message: text, files, location (core.telegram.org/bots/api#message).
 
-Every type has a text, so that whoever reads the request sees that something came, and what. Long,
-as it lists every type.
+Every type has a text, so that the reader of the request sees what arrived.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ FILE_TYPES: dict[str, str | None] = {
     "video_note": "video/mp4",
     "voice": "audio/ogg",
 }
-"""Types that are one file, and what kind it is when that is not said."""
+"""Types that are one file, with the content type to assume if the platform gives none."""
 
 SERVICE_TYPES = frozenset(
     [
@@ -46,7 +45,7 @@ SERVICE_TYPES = frozenset(
         "write_access_allowed",
     ]
 )  # fmt: skip
-"""Types the platform writes itself, about the chat: nobody said anything."""
+"""Types that the platform writes about the chat itself: no person's message."""
 
 METADATA_KEYS = frozenset(
     [
@@ -61,14 +60,14 @@ METADATA_KEYS = frozenset(
         "via_bot",
     ]
 )  # fmt: skip
-"""Keys that tell of a message, not what is in it."""
+"""Keys that describe a message but are not its content."""
 
 COMPATIBILITY_TYPES = {"animation": "document", "venue": "location"}
-"""Types sent with another beside them, for programs that do not know them."""
+"""Types that are sent with a simpler type beside them, for programs that do not know them."""
 
 
 def type_of(body: JsonObject) -> str | None:
-    """Name what is in a message beside its words; None when there is nothing."""
+    """Return the type of a message's content besides its text; None if there is none."""
     for richer in COMPATIBILITY_TYPES:
         if richer in body:
             return richer
@@ -76,19 +75,19 @@ def type_of(body: JsonObject) -> str | None:
 
 
 def text_of(body: JsonObject) -> str | None:
-    """Give what was written, if something was."""
+    """Return the written text, if any."""
     return text_or_none(body.get("text")) or text_or_none(body.get("caption"))
 
 
 def placeholder(body: JsonObject, kind: str | None) -> str:
-    """Give words for what is in a message without any."""
+    """Return a text that describes a message without text."""
     kind = kind or "message"
-    told = _DESCRIPTIONS.get(kind, _emoji)(subobject(body, kind))
-    return f"[{kind} {told}]" if told else f"[{kind}]"
+    description = _DESCRIPTIONS.get(kind, _emoji)(subobject(body, kind))
+    return f"[{kind} {description}]" if description else f"[{kind}]"
 
 
 def contents_of(body: JsonObject, kind: str) -> dict[str, Any]:
-    """Give what is in a message beside its words."""
+    """Return the item fields of a message's content besides its text."""
     return {
         "attachments": tuple(_files(body, kind))[:50],
         "place": _location(body),
@@ -102,7 +101,7 @@ def _emoji(value: JsonObject) -> str | None:
 
 
 def _first_present(*keys: str) -> Callable[[JsonObject], str | None]:
-    """Describe by whichever of these is said."""
+    """Describe a content by the first of these keys that is present."""
     return lambda value: next(
         filter(None, (text_or_none(value.get(key), MAX_NAME_CHARS) for key in keys)), None
     )
@@ -118,19 +117,19 @@ def _point(value: JsonObject) -> str | None:
 
 
 def _venue(value: JsonObject) -> str | None:
-    told = (
+    parts = (
         text_or_none(value.get("title"), MAX_NAME_CHARS),
         text_or_none(value.get("address"), MAX_NAME_CHARS),
     )
-    return ", ".join(filter(None, told)) or None
+    return ", ".join(filter(None, parts)) or None
 
 
 def _checklist(value: JsonObject) -> str | None:
     tasks = (
         text_or_none(task.get("text"), MAX_NAME_CHARS) for task in _objects(value.get("tasks"))
     )
-    told = (text_or_none(value.get("title"), MAX_NAME_CHARS), *tasks)
-    return "; ".join(filter(None, told)) or None
+    parts = (text_or_none(value.get("title"), MAX_NAME_CHARS), *tasks)
+    return "; ".join(filter(None, parts)) or None
 
 
 def _poll(value: JsonObject) -> str | None:
@@ -138,23 +137,23 @@ def _poll(value: JsonObject) -> str | None:
         text_or_none(option.get("text"), MAX_NAME_CHARS)
         for option in _objects(value.get("options"))
     )
-    told = text_or_none(value.get("question"), 500)
+    parts = text_or_none(value.get("question"), 500)
     listed = " / ".join(filter(None, options))
-    return ": ".join(filter(None, (told, listed))) or None
+    return ": ".join(filter(None, (parts, listed))) or None
 
 
 def _amount(value: JsonObject) -> str | None:
-    """Totals are in the smallest unit of the currency."""
-    told = (identifier(value.get("total_amount")), text_or_none(value.get("currency"), 8))
-    return " ".join(filter(None, told)) or None
+    """Return a price; totals are in the smallest unit of the currency."""
+    parts = (identifier(value.get("total_amount")), text_or_none(value.get("currency"), 8))
+    return " ".join(filter(None, parts)) or None
 
 
 def _name(value: JsonObject) -> str | None:
-    told = (
+    names = (
         text_or_none(value.get("first_name"), MAX_NAME_CHARS),
         text_or_none(value.get("last_name"), MAX_NAME_CHARS),
     )
-    return " ".join(filter(None, told)) or None
+    return " ".join(filter(None, names)) or None
 
 
 def _card(value: JsonObject) -> str | None:
@@ -163,11 +162,11 @@ def _card(value: JsonObject) -> str | None:
 
 
 def _beside(value: JsonObject, phone: str | None) -> Iterator[str]:
-    """Give what a card tells beside the number that is told anyway."""
-    known = _digits(phone or "")
-    for kind, told in properties_in(text_or_none(value.get("vcard")) or ""):
-        if kind != "TEL" or _digits(told) != known:
-            yield told
+    """Return a card's properties besides its number."""
+    number = _digits(phone or "")
+    for kind, detail in properties_in(text_or_none(value.get("vcard")) or ""):
+        if kind != "TEL" or _digits(detail) != number:
+            yield detail
 
 
 def _digits(phone: str) -> str:
@@ -193,7 +192,7 @@ _DESCRIPTIONS: dict[str, Callable[[JsonObject], str | None]] = {
 
 
 def _files(body: JsonObject, unknown: str) -> Iterator[Attachment]:
-    """Name the files of a message; the platform gives them to whoever shows the bot's token."""
+    """Yield the files of a message, which are fetched with the bot's token."""
     photo = _photo(body.get("photo"))
     if photo is not None:
         yield photo
@@ -214,8 +213,8 @@ def _files(body: JsonObject, unknown: str) -> Iterator[Attachment]:
 
 
 def _photo(sizes: Any) -> Attachment | None:
-    """Of a photo's sizes the largest."""
-    found = [each for each in _objects(sizes) if text_or_none(each.get("file_id"))]
+    """Return the largest size of a photo."""
+    found = [size for size in _objects(sizes) if text_or_none(size.get("file_id"))]
     largest = max(found, key=lambda each: byte_count(each.get("width")) or 0, default=None)
     return _file(largest, "image/jpeg") if largest else None
 
@@ -239,10 +238,10 @@ def _sticker_type(sticker: JsonObject) -> str:
 
 
 def _location(body: JsonObject) -> SharedLocation | None:
-    """Give the place a message shows."""
+    """Return the location of a message."""
     venue = subobject(body, "venue")
-    where = subobject(venue, "location") or subobject(body, "location")
-    found = coordinates(where.get("latitude"), where.get("longitude"))
+    position = subobject(venue, "location") or subobject(body, "location")
+    found = coordinates(position.get("latitude"), position.get("longitude"))
     if found is None:
         return None
     return SharedLocation(
@@ -253,25 +252,26 @@ def _location(body: JsonObject) -> SharedLocation | None:
 
 
 def _cards(body: JsonObject) -> tuple[Person, ...]:
-    """Give the contacts in a message."""
+    """Return the contact cards of a message."""
     shared = _objects(subobject(body, "users_shared").get("users"))
     cards = [
         subobject(body, "contact"),
         *({**user, "user_id": user.get("user_id")} for user in shared),
     ]
-    return tuple(card for each in cards if (card := _person(each)) is not None)[:50]
+    return tuple(card for candidate in cards if (card := _person(candidate)) is not None)[:50]
 
 
 def _person(card: JsonObject) -> Person | None:
     phone = text_or_none(card.get("phone_number"), 64)
     address = identifier(card.get("user_id")) or phone
-    beside = properties_in(text_or_none(card.get("vcard")) or "")
-    email = next((told for kind, told in beside if kind == "EMAIL"), None)
+    properties = properties_in(text_or_none(card.get("vcard")) or "")
+    email = next((value for kind, value in properties if kind == "EMAIL"), None)
     return None if address is None else Person(address, _name(card), email=email, phone=phone)
 
 
 def reply_to(body: JsonObject) -> str | None:
-    """Name the message this one answers; the first of a topic is the topic's, not an answer."""
+    """Return the id of the answered message; a topic's first message belongs to the topic, not to a
+    reply."""
     answered = identifier(subobject(body, "reply_to_message").get("message_id"))
     topic = (
         identifier(body.get("message_thread_id")) if body.get("is_topic_message") is True else None
@@ -280,4 +280,6 @@ def reply_to(body: JsonObject) -> str | None:
 
 
 def _objects(value: Any) -> list[JsonObject]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return (
+        [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+    )

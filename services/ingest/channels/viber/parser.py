@@ -22,33 +22,34 @@ DELIVERY_STATES: dict[str, DeliveryState] = {
     "seen": "read",
     "failed": "failed",
 }
-"""What became of a message of ours."""
+"""Delivery states by event."""
 
 VARYING_KEYS = frozenset({"chat_hostname", "sender", "user"})
-"""What may differ when the same event is delivered again: the server, and a picture's address."""
+"""Keys that may differ when an event is delivered again: the server, and the URL of a picture."""
 TYPES_WITHOUT_FILE = frozenset({"text", "url", "location", "contact"})
-"""Messages whose `media`, if they have one, is no file."""
+"""Message types whose `media` is no file."""
 
 
 def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
-    """Read one event; one of an unknown kind is noted, a message of one kept with a placeholder."""
+    """Read one event; an unknown event is noted, an unknown type of message kept with a
+    placeholder."""
     body = parse(raw.body)
     event = text_or_none(body.get("event"), 64)
     if event is None:
         raise Unreadable("event is missing or not a text")
-    told = _digest(body)
+    content_digest = _digest(body)
     token = identifier(body.get("message_token"))
     if event == "message":
-        return (_message(body, token, told),)
+        return (_message(body, token, content_digest),)
     user = identifier(body.get("user_id")) or identifier(subobject(body, "user").get("id"))
-    external_id = f"{event}:{token}:{user or ''}" if token else f"{event}:sha256:{told}"
+    external_id = f"{event}:{token}:{user or ''}" if token else f"{event}:sha256:{content_digest}"
     sent_at = timestamp_from_ms(body.get("timestamp"))
     if event in DELIVERY_STATES and token is not None:
         return (
             InboundItem(
                 "receipt",
                 external_id,
-                told,
+                content_digest,
                 reason=text_or_none(body.get("desc"), MAX_NAME_CHARS),
                 conversation=user or "",
                 sent_at=sent_at,
@@ -56,75 +57,76 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
                 state=DELIVERY_STATES[event],
             ),
         )
-    return (InboundItem("noted", external_id, told, reason=event, sent_at=sent_at),)
+    return (InboundItem("noted", external_id, content_digest, reason=event, sent_at=sent_at),)
 
 
 def _digest(body: dict[str, Any]) -> str:
-    """Sum up what an event says; the address of a picture may differ, one that is sent may not."""
-    said = subobject(body, "message")
-    sent = {"text": said.get("media")} if said.get("type") == "url" else None
+    """Return the digest of an event; URLs of pictures may change, but a URL that was sent
+    counts."""
+    message = subobject(body, "message")
+    sent = {"text": message.get("media")} if message.get("type") == "url" else None
     lasting = {key: value for key, value in body.items() if key not in VARYING_KEYS}
     return digest_without_urls([lasting, sent] if sent else lasting)
 
 
-def _message(body: dict[str, Any], token: str | None, told: str) -> InboundItem:
-    said, sender = subobject(body, "message"), subobject(body, "sender")
+def _message(body: dict[str, Any], token: str | None, content_digest: str) -> InboundItem:
+    message, sender = subobject(body, "message"), subobject(body, "sender")
     user = identifier(sender.get("id"))
     if user is None:
         raise Unreadable("sender.id is missing: nobody could be answered")
-    kind = text_or_none(said.get("type"), 64) or "message"
+    kind = text_or_none(message.get("type"), 64) or "message"
     language = text_or_none(sender.get("language"), 35)
     return InboundItem(
         "message",
-        token or f"sha256:{told}",
-        told,
+        token or f"sha256:{content_digest}",
+        content_digest,
         conversation=user,
         person=Person(user, text_or_none(sender.get("name"), MAX_NAME_CHARS), language),
-        text=_text(said, kind),
+        text=_text(message, kind),
         sent_at=timestamp_from_ms(body.get("timestamp")),
         platform_id=token,
-        attachments=_attachments(said, kind),
-        place=_location(said) if kind == "location" else None,
-        cards=_cards(said) if kind == "contact" else (),
+        attachments=_attachments(message, kind),
+        place=_location(message) if kind == "location" else None,
+        cards=_cards(message) if kind == "contact" else (),
     )
 
 
-def _text(said: dict[str, Any], kind: str) -> str:
-    text = text_or_none(said.get("text"))
+def _text(message: dict[str, Any], kind: str) -> str:
+    text = text_or_none(message.get("text"))
     if text is not None:
         return text
     if kind == "url":
-        return text_or_none(said.get("media"), 2000) or "[url]"
-    if kind == "sticker" and (sticker := identifier(said.get("sticker_id"))) is not None:
+        return text_or_none(message.get("media"), 2000) or "[url]"
+    if kind == "sticker" and (sticker := identifier(message.get("sticker_id"))) is not None:
         return f"[sticker {sticker}]"
     return f"[{kind}]"
 
 
-def _attachments(said: dict[str, Any], kind: str) -> tuple[Attachment, ...]:
-    """The platform keeps what is sent for a while only; here it is named, not fetched."""
-    where = url_or_none(said.get("media"))
-    if where is None:
+def _attachments(message: dict[str, Any], kind: str) -> tuple[Attachment, ...]:
+    """Return the file by its URL. It is not fetched, and the platform keeps it only for a while."""
+    url = url_or_none(message.get("media"))
+    if url is None:
         return ()
-    if kind == "url" and text_or_none(said.get("text")) not in (None, where):
-        return (Attachment(name="link", url=where),)
+    if kind == "url" and text_or_none(message.get("text")) not in (None, url):
+        return (Attachment(name="link", url=url),)
     if kind in TYPES_WITHOUT_FILE:
         return ()
-    big = byte_count(said.get("file_size")) or byte_count(said.get("size"))
+    size = byte_count(message.get("file_size")) or byte_count(message.get("size"))
     return (
-        Attachment(name=text_or_none(said.get("file_name"), MAX_NAME_CHARS), size=big, url=where),
+        Attachment(name=text_or_none(message.get("file_name"), MAX_NAME_CHARS), size=size, url=url),
     )
 
 
-def _location(said: dict[str, Any]) -> SharedLocation | None:
-    where = subobject(said, "location")
-    found = coordinates(where.get("lat"), where.get("lon"))
+def _location(message: dict[str, Any]) -> SharedLocation | None:
+    position = subobject(message, "location")
+    found = coordinates(position.get("lat"), position.get("lon"))
     if found is None:
         return None
-    return SharedLocation(*found, address=text_or_none(where.get("address"), MAX_NAME_CHARS))
+    return SharedLocation(*found, address=text_or_none(position.get("address"), MAX_NAME_CHARS))
 
 
-def _cards(said: dict[str, Any]) -> tuple[Person, ...]:
-    card = subobject(said, "contact")
+def _cards(message: dict[str, Any]) -> tuple[Person, ...]:
+    card = subobject(message, "contact")
     phone, name = (
         text_or_none(card.get("phone_number"), MAX_NAME_CHARS),
         text_or_none(card.get("name"), MAX_NAME_CHARS),
