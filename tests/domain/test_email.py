@@ -113,9 +113,9 @@ def test_who_sent_a_mail_is_taken_for_its_author_and_doubted(
 
 
 def test_a_mail_nobody_wrote_is_unreadable() -> None:
-    with pytest.raises(Unreadable, match="nobody"):
+    with pytest.raises(Unreadable, match="names no sender"):
         read("Subject: x\r\n\r\nx")
-    with pytest.raises(Unreadable, match="nobody"):
+    with pytest.raises(Unreadable, match="names no sender"):
         read("Subject: x\r\n\r\nx", envelope=("", "support@desk.test"))
     with pytest.raises(Unreadable, match="empty"):
         read("\r\n")

@@ -138,7 +138,7 @@ def test_machines_answering_ours_are_noted() -> None:
 
     assert (noted.kind, noted.request_id) == ("noted", talk.last_request)
     assert opened.kind == "opened"
-    assert (bounced.kind, bounced.reason) == ("noted", "a report of a machine: delivery-status")
+    assert (bounced.kind, bounced.reason) == ("noted", "an automatic report: delivery-status")
 
 
 def test_the_title_is_the_subject() -> None:

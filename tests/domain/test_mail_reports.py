@@ -64,8 +64,8 @@ def test_what_is_under_way_is_noted(server: str) -> None:
     item = heard(SERVERS[server](ID, "delayed", "4.4.1"))
     assert (item.kind, item.state) == ("noted", None)
     assert item.reason in {
-        "a report of a machine: delivery-status, delayed",
-        "a report of a machine: delivery-status, relayed",
+        "an automatic report: delivery-status, delayed",
+        "an automatic report: delivery-status, relayed",
     }
 
 
@@ -143,7 +143,7 @@ def test_other_reports_are_noted(which: str) -> None:
     item = heard(report([WORDS, (part, text)], kind=told))
     assert (item.kind, item.person) == ("noted", None)
     assert item.reason is not None
-    assert item.reason.startswith("a report of a machine")
+    assert item.reason.startswith("an automatic report")
 
 
 def test_who_read_a_mail_and_says_so() -> None:

@@ -262,7 +262,7 @@ async def test_what_comes_faster_than_people_write_is_parked(post: Post) -> None
     assert words == ["opened"] * 21 + ["parked"] * 3
     assert told[-1]["outcome"] == "opened"
     [reason] = {each["reason"] for each in told if each["outcome"] == "parked"}
-    assert "more than 20 mails of one address in 60 s" in reason
+    assert "more than 20 mails from one address in 60 s" in reason
     assert (await post.ledger())["balanced"]
 
     # Whoever has looked may let one in.

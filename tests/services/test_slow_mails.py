@@ -139,7 +139,7 @@ async def test_whose_mails_cannot_be_read_is_turned_away(post: Post) -> None:
     for n in range(5):
         told = await post.outcome(await post.mail(Message_ID=f"<{n}@x>", **many))
         assert told["outcome"] == "parked"
-    assert "3 mails of its sender could not be read in 60 s" in told["reason"]
+    assert "3 unreadable mails of its sender in 60 s" in told["reason"]
     assert len(post.begun) == 3
     other = await post.mail(From="petro@example.test", Message_ID="<o@x>")
     assert (await post.outcome(other))["outcome"] == "opened"

@@ -49,7 +49,7 @@ def read(raw: RawDelivery) -> Sequence[ParsedItem]:
     understood."""
     adapter = PARSERS.get(raw.channel)
     if adapter is None:
-        raise Unreadable(f"no adapter for channel {raw.channel}")
+        raise Unreadable(f"no parser for channel {raw.channel}")
     return tuple(map(_limited, adapter(raw)))
 
 

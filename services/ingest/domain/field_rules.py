@@ -119,7 +119,7 @@ def with_known_language(person: Person) -> tuple[Person, list[str]]:
     language = normalize_language(person.language)
     if language == person.language:
         return person, []
-    flags = [] if language else ["language is none that is known: a code such as uk or pt-BR"]
+    flags = [] if language else ["language is unknown: use a code such as uk or pt-BR"]
     return replace(person, language=language), flags
 
 

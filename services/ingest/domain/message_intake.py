@@ -25,7 +25,7 @@ from trunkline_contracts.parts import Contact
 
 ANONYMOUS_CHANNELS: Final = frozenset({"telephony"})
 """Channels whose later messages may not name their author."""
-MACHINE_ANSWERED_AGAIN: Final = "a machine answered ours again, after the request that it began"
+MACHINE_ANSWERED_AGAIN: Final = "a machine answered again, after the request it opened was closed"
 
 
 def process(batch: IntakeBatch, entries: Iterable[BatchEntry]) -> None:
@@ -41,7 +41,7 @@ def _process_item(batch: IntakeBatch, entry: BatchEntry) -> Outcome:
     first = batch.first_seen.get(entry.message_id)
     flag = None
     if first is not None and first.digest != item.digest and entry.reissued_id is not None:
-        flag = f"the platform's id {item.external_id} was used before for something else"
+        flag = f"the platform's id {item.external_id} was used before for another message"
         entry.message_id = entry.reissued_id
         first = batch.first_seen.get(entry.message_id)
     if first is not None and first.digest != item.digest:

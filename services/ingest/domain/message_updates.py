@@ -36,9 +36,9 @@ MAX_PENDING_UPDATES: Final = 10_000
 SEND_RECORD_LAG: Final = timedelta(seconds=5)
 """How much later than the sending itself its record may be dated."""
 
-PENDING: Final = "waits for the message it is about"
-EXPIRED: Final = "the message it is about did not come within 24 hours"
-OVER_LIMIT: Final = "the message it is about is not known, and too many others wait"
+PENDING: Final = "waits for the message it refers to"
+EXPIRED: Final = "the message it refers to did not arrive within 24 hours"
+OVER_LIMIT: Final = "the message it refers to is unknown, and too many other updates wait"
 
 _RANK: Final[dict[DeliveryState, int]] = {"sent": 0, "delivered": 1, "read": 2}
 

@@ -28,13 +28,13 @@ BY_DUPLICATE = "copy"
 RULE_ORDER = (BY_REPLY_ADDRESS, *list(RULE_OF_KIND.values())[:2], BY_PLUS_TOKEN, BY_COMMON_ANCESTOR)
 """The rules, the strongest first, by their names in `threaded_by`."""
 
-NOT_A_PARTICIPANT = "it names a conversation its sender has no part in"
+NOT_A_PARTICIPANT = "it names a conversation its sender does not participate in"
 CONFLICTING_REFERENCES = "it names messages of several conversations"
 CONFLICTING_REPLY_ADDRESS = (
-    "its reply address is of another conversation than the messages it names"
+    "its reply address belongs to another conversation than the messages it names"
 )
 UNSIGNED_REPLY_ADDRESS = "its reply address is not signed with a key in force"
-UNKNOWN_REPLY_ADDRESS = "its reply address is of no conversation known here"
+UNKNOWN_REPLY_ADDRESS = "its reply address belongs to no known conversation"
 DMARC_FAILED = "its sender is not proven: DMARC failed"
 
 

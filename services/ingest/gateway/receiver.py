@@ -188,7 +188,9 @@ class Door:
         except ValidationError as bad:
             raise of_validation(bad.errors(include_url=False)) from None
         whole = said.conversation is None  # else it may be a further message, which asks nothing
-        for where, value, wrong in self._accounts.rules().violations(said.asked(), whole=whole):
+        for where, value, wrong in self._accounts.rules().violations(
+            said.attributes(), whole=whole
+        ):
             raise invalid(f"{where} {wrong}", at=where, value=value)
         return said
 

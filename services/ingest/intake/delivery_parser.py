@@ -64,7 +64,7 @@ class DeliveryParser:
         limit, seconds = mailbox.per_sender
         sender = unreadable_sender_key(raw)
         if self._rate.is_exhausted(sender, raw.received_at, (limit, seconds)):
-            raise Refused(f"{limit} mails of its sender could not be read in {seconds} s")
+            raise Refused(f"{limit} unreadable mails of its sender in {seconds} s")
 
     def _count_unreadable(self, raw: RawDelivery, mailbox: Mailbox | None) -> None:
         """Count a mail that could not be read, or was refused unread."""
@@ -80,7 +80,7 @@ class DeliveryParser:
             if sender is None:
                 continue
             if self._rate.count(sender, raw.inbound_id, raw.received_at, (limit, seconds)):
-                raise Refused(f"more than {limit} mails of one address in {seconds} s: a loop?")
+                raise Refused(f"more than {limit} mails from one address in {seconds} s: a loop?")
 
 
 def is_mail(message: Incoming) -> bool:
@@ -100,7 +100,7 @@ def entries_of(delivery: Delivery, rules: Rules) -> Iterator[BatchEntry]:
     except Unreadable as why:
         items = [why]
     except Exception as why:
-        raise Refused(f"the adapter of {raw.channel} failed: {type(why).__name__}") from why
+        raise Refused(f"the parser of {raw.channel} failed: {type(why).__name__}") from why
     for n, parsed in enumerate(items):
         is_unreadable = isinstance(parsed, Unreadable)
         yield BatchEntry(

@@ -60,7 +60,9 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
     user = identifier(sender.get("id"))
     chat = identifier(subobject(message, "chat").get("id")) or user
     if chat is None:
-        raise Unreadable("message.from.id and message.chat.id are missing: whose is it?")
+        raise Unreadable(
+            "message.from.id and message.chat.id are missing: it belongs to no conversation"
+        )
     text = text_or_none(message.get("text"))
     begins = text is not None and text.split(maxsplit=1)[0] == START_COMMAND
     at = parse_timestamp(message.get("date"))

@@ -24,17 +24,17 @@ class Section:
     """The content of one place in a mail, in one form or several."""
 
     texts: list[str] = field(default_factory=list)
-    pages: list[str] = field(default_factory=list)
+    html_parts: list[str] = field(default_factory=list)
 
     def text(self, room: int) -> str:
         """Return the content as text, reading at most `room` characters of HTML."""
         plain = "\n\n".join(text for text in self.texts if text.strip())
-        return plain or mime.html_to_text("\n".join(self.pages)[:room])
+        return plain or mime.html_to_text("\n".join(self.html_parts)[:room])
 
-    def page(self) -> str:
+    def html(self) -> str:
         """Return the content as HTML."""
         text = mime.body_text("\n\n".join(self.texts)[:MAX_SCANNED_CHARS])
-        return "\n".join(self.pages) or f"<p>{escape(text).replace(chr(10), '<br>')}</p>"
+        return "\n".join(self.html_parts) or f"<p>{escape(text).replace(chr(10), '<br>')}</p>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Bodies:
 
     text: str
     html: str | None
-    files: list[Attachment]
+    attachments: list[Attachment]
     flags: tuple[str, ...]
     """Which parts were left out."""
 
@@ -59,7 +59,7 @@ def extract(mail: Part) -> Bodies:
         if kind == "text/plain" and not attached:
             pieces.setdefault(among, Section()).texts.append(mime.text_of(part))
         elif kind == "text/html" and not attached:
-            pieces.setdefault(among, Section()).pages.append(mime.text_of(part))
+            pieces.setdefault(among, Section()).html_parts.append(mime.text_of(part))
         else:
             files.append(_attachment(place, kind, name, part))
     if len(files) > mime.MAX_FILES:
@@ -82,7 +82,7 @@ def _texts(pieces: Collection[Section]) -> Iterator[str]:
     room, left = mime.MAX_TEXT_PART_BYTES, MAX_TEXT_BYTES
     for piece in pieces:
         text = piece.text(room)
-        room = max(room - sum(map(len, piece.pages)), 0)
+        room = max(room - sum(map(len, piece.html_parts)), 0)
         page_alone = not any(map(str.strip, piece.texts))
         if text.strip() and left >= 0 and not (page_alone and _normalized(text) in plain):
             left -= len(text)
@@ -95,9 +95,9 @@ def _normalized(text: str) -> str:
 
 def _html(pieces: Collection[Section]) -> tuple[str | None, str | None]:
     """Return the sanitized HTML, if the mail has any, or the reason why it is left out."""
-    if not any(piece.pages for piece in pieces):
+    if not any(piece.html_parts for piece in pieces):
         return None, None
-    markup = "\n".join(piece.page()[:MAX_SCANNED_CHARS] for piece in pieces)
+    markup = "\n".join(piece.html()[:MAX_SCANNED_CHARS] for piece in pieces)
     return sanitize.sanitize(mime.body_text(markup[:MAX_SCANNED_CHARS]), MAX_HTML_BYTES)
 
 

@@ -29,7 +29,7 @@ STATUS_MEANINGS = {
     "3.0": "mail system", "3.1": "mail system full", "3.4": "mail too large for the system",
     "4.0": "network", "4.1": "no answer from the server", "4.2": "bad connection",
     "4.4": "no route to the server", "4.6": "a loop of mail servers", "4.7": "given up in time",
-    "5.0": "protocol", "6.0": "content", "6.1": "content not taken",
+    "5.0": "protocol", "6.0": "content", "6.1": "content refused",
     "7.0": "not allowed", "7.1": "refused by policy", "7.26": "not authenticated",
 }  # fmt: skip
 """The subject and detail of a status code (RFC 3463) in plain words."""
@@ -57,7 +57,7 @@ def _read_multipart(mail: Part) -> Report:
     kind = (
         mime.none_on_error(lambda: str(mail.get_param("report-type") or "")) or "unnamed"
     ).lower()
-    noted = Report(mime.header_line(f"a report of a machine: {kind}", 100))
+    noted = Report(mime.header_line(f"an automatic report: {kind}", 100))
     parts = _subparts(mail)
     for part in parts:
         match part.get_content_type():

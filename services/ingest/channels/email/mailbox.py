@@ -19,9 +19,9 @@ from ingest.domain.threading import DMARC_FAILED, own_message_id
 
 OWN_ADDRESS = "one of our own addresses"
 ANSWERS_OWN_MAIL = "it answers a mail of ours"
-SENT_ON_BEHALF = "it was sent in its author's name: its Reply-To says who that is"
+SENT_ON_BEHALF = "it was sent on its author's behalf: its Reply-To names the author"
 REPLY_TO_ELSEWHERE = "it asks to be answered at another address"
-BY_MESSAGE_ID = "it came to no address that names a message, signed by us"
+BY_MESSAGE_ID = "it came to no signed address that names a message"
 
 REPLY_TAG, BOUNCE_TAG = "reply", "bounce"
 """Purposes of an address tag: it names a conversation, or a message of ours that bounced."""

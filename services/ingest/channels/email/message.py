@@ -46,7 +46,7 @@ _MACHINE_LOCAL_PART = re.compile(
 )
 """Local parts of machines (RFC 3834, section 2, and common usage)."""
 SEVERAL_SENDERS = "it names several senders"
-NO_AUTHOR = "it names no author: who sent it is taken for them"
+NO_AUTHOR = "it names no author: its sender is taken as the author"
 
 
 def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
@@ -72,7 +72,7 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
             conversation=raw.sha256,
             person=person,
             flags=body.flags,
-            text=written or _placeholder(body.files),
+            text=written or _placeholder(body.attachments),
             quoted=quotation,
             html=body.html,
             sent_at=_sent_at(mail, raw.received_at),
@@ -80,7 +80,7 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
             asked=RequestAttributes(
                 title=mime.header_line(_header(mail, "subject"), MAX_NAME_CHARS) or None
             ),
-            attachments=tuple(body.files),
+            attachments=tuple(body.attachments),
             thread=ThreadingHeaders(
                 own or f"<{raw.sha256}@unnamed>",
                 answers,
@@ -145,7 +145,7 @@ def _author(mail: Part, raw: RawDelivery) -> tuple[Person, str | None]:
         if address is not None:
             is_from = value == _header(mail, "from")
             return Person(address, name, email=address), None if is_from else NO_AUTHOR
-    raise Unreadable("nobody is named as its sender")
+    raise Unreadable("it names no sender")
 
 
 def _reply_to(mail: Part, author: Person) -> Person | None:

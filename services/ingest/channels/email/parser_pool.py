@@ -126,7 +126,7 @@ class ParserPool:
                     return _decode_response(*await self._work(raw))
                 except ProcessEnded:
                     if last:
-                        raise Refused("the mail's reader ended twice without a word") from None
+                        raise Refused("the mail parser ended twice without an answer") from None
         raise Refused("unreachable")
 
     async def _work(self, raw: RawDelivery) -> tuple[bytes, bytes]:
@@ -137,12 +137,12 @@ class ParserPool:
         except ProcessEnded:
             code = await process.exit_code()
             if code == -signal.SIGXCPU:
-                raise Refused("the mail takes too long to take apart") from None
-            log.warning("a mail's reader ended: %s", code)
+                raise Refused("parsing the mail takes too long") from None
+            log.warning("a mail parser process ended: %s", code)
             raise
         except TimeoutError:
             await process.close()
-            raise Refused("the mail takes too long to take apart") from None
+            raise Refused("parsing the mail takes too long") from None
         except BaseException:
             await process.close()
             raise
@@ -168,5 +168,5 @@ def _decode_response(kind: bytes, answer: bytes) -> tuple[InboundItem, ...]:
     if kind == EXCESSIVE:
         raise Refused(f"the mail has {reason}")
     if kind == BROKEN:
-        raise Refused(f"the adapter of email failed: {reason}")
-    raise Refused("the mail's reader gave an answer of no kind")
+        raise Refused(f"the parser of email failed: {reason}")
+    raise Refused("the mail parser gave an unknown kind of answer")

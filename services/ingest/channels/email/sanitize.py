@@ -82,14 +82,14 @@ def balance(markup: str) -> str:
     for kind, name, rest in tokens(markup):
         page.step(1)
         if kind == "text":
-            page.said.append(rest.replace("<", "&lt;"))
+            page.pieces.append(rest.replace("<", "&lt;"))
         elif name in ALLOWED_TAGS:
             if kind == "start":
                 page.begin(name, rest)
             elif name not in _VOID:
                 page.end(name)
     page.close(0)
-    return "".join(page.said)
+    return "".join(page.pieces)
 
 
 class _MarkupWriter:
@@ -99,7 +99,7 @@ class _MarkupWriter:
     """
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.pieces: list[str] = []
         self._open: list[str] = []
         self._steps = 0
 
@@ -138,11 +138,11 @@ class _MarkupWriter:
     def close(self, upto: int) -> None:
         """Close the innermost elements, down to this depth."""
         for name in reversed(self._open[upto:]):
-            self.said.append(f"</{name}>")
+            self.pieces.append(f"</{name}>")
         del self._open[upto:]
 
     def _write(self, name: str, rest: str = "") -> None:
-        self.said.append(f"<{name}{rest}>")
+        self.pieces.append(f"<{name}{rest}>")
         if name not in _VOID:
             self._open.append(name)
             if len(self._open) > MAX_DEPTH:

@@ -39,7 +39,7 @@ class Submission(BaseModel):
     type: Name | None = None
     conversation: Name | None = None
 
-    def asked(self) -> RequestAttributes:
+    def attributes(self) -> RequestAttributes:
         """Return the request attributes."""
         title = None if self.title is None else clean(self.title)
         return RequestAttributes(self.topic, title, self.type, self.priority, self.fields)
@@ -79,7 +79,7 @@ def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
             person=person,
             text=clean(submission.text),
             sent_at=raw.received_at,
-            asked=submission.asked(),
+            asked=submission.attributes(),
         ),
     )
 

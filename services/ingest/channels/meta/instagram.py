@@ -38,7 +38,7 @@ def _comment(value: JsonObject, entry: JsonObject, raw: RawDelivery) -> Iterator
     author_id, summary = identifier(author.get("id")), digest([value.get("text"), value.get("id")])
     above = identifier(value.get("parent_id"))
     if author_id is None and id is None:
-        raise Unreadable("id and from.id are missing: it cannot be found, and nobody answered")
+        raise Unreadable("id and from.id are missing: it can be neither found nor answered")
     root, at = above or id or summary, sent_at(entry.get("time"), raw)
     ours = author.get("self_ig_scoped_id") is not None
     if ours or (author_id is not None and author_id == identifier(entry.get("id"))):

@@ -43,15 +43,15 @@ class Event:
     """The customer of an event, whether it is an echo of our own, and its time."""
 
     customer: str | None
-    ours: bool
-    at: datetime | None
-    moment: str | None
+    is_echo: bool
+    sent_at: datetime | None
+    raw_timestamp: str | None
     """The platform's unparsed timestamp, which tells events without an id apart."""
 
     def person(self) -> Person:
         """Return the customer; the platform sends no names."""
         if self.customer is None:
-            raise Unreadable("sender.id is missing: nobody could be answered")
+            raise Unreadable("sender.id is missing: there is nobody to answer")
         return Person(self.customer)
 
 
@@ -131,16 +131,16 @@ def _event(member: Any, entry: JsonObject, raw: RawDelivery) -> Iterator[Inbound
         return
     sender_id = identifier(sender.get("id")) or identifier(sender.get("user_ref"))
     page_id = identifier(entry.get("id"))
-    ours = subobject(body, "message").get("is_echo") is True or (
+    is_echo = subobject(body, "message").get("is_echo") is True or (
         page_id is not None and sender_id == page_id
     )
     event = Event(
-        identifier(recipient.get("id")) if ours else sender_id,
-        ours,
+        identifier(recipient.get("id")) if is_echo else sender_id,
+        is_echo,
         sent_at(body.get("timestamp"), raw),
         identifier(body.get("timestamp")),
     )
-    if ours:
+    if is_echo:
         yield _echo(event, body, kind)
     else:
         yield from READERS[kind](event, body[kind])
@@ -162,7 +162,7 @@ def _echo(event: Event, body: JsonObject, kind: str) -> InboundItem:
         summary,
         reason=join_present(" ", "echo", None if kind_label == "message" else kind_label),
         conversation=event.customer or "",
-        sent_at=event.at,
+        sent_at=event.sent_at,
         platform_id=None if is_own else id,
         about=id if is_own else None,
         reference=metadata,
@@ -188,12 +188,12 @@ def _message(event: Event, body: JsonObject) -> Iterator[InboundItem]:
     quick = subobject(body, "quick_reply")
     yield InboundItem(
         "message",
-        id or f"sha256:{digest([summary, event.customer, event.moment])}",
+        id or f"sha256:{digest([summary, event.customer, event.raw_timestamp])}",
         summary,
         conversation=person.address,
         person=person,
         text=content.text_of(body),
-        sent_at=event.at,
+        sent_at=event.sent_at,
         platform_id=id,
         attachments=content.attachments_of(body),
         reply_to=identifier(subobject(body, "reply_to").get("mid")),
@@ -208,12 +208,12 @@ def _postback(event: Event, body: JsonObject) -> Iterator[InboundItem]:
     summary, pressed = digest_without_urls(body), text_or_none(body.get("payload"), 1000)
     yield InboundItem(
         "message",
-        id or f"postback:{person.address}:{event.moment or summary}",
+        id or f"postback:{person.address}:{event.raw_timestamp or summary}",
         summary,
         conversation=person.address,
         person=person,
         text=long_text(body.get("title")) or pressed or "[postback]",
-        sent_at=event.at,
+        sent_at=event.sent_at,
         platform_id=id,
         attachments=content.attachments_of(body),
         button=pressed,
@@ -222,7 +222,7 @@ def _postback(event: Event, body: JsonObject) -> Iterator[InboundItem]:
 
 def _edit(event: Event, body: JsonObject) -> Iterator[InboundItem]:
     id, count = identifier(body.get("mid")), identifier(body.get("num_edit"))
-    key = f"edit:{id}:{count or event.moment or digest_without_urls(body)}"
+    key = f"edit:{id}:{count or event.raw_timestamp or digest_without_urls(body)}"
     yield _message_update("edited", event, id, key, text=long_text(body.get("text")) or "[message]")
 
 
@@ -231,7 +231,7 @@ def _reaction(event: Event, body: JsonObject) -> Iterator[InboundItem]:
     gone = body.get("action") == "unreact"
     emoji = text_or_none(body.get("emoji"), 64) or text_or_none(body.get("reaction"), 64)
     change = "gone" if gone else emoji
-    key = join_present(":", "reaction", id, person.address, event.moment, change) or ""
+    key = join_present(":", "reaction", id, person.address, event.raw_timestamp, change) or ""
     yield _message_update("reacted", event, id, key, reaction=None if gone else emoji)
 
 
@@ -248,7 +248,7 @@ def _message_update(
         digest([key, more.get("text")]),
         conversation=person.address,
         person=person,
-        sent_at=event.at,
+        sent_at=event.sent_at,
         about=target_id,
         **more,
     )
@@ -269,14 +269,14 @@ def _receipt(event: Event, state: Any, id: str | None, body: JsonObject) -> Inbo
     mark = identifier(body.get("watermark"))
     until = timestamp_from_ms(int(mark)) if mark and mark.isdecimal() and len(mark) < 16 else None
     if event.customer is None or (id is None and until is None):
-        raise Unreadable(f"{state} names no message, no time or nobody")
+        raise Unreadable(f"{state} names no customer, or neither a message nor a time")
     key = join_present(":", state, event.customer, id or mark) or ""
     return InboundItem(
         "receipt",
         key,
         digest(key),
         conversation=event.customer,
-        sent_at=event.at,
+        sent_at=event.sent_at,
         about=id,
         until=None if id else until,
         state=state,

@@ -39,7 +39,7 @@ def read_batch(
     """Read the entries of a delivery about this object; raises `Unreadable`."""
     body = parse(raw.body)
     if body.get("object") not in (None, object):
-        raise Unreadable(f"object is another than {object}")
+        raise Unreadable(f"object is not {object}")
     items: list[ParsedItem] = []
     for path, member in members(body, "entry"):
         items += attempt(path, _read_entry, path, member, raw, entry)

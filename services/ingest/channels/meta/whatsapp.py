@@ -68,7 +68,7 @@ def _message(member: Any, value: JsonObject, raw: RawDelivery) -> Iterator[Inbou
     id, summary = identifier(message.get("id")), content.digest_of(message, kind)
     person = _person(message, value)
     if person is None and kind not in content.SYSTEM_TYPES:
-        raise Unreadable("from is missing: nobody could be answered")
+        raise Unreadable("from is missing: there is nobody to answer")
     context = subobject(message, "context")
     forwarded = True in (context.get("forwarded"), context.get("frequently_forwarded"))
     base = InboundItem(

@@ -73,7 +73,7 @@ def _message(body: dict[str, Any], token: str | None, content_digest: str) -> In
     message, sender = subobject(body, "message"), subobject(body, "sender")
     user = identifier(sender.get("id"))
     if user is None:
-        raise Unreadable("sender.id is missing: nobody could be answered")
+        raise Unreadable("sender.id is missing: there is nobody to answer")
     kind = text_or_none(message.get("type"), 64) or "message"
     language = text_or_none(sender.get("language"), 35)
     return InboundItem(

@@ -62,7 +62,7 @@ class PageBody:
         }
         return {**(value if isinstance(value, dict) else {}), **inner}
 
-    def asked(self) -> RequestAttributes:
+    def attributes(self) -> RequestAttributes:
         """Return the request attributes."""
         topic, title, type, priority = map(self.text, ("topic", "title", "type", "priority"))
         fields = {clean(name): value for name, value in self.part("fields").items()}
@@ -75,7 +75,7 @@ class PageBody:
         own_address = address or mail_address(email or "") or phone or ""
         return Person(own_address, name, language, email, phone)
 
-    def files(self) -> Iterator[Attachment]:
+    def attachments(self) -> Iterator[Attachment]:
         """Yield the attachments, by reference."""
         attachments = self.body.get("attachments") or []
         if not isinstance(attachments, list):
@@ -92,7 +92,7 @@ class PageBody:
         if len(attachments) > MAX_FORM_ATTACHMENTS:
             self.flags.append(f"there may be {MAX_FORM_ATTACHMENTS} attachments")
 
-    def moment(self, received_at: datetime) -> datetime:
+    def sent_at(self, received_at: datetime) -> datetime:
         """Return the sending time; the page's clock counts within `MAX_CLIENT_DELAY`."""
         try:
             at = datetime.fromisoformat(str(self.body.get("sent_at"))[:40])
@@ -108,11 +108,11 @@ def read_form(raw: RawDelivery) -> tuple[InboundItem, ...]:
     page = PageBody(_body(raw.body), [])
     if text_or_none(page.body.get(HONEYPOT_FIELD)) is not None:
         raise Unreadable(
-            f"{HONEYPOT_FIELD} was filled, which people do not see: a machine wrote it"
+            f"{HONEYPOT_FIELD} is filled in, which people do not see: a machine wrote it"
         )
     conversation = page.text("conversation") or raw.inbound_id
-    attributes, person = page.asked(), page.person(None)
-    files = tuple(page.files())
+    attributes, person = page.attributes(), page.person(None)
+    files = tuple(page.attachments())
     text = page.text("text", MAX_TEXT_CHARS) or page.text("description", MAX_TEXT_CHARS)
     if text is None:
         if not any((attributes.title, attributes.fields, person.name, person.address, files)):
@@ -131,8 +131,8 @@ def read_widget(raw: RawDelivery) -> tuple[InboundItem, ...]:
     if raw.sender is None or raw.conversation is None:
         raise Unreadable("it came without a session")
     page = PageBody(parse(raw.body.removeprefix(b"\xef\xbb\xbf")), [])
-    attributes, person = page.asked(), page.person(raw.sender.address)
-    files = tuple(page.files())
+    attributes, person = page.attributes(), page.person(raw.sender.address)
+    files = tuple(page.attachments())
     text = page.text("text", MAX_TEXT_CHARS)
     if text is None and not files:
         raise Unreadable("there is nothing in it")
@@ -163,7 +163,7 @@ def _item(
         conversation=conversation,
         person=person,
         text=text,
-        sent_at=page.moment(raw.received_at),
+        sent_at=page.sent_at(raw.received_at),
         platform_id=id,
         asked=attributes,
         attachments=files,
