@@ -1,4 +1,4 @@
-"""Mails for tests: written, read as the door stores them, and taken in by a book."""
+"""Mails for tests: written, read as the door stores them, and taken in by a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from chassis.auth import signed_ids
 from ingest.channels.email import mailbox
@@ -17,7 +17,14 @@ from ingest.domain.field_rules import Rules
 from ingest.domain.intake_batch import IntakeBatch
 from ingest.domain.items import InboundItem, RawDelivery
 from ingest.domain.message_intake import process
-from trunkline_contracts import Contact, Message, Opened, contact_id
+from trunkline_contracts import (
+    Contact,
+    Message,
+    MessageReceived,
+    Opened,
+    RequestOpened,
+    contact_id,
+)
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
@@ -55,7 +62,7 @@ def tagged(id: Any, purpose: str = "reply", secret: str = SECRET) -> str:
     return f"{local}+{signed_ids.write(id, purpose, secret)}@{domain}"
 
 
-def arrival(
+def entry(
     body: bytes, number: int = 1, box: Mailbox = BOX, account: str = "main", **more: Any
 ) -> BatchEntry:
     """It on its way to its outcome, its tag read."""
@@ -74,14 +81,27 @@ def outbound(address: str, channel: str = "email", **more: Any) -> Opened:
     )  # fmt: skip
 
 
-def book() -> IntakeBatch:
-    """A book in which nothing is written yet."""
+def new_batch() -> IntakeBatch:
+    """A batch in which nothing is written yet."""
     return IntakeBatch(RULES, NOW)
 
 
-def take(book: IntakeBatch, *bodies: bytes, box: Mailbox = BOX) -> list[Any]:
+def take(batch: IntakeBatch, *bodies: bytes, box: Mailbox = BOX) -> list[Any]:
     """Take mails in, one after the other; gives what became of them."""
-    before = len(book.outcomes)
+    before = len(batch.outcomes)
     for number, body in enumerate(bodies, before + 1):
-        process(book, [arrival(body, number, box)])
-    return book.outcomes[before:]
+        process(batch, [entry(body, number, box)])
+    return batch.outcomes[before:]
+
+
+def flags_of(batch: Any) -> tuple[str, ...]:
+    """What is doubtful about the last message, as everybody is told."""
+    fact = [f for f, _ in batch.facts if isinstance(f, MessageReceived | RequestOpened)][-1]
+    flags: tuple[str, ...] = fact.message.flags
+    return flags
+
+
+def begun(*bodies: bytes) -> tuple[Any, list[Any], list[UUID]]:
+    """A batch with a few conversations, what became of their first mails, and their keys."""
+    batch = new_batch()
+    return batch, take(batch, *bodies), list(batch.conversations)

@@ -147,60 +147,60 @@ def event(kind: str, number: str | None, call: str = "17") -> BatchEntry:
     return BatchEntry(str(uuid4()), 0, "telephony", "main", NOW, item)
 
 
-def heard(desk: IntakeBatch, *events: BatchEntry) -> list[str]:
-    before = len(desk.outcomes)
+def heard(batch: IntakeBatch, *events: BatchEntry) -> list[str]:
+    before = len(batch.outcomes)
     for each in events:
-        process(desk, [each])
-    return [each.kind for each in desk.outcomes[before:]]
+        process(batch, [each])
+    return [each.kind for each in batch.outcomes[before:]]
 
 
 def test_what_comes_of_a_rejected_call_is_rejected() -> None:
-    desk = IntakeBatch(RULES, NOW, bans=bans(PHONE))
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
 
-    assert heard(desk, event("ringing", PHONE), event("recording", None)) == ["rejected"] * 2
-    assert heard(desk, event("recording", None, "18")) == ["opened"]
-    told = [type(fact) for fact, _ in desk.facts]
+    assert heard(batch, event("ringing", PHONE), event("recording", None)) == ["rejected"] * 2
+    assert heard(batch, event("recording", None, "18")) == ["opened"]
+    told = [type(fact) for fact, _ in batch.facts]
     assert told == [MessageRejected, MessageRejected, RequestOpened]
 
 
 def test_a_call_is_rejected_from_when_its_caller_is_known() -> None:
-    desk = IntakeBatch(RULES, NOW, bans=bans(PHONE))
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
 
     events = (event("started", None), event("ringing", PHONE), event("recording", None))
-    assert heard(desk, *events) == ["opened", "rejected", "rejected"]
+    assert heard(batch, *events) == ["opened", "rejected", "rejected"]
 
 
 def test_a_ban_in_the_middle_of_a_call_holds_and_can_be_lifted() -> None:
-    desk = IntakeBatch(RULES, NOW)
-    assert heard(desk, event("ringing", PHONE)) == ["opened"]
+    batch = IntakeBatch(RULES, NOW)
+    assert heard(batch, event("ringing", PHONE)) == ["opened"]
 
-    desk.bans = bans(PHONE)
-    assert heard(desk, event("recording", None)) == ["rejected"]
-    desk.bans = BanSet()
-    assert heard(desk, event("transcript", None)) == ["appended"]
+    batch.bans = bans(PHONE)
+    assert heard(batch, event("recording", None)) == ["rejected"]
+    batch.bans = BanSet()
+    assert heard(batch, event("transcript", None)) == ["appended"]
 
 
 def test_after_a_ban_is_lifted_the_call_is_its_callers() -> None:
-    desk = IntakeBatch(RULES, NOW, bans=bans(PHONE))
-    heard(desk, event("ringing", PHONE))
-    desk.bans = BanSet()
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
+    heard(batch, event("ringing", PHONE))
+    batch.bans = BanSet()
 
-    assert heard(desk, event("recording", None)) == ["opened"]
-    [opened] = [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]
+    assert heard(batch, event("recording", None)) == ["opened"]
+    [opened] = [fact for fact, _ in batch.facts if isinstance(fact, RequestOpened)]
     assert opened.contact.address == PHONE
 
 
 def test_somebody_elses_call_stays_theirs() -> None:
     """Of a conference, or a call that is passed on, who was there first is whom it is with."""
-    desk = IntakeBatch(RULES, NOW, bans=bans(PHONE))
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
 
     events = (event("ringing", "+380501234567"), event("joined", PHONE), event("recording", None))
-    assert heard(desk, *events) == ["opened", "rejected", "appended"]
+    assert heard(batch, *events) == ["opened", "rejected", "appended"]
 
 
 def test_of_other_channels_nobody_is_remembered() -> None:
-    desk = IntakeBatch(RULES, NOW, bans=bans("7"))
+    batch = IntakeBatch(RULES, NOW, bans=bans("7"))
     item = InboundItem("message", "1", "1", conversation="7", person=Person("7"), text="hello")
-    process(desk, [BatchEntry(str(UUID(int=1)), 0, "telegram", "main", NOW, item)])
+    process(batch, [BatchEntry(str(UUID(int=1)), 0, "telegram", "main", NOW, item)])
 
-    assert desk.contacts == desk.conversations == {}
+    assert batch.contacts == batch.conversations == {}

@@ -162,7 +162,7 @@ EXCHANGE = {"Auto_Submitted": "auto-generated", "X_Auto_Response_Suppress": "All
         ({}, None),
     ],
 )
-def test_a_machine_s_own_answers_are_told_from_what_people_send_by_machine(
+def test_auto_replies_differ_from_machine_sent_mail(
     headers: dict[str, str], sign: str | None
 ) -> None:
     assert read(mail(**headers)).auto_reply == sign

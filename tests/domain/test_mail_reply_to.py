@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mailing import BOX, DESK, PETRO, book, mail, read, tagged, take
+from mailing import BOX, DESK, PETRO, mail, new_batch, read, tagged, take
 
 from ingest.channels.email import mailbox
 from ingest.channels.email.mailbox import OWN_ADDRESS, REPLY_TO_ELSEWHERE, SENT_ON_BEHALF
@@ -23,9 +23,9 @@ def verdict(word: str) -> bytes:
     return f"Authentication-Results: mx.desk.test; spf=pass; dmarc={word}\r\n".encode()
 
 
-def opened(desk: Any) -> RequestOpened:
+def opened(batch: Any) -> RequestOpened:
     """The last request that was opened."""
-    return [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)][-1]
+    return [fact for fact, _ in batch.facts if isinstance(fact, RequestOpened)][-1]
 
 
 # ---------------------------------------------------------------------- who writes for others
@@ -37,12 +37,12 @@ def opened(desk: Any) -> RequestOpened:
      "Shop <Form@shop.test>", DESK, "sales+x@desk.test"],
 )  # fmt: skip
 def test_of_what_a_form_sends_the_author_is_in_reply_to(sender: str) -> None:
-    desk = book()
+    batch = new_batch()
     written = mail("my order", From=sender, Reply_To=f"Petro <{PETRO}>")
 
-    [outcome] = take(desk, written, box=FORM)
+    [outcome] = take(batch, written, box=FORM)
 
-    fact = opened(desk)
+    fact = opened(batch)
     assert (fact.contact.address, fact.contact.name) == (PETRO, "Petro")
     assert fact.contact.answer_to is None
     assert fact.message.flags == (SENT_ON_BEHALF,)
@@ -54,32 +54,32 @@ def test_of_what_a_form_sends_the_author_is_in_reply_to(sender: str) -> None:
     "sender", ["forms@shop.test", "reply@shop.test", "noreplyan@shop.test", "form@else.test"]
 )
 def test_others_write_for_themselves(sender: str) -> None:
-    desk = book()
-    take(desk, mail(From=sender, Reply_To=PETRO), box=FORM)
-    assert (opened(desk).contact.address, opened(desk).contact.answer_to) == (sender, None)
+    batch = new_batch()
+    take(batch, mail(From=sender, Reply_To=PETRO), box=FORM)
+    assert (opened(batch).contact.address, opened(batch).contact.answer_to) == (sender, None)
 
 
 def test_an_author_somebody_else_names_joins_no_conversation() -> None:
-    desk = book()
-    [first] = take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations
-    named = {"From": "no-reply@evil.test", "Reply_To": IRYNA, "To": tagged(talk)}
+    batch = new_batch()
+    [first] = take(batch, mail(Message_ID="<1@x>"))
+    [conversation] = batch.conversations
+    named = {"From": "no-reply@evil.test", "Reply_To": IRYNA, "To": tagged(conversation)}
 
-    [forged] = take(desk, verdict("pass") + mail("pay here", In_Reply_To="<1@x>", **named))
+    [forged] = take(batch, verdict("pass") + mail("pay here", In_Reply_To="<1@x>", **named))
 
     assert (forged.kind, forged.reason) == ("opened", SENT_ON_BEHALF)
     assert forged.request_id != first.request_id
     # Whoever is answered there may go on with it, as the person they are.
-    [_, other] = desk.conversations
-    assert other != talk
-    [answer] = take(desk, mail("it was not me", To=tagged(other)))
+    [_, other] = batch.conversations
+    assert other != conversation
+    [answer] = take(batch, mail("it was not me", To=tagged(other)))
     assert (answer.kind, answer.request_id) == ("appended", forged.request_id)
 
 
 def test_a_forged_form_is_doubted_for_both() -> None:
-    desk = book()
-    take(desk, verdict("fail") + mail(From="no-reply@shop.test", Reply_To=PETRO))
-    assert opened(desk).message.flags == (DMARC_FAILED, SENT_ON_BEHALF)
+    batch = new_batch()
+    take(batch, verdict("fail") + mail(From="no-reply@shop.test", Reply_To=PETRO))
+    assert opened(batch).message.flags == (DMARC_FAILED, SENT_ON_BEHALF)
 
 
 def test_customers_of_one_form_are_counted_apart() -> None:
@@ -104,16 +104,20 @@ def test_our_own_addresses_are_nobodys_authors() -> None:
 
 
 def test_a_proven_sender_is_answered_where_they_ask_to_be() -> None:
-    desk = book()
-    [first] = take(desk, verdict("pass") + mail(Message_ID="<1@x>", Reply_To=ORDERS))
+    batch = new_batch()
+    [first] = take(batch, verdict("pass") + mail(Message_ID="<1@x>", Reply_To=ORDERS))
 
-    fact = opened(desk)
+    fact = opened(batch)
     assert (fact.contact.address, fact.contact.answer_to) == (IRYNA, ORDERS)
     assert fact.contact.id == contact_id("email", "main", IRYNA)
     assert (fact.message.flags, first.reason) == ((REPLY_TO_ELSEWHERE,), REPLY_TO_ELSEWHERE)
     # Whoever answers from there, or from here, has a part in it.
-    [talk] = desk.conversations
-    answers = take(desk, mail("thanks", From=ORDERS, To=tagged(talk)), mail("!", To=tagged(talk)))
+    [conversation] = batch.conversations
+    answers = take(
+        batch,
+        mail("thanks", From=ORDERS, To=tagged(conversation)),
+        mail("!", To=tagged(conversation)),
+    )
     assert [each.request_id for each in answers] == [first.request_id] * 2
 
 
@@ -148,24 +152,24 @@ UNANSWERED = {
 @pytest.mark.parametrize("which", UNANSWERED)
 def test_nobody_else_is(which: str) -> None:
     head, headers, flags = UNANSWERED[which]
-    desk = book()
+    batch = new_batch()
 
-    take(desk, head + mail(**headers))
+    take(batch, head + mail(**headers))
 
-    fact = opened(desk)
+    fact = opened(batch)
     assert (fact.contact.address, fact.contact.answer_to) == (IRYNA, None)
     assert fact.message.flags == flags
 
 
 def test_who_goes_on_does_not_move_where_answers_go() -> None:
-    desk = book()
-    [first] = take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations
-    more = verdict("pass") + mail("more", To=tagged(talk), Reply_To=ORDERS)
+    batch = new_batch()
+    [first] = take(batch, mail(Message_ID="<1@x>"))
+    [conversation] = batch.conversations
+    more = verdict("pass") + mail("more", To=tagged(conversation), Reply_To=ORDERS)
 
-    [moved] = take(desk, more)
-    [stranger] = take(desk, mail("hello", From=ORDERS, To=tagged(talk)))
+    [moved] = take(batch, more)
+    [stranger] = take(batch, mail("hello", From=ORDERS, To=tagged(conversation)))
 
     assert (moved.request_id, moved.reason) == (first.request_id, REPLY_TO_ELSEWHERE)
     assert stranger.request_id != first.request_id
-    assert len([fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]) == 2
+    assert len([fact for fact, _ in batch.facts if isinstance(fact, RequestOpened)]) == 2

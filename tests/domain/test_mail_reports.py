@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from mailing import BOX, NOW, arrival, book, mail, read, tagged, take
+from mailing import BOX, NOW, entry, mail, new_batch, read, tagged, take
 from reporting import OLD, PER_MAIL, SERVERS, STATUS, TO, WORDS, fields, report, returned
 
 from ingest.channels.email import mailbox
@@ -162,9 +162,9 @@ def test_a_report_that_comes_as_a_persons_mail_is_one() -> None:
 
 
 def test_a_bounce_becomes_a_fact_about_our_message() -> None:
-    desk = book()
-    [first] = take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations.values()
+    batch = new_batch()
+    [first] = take(batch, mail(Message_ID="<1@x>"))
+    [conversation] = batch.conversations.values()
     assert first.request_id is not None
     contact = Contact(id=uuid4(), address=TO)
     sent = Message(id=OURS, text="On its way.", sent_at=NOW)
@@ -172,15 +172,15 @@ def test_a_bounce_becomes_a_fact_about_our_message() -> None:
         time=NOW, request_id=first.request_id, message=sent, by="anna", channel="email",
         account="main", contact=contact,
     )  # fmt: skip
-    desk.updates.record_reply(talk.key, reply)
+    batch.updates.record_reply(conversation.key, reply)
     bounce = SERVERS["gmail"](ID, "failed", "5.2.2")
 
-    bounced, again = take(desk, bounce, bounce)
+    bounced, again = take(batch, bounce, bounce)
 
     assert (bounced.kind, bounced.request_id) == ("noted", first.request_id)
     assert bounced.reason == f"{ENDS['full'][2]}; {mailbox.BY_MESSAGE_ID}"
     assert again.kind == "duplicate"
-    [told] = [fact for fact, _ in desk.facts if isinstance(fact, DeliveryReported)]
+    [told] = [fact for fact, _ in batch.facts if isinstance(fact, DeliveryReported)]
     assert (told.request_id, told.message_id) == (first.request_id, OURS)
     assert (told.state, told.reason) == ("failed", bounced.reason)
 
@@ -191,4 +191,4 @@ def test_a_mailbox_with_another_secret_is_not_fooled() -> None:
     other = replace(BOX, secrets=("another",))
 
     assert mailbox.with_mailbox_context(item, other).kind == "noted"
-    assert arrival(body, envelope=("", tagged(OURS, "bounce"))).target_keys == (OURS,)
+    assert entry(body, envelope=("", tagged(OURS, "bounce"))).target_keys == (OURS,)

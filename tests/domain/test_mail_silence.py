@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mailing import BOX, NOW, PETRO, book, mail, read, tagged, take
+from mailing import BOX, NOW, PETRO, mail, new_batch, read, tagged, take
 from reporting import SERVERS
 
 from ingest.channels.email import mailbox, message
@@ -75,10 +75,10 @@ SIGNS = {
 @pytest.mark.parametrize("which", SIGNS)
 def test_what_no_machine_may_answer(which: str) -> None:
     headers, why = SIGNS[which]
-    desk = book()
-    take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations
-    told = {name: value.format(tagged=tagged(talk)) for name, value in headers.items()}
+    batch = new_batch()
+    take(batch, mail(Message_ID="<1@x>"))
+    [conversation] = batch.conversations
+    told = {name: value.format(tagged=tagged(conversation)) for name, value in headers.items()}
 
     item = mailbox.with_mailbox_context(read(mail("x", Message_ID="<2@y>", **told)), BOX)
 
@@ -105,22 +105,22 @@ def test_several_senders_are_answered_by_nobody() -> None:
 
 
 def test_everybody_is_told_why() -> None:
-    desk = book()
-    take(desk, mail(Message_ID="<1@x>", List_Id="<x>"), mail("b", From=PETRO))
+    batch = new_batch()
+    take(batch, mail(Message_ID="<1@x>", List_Id="<x>"), mail("b", From=PETRO))
 
-    opened = [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]
+    opened = [fact for fact, _ in batch.facts if isinstance(fact, RequestOpened)]
     assert [each.message.no_auto_response for each in opened] == ["a mailing list", None]
 
 
 def test_what_answers_an_acknowledgement_belongs_to_its_request() -> None:
     box = replace(BOX, acknowledges=True)
-    desk = book()
-    take(desk, mail(Message_ID="<1@x>"), box=box)
-    [first] = desk.outcomes
+    batch = new_batch()
+    take(batch, mail(Message_ID="<1@x>"), box=box)
+    [first] = batch.outcomes
     own = acknowledgement_id(first.entry.message_id)
 
     thanks, away = take(
-        desk,
+        batch,
         mail("thanks", Message_ID="<2@x>", In_Reply_To=f"<{own}@desk.test>"),
         mail("away", From=PETRO, In_Reply_To=f"<{own}@desk.test>", Auto_Submitted="auto-replied"),
     )

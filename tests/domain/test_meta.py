@@ -103,15 +103,15 @@ def test_more_updates_than_the_platform_sends_are_refused() -> None:
 
 def words(*deliveries: Sequence[ParsedItem], channel: str) -> list[str]:
     """Take deliveries in, one after another."""
-    book = IntakeBatch(RULES, NOW)
+    batch = IntakeBatch(RULES, NOW)
     for number, items in enumerate(deliveries):
         entries = [
             BatchEntry(f"00000000-0000-4000-8000-{number:012}", n, channel, "main", NOW, item)
             for n, item in enumerate(items)
             if isinstance(item, InboundItem)
         ]
-        process(book, entries)
-    return [outcome.kind for outcome in book.outcomes]
+        process(batch, entries)
+    return [outcome.kind for outcome in batch.outcomes]
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

@@ -50,27 +50,27 @@ def taken_in(case: Case, body: bytes) -> str:
         assert reason.strip()
         keepable(reason)
         return "refused"
-    book = IntakeBatch(RULES, NOW)
+    batch = IntakeBatch(RULES, NOW)
     entries = [
         BatchEntry(INBOUND_ID, n, raw.channel, raw.account, NOW, *item_or_reason(item))
         for n, item in enumerate(items)
     ]
-    process(book, entries)
+    process(batch, entries)
     for item in items:
         if isinstance(item, Unreadable):
             continue
         for name in (item.external_id, item.platform_id, item.conversation, item.about):
             assert len(name or "") <= NAMED
-    for fact, _ in book.facts:
+    for fact, _ in batch.facts:
         wire = fact.numbered(1).wire()
         assert len(wire) < MESSAGE
         if len(wire) > BUTTON:
             assert max(map(len, short(orjson.loads(wire)))) <= BUTTON
         keepable(wire.decode())
         read(wire)
-    for outcome in book.outcomes:
+    for outcome in batch.outcomes:
         keepable(orjson.dumps(conversation_store._item_row(outcome)).decode())
-    assert len(book.outcomes) == len(items)
+    assert len(batch.outcomes) == len(items)
     return "taken in"
 
 

@@ -95,7 +95,7 @@ def test_who_is_the_customer_depends_on_who_called() -> None:
     assert going.text == "[call ringing] +380501112233 → 101"
 
 
-def test_recording_and_transcript_come_with_whatever_event_brings_them() -> None:
+def test_recording_and_transcript_come_with_any_event() -> None:
     url = "https://calls.test/7.mp3"
     turns = [{"speaker": "customer", "text": "Where is it?"}, {"text": "On its way."}]
 
