@@ -3,7 +3,7 @@
 A channel's folder `tests/domain/golden/<channel>` has one file per type of message:
 
     {"body": {…},            the body as JSON; or "form": {…}, or "text": "…" as it is
-     "raw": {"account": …},  more of the delivery, where the adapter looks at it
+     "raw": {"account": …},  more of the delivery, where the parser looks at it
      "items": [{…}]}         what differs from an Item's defaults, without the digest;
                              or "unreadable": "…", the reason its sender is told; of a batch
                              an item's place may be {"unreadable": "…"}

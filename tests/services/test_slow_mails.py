@@ -45,7 +45,7 @@ class Post:
                 await self.takes()
             return await work(desk, raw)
 
-        monkeypatch.setattr(ParserProcess, "work", slowly)
+        monkeypatch.setattr(ParserProcess, "parse", slowly)
 
     async def mail(self, text: str = "hello", **headers: str) -> str:
         told = {"Content-Type": "message/rfc822", "X-Trunkline-Secret": "mail-secret"}

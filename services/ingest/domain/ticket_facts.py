@@ -16,7 +16,21 @@ Author = tuple[UUID | None, RequestAttributes | None]
 """The contact who wrote a message, and the request attributes it came with."""
 
 
-def apply_fact(
+def apply_facts(
+    batch: IntakeBatch,
+    facts: Iterable[TicketFact],
+    conversations: Mapping[UUID, UUID],
+    authors: Mapping[UUID, Author],
+) -> list[TicketFact]:
+    """Apply facts in order; return those whose request has no conversation."""
+    return [
+        fact
+        for fact in facts
+        if not _apply_fact(batch, fact, conversations.get(fact.request_id), authors)
+    ]
+
+
+def _apply_fact(
     batch: IntakeBatch, fact: TicketFact, key: UUID | None, authors: Mapping[UUID, Author]
 ) -> bool:
     """Apply one fact to the conversation with this key; return False if there is none."""

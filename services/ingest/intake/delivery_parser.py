@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from chassis.errors import Refused
 from chassis.messaging.message import Incoming
@@ -102,20 +103,36 @@ def entries_of(delivery: Delivery, rules: Rules) -> Iterator[BatchEntry]:
     except Exception as why:
         raise Refused(f"the parser of {raw.channel} failed: {type(why).__name__}") from why
     for n, parsed in enumerate(items):
-        is_unreadable = isinstance(parsed, Unreadable)
         yield BatchEntry(
-            raw.inbound_id,
-            n,
-            raw.channel,
-            raw.account,
-            raw.received_at,
-            None if isinstance(parsed, Unreadable) else parsed,
-            str(parsed) if is_unreadable else None,
-            delivery.slot,
-            delivery.sequence,
-            delivery.traceparent,
-            delivery.chunks,
+            inbound_id=raw.inbound_id,
+            n=n,
+            channel=raw.channel,
+            account=raw.account,
+            received_at=raw.received_at,
+            item=None if isinstance(parsed, Unreadable) else parsed,
+            refusal=str(parsed) if isinstance(parsed, Unreadable) else None,
+            slot=delivery.slot,
+            sequence=delivery.sequence,
+            traceparent=delivery.traceparent,
+            chunks=delivery.chunks,
         )
+
+
+def parked_entry(message: Incoming, reason: str, now: datetime) -> BatchEntry:
+    """Return the entry of a delivery that is parked; `now` is used if it has no valid date."""
+    raw = envelope.envelope(message, now)
+    return BatchEntry(
+        inbound_id=raw.inbound_id,
+        n=0,
+        channel=raw.channel,
+        account=raw.account,
+        received_at=raw.received_at,
+        item=None,
+        refusal=reason,
+        slot=message.slot,
+        sequence=message.position or 0,
+        chunks=message.chunks,
+    )
 
 
 def _items(delivery: Delivery, rules: Rules) -> Sequence[ParsedItem]:

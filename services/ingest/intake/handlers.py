@@ -12,15 +12,14 @@ from chassis.service import Service
 from ingest.bans.store import BanCache
 from ingest.channels.email.mailbox import Mailbox
 from ingest.channels.email.parser_pool import ParserPool
-from ingest.domain.batch_entry import BatchEntry, Outcome
+from ingest.domain.batch_entry import Outcome
 from ingest.domain.field_rules import Rules
 from ingest.domain.intake_batch import IntakeBatch
 from ingest.domain.message_intake import process, promote_edits
-from ingest.domain.ticket_facts import TicketFact, apply_fact
-from ingest.gateway import envelope
+from ingest.domain.ticket_facts import TicketFact, apply_facts
 from ingest.gateway.envelope import Delivery
 from ingest.intake import message_update_store, store
-from ingest.intake.delivery_parser import DeliveryParser, entries_of, is_mail
+from ingest.intake.delivery_parser import DeliveryParser, entries_of, is_mail, parked_entry
 
 log = logging.getLogger(__name__)
 
@@ -90,21 +89,21 @@ class IntakeHandlers:
         loaded = await store.load_ticket_facts(tx, facts, self._rules(tx.workspace))
         if loaded is None:
             return
-        for fact in loaded.request_facts:
-            key = loaded.conversations.get(fact.request_id)
-            if not apply_fact(loaded.batch, fact, key, loaded.authors):
-                log.warning("%s without a conversation: %s", fact.type, fact.request_id)
-        await store.save(tx, loaded.batch)
+        batch, conversations = loaded.batch, loaded.conversations
+        for orphan in apply_facts(batch, loaded.request_facts, conversations, loaded.authors):
+            log.warning("%s without a conversation: %s", orphan.type, orphan.request_id)
+        await store.save(tx, batch)
+        await self._on_own_messages(tx, loaded)
+
+    async def _on_own_messages(self, tx: Tx, loaded: store.LoadedFacts) -> None:
+        """Register messages of our own, and apply the updates that waited for them."""
         updates = await store.load_own_updates(tx, loaded)
         updates.record_own(loaded.message_facts, loaded.conversations, loaded.platform_keys)
         await store.save_updates(tx, updates)
 
     async def on_parked(self, tx: Tx, message: Incoming, reason: str) -> None:
         """Record a parked delivery; the outcome of its redrive replaces this one."""
-        raw = envelope.envelope(message, tx.now)
-        place = (message.slot, message.position or 0)
-        delivery = (raw.inbound_id, 0, raw.channel, raw.account, raw.received_at)
-        entry = BatchEntry(*delivery, None, reason, *place, chunks=message.chunks)
+        entry = parked_entry(message, reason, tx.now)
         batch = IntakeBatch(self._rules(tx.workspace), tx.now)
         batch.outcomes.append(Outcome(entry, "parked", reason=reason))
         await store.save(tx, batch)

@@ -154,7 +154,7 @@ def _reply_to(mail: Part, author: Person) -> Person | None:
     A mailing list's `Reply-To` is ignored: it leads to the whole list.
     """
     headers = list(_headers(mail, "reply-to"))
-    addresses = {mail_address(header) for value in headers for header in _addresses_in(value)}
+    addresses = {mail_address(address) for value in headers for address in _addresses_in(value)}
     if (
         len(headers) != 1
         or len(addresses) != 1
