@@ -29,10 +29,10 @@ async def load(tx: Tx, entries: Sequence[BatchEntry], rules: Rules, bans: BanCac
     """Lock and load what is known of these entries: messages, conversations, contacts and bans."""
     batch = IntakeBatch(rules, tx.now)
     await alias_store.resolve_addresses(tx, entries)
-    named = await _load_threads(tx, batch, entries)
-    await conversation_store.lock(tx, [*_lock_keys(entries), *named])
-    if named:
-        await conversation_store.load_conversations(tx, batch, named)
+    threads = await _load_threads(tx, batch, entries)
+    await conversation_store.lock(tx, [*_lock_keys(entries), *threads])
+    if threads:
+        await conversation_store.load_conversations(tx, batch, threads)
     await conversation_store.load_entries(tx, batch, entries)
     batch.bans = await bans.at(tx.conn, batch.bans_version)
     pending = batch.has_pending_updates
@@ -45,7 +45,7 @@ async def load_expired_edits(
 ) -> tuple[IntakeBatch, list[PendingUpdate]] | None:
     """Lock and load edits that have waited too long; None if there are none.
 
-    Returns those that still wait after the known messages have been applied.
+    Returns the batch, and the edits that still wait once those of known messages are applied.
     """
     entries = await message_update_store.expired_edits(tx)
     if not entries:
@@ -153,18 +153,18 @@ async def _load_threads(tx: Tx, batch: IntakeBatch, entries: Sequence[BatchEntry
     Those must be known before they can be locked. One replica at a time processes a mailbox, and
     a mail that arrives in several mailboxes; these locks are taken first.
     """
-    named = [headers for entry in entries for headers in _threading_headers(entry)]
+    by_account = [headers for entry in entries for headers in _threading_headers(entry)]
     threads = batch.threads
-    if named:
+    if by_account:
         mails = {entry.mail_key for entry in entries if entry.mail_key}
-        mailboxes = {mailbox_key(account) for account, _ in named}
+        mailboxes = {mailbox_key(account) for account, _ in by_account}
         await conversation_store.lock(tx, mailboxes | mails)
-        keys = {key for account, headers in named for key in message_id_keys(account, headers)}
+        keys = {key for account, headers in by_account for key in message_id_keys(account, headers)}
         await thread_store.load_message_ids(tx, threads, list(keys))
         await thread_store.load_mails(tx, threads, list(mails))
     conversations = {known.conversation for known in threads.message_ids.values()}
     conversations |= {mail.conversation for mail in threads.mails.values() if mail.conversation}
-    conversations |= {headers.tag for _, headers in named if headers.tag}
+    conversations |= {headers.tag for _, headers in by_account if headers.tag}
     if conversations:
         authors = {contact for entry in entries for contact in entry.author_contacts}
         await thread_store.load_participants(tx, threads, list(conversations), list(authors))

@@ -8,7 +8,7 @@ name needs no mapping. A call is one conversation, and each of its events is one
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 from ingest.channels.parsing import (
@@ -24,21 +24,9 @@ from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttribu
 from ingest.domain.text import clean
 from trunkline_contracts.addresses import phone_number
 from trunkline_contracts.parts import Attachment
+from trunkline_workspace.channels import CallField
 
-CALL_FIELDS = (
-    "call_id",
-    "event",
-    "direction",
-    "from",
-    "to",
-    "name",
-    "operator",
-    "at",
-    "duration",
-    "recording",
-    "transcript",
-    "reason",
-)
+CALL_FIELDS: tuple[str, ...] = get_args(CallField)
 """The known fields of a call: the targets of `field_mapping`."""
 
 _SYNONYMS = {
