@@ -16,12 +16,12 @@ from desk import update
 
 from bench.bed import consume, measure_in_turn, rate, single_row_transactions, summarise
 from chassis.service import Service
-from ingest.bans.store import Banlist
-from ingest.channels.email.parser_pool import Mailroom
-from ingest.configuration import Accounts
-from ingest.domain.items import Raw
+from ingest.bans.store import BanCache
+from ingest.channels.email.parser_pool import ParserPool
+from ingest.configuration import IngestConfiguration
+from ingest.domain.items import RawDelivery
 from ingest.gateway import envelope
-from ingest.intake.handlers import Intake
+from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 from trunkline.provision import connect_as
 
@@ -59,7 +59,7 @@ class Stream:
         self.number += 1
         chat = 40_000_000 + self.number % CHATS
         body = json.dumps(update(self.number, chat, "Is it ready?"))
-        raw = Raw("telegram", "main", str(uuid4()), body.encode(), datetime.now(UTC))
+        raw = RawDelivery("telegram", "main", str(uuid4()), body.encode(), datetime.now(UTC))
         return envelope.write(raw, content_type="application/json")
 
 
@@ -71,8 +71,8 @@ async def run(world: World) -> dict[str, Any]:
     await service.bus.open()
     service.background(lambda: service.workspaces.follow(service.bus.own), "the workspace")
     await service.workspaces.wait(1)
-    accounts = Accounts(service.workspaces)
-    reader = Intake(accounts.rules, Mailroom(), accounts.post, Banlist()).readers()[0]
+    accounts = IngestConfiguration(service.workspaces)
+    reader = IntakeHandlers(accounts.rules, ParserPool(), accounts.mailbox, BanCache()).readers()[0]
     stream = Stream()
 
     async def ours() -> float:

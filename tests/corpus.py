@@ -3,7 +3,7 @@
 A channel's folder `tests/domain/golden/<channel>` has one file per type of message:
 
     {"body": {…},            the body as JSON; or "form": {…}, or "text": "…" as it is
-     "raw": {"account": …},  more of the delivery, where the adapter looks at it
+     "raw": {"account": …},  more of the delivery, where the parser looks at it
      "items": [{…}]}         what differs from an Item's defaults, without the digest;
                              or "unreadable": "…", the reason its sender is told; of a batch
                              an item's place may be {"unreadable": "…"}
@@ -27,7 +27,7 @@ from urllib.parse import urlencode
 from pydantic import TypeAdapter
 
 from ingest.channels import registry
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ DEPTHS = (200, 300, 600, 900, 980, 1_000)
 CUTS, OTHERWISE = 300, 30 + 2 * len(DEPTHS)
 """At least so often a body is cut off; and in how many other ways it is broken."""
 
-ITEM: TypeAdapter[Item] = TypeAdapter(Item)
+ITEM: TypeAdapter[InboundItem] = TypeAdapter(InboundItem)
 
 ODD: tuple[tuple[str, Any], ...] = (
     ("null", None), ("true", True), ("zero", 0), ("negative", -1), ("fraction", 1.5),
@@ -83,13 +83,13 @@ class Case:
             case _:
                 return json.dumps(value).encode()
 
-    def raw(self, body: bytes | None = None) -> Raw:
+    def raw(self, body: bytes | None = None) -> RawDelivery:
         """Give the delivery as the intake gets it."""
         data = self.bytes() if body is None else body
         more: dict[str, Any] = {"account": "main", **self.told.get("raw", {})}
         if "sender" in more:
             more["sender"] = Person(**more["sender"])
-        return Raw(
+        return RawDelivery(
             channel=self.channel, inbound_id=INBOUND_ID, body=data, received_at=NOW,
             sha256=sha256(data).hexdigest(), **more,
         )  # fmt: skip
@@ -106,7 +106,7 @@ def shown(items: Any) -> list[dict[str, Any]]:
     return [_shown(item) for item in items]
 
 
-def _shown(item: Item | Unreadable) -> dict[str, Any]:
+def _shown(item: InboundItem | Unreadable) -> dict[str, Any]:
     if isinstance(item, Unreadable):
         return {"unreadable": str(item)}
     told: dict[str, Any] = ITEM.dump_python(item, mode="json", exclude_defaults=True)

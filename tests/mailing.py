@@ -1,4 +1,4 @@
-"""Mails for tests: written, read as the door stores them, and taken in by a book."""
+"""Mails for tests: written, read as the door stores them, and taken in by a batch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from chassis.auth import signed_ids
 from ingest.channels.email import mailbox
 from ingest.channels.email import message as email
 from ingest.channels.email.mailbox import Mailbox
+from ingest.domain.batch_entry import BatchEntry
 from ingest.domain.field_rules import Rules
-from ingest.domain.inbound_item import Arrival
-from ingest.domain.intake_batch import Book
-from ingest.domain.items import Item, Raw
-from trunkline_contracts import Contact, Message, Opened, contact_id
+from ingest.domain.intake_batch import IntakeBatch
+from ingest.domain.items import InboundItem, RawDelivery
+from ingest.domain.message_intake import process
+from trunkline_contracts import (
+    Contact,
+    Message,
+    MessageReceived,
+    Opened,
+    RequestOpened,
+    contact_id,
+)
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 RULES = Rules("chat", "general", frozenset({"chat"}), frozenset({"low"}), {"general": {}})
@@ -37,12 +45,12 @@ def mail(text: str = "hello", **headers: str) -> bytes:
     return ("\r\n".join(lines) + f"\r\n\r\n{text}\r\n").encode()
 
 
-def raw(body: bytes, inbound_id: str = "i-1", **more: Any) -> Raw:
+def raw(body: bytes, inbound_id: str = "i-1", **more: Any) -> RawDelivery:
     """It as the door stored it."""
-    return Raw("email", "main", inbound_id, body, NOW, sha256(body).hexdigest(), **more)
+    return RawDelivery("email", "main", inbound_id, body, NOW, sha256(body).hexdigest(), **more)
 
 
-def read(body: bytes | str, **more: Any) -> Item:
+def read(body: bytes | str, **more: Any) -> InboundItem:
     """The one item it is."""
     [item] = email.read(raw(body.encode() if isinstance(body, str) else body, **more))
     return item
@@ -54,12 +62,12 @@ def tagged(id: Any, purpose: str = "reply", secret: str = SECRET) -> str:
     return f"{local}+{signed_ids.write(id, purpose, secret)}@{domain}"
 
 
-def arrival(
+def entry(
     body: bytes, number: int = 1, box: Mailbox = BOX, account: str = "main", **more: Any
-) -> Arrival:
+) -> BatchEntry:
     """It on its way to its outcome, its tag read."""
-    item = mailbox.opened(read(body, **more), box, BOXES.get)
-    return Arrival(f"i-{number}", 0, "email", account, NOW, item, sequence=number)
+    item = mailbox.with_mailbox_context(read(body, **more), box, BOXES.get)
+    return BatchEntry(f"i-{number}", 0, "email", account, NOW, item, sequence=number)
 
 
 def outbound(address: str, channel: str = "email", **more: Any) -> Opened:
@@ -73,14 +81,27 @@ def outbound(address: str, channel: str = "email", **more: Any) -> Opened:
     )  # fmt: skip
 
 
-def book() -> Book:
-    """A book in which nothing is written yet."""
-    return Book(RULES, NOW)
+def new_batch() -> IntakeBatch:
+    """A batch in which nothing is written yet."""
+    return IntakeBatch(RULES, NOW)
 
 
-def take(book: Book, *bodies: bytes, box: Mailbox = BOX) -> list[Any]:
+def take(batch: IntakeBatch, *bodies: bytes, box: Mailbox = BOX) -> list[Any]:
     """Take mails in, one after the other; gives what became of them."""
-    before = len(book.outcomes)
+    before = len(batch.outcomes)
     for number, body in enumerate(bodies, before + 1):
-        book.take_in([arrival(body, number, box)])
-    return book.outcomes[before:]
+        process(batch, [entry(body, number, box)])
+    return batch.outcomes[before:]
+
+
+def flags_of(batch: Any) -> tuple[str, ...]:
+    """What is doubtful about the last message, as everybody is told."""
+    fact = [f for f, _ in batch.facts if isinstance(f, MessageReceived | RequestOpened)][-1]
+    flags: tuple[str, ...] = fact.message.flags
+    return flags
+
+
+def begun(*bodies: bytes) -> tuple[Any, list[Any], list[UUID]]:
+    """A batch with a few conversations, what became of their first mails, and their keys."""
+    batch = new_batch()
+    return batch, take(batch, *bodies), list(batch.conversations)

@@ -1,6 +1,6 @@
-"""Hears: customers on every channel, by the door; INBOUND and TICKETS, by the intake.
+"""Reads deliveries of every channel, through the gateway; INBOUND and TICKETS, in the intake.
 
-Says: a request was opened; a message was received, edited, reacted to or rejected; ours was read.
+Publishes requests opened; messages received, edited, reacted to or rejected; delivery states.
 
-Keeps: contacts, conversations and the request each has open, what became of every item, bans.
+Stores contacts, conversations and their open requests, the outcome of every item, and bans.
 """

@@ -11,10 +11,10 @@ from chassis.web.parked_api import Token
 from ingest.audit.epochs import Epochs
 from ingest.bans import api as banning
 from ingest.bans import store
-from ingest.bans.store import Banlist
-from ingest.channels.custom.parser import Said
-from ingest.channels.email.parser_pool import Mailroom
-from ingest.configuration import Accounts
+from ingest.bans.store import BanCache
+from ingest.channels.custom.parser import CustomMessage
+from ingest.channels.email.parser_pool import ParserPool
+from ingest.configuration import IngestConfiguration
 from ingest.gateway import api, smtp, web_api
 from ingest.gateway.endpoints import SCHEMES
 from ingest.gateway.envelope import token_of
@@ -22,13 +22,13 @@ from ingest.gateway.inbound_ids import Mint
 from ingest.gateway.nats import Integrators
 from ingest.gateway.receiver import Door
 from ingest.gateway.web import Pages
-from ingest.intake.handlers import Intake
+from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 
 ASKED = Answers(
     "channels.custom.{integrator}",
     "A message of an integrator's own channel; only its own account can ask here",
-    Said.model_json_schema(),
+    CustomMessage.model_json_schema(),
     {"description": "`inbound_id` when it is stored; otherwise a problem document.",
      "type": "object", "properties": {"inbound_id": {"type": "string", "format": "uuid"}}},
 )  # fmt: skip
@@ -38,15 +38,17 @@ def make(settings: Settings) -> FastAPI:
     """Put one replica together: the door lets in, the intake takes in."""
 
     def readers(service: Service) -> list[Reader]:
-        accounts = Accounts(service.workspaces)
+        accounts = IngestConfiguration(service.workspaces)
         service.state["door"] = door = Door(service, Mint(settings.mint_key()), accounts)
         service.state["pages"] = Pages(service, accounts, door)
         service.state["integrators"] = Integrators(service, accounts, door)
-        service.state["mailbox"] = accounts.mailbox
-        service.state["mailroom"] = mailroom = Mailroom()
-        service.state["bans"] = bans = Banlist()
-        service.health.add("bans", lambda: None if bans.known.version else "not known yet")
-        service.state["intake"] = intake = Intake(accounts.rules, mailroom, accounts.post, bans)
+        service.state["mailbox"] = accounts.account_for_address
+        service.state["mailroom"] = mailroom = ParserPool()
+        service.state["bans"] = bans = BanCache()
+        service.health.add("bans", lambda: None if bans.current.version else "not known yet")
+        service.state["intake"] = intake = IntakeHandlers(
+            accounts.rules, mailroom, accounts.mailbox, bans
+        )
         service.state["epochs"] = epochs = Epochs(service, door.marks)
         return intake.readers(epochs.look)
 
@@ -59,18 +61,18 @@ def make(settings: Settings) -> FastAPI:
         await found.follow()
 
     async def take_apart(service: Service) -> None:
-        mailroom: Mailroom = service.state["mailroom"]
+        mailroom: ParserPool = service.state["mailroom"]
         await mailroom.open()
 
     async def wait_no_longer(service: Service) -> None:
-        intake: Intake = service.state["intake"]
-        await intake.wait_no_longer(service)
+        intake: IntakeHandlers = service.state["intake"]
+        await intake.run_expiry(service)
 
     async def receive(service: Service) -> None:
         peers = settings.mail_servers()
-        bans: Banlist = service.state["bans"]
+        bans: BanCache = service.state["bans"]
         handler = smtp.Handler(
-            service.state["door"], service.state["mailbox"], peers, bans.shut_out
+            service.state["door"], service.state["mailbox"], peers, bans.blocks_host
         )
         await smtp.listen(handler, settings.host, settings.smtp_port)
 

@@ -1,4 +1,4 @@
-"""What ingest takes from the workspace: secrets, the rate, and what clients may ask for."""
+"""The workspace as ingest needs it: accounts, secrets, rates and request rules."""
 
 from chassis.configuration.following import Workspaces
 from chassis.settings import resolve_secret
@@ -10,8 +10,8 @@ from trunkline_workspace.document import Topic, Workspace
 from trunkline_workspace.values import parse_rate, per_second
 
 
-class Accounts:
-    """The workspace as ingest sees it; looked at anew when a version comes into force."""
+class IngestConfiguration:
+    """The accounts and rules of the workspace version in force."""
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
@@ -19,39 +19,39 @@ class Accounts:
         self._rate = (0, 0.0)
 
     def secrets(self, channel: str, account: str, key: str = "secret") -> list[str]:
-        """Give the live secrets of an account: none when it is not declared or has none."""
+        """Return the secrets of an account that are in force, none if it has no such account."""
         declared = self._workspaces.current.account(channel, account)
         return resolve_secret(getattr(declared, key)) if declared else []
 
-    def declared(self, channel: str, account: str) -> bool:
-        """Whether the workspace in force has such an account."""
+    def has_account(self, channel: str, account: str) -> bool:
+        """Return whether the workspace has an account."""
         return self._workspaces.current.account(channel, account) is not None
 
-    def origins(self, channel: str, account: str) -> list[str]:
-        """Give the origins of the pages that may use an account."""
+    def allowed_origins(self, channel: str, account: str) -> list[str]:
+        """Return the origins of the web pages that may use an account."""
         declared = self._workspaces.current.account(channel, account)
         return declared.origins if declared else []
 
-    def mailbox(self, address: str) -> str | None:
-        """Give the account whose address this is, with or without a `+tag`."""
+    def account_for_address(self, address: str) -> str | None:
+        """Return the account with this address, with or without a `+tag`."""
         address = mail_address(address)
         local, _, domain = address.rpartition("@")
-        wanted = {address, f"{local.partition('+')[0]}@{domain}"}
+        addresses = {address, f"{local.partition('+')[0]}@{domain}"}
         for name, account in self._workspaces.current.channels.get("email", {}).items():
-            if account.address is not None and mail_address(account.address) in wanted:
+            if account.address is not None and mail_address(account.address) in addresses:
                 return name
         return None
 
-    def post(self, account: str) -> Mailbox | None:
-        """Give what a mailbox knows of the mails it gets; a secret is looked up anew."""
+    def mailbox(self, account: str) -> Mailbox | None:
+        """Return a mailbox with its current secrets, or None if there is no such account."""
         declared = self._workspaces.current.account("email", account)
         if declared is None or declared.address is None:
             return None
-        every = self._workspaces.current.channels.get("email", {}).items()
+        accounts = self._workspaces.current.channels.get("email", {}).items()
         return Mailbox(
             mail_address(declared.address),
             tuple(resolve_secret(declared.secret)),
-            {mail_address(each.address): name for name, each in every if each.address},
+            {mail_address(other.address): name for name, other in accounts if other.address},
             declared.authserv.lower() if declared.authserv else None,
             acknowledges=declared.acknowledge is not None,
             per_sender=parse_rate(declared.per_sender),
@@ -59,8 +59,8 @@ class Accounts:
         )
 
     @property
-    def rate(self) -> float:
-        """Deliveries a second one account may send."""
+    def account_rate(self) -> float:
+        """Return the deliveries per second allowed for one account."""
         version = self._workspaces.latest
         if self._rate[0] != version:
             self._rate = (version, per_second(self._workspaces.current.limits.per_account))
@@ -68,26 +68,26 @@ class Accounts:
 
     @property
     def visitor_rate(self) -> float:
-        """Deliveries a second one visitor of a page may send."""
+        """Return the deliveries per second allowed for one visitor of a web page."""
         return per_second(self._workspaces.current.limits.per_visitor)
 
     def rules(self, version: int = 0) -> Rules:
-        """Give what a version lets clients ask for; 0 stands for the one in force."""
+        """Return the request rules of a workspace version; 0 is the version in force."""
         version = version or self._workspaces.latest
         if version not in self._rules:
-            self._rules = {version: rules_of(self._workspaces.version(version))}
+            self._rules = {version: request_rules(self._workspaces.version(version))}
         return self._rules[version]
 
 
-def rules_of(workspace: Workspace) -> Rules:
-    """Take from a workspace what intake obeys. What has retired can be asked for no more."""
+def request_rules(workspace: Workspace) -> Rules:
+    """Make the request rules of a workspace; retired names are no longer allowed."""
     return Rules(
         type=workspace.defaults.type,
         topic=workspace.defaults.topic,
-        types=frozenset(name for name, each in workspace.types.items() if not each.retired),
+        types=frozenset(name for name, type in workspace.types.items() if not type.retired),
         priorities=frozenset(workspace.priorities),
         topics={
-            name: _asked_at_creation(workspace, topic)
+            name: _creation_fields(workspace, topic)
             for name, topic in workspace.topics.items()
             if not topic.retired
         },
@@ -104,7 +104,10 @@ def rules_of(workspace: Workspace) -> Rules:
     )
 
 
-def _asked_at_creation(workspace: Workspace, topic: Topic) -> dict[str, bool]:
-    """Give a topic's fields of the create phase, and whether each must be given."""
-    named = ((each.removesuffix("?"), not each.endswith("?")) for each in topic.fields.create)
-    return {name: must for name, must in named if not workspace.fields[name].retired}
+def _creation_fields(workspace: Workspace, topic: Topic) -> dict[str, bool]:
+    """Return a topic's fields of the create phase, and whether each is required."""
+    fields = (
+        (field_name.removesuffix("?"), not field_name.endswith("?"))
+        for field_name in topic.fields.create
+    )
+    return {name: must for name, must in fields if not workspace.fields[name].retired}

@@ -12,7 +12,7 @@ NUMBER, ID, OTHER = "380501112233", "UA.1", "UA.2"
 
 
 def come(aliases: Aliases, *names: str) -> str:
-    return aliases.home([(name, uuid5(UUID(int=0), name)) for name in names])
+    return aliases.known_address([(name, uuid5(UUID(int=0), name)) for name in names])
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_who_never_told_the_number_is_not_confused_with_anybody() -> None:
     aliases = Aliases()
 
     assert [come(aliases, NUMBER), come(aliases, ID)] == [NUMBER, ID]
-    assert aliases.learned == {}
+    assert aliases.new == {}

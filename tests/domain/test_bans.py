@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.domain.bans import Banned, Bans, kept, understood
+from ingest.domain.bans import Ban, BanSet, normalize_ban, parse_ban
+from ingest.domain.batch_entry import BatchEntry
 from ingest.domain.field_rules import Rules
-from ingest.domain.inbound_item import Arrival
-from ingest.domain.intake_batch import Book
-from ingest.domain.items import Item, Person
+from ingest.domain.intake_batch import IntakeBatch
+from ingest.domain.items import InboundItem, Person
+from ingest.domain.message_intake import process
 from trunkline_contracts import MessageRejected, RequestOpened
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -23,8 +24,8 @@ VISITOR = "6F1C6F4E-9A55-5E0B-8D0F-5B7A3A0C7E21"
 PHONE = "+380671112233"
 
 
-def bans(*told: str) -> Bans:
-    return Bans.of(map(understood, told))
+def bans(*told: str) -> BanSet:
+    return BanSet.from_bans(map(parse_ban, told))
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,12 @@ def bans(*told: str) -> Bans:
     ],
 )
 def test_the_form_a_ban_is_kept_in(told: str, what: Any, name: str) -> None:
-    assert understood(told) == Banned(what, name)
+    assert parse_ban(told) == Ban(what, name)
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=60))
 def test_the_form_of_a_form_is_itself(told: str) -> None:
-    assert kept(kept(told).name) == kept(told)
+    assert normalize_ban(normalize_ban(told).name) == normalize_ban(told)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_the_form_of_a_form_is_itself(told: str) -> None:
 def test_who_is_banned_is_known_however_they_are_written(
     ban: str, channel: str, person: Person
 ) -> None:
-    assert bans(ban).hit(uuid4(), channel, person)
-    assert not Bans().hit(uuid4(), channel, person)
+    assert bans(ban).matches(uuid4(), channel, person)
+    assert not BanSet().matches(uuid4(), channel, person)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +110,14 @@ def test_who_is_banned_is_known_however_they_are_written(
     ],
 )
 def test_whoever_is_somebody_else_is_not(ban: str, channel: str, person: Person) -> None:
-    assert not bans(ban).hit(uuid4(), channel, person)
+    assert not bans(ban).matches(uuid4(), channel, person)
 
 
 def test_a_contact_is_known_by_its_id() -> None:
     id = uuid4()
 
-    assert bans(str(id)).hit(id, "telegram", Person("7"))
-    assert not bans(str(id)).hit(uuid4(), "telegram", Person("7"))
+    assert bans(str(id)).matches(id, "telegram", Person("7"))
+    assert not bans(str(id)).matches(uuid4(), "telegram", Person("7"))
 
 
 @pytest.mark.parametrize(
@@ -131,73 +132,75 @@ def test_a_contact_is_known_by_its_id() -> None:
     ],
 )
 def test_a_network_is_one_however_it_is_written(ban: str, host: str) -> None:
-    assert bans(ban).shut_out(host)
-    assert not bans(ban).shut_out("198.51.100.1") or ban == "::/0"
+    assert bans(ban).blocks_host(host)
+    assert not bans(ban).blocks_host("198.51.100.1") or ban == "::/0"
 
 
 # ---------------------------------------------------------------------- calls
 
 
-def event(kind: str, number: str | None, call: str = "17") -> Arrival:
+def event(kind: str, number: str | None, call: str = "17") -> BatchEntry:
     person = None if number is None else Person(number, phone=number)
-    item = Item("message", f"{call}:{kind}", kind, conversation=call, person=person, text=kind)
-    return Arrival(str(uuid4()), 0, "telephony", "main", NOW, item)
+    item = InboundItem(
+        "message", f"{call}:{kind}", kind, conversation=call, person=person, text=kind
+    )
+    return BatchEntry(str(uuid4()), 0, "telephony", "main", NOW, item)
 
 
-def heard(desk: Book, *events: Arrival) -> list[str]:
-    before = len(desk.outcomes)
+def heard(batch: IntakeBatch, *events: BatchEntry) -> list[str]:
+    before = len(batch.outcomes)
     for each in events:
-        desk.take_in([each])
-    return [each.word for each in desk.outcomes[before:]]
+        process(batch, [each])
+    return [each.kind for each in batch.outcomes[before:]]
 
 
 def test_what_comes_of_a_rejected_call_is_rejected() -> None:
-    desk = Book(RULES, NOW, bans=bans(PHONE))
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
 
-    assert heard(desk, event("ringing", PHONE), event("recording", None)) == ["rejected"] * 2
-    assert heard(desk, event("recording", None, "18")) == ["opened"]
-    told = [type(fact) for fact, _ in desk.facts]
+    assert heard(batch, event("ringing", PHONE), event("recording", None)) == ["rejected"] * 2
+    assert heard(batch, event("recording", None, "18")) == ["opened"]
+    told = [type(fact) for fact, _ in batch.facts]
     assert told == [MessageRejected, MessageRejected, RequestOpened]
 
 
 def test_a_call_is_rejected_from_when_its_caller_is_known() -> None:
-    desk = Book(RULES, NOW, bans=bans(PHONE))
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
 
     events = (event("started", None), event("ringing", PHONE), event("recording", None))
-    assert heard(desk, *events) == ["opened", "rejected", "rejected"]
+    assert heard(batch, *events) == ["opened", "rejected", "rejected"]
 
 
 def test_a_ban_in_the_middle_of_a_call_holds_and_can_be_lifted() -> None:
-    desk = Book(RULES, NOW)
-    assert heard(desk, event("ringing", PHONE)) == ["opened"]
+    batch = IntakeBatch(RULES, NOW)
+    assert heard(batch, event("ringing", PHONE)) == ["opened"]
 
-    desk.bans = bans(PHONE)
-    assert heard(desk, event("recording", None)) == ["rejected"]
-    desk.bans = Bans()
-    assert heard(desk, event("transcript", None)) == ["appended"]
+    batch.bans = bans(PHONE)
+    assert heard(batch, event("recording", None)) == ["rejected"]
+    batch.bans = BanSet()
+    assert heard(batch, event("transcript", None)) == ["appended"]
 
 
 def test_after_a_ban_is_lifted_the_call_is_its_callers() -> None:
-    desk = Book(RULES, NOW, bans=bans(PHONE))
-    heard(desk, event("ringing", PHONE))
-    desk.bans = Bans()
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
+    heard(batch, event("ringing", PHONE))
+    batch.bans = BanSet()
 
-    assert heard(desk, event("recording", None)) == ["opened"]
-    [opened] = [fact for fact, _ in desk.facts if isinstance(fact, RequestOpened)]
+    assert heard(batch, event("recording", None)) == ["opened"]
+    [opened] = [fact for fact, _ in batch.facts if isinstance(fact, RequestOpened)]
     assert opened.contact.address == PHONE
 
 
 def test_somebody_elses_call_stays_theirs() -> None:
     """Of a conference, or a call that is passed on, who was there first is whom it is with."""
-    desk = Book(RULES, NOW, bans=bans(PHONE))
+    batch = IntakeBatch(RULES, NOW, bans=bans(PHONE))
 
     events = (event("ringing", "+380501234567"), event("joined", PHONE), event("recording", None))
-    assert heard(desk, *events) == ["opened", "rejected", "appended"]
+    assert heard(batch, *events) == ["opened", "rejected", "appended"]
 
 
 def test_of_other_channels_nobody_is_remembered() -> None:
-    desk = Book(RULES, NOW, bans=bans("7"))
-    item = Item("message", "1", "1", conversation="7", person=Person("7"), text="hello")
-    desk.take_in([Arrival(str(UUID(int=1)), 0, "telegram", "main", NOW, item)])
+    batch = IntakeBatch(RULES, NOW, bans=bans("7"))
+    item = InboundItem("message", "1", "1", conversation="7", person=Person("7"), text="hello")
+    process(batch, [BatchEntry(str(UUID(int=1)), 0, "telegram", "main", NOW, item)])
 
-    assert desk.contacts == desk.conversations == {}
+    assert batch.contacts == batch.conversations == {}

@@ -12,7 +12,7 @@ import pytest
 
 from chassis.web.problems import Problem
 from ingest.channels import registry
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from ingest.gateway.endpoints import check_update
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -27,15 +27,15 @@ def update(text: str = "Де моє замовлення?", **more: Any) -> dict
     return {"update_id": 123456789, "message": {**message, "type": "text", **more}}
 
 
-def read(body: Any) -> Item:
-    (item,) = registry.read(Raw("custom", "acme", "0", json.dumps(body).encode(), NOW))
+def read(body: Any) -> InboundItem:
+    (item,) = registry.read(RawDelivery("custom", "acme", "0", json.dumps(body).encode(), NOW))
     return item
 
 
 def test_a_message() -> None:
     item = read(update())
 
-    assert item == Item(
+    assert item == InboundItem(
         "message", "update:123456789", item.digest, conversation="u-7_viber",
         person=Person("u-7", "Ірина", "uk", phone="+380501"), text="Де моє замовлення?",
         sent_at=datetime(2026, 3, 2, 8, 43, 20, 500000, tzinfo=UTC), platform_id="123456789",
@@ -91,12 +91,12 @@ def test_our_own_form_is_read_as_before() -> None:
 def test_the_door_says_whose_form_it_is() -> None:
     """Else the body tells: our own form names a contact."""
     both = {**update(), "contact": {"id": "c-7"}, "id": "m-1", "text": "Hello"}
-    raw = Raw("custom", "acme", "0", json.dumps(both).encode(), NOW)
+    raw = RawDelivery("custom", "acme", "0", json.dumps(both).encode(), NOW)
 
     (guessed,), (told,) = registry.read(raw), registry.read(replace(raw, form="connectiveone"))
 
-    assert isinstance(guessed, Item)
-    assert isinstance(told, Item)
+    assert isinstance(guessed, InboundItem)
+    assert isinstance(told, InboundItem)
     assert (guessed.text, told.text) == ("Hello", "Де моє замовлення?")
 
 
@@ -106,4 +106,4 @@ def test_however_deep_it_is_its_sender_is_told_at_once(deep: int) -> None:
 
     with contextlib.suppress(Problem):
         check_update(body)
-        registry.read(Raw("custom", "acme", "0", body, NOW, form="connectiveone"))
+        registry.read(RawDelivery("custom", "acme", "0", body, NOW, form="connectiveone"))

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from ingest.channels import registry
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from notify.delivery.queue import Attempt
 from notify.domain.sending import Outcome, Refused, Retry, Sent
 from notify.transport.custom import body_of, verdict, wait_told
@@ -39,16 +39,16 @@ WHOLE = {
 }
 
 
-def read(body: Any) -> Item:
+def read(body: Any) -> InboundItem:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    (item,) = registry.read(Raw("custom", "acme", "0", data, NOW))
+    (item,) = registry.read(RawDelivery("custom", "acme", "0", data, NOW))
     return item
 
 
 def test_a_whole_message() -> None:
     item = read(WHOLE)
 
-    assert item == Item(
+    assert item == InboundItem(
         "message",
         "m-1",
         item.digest,

@@ -13,7 +13,7 @@ from mailing import mail, raw, read
 
 from ingest.channels.email import bodies, message, mime
 from ingest.channels.email.mime import Excessive
-from ingest.channels.email.parser_worker import items_of
+from ingest.channels.email.parser_worker import ITEMS_ADAPTER
 from ingest.domain.items import Unreadable
 
 GOLDEN = Path(__file__).parent / "mails"
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "mails"
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.eml")), ids=lambda path: path.stem)
 def test_golden_mails(path: Path) -> None:
     body = path.read_bytes()
-    told = json.loads(items_of.dump_json(message.read(raw(body)), exclude_defaults=True))
+    told = json.loads(ITEMS_ADAPTER.dump_json(message.read(raw(body)), exclude_defaults=True))
     for item in told:
         assert item.pop("digest") == sha256(body).hexdigest()
         if "conversation" in item:
@@ -109,13 +109,13 @@ def test_who_sent_a_mail_is_taken_for_its_author_and_doubted(
 
     assert item.person is not None
     assert item.thread is not None
-    assert (item.person.address, item.thread.doubt) == (address, message.NAMELESS)
+    assert (item.person.address, item.thread.doubt) == (address, message.NO_AUTHOR)
 
 
 def test_a_mail_nobody_wrote_is_unreadable() -> None:
-    with pytest.raises(Unreadable, match="nobody"):
+    with pytest.raises(Unreadable, match="names no sender"):
         read("Subject: x\r\n\r\nx")
-    with pytest.raises(Unreadable, match="nobody"):
+    with pytest.raises(Unreadable, match="names no sender"):
         read("Subject: x\r\n\r\nx", envelope=("", "support@desk.test"))
     with pytest.raises(Unreadable, match="empty"):
         read("\r\n")
@@ -162,7 +162,7 @@ EXCHANGE = {"Auto_Submitted": "auto-generated", "X_Auto_Response_Suppress": "All
         ({}, None),
     ],
 )
-def test_a_machine_s_own_answers_are_told_from_what_people_send_by_machine(
+def test_auto_replies_differ_from_machine_sent_mail(
     headers: dict[str, str], sign: str | None
 ) -> None:
     assert read(mail(**headers)).auto_reply == sign
@@ -201,7 +201,7 @@ def test_bombs_are_seen_before_they_cost_anything(name: str, body: bytes) -> Non
 
 def test_what_is_read_is_short_enough_to_travel() -> None:
     item = read(mail("я" * 200_000))
-    assert len(item.text.encode()) <= bodies.TEXT
+    assert len(item.text.encode()) <= bodies.MAX_TEXT_BYTES
     html = "<p>" + "x" * 300_000
     item = read(mail(html, Content_Type="text/html"))
     assert item.html is None
@@ -216,13 +216,13 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             items = message.read(raw(body))
         except (Unreadable, Excessive):
             continue
-        assert items_of.validate_json(items_of.dump_json(items)) == items
+        assert ITEMS_ADAPTER.validate_json(ITEMS_ADAPTER.dump_json(items)) == items
 
 
 @given(st.text(max_size=500))
 @settings(max_examples=200, deadline=None)
 def test_markup_gives_text(markup: str) -> None:
-    assert isinstance(mime.plain_of(markup), str)
+    assert isinstance(mime.html_to_text(markup), str)
 
 
 NO_END_OF_HEAD = {
@@ -238,7 +238,7 @@ NO_END_OF_HEAD = {
 
 @pytest.mark.parametrize("told", NO_END_OF_HEAD)
 def test_what_is_shown_is_read_whatever_tags_are_left_out(told: str) -> None:
-    assert mime.plain_of(told) == NO_END_OF_HEAD[told]
+    assert mime.html_to_text(told) == NO_END_OF_HEAD[told]
 
 
 def test_markup_is_read_as_a_person_would() -> None:
@@ -246,4 +246,4 @@ def test_markup_is_read_as_a_person_would() -> None:
         "<html><head><title>t</title><style>a>b{}</style></head><body><p>Hello <b>w</b>orld &amp;"
         " co</p><!-- no > x --><div>Second<br/>third</div><script>if(a<b) x()</script>1 < 2</body>"
     )
-    assert mime.plain_of(markup) == "Hello world & co\n\nSecond\nthird\n1 < 2"
+    assert mime.html_to_text(markup) == "Hello world & co\n\nSecond\nthird\n1 < 2"

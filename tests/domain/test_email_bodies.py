@@ -7,7 +7,7 @@ from mail_corpus import HEAD
 from mailing import read
 
 from ingest.channels.email import bodies
-from ingest.domain.items import Item
+from ingest.domain.items import InboundItem
 
 KINDS = {"p": "text/plain", "h": "text/html"}
 
@@ -25,7 +25,7 @@ def part(tree: str | tuple[object, ...], level: int = 0) -> str:
     return f'Content-Type: multipart/{kind}; boundary="{mark}"\r\n\r\n{told}--{mark}--\r\n'
 
 
-def taken(tree: str | tuple[object, ...]) -> Item:
+def taken(tree: str | tuple[object, ...]) -> InboundItem:
     return read(HEAD + part(tree).encode())
 
 
@@ -69,13 +69,13 @@ def test_what_stands_beside_a_page_is_shown_with_it() -> None:
 
 
 LEFT_OUT = {
-    "a long text": ("p:" + "й" * bodies.TEXT, ["text may have 100000 bytes"]),
+    "a long text": ("p:" + "й" * bodies.MAX_TEXT_BYTES, ["text may have 100000 bytes"]),
     "a long page": (
         "h:" + "<b></b>" * 30_000 + "hello",
         ["html may have 200000 bytes"],
     ),
     "a page with a long text": (
-        "h:" + "й" * bodies.TEXT,
+        "h:" + "й" * bodies.MAX_TEXT_BYTES,
         ["text may have 100000 bytes"],
     ),
     "a page larger than it came": ("h:" + "&" * 199_000, [
@@ -86,7 +86,7 @@ LEFT_OUT = {
         ["html may have 200 elements within each other"],
     ),
     "neither": ("h:<script>1</script>", []),
-    "as long as may be": ("p:" + "x" * bodies.TEXT, []),
+    "as long as may be": ("p:" + "x" * bodies.MAX_TEXT_BYTES, []),
     "many": (("mixed", *["p:" + "x" * 50_000] * 3), ["text may have 100000 bytes"]),
 }  # fmt: skip
 
@@ -97,4 +97,4 @@ def test_what_is_left_out_is_told(what: str) -> None:
     item = taken(tree)  # type: ignore[arg-type]
 
     assert list(item.flags) == flags
-    assert len(item.text.encode()) <= bodies.TEXT
+    assert len(item.text.encode()) <= bodies.MAX_TEXT_BYTES

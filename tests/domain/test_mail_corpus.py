@@ -10,7 +10,7 @@ from mailing import raw
 
 from ingest.channels.email import message
 from ingest.channels.email.mime import Excessive
-from ingest.channels.email.parser_worker import items_of
+from ingest.channels.email.parser_worker import ITEMS_ADAPTER
 from ingest.domain.items import Unreadable
 
 CORPUS = cases()
@@ -33,7 +33,7 @@ def test_what_becomes_of_it(case: Case) -> None:
         assert case.verdict == "read"
         [item] = items
         assert not case.complaints(item)
-        assert items_of.validate_json(items_of.dump_json(items)) == items
+        assert ITEMS_ADAPTER.validate_json(ITEMS_ADAPTER.dump_json(items)) == items
     assert time.process_time() - began < SECONDS
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from mailing import BOX, NOW, arrival, book, mail, read, tagged, take
+from mailing import BOX, NOW, entry, mail, new_batch, read, tagged, take
 from reporting import OLD, PER_MAIL, SERVERS, STATUS, TO, WORDS, fields, report, returned
 
 from ingest.channels.email import mailbox
-from ingest.domain.items import Item
+from ingest.domain.items import InboundItem
 from trunkline_contracts import DeliveryReported, Message, ReplySent
 from trunkline_contracts.parts import Contact
 
@@ -24,8 +24,8 @@ ENDS = {
 }
 
 
-def heard(body: bytes, **more: object) -> Item:
-    return mailbox.opened(read(body, **more), BOX)
+def heard(body: bytes, **more: object) -> InboundItem:
+    return mailbox.with_mailbox_context(read(body, **more), BOX)
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -35,7 +35,7 @@ def test_a_bounce_names_the_message_it_is_about(server: str, end: str) -> None:
     item = heard(SERVERS[server](ID, action, status))
 
     assert (item.kind, item.state, item.reference) == ("receipt", "failed", str(OURS))
-    assert item.reason == f"{reason}; {mailbox.BY_NAME}"
+    assert item.reason == f"{reason}; {mailbox.BY_MESSAGE_ID}"
     assert (item.person, item.thread, item.text) == (None, None, "")
 
 
@@ -64,8 +64,8 @@ def test_what_is_under_way_is_noted(server: str) -> None:
     item = heard(SERVERS[server](ID, "delayed", "4.4.1"))
     assert (item.kind, item.state) == ("noted", None)
     assert item.reason in {
-        "a report of a machine: delivery-status, delayed",
-        "a report of a machine: delivery-status, relayed",
+        "an automatic report: delivery-status, delayed",
+        "an automatic report: delivery-status, relayed",
     }
 
 
@@ -94,7 +94,7 @@ def test_a_bounce_comes_to_the_address_that_names_the_message() -> None:
     by_name = SERVERS["postfix"](f"<{OURS}@Desk.TEST>", "failed", "5.1.1")
     assert heard(by_name).reference == str(OURS)
     forged = heard(by_name, envelope=("", tagged(OURS, "bounce", secret="guessed")))
-    assert forged.reason == f"{ENDS['nobody'][2]}; {mailbox.BY_NAME}"
+    assert forged.reason == f"{ENDS['nobody'][2]}; {mailbox.BY_MESSAGE_ID}"
     # The address is signed; what is returned may be anything.
     body = SERVERS["postfix"](f"<{other}@desk.test>", "failed", "5.1.1")
     assert heard(body, envelope=("", to)).reference == str(OURS)
@@ -143,7 +143,7 @@ def test_other_reports_are_noted(which: str) -> None:
     item = heard(report([WORDS, (part, text)], kind=told))
     assert (item.kind, item.person) == ("noted", None)
     assert item.reason is not None
-    assert item.reason.startswith("a report of a machine")
+    assert item.reason.startswith("an automatic report")
 
 
 def test_who_read_a_mail_and_says_so() -> None:
@@ -162,9 +162,9 @@ def test_a_report_that_comes_as_a_persons_mail_is_one() -> None:
 
 
 def test_a_bounce_becomes_a_fact_about_our_message() -> None:
-    desk = book()
-    [first] = take(desk, mail(Message_ID="<1@x>"))
-    [talk] = desk.conversations.values()
+    batch = new_batch()
+    [first] = take(batch, mail(Message_ID="<1@x>"))
+    [conversation] = batch.conversations.values()
     assert first.request_id is not None
     contact = Contact(id=uuid4(), address=TO)
     sent = Message(id=OURS, text="On its way.", sent_at=NOW)
@@ -172,15 +172,15 @@ def test_a_bounce_becomes_a_fact_about_our_message() -> None:
         time=NOW, request_id=first.request_id, message=sent, by="anna", channel="email",
         account="main", contact=contact,
     )  # fmt: skip
-    desk.remarks.wrote(talk.key, reply)
+    batch.updates.record_reply(conversation.key, reply)
     bounce = SERVERS["gmail"](ID, "failed", "5.2.2")
 
-    bounced, again = take(desk, bounce, bounce)
+    bounced, again = take(batch, bounce, bounce)
 
-    assert (bounced.word, bounced.request_id) == ("noted", first.request_id)
-    assert bounced.reason == f"{ENDS['full'][2]}; {mailbox.BY_NAME}"
-    assert again.word == "duplicate"
-    [told] = [fact for fact, _ in desk.facts if isinstance(fact, DeliveryReported)]
+    assert (bounced.kind, bounced.request_id) == ("noted", first.request_id)
+    assert bounced.reason == f"{ENDS['full'][2]}; {mailbox.BY_MESSAGE_ID}"
+    assert again.kind == "duplicate"
+    [told] = [fact for fact, _ in batch.facts if isinstance(fact, DeliveryReported)]
     assert (told.request_id, told.message_id) == (first.request_id, OURS)
     assert (told.state, told.reason) == ("failed", bounced.reason)
 
@@ -190,5 +190,5 @@ def test_a_mailbox_with_another_secret_is_not_fooled() -> None:
     item = read(body, envelope=("", tagged(OURS, "bounce")))
     other = replace(BOX, secrets=("another",))
 
-    assert mailbox.opened(item, other).kind == "noted"
-    assert arrival(body, envelope=("", tagged(OURS, "bounce"))).about == (OURS,)
+    assert mailbox.with_mailbox_context(item, other).kind == "noted"
+    assert entry(body, envelope=("", tagged(OURS, "bounce"))).target_keys == (OURS,)

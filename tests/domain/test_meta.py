@@ -12,9 +12,12 @@ from corpus import NOW, Case, cases, places, shown
 
 from ingest.channels import registry
 from ingest.channels.meta import webhook
+from ingest.channels.parsing import ParsedItem
+from ingest.domain.batch_entry import BatchEntry
 from ingest.domain.field_rules import Rules
-from ingest.domain.intake_batch import Arrival, Book
-from ingest.domain.items import Item, Unreadable
+from ingest.domain.intake_batch import IntakeBatch
+from ingest.domain.items import InboundItem, Unreadable
+from ingest.domain.message_intake import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +29,7 @@ UPDATES = ("messages", "statuses", "errors", "messaging", "changes", "entry", "v
 GARBAGE: tuple[Any, ...] = (None, 0, "text", [], {}, [[]], {"id": []}, {"id": "x", "type": 17})
 
 
-def read(case: Case, body: Any) -> Sequence[registry.Read]:
+def read(case: Case, body: Any) -> Sequence[ParsedItem]:
     return registry.read(case.raw(json.dumps(body).encode()))
 
 
@@ -39,10 +42,10 @@ def updates(value: Any) -> Iterator[tuple[list[Any], int]]:
             yield from updates(each)
 
 
-def gist(items: Sequence[registry.Read]) -> Counter[str]:
+def gist(items: Sequence[ParsedItem]) -> Counter[str]:
     """Sum items up, without where the unreadable ones stood."""
     return Counter(
-        str(shown([item])) if isinstance(item, Item) else str(item).rpartition(": ")[2]
+        str(shown([item])) if isinstance(item, InboundItem) else str(item).rpartition(": ")[2]
         for item in items
     )
 
@@ -90,24 +93,25 @@ def test_more_updates_than_the_platform_sends_are_refused() -> None:
     case = next(case for case in cases("whatsapp") if case.path.stem == "text")
     body = copy.deepcopy(case.told["body"])
     value = body["entry"][0]["changes"][0]["value"]
-    value["messages"] = value["messages"] * webhook.MOST
-    assert len(read(case, body)) == webhook.MOST
+    value["messages"] = value["messages"] * webhook.MAX_UPDATES
+    assert len(read(case, body)) == webhook.MAX_UPDATES
     value["messages"] += value["messages"][:1]
 
     with pytest.raises(Unreadable, match="more than 5000"):
         read(case, body)
 
 
-def words(*deliveries: Sequence[registry.Read], channel: str) -> list[str]:
+def words(*deliveries: Sequence[ParsedItem], channel: str) -> list[str]:
     """Take deliveries in, one after another."""
-    book = Book(RULES, NOW)
+    batch = IntakeBatch(RULES, NOW)
     for number, items in enumerate(deliveries):
-        book.take_in(
-            Arrival(f"00000000-0000-4000-8000-{number:012}", n, channel, "main", NOW, item)
+        entries = [
+            BatchEntry(f"00000000-0000-4000-8000-{number:012}", n, channel, "main", NOW, item)
             for n, item in enumerate(items)
-            if isinstance(item, Item)
-        )
-    return [outcome.word for outcome in book.outcomes]
+            if isinstance(item, InboundItem)
+        ]
+        process(batch, entries)
+    return [outcome.kind for outcome in batch.outcomes]
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -115,7 +119,7 @@ def test_whatever_comes_again_is_a_duplicate(channel: str) -> None:
     counted = 0
     for case in cases(channel):
         items = registry.read(case.raw()) if "items" in case.told else ()
-        readable = [item for item in items if isinstance(item, Item)]
+        readable = [item for item in items if isinstance(item, InboundItem)]
         told = words(readable, readable, channel=channel)
         counted += len(readable)
 
@@ -147,7 +151,7 @@ def test_an_address_signed_anew_does_not_make_a_message_another(channel: str) ->
         if "items" not in case.told or not count:
             continue
         counted += 1
-        before = [each for each in registry.read(case.raw()) if isinstance(each, Item)]
+        before = [each for each in registry.read(case.raw()) if isinstance(each, InboundItem)]
         again = registry.read(case.raw(case.bytes(body)))
 
         told = words(before, again, channel=channel)
@@ -167,7 +171,7 @@ def test_an_address_somebody_sent_is_what_they_said() -> None:
 def test_the_same_id_with_other_words_is_another_message(channel: str) -> None:
     case = next(case for case in cases(channel) if case.path.stem == "text")
     before = registry.read(case.raw())
-    assert isinstance(before[0], Item)
+    assert isinstance(before[0], InboundItem)
     text = case.bytes().decode().replace(before[0].text, "Something else")
 
     assert words(before, registry.read(case.raw(text.encode())), channel=channel) == [

@@ -16,10 +16,13 @@ from corpus import INBOUND_ID, NOW, Case, broken, cases, how_many, mutants
 from chassis.messaging.transaction import LARGEST
 from ingest.channels import registry
 from ingest.channels.email.mime import Excessive
+from ingest.channels.parsing import ParsedItem
+from ingest.domain.batch_entry import BatchEntry
 from ingest.domain.field_rules import Rules
-from ingest.domain.intake_batch import Arrival, Book
-from ingest.domain.items import Item, Unreadable
-from ingest.intake import store
+from ingest.domain.intake_batch import IntakeBatch
+from ingest.domain.items import InboundItem, Unreadable
+from ingest.domain.message_intake import process
+from ingest.intake import conversation_store
 from trunkline_contracts import read
 
 if TYPE_CHECKING:
@@ -41,36 +44,37 @@ def taken_in(case: Case, body: bytes) -> str:
     """Take a delivery in, as far as that goes without a database; gives what became of it."""
     raw = case.raw(body)
     try:
-        items: Sequence[registry.Read] = registry.read(raw)
+        items: Sequence[ParsedItem] = registry.read(raw)
     except (Unreadable, Excessive) as why:
         reason = str(why)
         assert reason.strip()
         keepable(reason)
         return "refused"
-    book = Book(RULES, NOW)
-    book.take_in(
-        Arrival(INBOUND_ID, n, raw.channel, raw.account, NOW, *item_or_reason(item))
+    batch = IntakeBatch(RULES, NOW)
+    entries = [
+        BatchEntry(INBOUND_ID, n, raw.channel, raw.account, NOW, *item_or_reason(item))
         for n, item in enumerate(items)
-    )
+    ]
+    process(batch, entries)
     for item in items:
         if isinstance(item, Unreadable):
             continue
         for name in (item.external_id, item.platform_id, item.conversation, item.about):
             assert len(name or "") <= NAMED
-    for fact, _ in book.facts:
+    for fact, _ in batch.facts:
         wire = fact.numbered(1).wire()
         assert len(wire) < MESSAGE
         if len(wire) > BUTTON:
             assert max(map(len, short(orjson.loads(wire)))) <= BUTTON
         keepable(wire.decode())
         read(wire)
-    for outcome in book.outcomes:
-        keepable(orjson.dumps(store._item_row(outcome)).decode())
-    assert len(book.outcomes) == len(items)
+    for outcome in batch.outcomes:
+        keepable(orjson.dumps(conversation_store._item_row(outcome)).decode())
+    assert len(batch.outcomes) == len(items)
     return "taken in"
 
 
-def item_or_reason(item: registry.Read) -> tuple[Item | None, str | None]:
+def item_or_reason(item: ParsedItem) -> tuple[InboundItem | None, str | None]:
     """Give one of a batch as the intake takes it: an item, or why it is none."""
     if not isinstance(item, Unreadable):
         return item, None

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.domain.field_rules import Rules, known
+from ingest.domain.batch_entry import BatchEntry
+from ingest.domain.field_rules import Rules, with_known_language
 from ingest.domain.fields import FieldRule
-from ingest.domain.intake_batch import Arrival, Book
-from ingest.domain.items import Asked, Item, Person
-from ingest.domain.languages import language_of
-from ingest.intake.store import _item_row
+from ingest.domain.intake_batch import IntakeBatch
+from ingest.domain.items import InboundItem, Person, RequestAttributes
+from ingest.domain.languages import normalize_language
+from ingest.domain.message_intake import process
+from ingest.intake.conversation_store import _item_row
 from trunkline_contracts import RequestOpened
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -94,11 +96,11 @@ class TestKinds:
         ],
     )
     def test_a_value(self, name: str, value: Any, wrong: str | None) -> None:
-        found = RULES.complaints(Asked("billing", fields={name: value}))
+        found = RULES.violations(RequestAttributes("billing", fields={name: value}))
 
         if wrong is None:
             assert found == []
-            kept, flags = RULES.obeyed(Asked("billing", fields={name: value}))
+            kept, flags = RULES.keep_allowed(RequestAttributes("billing", fields={name: value}))
             assert (kept.fields, flags) == ({name: value}, [])
         else:
             ((where, offending, why),) = found
@@ -114,13 +116,17 @@ class TestKinds:
         ],
     )  # fmt: skip
     def test_what_a_person_typed_is_read(self, name: str, typed: str, value: Any) -> None:
-        kept, flags = RULES.obeyed(Asked("billing", fields={name: typed}, typed=True))
+        kept, flags = RULES.keep_allowed(
+            RequestAttributes("billing", fields={name: typed}, typed=True)
+        )
 
         assert (dict(kept.fields), flags) == ({name: value}, [])
 
     @pytest.mark.parametrize("typed", ["1e3", "0x1", "1,5", "1 000", "--1", "1.", "٥", "9" * 26])
     def test_what_spells_no_number_is_flagged(self, typed: str) -> None:
-        kept, (flag,) = RULES.obeyed(Asked("billing", fields={"any": typed}, typed=True))
+        kept, (flag,) = RULES.keep_allowed(
+            RequestAttributes("billing", fields={"any": typed}, typed=True)
+        )
 
         assert (kept.fields, "must be a number" in flag) == ({}, True)
 
@@ -146,7 +152,7 @@ class TestKinds:
             assert rule.complaint(good) is None
             assert rule.complaint(bad) == f"must match {pattern}"
 
-    def test_a_pattern_the_engine_does_not_know_fits_nothing_and_fails_nothing(self) -> None:
+    def test_unsupported_pattern_matches_nothing_without_error(self) -> None:
         assert FieldRule("text", pattern="(?=a)a").complaint("a") == "must match (?=a)a"
 
     @pytest.mark.parametrize("rule", FIELDS.values(), ids=list(FIELDS))
@@ -166,29 +172,33 @@ class TestKinds:
 
 class TestWishes:
     def test_what_is_required_and_missing_is_told(self) -> None:
-        kept, flags = RULES.obeyed(Asked("order", fields={"order_no": "123456", "amount": " "}))
+        kept, flags = RULES.keep_allowed(
+            RequestAttributes("order", fields={"order_no": "123456", "amount": " "})
+        )
 
         assert dict(kept.fields) == {"order_no": "123456"}
         assert flags == ["fields.amount is missing: topic order requires it"]
 
     def test_what_is_required_and_wrong_is_told_once(self) -> None:
-        _, flags = RULES.obeyed(Asked("order", fields={"order_no": "1", "amount": 5}))
+        _, flags = RULES.keep_allowed(
+            RequestAttributes("order", fields={"order_no": "1", "amount": 5})
+        )
 
         assert flags == ["fields.order_no must match [0-9]{6}"]
 
     def test_a_further_message_need_not_be_whole(self) -> None:
-        assert RULES.complaints(Asked("order"), whole=False) == []
-        assert len(RULES.complaints(Asked("order"))) == 2
+        assert RULES.violations(RequestAttributes("order"), whole=False) == []
+        assert len(RULES.violations(RequestAttributes("order"))) == 2
 
     def test_channels_that_ask_nothing_are_told_what_is_missing(self) -> None:
         strict = Rules("chat", "order", RULES.types, RULES.priorities, RULES.topics, FIELDS)
 
-        assert len(strict.obeyed(None)[1]) == 2
-        assert RULES.obeyed(None) == (Asked(), [])
+        assert len(strict.keep_allowed(None)[1]) == 2
+        assert RULES.keep_allowed(None) == (RequestAttributes(), [])
 
     def test_fields_of_an_unknown_topic_are_those_of_the_default_one(self) -> None:
         rules = Rules("chat", "billing", RULES.types, RULES.priorities, RULES.topics, FIELDS)
-        kept, flags = rules.obeyed(Asked("ghost", fields={"amount": 5}))
+        kept, flags = rules.keep_allowed(RequestAttributes("ghost", fields={"amount": 5}))
 
         assert (kept.topic, dict(kept.fields)) == (None, {"amount": 5})
         assert flags == ["topic must be one of billing, general, order"]
@@ -196,16 +206,21 @@ class TestWishes:
     @pytest.mark.parametrize("value", [5, [], {}, True, "ghost", "\x00"])
     @pytest.mark.parametrize("name", ["type", "topic", "priority"])
     def test_a_wish_of_any_form_is_left_out_and_told(self, name: str, value: Any) -> None:
-        kept, (flag,) = RULES.obeyed(Asked(**{name: value}))
+        kept, (flag,) = RULES.keep_allowed(RequestAttributes(**{name: value}))
 
         assert (getattr(kept, name), flag.split()[0]) == (None, name)
 
     def test_a_title_is_cut_and_an_empty_one_is_none(self) -> None:
-        assert RULES.obeyed(Asked(title=" \x00x" + "y" * 300))[0].title == "\ufffdx" + "y" * 252
-        assert RULES.obeyed(Asked(title=" \n"))[0].title is None
+        assert (
+            RULES.keep_allowed(RequestAttributes(title=" \x00x" + "y" * 300))[0].title
+            == "\ufffdx" + "y" * 252
+        )
+        assert RULES.keep_allowed(RequestAttributes(title=" \n"))[0].title is None
 
     def test_flags_are_few_and_short(self) -> None:
-        _, flags = RULES.obeyed(Asked("billing", fields={f"{'n' * 500}{i}": i for i in range(50)}))
+        _, flags = RULES.keep_allowed(
+            RequestAttributes("billing", fields={f"{'n' * 500}{i}": i for i in range(50)})
+        )
 
         assert len(flags) == 21
         assert flags[-1] == "and 30 more"
@@ -223,14 +238,14 @@ class TestLanguages:
         ],
     )  # fmt: skip
     def test_a_language(self, told: str, tag: str | None) -> None:
-        assert language_of(told) == tag
+        assert normalize_language(told) == tag
 
     def test_an_unknown_one_is_flagged_and_the_person_stays(self) -> None:
-        person, (flag,) = known(Person("7", "Ann", "klingon"))
+        person, (flag,) = with_known_language(Person("7", "Ann", "klingon"))
 
         assert person == Person("7", "Ann")
         assert flag.startswith("language")
-        assert known(Person("7")) == (Person("7"), [])
+        assert with_known_language(Person("7")) == (Person("7"), [])
 
 
 @given(
@@ -247,20 +262,20 @@ def test_no_combination_of_wishes_loses_the_message(
     text: str, language: Any, **wishes: Any
 ) -> None:
     """It opens, says why what is not as asked is not, and every row and fact can be written."""
-    asked = Asked(**wishes)
+    asked = RequestAttributes(**wishes)
     person = Person("7", "Ann", language)
-    item = Item(
+    item = InboundItem(
         "message", "1", "digest", "new", conversation="7", person=person, text=text, asked=asked
     )
-    desk = Book(RULES, NOW)
+    batch = IntakeBatch(RULES, NOW)
 
-    desk.take_in([Arrival(str(uuid4()), 0, "form", "main", NOW, item)])
+    process(batch, [BatchEntry(str(uuid4()), 0, "form", "main", NOW, item)])
 
-    (outcome,) = desk.outcomes
-    (opened,) = (fact for fact, _ in desk.facts if isinstance(fact, RequestOpened))
-    assert (outcome.word, opened.message.text) == ("opened", text)
-    wrong = RULES.complaints(asked)
-    assert bool(outcome.reason) is bool(wrong or (language and not language_of(language)))
+    (outcome,) = batch.outcomes
+    (opened,) = (fact for fact, _ in batch.facts if isinstance(fact, RequestOpened))
+    assert (outcome.kind, opened.message.text) == ("opened", text)
+    wrong = RULES.violations(asked)
+    assert bool(outcome.reason) is bool(wrong or (language and not normalize_language(language)))
     assert opened.topic in RULES.topics
     assert opened.priority in {None, *RULES.priorities}
     assert opened.request_type in RULES.types

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from ingest.channels import registry
-from ingest.channels.telephony.parser import FIELDS
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.channels.telephony.parser import CALL_FIELDS
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 from trunkline_contracts.parts import Attachment
 from trunkline_workspace.channels import CallField
 
@@ -19,16 +19,16 @@ NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 NESTED = {"data.call.id": "call_id", "data.state": "event", "data.legs.0.number": "from"}
 
 
-def read(body: Any, mapping: dict[str, str] | None = None, *, form: bool = False) -> Item:
+def read(body: Any, mapping: dict[str, str] | None = None, *, form: bool = False) -> InboundItem:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     if form:
         data = urlencode(body).encode()
-    (item,) = registry.read(Raw("telephony", "main", "0", data, NOW, mapping=mapping or {}))
+    (item,) = registry.read(RawDelivery("telephony", "main", "0", data, NOW, mapping=mapping or {}))
     return item
 
 
 def test_what_can_be_mapped_to_is_what_is_read() -> None:
-    assert get_args(CallField) == FIELDS
+    assert get_args(CallField) == CALL_FIELDS
 
 
 def test_a_mapping_finds_what_is_nested() -> None:
@@ -95,7 +95,7 @@ def test_who_is_the_customer_depends_on_who_called() -> None:
     assert going.text == "[call ringing] +380501112233 → 101"
 
 
-def test_recording_and_transcript_come_with_whatever_event_brings_them() -> None:
+def test_recording_and_transcript_come_with_any_event() -> None:
     url = "https://calls.test/7.mp3"
     turns = [{"speaker": "customer", "text": "Where is it?"}, {"text": "On its way."}]
 

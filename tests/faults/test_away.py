@@ -29,7 +29,7 @@ from faults.controlled import both, settled, verdict
 from faults.recovery import Answer, let_in, refused_in_time
 from ingest.gateway import publisher
 from ingest.gateway.receiver import Door
-from ingest.intake.handlers import Intake
+from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings as IngestSettings
 
 if TYPE_CHECKING:
@@ -284,13 +284,13 @@ async def test_inbound_is_full(
     """What does not fit is refused; otherwise it would push out what was accepted before it."""
     await world.apply()
     taking_in = asyncio.Event()
-    deliveries = Intake.deliveries
+    on_deliveries = IntakeHandlers.on_deliveries
 
-    async def later(self: Intake, *args: Any) -> None:
+    async def later(self: IntakeHandlers, *args: Any) -> None:
         await taking_in.wait()
-        await deliveries(self, *args)
+        await on_deliveries(self, *args)
 
-    monkeypatch.setattr(Intake, "deliveries", later)
+    monkeypatch.setattr(IntakeHandlers, "on_deliveries", later)
     policy = DiscardPolicy.NEW if protected else DiscardPolicy.OLD
     await narrow(world, "INBOUND", 4_000, discard=policy)
     async with platform(world) as sender:

@@ -32,8 +32,8 @@ from chassis.testing import eventually, running
 from faults import broken, checkers, controlled, records
 from faults.controlled import both, chassis_service, saying_and_hearing, verdict
 from faults.town import LIMITS
-from ingest.domain.intake_batch import Book
-from ingest.intake import store as ingest_store
+from ingest.domain.intake_batch import IntakeBatch
+from ingest.intake import conversation_store
 from ingest.settings import Settings as IngestSettings
 from notify.delivery import queue
 from notify.delivery.dispatcher import Sender
@@ -198,13 +198,13 @@ async def test_a_message_delivered_five_times(
 ) -> None:
     """The first of a message's deliveries is unique for ever."""
     if not protected:
-        look_up = ingest_store.look_up
+        load_entries = conversation_store.load_entries
 
-        async def forget(tx: Tx, book: Book, arrivals: Any) -> None:
-            await look_up(tx, book, arrivals)
-            book.firsts.clear()
+        async def forget(tx: Tx, batch: IntakeBatch, entries: Any) -> None:
+            await load_entries(tx, batch, entries)
+            batch.first_seen.clear()
 
-        monkeypatch.setattr(ingest_store, "look_up", forget)
+        monkeypatch.setattr(conversation_store, "load_entries", forget)
         await world.sql("ingest", "DROP INDEX item_first")
     async with doors(world) as deliver:
         await asyncio.gather(*[deliver(n, n, "hello") for n in range(8) for _ in range(5)])
@@ -217,13 +217,13 @@ async def test_messages_of_one_conversation_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch, *, protected: bool
 ) -> None:
     """Whoever decides about a conversation holds its lock."""
-    broken.slow(monkeypatch, ingest_store, "look_up", 0.2)
+    broken.slow(monkeypatch, conversation_store, "load_entries", 0.2)
     if not protected:
 
         async def nothing(*_: object) -> None:
             return
 
-        monkeypatch.setattr(ingest_store, "lock", nothing)
+        monkeypatch.setattr(conversation_store, "lock", nothing)
     async with doors(world) as deliver:
         work = [deliver(chat * 10 + n, chat, f"{n}") for chat in range(6) for n in range(6)]
         await asyncio.gather(*work)

@@ -6,7 +6,13 @@ from itertools import product
 
 from mailing import PETRO
 
-from ingest.domain.threading import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNSIGNED
+from ingest.domain.threading import (
+    CONFLICTING_REFERENCES,
+    CONFLICTING_REPLY_ADDRESS,
+    NOT_A_PARTICIPANT,
+    UNKNOWN_REPLY_ADDRESS,
+    UNSIGNED_REPLY_ADDRESS,
+)
 
 IRYNA = "Iryna <iryna@example.test>"
 TAGS = ("none", "signed 1", "older 1", "guessed 1", "signed 2", "signed ?", "guessed ?")
@@ -34,16 +40,16 @@ def wanted(tag: str, names: str, author: str) -> tuple[str, int | None, set[str]
     )
     flags = set()
     if how == "guessed":
-        flags.add(UNSIGNED)
+        flags.add(UNSIGNED_REPLY_ADDRESS)
     if tag == "signed ?":
-        flags.add(UNKNOWN)
+        flags.add(UNKNOWN_REPLY_ADDRESS)
     if tagged_1_or_2 and named - {tagged_1_or_2}:
-        flags.add(ELSEWHERE)
+        flags.add(CONFLICTING_REPLY_ADDRESS)
     if len(named) > 1:
-        flags.add(TORN)
+        flags.add(CONFLICTING_REFERENCES)
     if author == PETRO:
         if tagged_1_or_2 or named:
-            flags.add(STRANGER)
+            flags.add(NOT_A_PARTICIPANT)
         return "new", None, flags
     if how in {"signed", "older"} and tagged_1_or_2:
         return "reply_address", tagged_1_or_2, flags

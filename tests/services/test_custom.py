@@ -133,7 +133,7 @@ async def test_one_message_by_either_door_is_one_message(door: Door) -> None:
     assert (again["outcome"], again["request_id"]) == ("duplicate", opened["request_id"])
     assert (more["outcome"], more["request_id"]) == ("appended", opened["request_id"])
     assert (other["outcome"], other["request_id"]) == ("appended", opened["request_id"])
-    assert other["reason"] == "the platform's id m-1 was used before for something else"
+    assert other["reason"] == "the platform's id m-1 was used before for another message"
     assert elsewhere["outcome"] == "opened"
     assert elsewhere["request_id"] != opened["request_id"]
 

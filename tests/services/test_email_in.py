@@ -26,9 +26,9 @@ from chassis.auth import signed_ids
 from chassis.errors import Refused
 from chassis.testing import eventually, running
 from ingest.app import make
-from ingest.channels.email.parser_pool import Mailroom
-from ingest.domain.items import Raw
-from ingest.domain.threading import ELSEWHERE
+from ingest.channels.email.parser_pool import ParserPool
+from ingest.domain.items import RawDelivery
+from ingest.domain.threading import CONFLICTING_REPLY_ADDRESS
 from ingest.settings import Settings
 from trunkline_contracts import Message, ReplySent
 from trunkline_contracts.ids import conversation_key
@@ -262,7 +262,7 @@ async def test_what_comes_faster_than_people_write_is_parked(post: Post) -> None
     assert words == ["opened"] * 21 + ["parked"] * 3
     assert told[-1]["outcome"] == "opened"
     [reason] = {each["reason"] for each in told if each["outcome"] == "parked"}
-    assert "more than 20 mails of one address in 60 s" in reason
+    assert "more than 20 mails from one address in 60 s" in reason
     assert (await post.ledger())["balanced"]
 
     # Whoever has looked may let one in.
@@ -356,17 +356,20 @@ async def test_a_disagreement_is_told_to_everybody(post: Post) -> None:
 
     assert one["request_id"] != other["request_id"]
     assert (told["outcome"], told["request_id"]) == ("appended", one["request_id"])
-    assert (told["threaded_by"], told["reason"]) == ("reply_address", ELSEWHERE)
+    assert (told["threaded_by"], told["reason"]) == ("reply_address", CONFLICTING_REPLY_ADDRESS)
     [received] = await post.said("message_received")
-    assert (received["threaded_by"], received["message"]["flags"]) == ("reply_address", [ELSEWHERE])
+    assert (received["threaded_by"], received["message"]["flags"]) == (
+        "reply_address",
+        [CONFLICTING_REPLY_ADDRESS],
+    )
 
 
 # ---------------------------------------------------------------------- the mailroom
 
 
 async def test_the_mailroom_outlives_its_processes() -> None:
-    room = Mailroom()
-    raw = Raw("email", "main", "i", mail(), NOW, "sha")
+    room = ParserPool()
+    raw = RawDelivery("email", "main", "i", mail(), NOW, "sha")
     try:
         [item] = await room.read(raw)
         assert item.text == "hello"
@@ -379,9 +382,9 @@ async def test_the_mailroom_outlives_its_processes() -> None:
 
 
 async def test_a_mail_gets_neither_files_nor_network_nor_our_environment() -> None:
-    room = Mailroom()
+    room = ParserPool()
     try:
-        await room.read(Raw("email", "main", "i", mail(), NOW, "sha"))
+        await room.read(RawDelivery("email", "main", "i", mail(), NOW, "sha"))
         [desk] = room._free
         pid = desk._process.pid
         here = Path(f"/proc/{pid}")
@@ -398,10 +401,10 @@ async def test_a_mail_gets_neither_files_nor_network_nor_our_environment() -> No
 
 
 async def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.channels.email.parser_pool.PATIENCE", 0.0)
-    room = Mailroom()
+    monkeypatch.setattr("ingest.channels.email.parser_pool.PARSE_TIMEOUT_S", 0.0)
+    room = ParserPool()
     try:
         with pytest.raises(Refused, match="too long"):
-            await room.read(Raw("email", "main", "i", mail(), NOW, "sha"))
+            await room.read(RawDelivery("email", "main", "i", mail(), NOW, "sha"))
     finally:
         await room.close()

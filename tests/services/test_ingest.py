@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx
     from world import World
 
-    from ingest.domain.items import Raw
+    from ingest.domain.items import RawDelivery
 
 
 async def test_a_message_opens_and_the_next_is_appended(ingest: Ingest) -> None:
@@ -358,14 +358,14 @@ class TestClosing:
 async def test_an_adapter_that_fails_parks_its_delivery_alone(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = registry.ADAPTERS["telegram"]
+    true = registry.PARSERS["telegram"]
 
-    def failing(raw: Raw) -> Any:
+    def failing(raw: RawDelivery) -> Any:
         if b"bomb" in raw.body:
             raise ZeroDivisionError
         return true(raw)
 
-    monkeypatch.setattr(registry, "ADAPTERS", {"telegram": failing})
+    monkeypatch.setattr(registry, "PARSERS", {"telegram": failing})
     accepted = await asyncio.gather(
         *(ingest.post(update(n, text="bomb" if n == 3 else "fine")) for n in range(6))
     )
@@ -376,7 +376,7 @@ async def test_an_adapter_that_fails_parks_its_delivery_alone(
     ledger = await ingest.ledger()
     assert (ledger["outcomes"]["parked"], ledger["balanced"]) == (1, True)
 
-    monkeypatch.setattr(registry, "ADAPTERS", {"telegram": true})
+    monkeypatch.setattr(registry, "PARSERS", {"telegram": true})
     (parked,) = (await ingest.http.get("/v1/parked", headers=ingest.boss)).json()["items"]
     await ingest.http.post(f"/v1/parked/{parked['id']}/redrive", headers=ingest.boss)
 
@@ -460,15 +460,15 @@ async def test_everything_five_times_out_of_order_to_two_replicas(world: World) 
 
 @pytest.mark.parametrize(
     "query",
-    ["KNOWN", "FIRSTS", "CONVERSATIONS", "CONTACTS", "REQUESTS", "AUTHORS", "ITEMS", "CUSTOMERS",
-     "OURS", "UNTIL", "EARLY", "LOAD"],
+    ["ENTRIES", "FIRSTS", "CONVERSATIONS", "CONTACTS", "REQUESTS", "AUTHORS", "ITEMS",
+     "CUSTOMER_MESSAGES", "OWN", "OWN_UNTIL", "PENDING_UPDATES", "LOAD"],
 )  # fmt: skip
 async def test_what_is_known_is_found_by_index(world: World, query: str) -> None:
     """Also by a plan made once and kept, and made when the tables were empty."""
     from ingest.audit import queries
-    from ingest.intake import alias_store, message_update_store, store
+    from ingest.intake import alias_store, conversation_store, message_update_store
 
-    rooms = (queries, store, message_update_store, alias_store)
+    rooms = (queries, conversation_store, message_update_store, alias_store)
     room = next(room for room in rooms if hasattr(room, query))
     parts = re.split("%[sbt]", getattr(room, query))
     text = "".join(f"{part}${n}" for n, part in enumerate(parts[:-1], 1)) + parts[-1]
@@ -484,12 +484,12 @@ async def test_what_is_read_under_a_lock_is_decided_once(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch, *, locked: bool
 ) -> None:
     """Two batches read a conversation at once: with the locks taken out, two requests open."""
-    from ingest.intake import store
+    from ingest.intake import conversation_store
 
-    look_up, both = store.look_up, asyncio.Barrier(2)
+    load_entries, both = conversation_store.load_entries, asyncio.Barrier(2)
 
-    async def look_up_together(*args: Any) -> None:
-        await look_up(*args)
+    async def load_together(*args: Any) -> None:
+        await load_entries(*args)
         with contextlib.suppress(TimeoutError, asyncio.BrokenBarrierError):
             async with asyncio.timeout(1):
                 await both.wait()
@@ -497,9 +497,9 @@ async def test_what_is_read_under_a_lock_is_decided_once(
     async def no_lock(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(store, "look_up", look_up_together)
+    monkeypatch.setattr(conversation_store, "load_entries", load_together)
     if not locked:
-        monkeypatch.setattr(store, "lock", no_lock)
+        monkeypatch.setattr(conversation_store, "lock", no_lock)
     await ingest.stop()
     await ingest.start(READERS="2")
 

@@ -12,7 +12,7 @@ from mail_corpus import cases
 from mailing import raw
 
 from ingest.channels.email import parser_worker
-from ingest.channels.email.parser_pool import Desk, Ended
+from ingest.channels.email.parser_pool import ParserProcess, ProcessEnded
 
 VERDICTS = {
     parser_worker.ITEMS: "read",
@@ -50,15 +50,15 @@ def memory(pid: int, name: str) -> int:
 
 
 async def test_no_mail_of_the_corpus_costs_much() -> None:
-    desk = await Desk.open()
+    desk = await ParserProcess.open()
     pid, wrong, slowest, parked = desk._process.pid, [], 0.0, 0
     try:
         for kind, found in cases().items():
             for case in found:
                 before = processor_time(pid)
                 try:
-                    answer, _ = await asyncio.wait_for(desk.work(raw(case.body)), 20)
-                except Ended:
+                    answer, _ = await asyncio.wait_for(desk.parse(raw(case.body)), 20)
+                except ProcessEnded:
                     raise AssertionError(f"{kind}: {case.name} ended its reader") from None
                 slowest = max(slowest, processor_time(pid) - before)
                 parked += VERDICTS[answer] == "parked"
@@ -76,7 +76,7 @@ async def test_no_mail_of_the_corpus_costs_much() -> None:
 
 
 async def test_without_looking_first_a_bomb_takes_all_there_is() -> None:
-    code = NAIVE % (MEMORY, MEMORY, parser_worker.SECONDS, parser_worker.SECONDS)
+    code = NAIVE % (MEMORY, MEMORY, parser_worker.MAX_CPU_S, parser_worker.MAX_CPU_S)
     [bomb] = [c for c in cases()["headers"] if c.name == "20000 encoded words"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-c", code, stdin=asyncio.subprocess.PIPE,

@@ -131,7 +131,7 @@ async def test_an_id_used_again_for_something_else_is_flagged(ingest: Ingest) ->
         told = [await ingest.outcome(await of.knock(ingest.http, other)) for _ in range(2)]
 
         assert [each["outcome"] for each in told] == ["appended", "duplicate"], of.name
-        assert "was used before for something else" in told[0]["reason"]
+        assert "was used before for another message" in told[0]["reason"]
         assert {each["request_id"] for each in told} == {first["request_id"]}
         (received,) = [
             each

@@ -13,8 +13,8 @@ from taking_in import NOW, Ingest, named, update
 
 from chassis.testing import eventually
 from ingest.channels import registry
-from ingest.domain import references
-from ingest.domain.items import Item, Person, Raw
+from ingest.domain import message_updates
+from ingest.domain.items import InboundItem, Person, RawDelivery
 from ingest.intake import message_update_store
 from trunkline_contracts import Contact, DeliveryRecorded, Message, ReplySent
 
@@ -88,12 +88,14 @@ async def test_they_reach_the_request_of_their_message(ingest: Ingest) -> None:
 async def test_those_that_overtook_wait_for_their_message(ingest: Ingest) -> None:
     waits = [await ingest.post(body) for body in reversed(REMARKS)]
     told = [await ingest.outcome(each) for each in waits]
-    assert {(each["outcome"], each["reason"]) for each in told} == {("noted", references.WAITS)}
+    assert {(each["outcome"], each["reason"]) for each in told} == {
+        ("noted", message_updates.PENDING)
+    }
     assert await ingest.said("message_edited") == []
 
     first = await ingest.outcome(await ingest.post(update(1)))
 
-    told = [await reason(ingest, each, references.WAITS) for each in waits]
+    told = [await reason(ingest, each, message_updates.PENDING) for each in waits]
     assert [each["reason"] for each in told] == ["reacted", "edited"]
     assert {each["request_id"] for each in told} == {first["request_id"]}
     (edited,) = await ingest.said("message_edited")
@@ -108,7 +110,7 @@ async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
 ) -> None:
     """The chat's number is the same, and so may be the messages' numbers."""
     early = await ingest.post(deletion(22, 1))
-    assert (await ingest.outcome(early))["reason"] == references.WAITS
+    assert (await ingest.outcome(early))["reason"] == message_updates.PENDING
     bots = await ingest.outcome(await ingest.post(update(1)))
     other = update(2)
     other["message"]["message_id"] = named(1)
@@ -119,7 +121,7 @@ async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
     assert [bots["outcome"], theirs["outcome"]] == ["opened", "opened"]
     assert edited["request_id"] == bots["request_id"] != theirs["request_id"]
     assert changed["request_id"] == theirs["request_id"]
-    gone = await reason(ingest, early, references.WAITS)
+    gone = await reason(ingest, early, message_updates.PENDING)
     assert (gone["reason"], gone["request_id"]) == ("deleted", theirs["request_id"])
     told = [(f["request_id"], f["deleted"]) for f in await ingest.said("message_edited")]
     assert told == [
@@ -143,11 +145,11 @@ async def test_one_that_overtook_finds_its_message_among_many_others_that_wait(
     await asyncio.gather(*(react(number) for number in range(1000, 1505)))
     edited = await ingest.post(edit(9000, 1, "Hello!"))
     assert (await ingest.ledger())["outcomes"]["noted"] == 506
-    assert (await ingest.outcome(edited))["reason"] == references.WAITS
+    assert (await ingest.outcome(edited))["reason"] == message_updates.PENDING
 
     first = await ingest.outcome(await ingest.post(update(1)))
 
-    told = await reason(ingest, edited, references.WAITS)
+    told = await reason(ingest, edited, message_updates.PENDING)
     assert (told["reason"], told["request_id"]) == ("edited", first["request_id"])
     (fact,) = await ingest.said("message_edited")
     assert fact["message"]["text"] == "Hello!"
@@ -191,14 +193,14 @@ async def test_two_replicas_wait_for_each_other(ingest: Ingest) -> None:
 
 
 async def wait_too_long(ingest: Ingest) -> None:
-    late = references.PATIENCE + timedelta(minutes=1)
+    late = message_updates.MAX_PENDING_TIME + timedelta(minutes=1)
     await ingest.world.sql("ingest", "UPDATE early SET received_at = received_at - %s", late)
     service = ingest.apps[0].state.service
     async with service.transaction() as tx:
         await message_update_store.expire(tx)
     for more in (True, False):
         async with service.transaction() as tx:
-            assert await service.state["intake"].expire(tx) == more
+            assert await service.state["intake"].on_expiry(tx) == more
 
 
 async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ingest) -> None:
@@ -217,10 +219,10 @@ async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ing
     told = [await ingest.outcome(each) for each in (noted, first, second, other)]
     assert [each["outcome"] for each in told] == ["noted", "noted", "opened", "appended"]
     assert [each["reason"] for each in told] == [
-        references.TOO_LATE,
+        message_updates.EXPIRED,
         "edited",
-        f"an edit: {references.TOO_LATE}",
-        f"an edit: {references.TOO_LATE}",
+        f"an edit: {message_updates.EXPIRED}",
+        f"an edit: {message_updates.EXPIRED}",
     ]  # fmt: skip
     (opened,), (received,) = [
         await ingest.said(kind) for kind in ("request_opened", "message_received")
@@ -230,7 +232,7 @@ async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ing
     assert (edited["message"]["text"], edited["message"]["id"]) == (
         "Hello!!", opened["message"]["id"],
     )  # fmt: skip
-    assert opened["message"]["flags"] == [f"an edit: {references.TOO_LATE}"]
+    assert opened["message"]["flags"] == [f"an edit: {message_updates.EXPIRED}"]
     assert {each["request_id"] for each in told[1:]} == {opened["request_id"]}
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
     later = await ingest.outcome(await ingest.post(edit(40, 1, "Hello!!!", 99)))
@@ -240,7 +242,7 @@ async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ing
 
 async def test_no_account_fills_the_table(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no room is noted; an edit without room is a message at once."""
-    monkeypatch.setattr(message_update_store, "ROOM", 2)
+    monkeypatch.setattr(message_update_store, "MAX_PENDING_UPDATES", 2)
     for n in range(4):
         await ingest.outcome(await ingest.post(reaction(20 + n, n, "👍")))
     told = await ingest.outcome(await ingest.post(edit(30, 1, "Hello!")))
@@ -248,9 +250,11 @@ async def test_no_account_fills_the_table(ingest: Ingest, monkeypatch: pytest.Mo
     noted = await ingest.world.sql(
         "ingest", "SELECT reason FROM item WHERE outcome = 'noted' ORDER BY received_at"
     )
-    assert [reason for (reason,) in noted] == [references.WAITS] * 2 + [references.TOO_MANY] * 2
+    assert [reason for (reason,) in noted] == [message_updates.PENDING] * 2 + [
+        message_updates.OVER_LIMIT
+    ] * 2
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(2,)]
-    assert (told["outcome"], told["reason"]) == ("opened", f"an edit: {references.TOO_MANY}")
+    assert (told["outcome"], told["reason"]) == ("opened", f"an edit: {message_updates.OVER_LIMIT}")
     (opened,) = await ingest.said("request_opened")
     assert (opened["message"]["text"], opened["message"]["external_id"]) == (
         "Hello!",
@@ -266,16 +270,18 @@ class Receipts:
 
     def __init__(self, ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ingest = ingest
-        monkeypatch.setattr(registry, "ADAPTERS", {**registry.ADAPTERS, "widget": self.read})
+        monkeypatch.setattr(registry, "PARSERS", {**registry.PARSERS, "widget": self.read})
 
-    def read(self, raw: Raw) -> tuple[Item, ...]:
+    def read(self, raw: RawDelivery) -> tuple[InboundItem, ...]:
         told = json.loads(raw.body)
         until = told.pop("until", None)
         more = {"until": NOW + timedelta(seconds=until)} if until is not None else {}
         kind = told.pop("kind", "receipt")
         id = str(uuid4())
         person = Person("7", "Ann") if kind == "message" else None
-        return (Item(kind, id, id, conversation="7", person=person, sent_at=NOW, **told, **more),)
+        return (
+            InboundItem(kind, id, id, conversation="7", person=person, sent_at=NOW, **told, **more),
+        )
 
     async def deliver(self, **told: Any) -> dict[str, Any]:
         door = self.ingest.apps[0].state.service.state["door"]
@@ -353,7 +359,7 @@ async def test_a_receipt_that_overtook_waits_for_what_it_is_about(
     id = await receipts.write(request_id)
     named: dict[str, Any] = {"about": "m-90", "until": 1}
     early = await receipts.deliver(state="read", **{by: named[by]})
-    assert (early["outcome"], early["reason"]) == ("noted", references.WAITS)
+    assert (early["outcome"], early["reason"]) == ("noted", message_updates.PENDING)
 
     await receipts.send(request_id, id, "m-90")
 

@@ -21,7 +21,7 @@ from world import provision_nats
 
 from chassis.errors import NotReady
 from chassis.testing import eventually
-from ingest.domain.items import Raw
+from ingest.domain.items import RawDelivery
 from ingest.gateway import envelope
 from ingest.gateway.inbound_ids import Mint
 from ingest.intake import store
@@ -171,7 +171,7 @@ async def store_raw(world: World, first: int, last: int) -> list[str]:
     nc = await world.as_admin()
     for number in range(first, last + 1):
         body = json.dumps(update(number, number, f"text {number}")).encode()
-        raw = Raw("telegram", "main", mint.issue(), body, datetime.now(UTC))
+        raw = RawDelivery("telegram", "main", mint.issue(), body, datetime.now(UTC))
         letter = envelope.write(raw, content_type="application/json")
         await nc.jetstream().publish(letter.subject, letter.body, headers=letter.headers)
         ids.append(raw.inbound_id)

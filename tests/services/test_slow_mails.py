@@ -14,7 +14,7 @@ from world import EXAMPLE
 
 from chassis.testing import eventually, running
 from ingest.app import make
-from ingest.channels.email.parser_pool import Desk
+from ingest.channels.email.parser_pool import ParserProcess
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx
     from world import World
 
-    from ingest.domain.items import Raw
+    from ingest.domain.items import RawDelivery
 
 ACCOUNT = "address: support@example.test, secret: env:EMAIL_MAIN_SECRET"
 
@@ -37,15 +37,15 @@ class Post:
         self.takes: Callable[[], Awaitable[Any]] = asyncio.Event().wait
 
     def slow_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        work = Desk.work
+        work = ParserProcess.parse
 
-        async def slowly(desk: Desk, raw: Raw) -> tuple[bytes, bytes]:
+        async def slowly(desk: ParserProcess, raw: RawDelivery) -> tuple[bytes, bytes]:
             self.begun.append(raw.inbound_id)
             if b"Subject: slow" in raw.body:
                 await self.takes()
             return await work(desk, raw)
 
-        monkeypatch.setattr(Desk, "work", slowly)
+        monkeypatch.setattr(ParserProcess, "parse", slowly)
 
     async def mail(self, text: str = "hello", **headers: str) -> str:
         told = {"Content-Type": "message/rfc822", "X-Trunkline-Secret": "mail-secret"}
@@ -139,7 +139,7 @@ async def test_whose_mails_cannot_be_read_is_turned_away(post: Post) -> None:
     for n in range(5):
         told = await post.outcome(await post.mail(Message_ID=f"<{n}@x>", **many))
         assert told["outcome"] == "parked"
-    assert "3 mails of its sender could not be read in 60 s" in told["reason"]
+    assert "3 unreadable mails of its sender in 60 s" in told["reason"]
     assert len(post.begun) == 3
     other = await post.mail(From="petro@example.test", Message_ID="<o@x>")
     assert (await post.outcome(other))["outcome"] == "opened"

@@ -1,1 +1,1 @@
-"""Contacts, addresses and networks that nothing is accepted from."""
+"""Bans: the API to set and lift them, and their storage."""

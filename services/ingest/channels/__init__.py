@@ -1,1 +1,1 @@
-"""Parsers, one folder per channel: a raw delivery becomes items. Pure."""
+"""Channel parsers, one folder each: a raw delivery becomes items. Pure."""

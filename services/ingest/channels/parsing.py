@@ -1,7 +1,5 @@
-"""Reading what strangers wrote: any bytes give a value or `Unreadable`; text can be kept.
-
-Longer than other files because each kind of value there is, is read here for all channels.
-"""
+"""Read values of JSON that strangers wrote: each function returns a value that can be stored, or
+None."""
 
 import json
 import re
@@ -13,21 +11,24 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from ingest.domain.items import Unreadable
+from ingest.domain.items import InboundItem, Unreadable
 from ingest.domain.text import clean
 
-_LINK = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
+ParsedItem = InboundItem | Unreadable
+"""An item, or the reason why one of several cannot be read; the others are not lost with it."""
+
+_URL = re.compile(r"https?://[^\s\x00-\x1f]{1,1990}")
 _DEGREES = re.compile(r"\s?[+-]?[0-9]{1,3}(\.[0-9]{1,30})?\s?", re.ASCII)
-SHORT, LONGEST = 255, 100_000
-"""Characters of a name, and of a text; the delivery itself is kept whole."""
-WRITTEN = frozenset({"body", "caption", "text", "title"})
-"""Where in a platform's message there is what people wrote; an object there is looked into."""
-DIGITS = 1_000
-"""Of a number that is read as one."""
+MAX_NAME_CHARS, MAX_TEXT_CHARS = 255, 100_000
+"""Characters kept of a name, and of a text; the delivery itself is stored whole."""
+WRITTEN_KEYS = frozenset({"body", "caption", "text", "title"})
+"""Keys of a platform's message that hold what people wrote; their objects are searched, too."""
+MAX_NUMBER_DIGITS = 1_000
+"""Digits of a number that is parsed as one."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Read a JSON object."""
+    """Parse a JSON object; raises `Unreadable`."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -38,68 +39,69 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _parse_lenient(body: bytes) -> Any:
-    """Lone surrogates are valid JSON, though no text; they are replaced later, by `clean`.
+    """Parse JSON that orjson refuses: lone surrogates and long numbers.
 
-    So is a number of any length; one that is longer than Python reads is kept as it was written.
+    `clean` replaces the surrogates later. A number with more digits than Python parses stays a
+    text.
     """
     try:
-        return json.loads(body, parse_int=_long)
+        return json.loads(body, parse_int=_parse_int)
     except (ValueError, RecursionError):
         raise Unreadable("the body is not JSON") from None
 
 
-def _long(number: str) -> int | str:
-    return int(number) if len(number) <= DIGITS else number
+def _parse_int(number: str) -> int | str:
+    return int(number) if len(number) <= MAX_NUMBER_DIGITS else number
 
 
-def unreadable(bad: ValidationError) -> Unreadable:
-    """Say what is wrong with a body, without repeating it."""
-    first = bad.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    return Unreadable(clean(f"{where}: {first['msg']}"[:500]))
+def unreadable_from(error: ValidationError) -> Unreadable:
+    """Return the first validation error as a reason, without repeating the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = ".".join(str(part) for part in first["loc"]) or "body"
+    return Unreadable(clean(f"{path}: {first['msg']}"[:500]))
 
 
-def words(value: Any, limit: int | None = None) -> str | None:
-    """Give a text that says something, or None."""
+def text_or_none(value: Any, limit: int | None = None) -> str | None:
+    """Return a cleaned text, cut to the limit; None if it is blank or no text."""
     if not isinstance(value, str) or not value.strip():
         return None
-    told = clean(value if limit is None else value[:limit])
-    return told if told.strip() else None
+    text = clean(value if limit is None else value[:limit])
+    return text if text.strip() else None
 
 
-def whole(value: Any) -> int | None:
-    """Give a whole number of 64 bits, or None."""
+def int_or_none(value: Any) -> int | None:
+    """Return an integer of at most 64 bits, or None."""
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
         return None
     return value
 
 
-def instant(value: Any) -> datetime | None:
-    """Give the instant of a unix time, or None when it is none of this era."""
-    seconds = whole(value)
+def timestamp(value: Any) -> datetime | None:
+    """Return the time of Unix seconds, or None if it is outside this era."""
+    seconds = int_or_none(value)
     if seconds is None or not 0 < seconds < 2**33:
         return None
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def instant_of_millis(value: Any) -> datetime | None:
-    """Give the instant of a unix time in milliseconds, or None when it is none of this era."""
-    millis = whole(value)
+def timestamp_from_ms(value: Any) -> datetime | None:
+    """Return the time of Unix milliseconds, or None if it is outside this era."""
+    millis = int_or_none(value)
     if millis is None or not 0 < millis < 2**33 * 1000:
         return None
     return datetime.fromtimestamp(millis / 1000, UTC)
 
 
-def instant_of(value: Any) -> datetime | None:
-    """Give the instant a program wrote down: unix seconds or milliseconds, or RFC 3339.
+def parse_timestamp(value: Any) -> datetime | None:
+    """Return a time written as Unix seconds or milliseconds or in RFC 3339, or None.
 
-    A time without a zone is None: it may be hours away from what it seems.
+    A time without a zone is None: it may be hours off.
     """
     if isinstance(value, str):
-        told = value.strip()
-        if not (told.isascii() and told.replace(".", "", 1).isdigit()):
-            return _written(told)
-        value = float(told[:32])
+        text = value.strip()
+        if not (text.isascii() and text.replace(".", "", 1).isdigit()):
+            return _parse_iso(text)
+        value = float(text[:32])
     if isinstance(value, bool) or not isinstance(value, int | float) or not value < 2**63:
         return None
     seconds = float(value) if value < 2**33 else value / 1000
@@ -108,55 +110,55 @@ def instant_of(value: Any) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _written(told: str) -> datetime | None:
+def _parse_iso(text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(told[:40])
+        at = datetime.fromisoformat(text[:40])
         return at.astimezone(UTC) if at.tzinfo else None
     except (ValueError, OverflowError):
         return None
 
 
-def part(body: dict[str, Any], key: str) -> dict[str, Any]:
-    """Give an object inside another; an empty one where there is none."""
+def subobject(body: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return an object inside another; an empty one if it is missing."""
     value = body.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def named(value: Any) -> str | None:
-    """Give an id, which some write as a number and some as a text; None when it is neither."""
+def identifier(value: Any) -> str | None:
+    """Return an id that may be a number or a text; None if it is neither or too long."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     if isinstance(value, int):
         return str(value) if abs(value) < 2**64 else None
-    told = clean(value.strip())
-    return told if 0 < len(told) <= SHORT else None
+    text = clean(value.strip())
+    return text if 0 < len(text) <= MAX_NAME_CHARS else None
 
 
-def size(value: Any) -> int | None:
-    """Give a number of bytes, or None."""
-    told = whole(value)
-    return told if told is not None and 0 <= told < 2**53 else None
+def byte_count(value: Any) -> int | None:
+    """Return a number of bytes, or None."""
+    count = int_or_none(value)
+    return count if count is not None and 0 <= count < 2**53 else None
 
 
-def link(value: Any) -> str | None:
-    """Give an address on the web that can be followed, or None."""
-    told = words(value)
-    return told if told is not None and _LINK.fullmatch(told) else None
+def url_or_none(value: Any) -> str | None:
+    """Return an http or https URL, or None."""
+    url = text_or_none(value)
+    return url if url is not None and _URL.fullmatch(url) else None
 
 
-def degrees(latitude: Any, longitude: Any) -> tuple[float, float] | None:
-    """Give a place on the globe, or None; some write its numbers as texts."""
+def coordinates(latitude: Any, longitude: Any) -> tuple[float, float] | None:
+    """Return latitude and longitude, which may be numbers or texts, or None."""
     found = []
-    for told, most in ((latitude, 90), (longitude, 180)):
-        value = float(told) if isinstance(told, str) and _DEGREES.fullmatch(told) else told
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+    for raw, limit in ((latitude, 90), (longitude, 180)):
+        value = float(raw) if isinstance(raw, str) and _DEGREES.fullmatch(raw) else raw
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= limit:
             return None
         found.append(float(value))
     return found[0], found[1]
 
 
 def digest(value: Any) -> str:
-    """Sum up a JSON value, whatever the order of its keys, and however deep it is."""
+    """Return the digest of a JSON value of any depth, independent of the order of its keys."""
     try:
         return sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
     except (orjson.JSONEncodeError, RecursionError):
@@ -167,44 +169,44 @@ def digest(value: Any) -> str:
         return sha256("\n".join(_leaves(value)).encode()).hexdigest()
 
 
-def digest_but_addresses(value: Any) -> str:
-    """Sum up a JSON value of a platform that signs addresses anew for whoever is told of them.
+def digest_without_urls(value: Any) -> str:
+    """Return the digest of a JSON value without its URLs, which platforms sign anew each time.
 
-    What people wrote stays in, be it an address.
+    URLs in the texts that people wrote are kept.
     """
-    return digest(_without_addresses(value, 50))
+    return digest(_without_urls(value, 50))
 
 
-def _without_addresses(value: Any, deep: int) -> Any:
-    if deep == 0:
+def _without_urls(value: Any, depth: int) -> Any:
+    if depth == 0:
         return value
     match value:
         case dict():
             return {
-                key: _without_addresses(one, deep - 1)
-                for key, one in value.items()
-                if key in WRITTEN or not _is_address(one)
+                key: _without_urls(member, depth - 1)
+                for key, member in value.items()
+                if key in WRITTEN_KEYS or not _is_url(member)
             }
         case list():
-            return [_without_addresses(one, deep - 1) for one in value if not _is_address(one)]
+            return [_without_urls(member, depth - 1) for member in value if not _is_url(member)]
     return value
 
 
-def _is_address(value: Any) -> bool:
+def _is_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Give what a value is made of, in order, without recursion."""
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
+    """Yield the parts of a value in order, without recursion."""
+    stack = [value]
+    while stack:
+        match stack.pop():
             case dict() as inner:
                 yield f"object of {len(inner)}"
                 for key in sorted(inner, reverse=True):
-                    waiting += [inner[key], key]
+                    stack += [inner[key], key]
             case list() as listed:
                 yield f"list of {len(listed)}"
-                waiting += reversed(listed)
+                stack += reversed(listed)
             case leaf:
                 yield json.dumps(leaf)

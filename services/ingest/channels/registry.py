@@ -1,4 +1,4 @@
-"""One module per channel, each one pure function: what a platform sent, as its items."""
+"""The parser of each channel, and the limits all of them share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,68 +9,67 @@ from ingest.channels.custom import parser as custom
 from ingest.channels.email import message as email
 from ingest.channels.http_api import parser as http_api
 from ingest.channels.meta import instagram, messenger, whatsapp
-from ingest.channels.parsing import LONGEST
+from ingest.channels.parsing import MAX_TEXT_CHARS, ParsedItem
 from ingest.channels.telegram import updates as telegram
 from ingest.channels.telephony import parser as telephony
 from ingest.channels.viber import parser as viber
 from ingest.channels.web import parser as page
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 
-MOST = 50
-"""Attachments and cards of a message, and of each no more."""
+MAX_ATTACHMENTS = 50
+"""Attachments of one message, and as many contact cards."""
 
-Read = Item | Unreadable
-"""An item, or why this one of several cannot be understood; the others are not lost with it."""
-Adapter = Callable[[Raw], Sequence[Read]]
+Parser = Callable[[RawDelivery], Sequence[ParsedItem]]
 
 
-def _custom(raw: Raw) -> Sequence[Item]:
-    """A custom channel speaks our own form, or ConnectiveOne's."""
+def _read_custom(raw: RawDelivery) -> Sequence[InboundItem]:
+    """Read a delivery of a custom channel: in our own format or ConnectiveOne's."""
     return connectiveone.read(raw) if connectiveone.is_update(raw) else custom.read(raw)
 
 
-ADAPTERS: MappingProxyType[str, Adapter] = MappingProxyType(
+PARSERS: MappingProxyType[str, Parser] = MappingProxyType(
     {
         "api": http_api.read,
-        "custom": _custom,
+        "custom": _read_custom,
         "email": email.read,
-        "form": page.form,
+        "form": page.read_form,
         "instagram": instagram.read,
         "messenger": messenger.read,
         "telegram": telegram.read,
         "telephony": telephony.read,
         "viber": viber.read,
         "whatsapp": whatsapp.read,
-        "widget": page.widget,
+        "widget": page.read_widget,
     }
 )
 
 
-def read(raw: Raw) -> Sequence[Read]:
-    """Read a delivery by its channel's rules; `Unreadable` when it can never be understood."""
-    adapter = ADAPTERS.get(raw.channel)
+def read(raw: RawDelivery) -> Sequence[ParsedItem]:
+    """Read a delivery with its channel's parser; raises `Unreadable` if it can never be
+    understood."""
+    adapter = PARSERS.get(raw.channel)
     if adapter is None:
-        raise Unreadable(f"no adapter for channel {raw.channel}")
-    return tuple(map(_bounded, adapter(raw)))
+        raise Unreadable(f"no parser for channel {raw.channel}")
+    return tuple(map(_limited, adapter(raw)))
 
 
-def _bounded(read: Read) -> Read:
-    """Leave out what is more than a message has, and say so: its sender was told it is here."""
+def _limited(read: ParsedItem) -> ParsedItem:
+    """Cut what exceeds a message's limits, and flag it: the delivery has been accepted already."""
     if isinstance(read, Unreadable):
         return read
     flags: list[str] = []
-    if len(read.text) > LONGEST:
-        flags.append(f"text may have {LONGEST} characters")
-    if len(read.attachments) > MOST:
-        flags.append(f"there may be {MOST} attachments")
-    if len(read.cards) > MOST:
-        flags.append(f"there may be {MOST} contacts")
+    if len(read.text) > MAX_TEXT_CHARS:
+        flags.append(f"text may have {MAX_TEXT_CHARS} characters")
+    if len(read.attachments) > MAX_ATTACHMENTS:
+        flags.append(f"there may be {MAX_ATTACHMENTS} attachments")
+    if len(read.cards) > MAX_ATTACHMENTS:
+        flags.append(f"there may be {MAX_ATTACHMENTS} contacts")
     if not flags:
         return read
     return replace(
         read,
-        text=read.text[:LONGEST],
-        attachments=read.attachments[:MOST],
-        cards=read.cards[:MOST],
+        text=read.text[:MAX_TEXT_CHARS],
+        attachments=read.attachments[:MAX_ATTACHMENTS],
+        cards=read.cards[:MAX_ATTACHMENTS],
         flags=(*read.flags, *flags),
     )

@@ -1,1 +1,1 @@
-"""Intake's rules. Pure: no input or output, clock or ids."""
+"""Rules of intake, pure: no I/O, clock or ids."""

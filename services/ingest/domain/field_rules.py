@@ -1,112 +1,125 @@
-"""What the workspace lets a client ask of a request. A wrong wish never loses the message."""
+"""The request attributes a client may set. A forbidden one never loses the message."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.domain.fields import FieldRule, blank
-from ingest.domain.items import Asked, Person
-from ingest.domain.languages import language_of
+from ingest.domain.fields import FieldRule, is_blank
+from ingest.domain.items import Person, RequestAttributes
+from ingest.domain.languages import normalize_language
 from ingest.domain.text import clean
 
-Wrong = tuple[str, Any, str]
-"""What cannot be obeyed: where it stood, the offending value, what is wrong."""
+Violation = tuple[str, Any, str]
+"""Where a value was given, the value, and what is wrong with it."""
 
-TITLE, FLAG, MOST = 255, 200, 20
-"""Characters of a title and of a flag; flags one message may have."""
+MAX_TITLE_CHARS, MAX_FLAG_CHARS, MAX_FLAGS = 255, 200, 20
+"""Characters of a title and of a flag, and flags of one message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The part of one version of the workspace that intake obeys."""
+    """The part of one workspace version that decides about request attributes."""
 
     type: str
     topic: str
     types: frozenset[str]
     priorities: frozenset[str]
     topics: Mapping[str, Mapping[str, bool]]
-    """Each topic's fields that may be given when a request is created, and which must be."""
+    """Each topic's fields that may be set at creation, and whether each is required."""
     fields: Mapping[str, FieldRule] = field(default_factory=dict)
     mappings: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
-    """By channel and account: where what its deliveries tell is found in them."""
+    """Field mappings by channel and account: the paths of values in a delivery."""
 
-    def topic_of(self, asked: Asked) -> str:
-        """Give the topic a request will have; what nobody knows is treated as the default one."""
-        return asked.topic if asked.topic and _is_one_of(asked.topic, self.topics) else self.topic
-
-    def complaints(self, asked: Asked, *, whole: bool = True) -> list[Wrong]:
-        """Give what cannot be obeyed, and, of a `whole` request, what is missing."""
-        named: tuple[tuple[str, Any, Mapping[str, Any] | frozenset[str]], ...] = (
-            ("type", asked.type, self.types),
-            ("topic", asked.topic, self.topics),
-            ("priority", asked.priority, self.priorities),
+    def topic_of(self, attributes: RequestAttributes) -> str:
+        """Return the topic of a request; an unknown one is replaced by the default."""
+        return (
+            attributes.topic
+            if attributes.topic and _is_one_of(attributes.topic, self.topics)
+            else self.topic
         )
-        wrong = [
+
+    def violations(self, attributes: RequestAttributes, *, whole: bool = True) -> list[Violation]:
+        """Return the attributes that are not allowed, and, of a `whole` request, the missing
+        ones."""
+        choices: tuple[tuple[str, Any, Mapping[str, Any] | frozenset[str]], ...] = (
+            ("type", attributes.type, self.types),
+            ("topic", attributes.topic, self.topics),
+            ("priority", attributes.priority, self.priorities),
+        )
+        forbidden = [
             (name, value, f"must be one of {', '.join(sorted(allowed))}")
-            for name, value, allowed in named
+            for name, value, allowed in choices
             if value is not None and not _is_one_of(value, allowed)
         ]
-        given, bad = self._read(asked)
-        return [*wrong, *bad, *(self._missing(asked, given) if whole else ())]
+        given, bad = self._read(attributes)
+        return [*forbidden, *bad, *(self._missing(attributes, given) if whole else ())]
 
-    def _read(self, asked: Asked) -> tuple[dict[str, Any], list[Wrong]]:
-        """Give the fields that can be kept, as they are kept, and what is wrong with the others."""
-        allowed = self.topics.get(self.topic_of(asked), {})
+    def _read(self, attributes: RequestAttributes) -> tuple[dict[str, Any], list[Violation]]:
+        """Return the allowed fields with their stored values, and the violations of the others."""
+        allowed = self.topics.get(self.topic_of(attributes), {})
         kept: dict[str, Any] = {}
-        wrong: list[Wrong] = []
-        for name, value in asked.fields.items():
-            if blank(value):
+        violations: list[Violation] = []
+        for name, value in attributes.fields.items():
+            if is_blank(value):
                 continue
             rule = self.fields.get(name) if name in allowed else None
             if rule is None:
-                known = f"must be one of {', '.join(sorted(allowed))}" if allowed else "has none"
-                wrong.append((f"fields.{name}", value, f"not a field of this topic: {known}"))
+                choices = f"must be one of {', '.join(sorted(allowed))}" if allowed else "has none"
+                violations.append(
+                    (f"fields.{name}", value, f"not a field of this topic: {choices}")
+                )
                 continue
-            read = rule.as_written(value) if asked.typed else value
+            read = rule.parse_typed(value) if attributes.typed else value
             complaint = rule.complaint(read)
             if complaint is None:
                 kept[name] = clean(read) if isinstance(read, str) else read
             else:
-                wrong.append((f"fields.{name}", value, complaint))
-        return kept, wrong
+                violations.append((f"fields.{name}", value, complaint))
+        return kept, violations
 
-    def _missing(self, asked: Asked, kept: Mapping[str, Any]) -> Iterator[Wrong]:
-        topic = self.topic_of(asked)
+    def _missing(
+        self, attributes: RequestAttributes, kept: Mapping[str, Any]
+    ) -> Iterator[Violation]:
+        topic = self.topic_of(attributes)
         for name, required in self.topics.get(topic, {}).items():
-            if required and name not in kept and blank(asked.fields.get(name)):
+            if required and name not in kept and is_blank(attributes.fields.get(name)):
                 yield f"fields.{name}", None, f"is missing: topic {topic} requires it"
 
-    def obeyed(self, asked: Asked | None) -> tuple[Asked, list[str]]:
-        """Give what can be obeyed, and why the rest is not."""
-        asked = asked or Asked()
-        wrong = self.complaints(asked)
-        bad = {where for where, _, _ in wrong}
-        title = clean((asked.title or "")[:TITLE]).strip() or None
-        kept = Asked(
-            None if "topic" in bad else asked.topic,
+    def keep_allowed(
+        self, attributes: RequestAttributes | None
+    ) -> tuple[RequestAttributes, list[str]]:
+        """Return the allowed attributes, and flags for the others."""
+        attributes = attributes or RequestAttributes()
+        violations = self.violations(attributes)
+        bad = {path for path, _, _ in violations}
+        title = clean((attributes.title or "")[:MAX_TITLE_CHARS]).strip() or None
+        kept = RequestAttributes(
+            None if "topic" in bad else attributes.topic,
             title,
-            None if "type" in bad else asked.type,
-            None if "priority" in bad else asked.priority,
-            self._read(asked)[0],
+            None if "type" in bad else attributes.type,
+            None if "priority" in bad else attributes.priority,
+            self._read(attributes)[0],
         )
-        return kept, flags_of(wrong)
+        return kept, violation_flags(violations)
 
 
-def flags_of(wrong: list[Wrong]) -> list[str]:
-    """Write what is wrong for people: short, without the values, and not for ever."""
-    flags = [clean(f"{where[:70]} {why}")[:FLAG] for where, _, why in wrong[:MOST]]
-    more = len(wrong) - MOST
+def violation_flags(violations: list[Violation]) -> list[str]:
+    """Return violations as short flags for people, without the values and limited in number."""
+    flags = [
+        clean(f"{path[:70]} {why}")[:MAX_FLAG_CHARS] for path, _, why in violations[:MAX_FLAGS]
+    ]
+    more = len(violations) - MAX_FLAGS
     return [*flags, f"and {more} more"] if more > 0 else flags
 
 
-def known(person: Person) -> tuple[Person, list[str]]:
-    """Give a person whose language is one there is, and why it is not the one that was told."""
+def with_known_language(person: Person) -> tuple[Person, list[str]]:
+    """Return a person with a canonical language, and flags if the given language is unknown."""
     if not person.language:
         return person, []
-    language = language_of(person.language)
+    language = normalize_language(person.language)
     if language == person.language:
         return person, []
-    flags = [] if language else ["language is none that is known: a code such as uk or pt-BR"]
+    flags = [] if language else ["language is unknown: use a code such as uk or pt-BR"]
     return replace(person, language=language), flags
 
 

@@ -1,6 +1,6 @@
-"""What every channel's deliveries become.
+"""Items: the parts of a delivery, in one form for all channels.
 
-Long, as it lists the parts of an item.
+Pending updates are stored as JSON by the field names of `InboundItem`: rename none of them.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,13 @@ from trunkline_contracts.parts import Attachment, DeliveryState
 
 
 class Unreadable(Exception):
-    """It can never become a message; what is said here is the reason its sender is told."""
+    """A delivery or item that can never become a message; the text is the reason shown to its
+    sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who wrote, as far as the platform tells."""
+    """The author of an item, or a contact card, as far as the platform tells."""
 
     address: str
     name: str | None = None
@@ -28,8 +29,8 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
-    """A delivery as the door accepted it."""
+class RawDelivery:
+    """A delivery as the gateway accepted it."""
 
     channel: str
     account: str
@@ -39,20 +40,20 @@ class Raw:
     sha256: str = ""
     idempotency_key: str | None = None
     sender: Person | None = None
-    """Who sends, where the door knows: what the body says of that counts for nothing."""
+    """The author where the gateway has authenticated one: the body's own claims are ignored."""
     envelope: tuple[str, ...] = ()
-    """Of a mail that came by SMTP: by whom it was sent (empty: by nobody), and to whom."""
+    """Of a mail that came by SMTP: the sender (empty for the null path), then the recipients."""
     mapping: Mapping[str, str] = field(default_factory=dict)
-    """What the account calls the fields: the sender's name of each, and ours."""
+    """The account's field mapping: the sender's field names, and ours."""
     conversation: str | None = None
-    """Where it was written, where the door knows that."""
+    """The conversation, where the gateway knows it."""
     form: str = ""
-    """In whose form it is, where a channel takes several and the door knows which it let in."""
+    """The format of the body, where a channel accepts several and the gateway knows which it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the client asked of the request; the workspace has the last word."""
+class RequestAttributes:
+    """Attributes a client asks for in a request; the workspace decides which are allowed."""
 
     topic: str | None = None
     title: str | None = None
@@ -60,40 +61,41 @@ class Asked:
     priority: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     typed: bool = False
-    """Whether a person typed the fields' values, so that numbers are written out."""
+    """Whether a person typed the fields' values, so that numbers are texts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Thread:
-    """How a message names itself, and those it answers: what it belongs to is found by that."""
+class ThreadingHeaders:
+    """The Message-ID of a mail, those it answers, and what else decides its conversation."""
 
     id: str
     answers: tuple[str, ...] = ()
     """The nearest first."""
     to: tuple[str, ...] = ()
-    """The addresses it was sent to; the mailbox's own are taken out when its tag is read."""
+    """The recipients; the mailbox's own addresses are removed when its tag is read."""
     verdicts: tuple[tuple[str, str], ...] = ()
-    """What servers on its way found of its sender: the server's name and its DMARC verdict."""
+    """DMARC results of the sender: the name of the server that checked, and its verdict."""
     tag: UUID | None = None
-    """The conversation whose reply address it was sent to, and whether that is signed by us."""
+    """The conversation whose reply address the mail was sent to; `signed`: that address is signed
+    by us."""
     signed: bool = False
     acknowledged: bool = False
-    """Whether its mailbox acknowledges what begins a request."""
+    """Whether the mailbox acknowledges mails that open a request."""
     reply_to: Person | None = None
-    """Where it asks to be answered, when that is one address, and not its sender's."""
+    """The reply address, if there is exactly one and it is not the author's."""
     answer_to: str | None = None
-    """That address, when its sender is proven: a request it begins is answered there."""
+    """The reply address to use for a request the mail opens: set only when the author is proven."""
     doubt: str | None = None
-    """Why its sender may not be who it seems: then it joins no conversation."""
+    """Why the author may be forged: such a mail joins no conversation."""
     content: str = ""
-    """A digest of its id and content, which is the same in whichever mailboxes it arrives."""
-    beside: tuple["Beside", ...] = ()
-    """What it is to those other mailboxes of ours it was sent to as well."""
+    """A digest of Message-ID and content, the same in every mailbox the mail arrives in."""
+    beside: tuple["OtherMailbox", ...] = ()
+    """The other mailboxes of ours the mail was sent to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What a message's addresses say of it in another mailbox than the one it came to."""
+class OtherMailbox:
+    """The reply address of a mail in another mailbox than the one it arrived in."""
 
     account: str
     tag: UUID | None = None
@@ -101,8 +103,8 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place somebody sent."""
+class SharedLocation:
+    """A location a customer sent."""
 
     latitude: float
     longitude: float
@@ -110,61 +112,64 @@ class Place:
     address: str | None = None
 
 
-Kind = Literal["message", "edited", "deleted", "reacted", "receipt", "noted"]
-"""A message; what is done to one (`about` names it); or what is only remembered."""
+ItemKind = Literal["message", "edited", "deleted", "reacted", "receipt", "noted"]
+"""A message; an update of one (`about` names it); or an event that is only noted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One thing that happened on a channel."""
+class InboundItem:
+    """One message, update or event of a channel."""
 
-    kind: Kind
+    kind: ItemKind
     external_id: str | None
-    """The platform's id of it: it is one, however often it comes. None: it never comes again."""
+    """The platform's id of the item, by which duplicates are recognised. None: it never comes
+    again."""
     digest: str
-    """What it says, in short: the same id with another digest is not the same thing."""
+    """A digest of the content: the same id with another digest is another item."""
     reused: Literal["rejected", "new"] = "new"
-    """What the same id with another digest is: another message, flagged, for platforms may begin
-    their ids anew; or, where the sender chose the id so as to be taken once, a mistake."""
+    """What to do with a known id and another digest: accept a new message and flag it, because
+    platforms may start their ids anew; or reject it, where the sender chose the id as an
+    idempotency key."""
     reason: str | None = None
     flags: tuple[str, ...] = ()
-    """What of a message could not be used, and is left out."""
+    """What is doubtful about a message, and which parts of it were left out."""
     conversation: str = ""
     person: Person | None = None
     also: tuple[str, ...] = ()
-    """What else the platform calls whoever it is about."""
+    """Other addresses of the customer on the platform."""
     text: str = ""
     sent_at: datetime | None = None
     platform_id: str | None = None
-    asked: Asked | None = None
+    asked: RequestAttributes | None = None
     attachments: tuple[Attachment, ...] = ()
     html: str | None = None
     quoted: str | None = None
-    """What was quoted below the text."""
-    thread: Thread | None = None
-    """On a channel where messages are named; `conversation` is then that of a new thread."""
+    """The quotation below the text."""
+    thread: ThreadingHeaders | None = None
+    """Of a mail; `conversation` is then the conversation it begins if it belongs to none."""
     automatic: str | None = None
-    """By which sign a machine sent it; a person may have written it."""
+    """The sign that a machine sent it; a person may have written it."""
     auto_reply: str | None = None
-    """By which sign a machine wrote it, too, in answer to what came: an absence, a receipt."""
+    """The sign that a machine wrote it in answer to a message: an absence notice or a receipt."""
     no_auto_response: str | None = None
-    """Why no machine may answer it: that sign, or that it came over a list, or asks for silence."""
+    """Why it must not be answered automatically: a sign of a machine, a mailing list, or a
+    request."""
     about: str | None = None
-    """The platform's id of the message that was edited, deleted, reacted to or received."""
+    """The platform's id of the message an update refers to."""
     until: datetime | None = None
-    """Of a receipt that names no message: everything sent until then."""
+    """Of a receipt that names no message: it covers everything sent until then."""
     reference: str | None = None
-    """Of a receipt or an echo: the id we gave the message, when the platform tells it back."""
+    """Of a receipt or an echo: our own id of the message, if the platform returns it."""
     state: DeliveryState | None = None
-    """Of a receipt: how far the message has come."""
+    """Of a receipt: the delivery state of the message."""
     permanent: bool = False
-    """Of a failure: no other message will come to that address either."""
+    """Of a failure: the address will take no other message either."""
     reaction: str | None = None
-    """The emoji; None takes an earlier one back."""
+    """The emoji; None removes an earlier one."""
     reply_to: str | None = None
     """The platform's id of the message this one answers."""
     button: str | None = None
-    """What a pressed button stands for."""
-    place: Place | None = None
+    """The payload of a pressed button."""
+    place: SharedLocation | None = None
     cards: tuple[Person, ...] = ()
-    """Contacts somebody sent."""
+    """Contact cards the customer sent."""

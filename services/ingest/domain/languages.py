@@ -1,11 +1,11 @@
-"""Languages as platforms and pages tell them, in the one way they are written here."""
+"""Language tags in one canonical form."""
 
 import re
 from functools import lru_cache
 
 _TAG = re.compile(r"([A-Za-z]{2,3})((?:[-_][A-Za-z0-9]{1,8}){0,5})", re.ASCII)
 
-_SECOND = {
+_SECOND_LETTERS = {
     "a": "abefkmnrsvyz",
     "b": "aeghimnors",
     "c": "aehorsuvy",
@@ -33,25 +33,25 @@ _SECOND = {
     "y": "io",
     "z": "ahu",
 }
-"""The two-letter codes of ISO 639-1, by their first letter; longer codes may be any."""
+"""The two-letter codes of ISO 639-1 by their first letter; longer codes are not checked."""
 
-_OLD = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
-"""What older systems still write."""
+_REPLACED_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
+"""Codes that ISO 639-1 has replaced, which older systems still send."""
 
 
 @lru_cache(maxsize=1024)
-def language_of(told: str) -> str | None:
-    """Give a language tag in its canonical case (RFC 5646, 2.1.1); None when it names none.
+def normalize_language(tag: str) -> str | None:
+    """Return a language tag in canonical case (RFC 5646, 2.1.1); None if it names no language.
 
-    >>> language_of("uk"), language_of("PT_br"), language_of("zh-hans-cn"), language_of("xx")
-    ('uk', 'pt-BR', 'zh-Hans-CN', None)
+    >>> normalize_language("uk"), normalize_language("PT_br"), normalize_language("xx")
+    ('uk', 'pt-BR', None)
     """
-    found = _TAG.fullmatch(told.strip())
+    found = _TAG.fullmatch(tag.strip())
     if found is None:
         return None
     first = found[1].lower()
-    first = _OLD.get(first, first)
-    if len(first) == 2 and first[1] not in _SECOND.get(first[0], ""):
+    first = _REPLACED_CODES.get(first, first)
+    if len(first) == 2 and first[1] not in _SECOND_LETTERS.get(first[0], ""):
         return None
     return "-".join([first, *map(_cased, re.split("[-_]", found[2])[1:])])
 

@@ -1,18 +1,24 @@
-"""What follows from edits, deletions, reactions and receipts: a fact about their message's request.
+"""Match edits, deletions, reactions and receipts to the message they refer to.
 
-One that comes before its message waits for it. Pure: what is known is given, what follows is left.
-Long: the four kinds share what is known of their message.
+An update becomes a fact about its message's request. One that arrives before its message is kept
+pending until the message arrives, or until its time is over.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from ingest.domain.inbound_item import Arrival, Outcome, message_of, moment, number_of, trail_of
-from ingest.domain.items import Item
-from ingest.domain.references import TOO_LATE, TOO_MANY, WAITS, Known
+from ingest.domain.batch_entry import (
+    BatchEntry,
+    Outcome,
+    message_from,
+    ordering_key,
+    platform_number,
+    trace_fields,
+)
+from ingest.domain.items import InboundItem
 from trunkline_contracts import (
     DeliveryRecorded,
     DeliveryReported,
@@ -21,186 +27,254 @@ from trunkline_contracts import (
     MessageReacted,
     ReplySent,
 )
-from trunkline_contracts.parts import Message
+from trunkline_contracts.parts import DeliveryState, Message
 
-Place = tuple[str, str, bool]
-"""Where remarks wait: of each account, receipts apart, so that they crowd out nothing else."""
+MAX_PENDING_TIME: Final = timedelta(hours=24)
+"""How long an update waits for the message it refers to."""
+MAX_PENDING_UPDATES: Final = 10_000
+"""Pending updates per account, and as many pending receipts."""
+SEND_RECORD_LAG: Final = timedelta(seconds=5)
+"""How much later than the sending itself its record may be dated."""
+
+PENDING: Final = "waits for the message it refers to"
+EXPIRED: Final = "the message it refers to did not arrive within 24 hours"
+OVER_LIMIT: Final = "the message it refers to is unknown, and too many other updates wait"
+
+_RANK: Final[dict[DeliveryState, int]] = {"sent": 0, "delivered": 1, "read": 2}
+
+PendingPool = tuple[str, str, bool]
+"""Channel, account, and whether it holds receipts: they must not crowd out other updates."""
 
 
-def place_of(arrival: Arrival) -> Place:
-    """Say where a remark waits."""
-    receipt = arrival.item is not None and arrival.item.kind == "receipt"
-    return arrival.channel, arrival.account, receipt
+def pool_of(entry: BatchEntry) -> PendingPool:
+    """Return the pool in which an update waits."""
+    is_receipt = entry.item is not None and entry.item.kind == "receipt"
+    return entry.channel, entry.account, is_receipt
 
 
 @dataclass(slots=True)
-class Waiting:
-    """A remark whose message has not come yet; `stored`: since before this batch."""
+class MessageReference:
+    """A message that updates may refer to: a customer's, or one of our own."""
 
-    arrival: Arrival
+    id: UUID
+    request_id: UUID
+    is_own: bool = False
+    conversation: UUID | None = None
+    platform_key: UUID | None = None
+    """Of our own: its key by its platform id, within its numbering scope."""
+    written_at: datetime | None = None
+    sent_at: datetime | None = None
+    state: DeliveryState | None = None
+
+    def advances(self, state: DeliveryState) -> bool:
+        """Return whether a delivery state is further than the known one, or a failure."""
+        if self.state is None or "failed" in (state, self.state):
+            return state != self.state
+        return _RANK[state] > _RANK[self.state]
+
+    def is_covered(self, until: datetime) -> bool:
+        """Return whether a receipt of everything until then may include this message."""
+        return self.is_own and self.written_at is not None and self.written_at <= until
+
+    def was_sent(self, until: datetime) -> bool:
+        """Return whether the message had been sent by then."""
+        return self.sent_at is not None and self.sent_at - SEND_RECORD_LAG <= until
+
+
+@dataclass(slots=True)
+class PendingUpdate:
+    """An update whose message has not arrived; `stored`: in an earlier batch."""
+
+    entry: BatchEntry
     outcome: Outcome
     stored: bool = False
 
 
 @dataclass(slots=True)
-class Remarks:
-    """The messages remarks may be about, and the remarks that wait."""
+class MessageUpdates:
+    """The messages that updates may refer to, and the pending updates."""
 
     now: datetime
     facts: list[tuple[Fact, Fact | None]]
-    known: dict[UUID, Known] = field(default_factory=dict)
-    """Messages by the names under which remarks find them."""
-    ours: dict[UUID, Known] = field(default_factory=dict)
-    """Messages of ours by their ids; those that are `reported` are not as they were."""
-    reported: set[UUID] = field(default_factory=set)
-    early: dict[tuple[str, int], Waiting] = field(default_factory=dict)
-    caught_up: list[Outcome] = field(default_factory=list)
-    """Of remarks that waited since before, and do so no more."""
-    _waited_for: dict[UUID, list[Waiting]] = field(default_factory=dict)
+    references: dict[UUID, MessageReference] = field(default_factory=dict)
+    """Messages by each key under which updates find them."""
+    own: dict[UUID, MessageReference] = field(default_factory=dict)
+    """Our own messages by id."""
+    changed: set[UUID] = field(default_factory=set)
+    """Ids of our own messages that must be saved."""
+    pending: dict[tuple[str, int], PendingUpdate] = field(default_factory=dict)
+    settled: list[Outcome] = field(default_factory=list)
+    """Outcomes of stored updates that are no longer pending."""
+    _pending_by_key: dict[UUID, list[PendingUpdate]] = field(default_factory=dict)
 
-    def heard(self, name: UUID, message_id: UUID, request_id: UUID) -> None:
-        """A message has come: what waited for it goes where it went."""
-        self.known[name] = Known(message_id, request_id)
-        self._catch_up(self._waited_for.pop(name, ()))
+    def add_message(self, key: UUID, message_id: UUID, request_id: UUID) -> None:
+        """Register a message that has arrived, and apply the updates that waited for it."""
+        self.references[key] = MessageReference(message_id, request_id)
+        self._resolve(self._pending_by_key.pop(key, ()))
 
-    def take(self, arrival: Arrival, item: Item, outcome: Outcome) -> None:
-        """What is said about a message goes where the message went, or waits for it."""
-        if not self.pass_on(arrival, item, outcome):
-            outcome.reason = WAITS
-            self.wait(Waiting(arrival, outcome))
+    def accept(self, entry: BatchEntry, item: InboundItem, outcome: Outcome) -> None:
+        """Apply an update to its message, or keep it pending."""
+        if not self.apply(entry, item, outcome):
+            outcome.reason = PENDING
+            self.add_pending(PendingUpdate(entry, outcome))
 
-    def wait(self, waiting: Waiting) -> None:
-        """Let a remark wait for its message, under each of the names that may have."""
-        self.early[waiting.arrival.inbound_id, waiting.arrival.n] = waiting
-        for name in waiting.arrival.waits_for:
-            self._waited_for.setdefault(name, []).append(waiting)
+    def add_pending(self, update: PendingUpdate) -> None:
+        """Keep an update pending under each key its message may have."""
+        self.pending[update.entry.inbound_id, update.entry.n] = update
+        for key in update.entry.pending_keys:
+            self._pending_by_key.setdefault(key, []).append(update)
 
-    def catch_up(self) -> None:
-        """Pass on what waited for messages that are known now, in the order it was said."""
-        self._catch_up(self.early.values())
+    def resolve_pending(self) -> None:
+        """Apply the pending updates whose message is known by now, in sending order."""
+        self._resolve(self.pending.values())
 
-    def _catch_up(self, waited: Iterable[Waiting]) -> None:
-        for waiting in sorted(waited, key=lambda each: moment(each.arrival)):
-            arrival, outcome = waiting.arrival, waiting.outcome
-            key = arrival.inbound_id, arrival.n
-            if key not in self.early or arrival.item is None:
+    def _resolve(self, updates: Iterable[PendingUpdate]) -> None:
+        for update in sorted(updates, key=lambda update: ordering_key(update.entry)):
+            entry, outcome = update.entry, update.outcome
+            key = entry.inbound_id, entry.n
+            if key not in self.pending or entry.item is None:
                 continue
-            if self.pass_on(arrival, arrival.item, outcome):
-                del self.early[key]
-                if waiting.stored:
-                    self.caught_up.append(outcome)
+            if self.apply(entry, entry.item, outcome):
+                del self.pending[key]
+                if update.stored:
+                    self.settled.append(outcome)
 
-    def no_room(self, taken: Mapping[Place, int], room: int) -> list[Waiting]:
-        """Let no more wait than there is room for; gives those that have none."""
-        none = []
-        left = {place: room - count for place, count in taken.items()}
-        for key, waiting in list(self.early.items()):
-            place = place_of(waiting.arrival)
-            if waiting.stored:
+    def evict_over_limit(
+        self, pool_sizes: Mapping[PendingPool, int], limit: int
+    ) -> list[PendingUpdate]:
+        """Remove and return the new pending updates that exceed the limit of their pool."""
+        evicted = []
+        room = {pool: limit - size for pool, size in pool_sizes.items()}
+        for key, update in list(self.pending.items()):
+            pool = pool_of(update.entry)
+            if update.stored:
                 continue
-            left[place] = left.get(place, room) - 1
-            if left[place] < 0:
-                waiting.outcome.reason = TOO_MANY
-                del self.early[key]
-                none.append(waiting)
-        return none
+            room[pool] = room.get(pool, limit) - 1
+            if room[pool] < 0:
+                update.outcome.reason = OVER_LIMIT
+                del self.pending[key]
+                evicted.append(update)
+        return evicted
 
-    def end(self, waiting: Waiting) -> bool:
-        """Let a remark wait no longer, if it does still."""
-        key = waiting.arrival.inbound_id, waiting.arrival.n
-        if self.early.pop(key, None) is None:
+    def expire(self, update: PendingUpdate) -> bool:
+        """End the waiting of an update; return False if it is not pending any more."""
+        key = update.entry.inbound_id, update.entry.n
+        if self.pending.pop(key, None) is None:
             return False
-        waiting.outcome.reason = TOO_LATE
-        self.caught_up.append(waiting.outcome)
+        update.outcome.reason = EXPIRED
+        self.settled.append(update.outcome)
         return True
 
-    def pass_on(self, arrival: Arrival, item: Item, outcome: Outcome) -> bool:
-        """Tell what is said about a message that is known; whether that is all there is to it."""
-        if item.until is not None and not arrival.about:
-            return self._received_until(arrival, item, outcome, item.until)
-        known = next((self.known[key] for key in arrival.about if key in self.known), None)
-        if known is None or (item.kind == "receipt" and not known.ours):
+    def apply(self, entry: BatchEntry, item: InboundItem, outcome: Outcome) -> bool:
+        """Record the fact of an update whose message is known; return whether it is done."""
+        if item.until is not None and not entry.target_keys:
+            return self._apply_receipt_until(entry, item, outcome, item.until)
+        found = (self.references[key] for key in entry.target_keys if key in self.references)
+        target = next(found, None)
+        if target is None or (item.kind == "receipt" and not target.is_own):
             return False
-        outcome.request_id, outcome.reason = known.request_id, item.reason or item.kind
-        at, trail = item.sent_at or arrival.received_at, trail_of(arrival)
-        about: dict[str, Any] = {"time": self.now, "request_id": known.request_id, **trail}
+        outcome.request_id, outcome.reason = target.request_id, item.reason or item.kind
+        at, trace = item.sent_at or entry.received_at, trace_fields(entry)
+        common: dict[str, Any] = {"time": self.now, "request_id": target.request_id, **trace}
         match item.kind:
             case "edited":
-                message = message_of(arrival, item, known.id)
-                self.facts.append((MessageEdited(message=message, **about), None))
+                message = message_from(entry, item, target.id)
+                self.facts.append((MessageEdited(message=message, **common), None))
             case "deleted":
-                gone = Message(id=known.id, text="", sent_at=at, external_id=item.about)
-                self.facts.append((MessageEdited(message=gone, deleted=True, **about), None))
+                empty = Message(id=target.id, text="", sent_at=at, external_id=item.about)
+                self.facts.append((MessageEdited(message=empty, deleted=True, **common), None))
             case "reacted":
                 reacted = MessageReacted(
-                    message_id=known.id,
+                    message_id=target.id,
                     reaction=item.reaction,
                     reacted_at=at,
-                    contact_id=arrival.contact,
-                    number=number_of(item),
-                    **about,
+                    contact_id=entry.contact,
+                    number=platform_number(item),
+                    **common,
                 )
                 self.facts.append((reacted, None))
             case _:
-                self._report(known, arrival, item)
+                self._report_delivery(target, entry, item)
         return True
 
-    def _received_until(
-        self, arrival: Arrival, item: Item, outcome: Outcome, until: datetime
+    def _apply_receipt_until(
+        self, entry: BatchEntry, item: InboundItem, outcome: Outcome, until: datetime
     ) -> bool:
-        """A receipt of everything until then; it waits while some of that is not out yet.
+        """Apply a receipt of everything sent until then; it is done when all of that is sent.
 
-        Of what others wrote in our name nothing is known here, so it is not waited for.
+        Messages that other programs wrote in our name are unknown here and not waited for.
         """
         outcome.reason = item.reason or item.kind
-        ours = [
-            each
-            for each in self.ours.values()
-            if each.conversation == arrival.conversation and each.covered(until)
+        covered = [
+            message
+            for message in self.own.values()
+            if message.conversation == entry.conversation and message.is_covered(until)
         ]
-        for known in (each for each in ours if each.was_out(until)):
-            outcome.request_id = known.request_id
-            self._report(known, arrival, item)
-        return all(each.sent_at is not None for each in ours)
+        for message in covered:
+            if message.was_sent(until):
+                outcome.request_id = message.request_id
+                self._report_delivery(message, entry, item)
+        return all(message.sent_at is not None for message in covered)
 
-    def _report(self, known: Known, arrival: Arrival, item: Item) -> None:
-        """Tell how far a message of ours has come, unless it was known to be there."""
+    def _report_delivery(
+        self, message: MessageReference, entry: BatchEntry, item: InboundItem
+    ) -> None:
+        """Record the delivery state of our own message, unless it was known already."""
         state = item.state or "delivered"
-        if not known.advances(state):
+        if not message.advances(state):
             return
-        known.state = state
-        self.reported.add(known.id)
+        message.state = state
+        self.changed.add(message.id)
         reported = DeliveryReported(
             time=self.now,
-            request_id=known.request_id,
+            request_id=message.request_id,
             state=state,
-            message_id=known.id,
+            message_id=message.id,
             platform_id=item.about,
             reason=item.reason if state == "failed" else None,
             permanent=item.permanent and state == "failed",
-            **trail_of(arrival),
+            **trace_fields(entry),
         )
         self.facts.append((reported, None))
 
-    def wrote(self, conversation: UUID, reply: ReplySent) -> None:
-        """We wrote: receipts and reactions will be about it."""
-        known = self._ours(conversation, reply.request_id, reply.message.id)
-        known.written_at = known.written_at or reply.message.sent_at
+    def record_own(
+        self,
+        facts: Iterable[ReplySent | DeliveryRecorded],
+        conversations: Mapping[UUID, UUID],
+        platform_keys: Mapping[UUID, UUID],
+    ) -> None:
+        """Register messages of our own, and apply the updates that waited for them."""
+        for fact in facts:
+            conversation = conversations.get(fact.request_id)
+            if conversation is None:
+                continue
+            if isinstance(fact, ReplySent):
+                self.record_reply(conversation, fact)
+            else:
+                self.record_delivery(conversation, fact, platform_keys.get(fact.message_id))
+        self.resolve_pending()
 
-    def sent(self, conversation: UUID, recorded: DeliveryRecorded, name: UUID | None) -> None:
-        """What we wrote is on its way, and has a name on the platform."""
-        known = self._ours(conversation, recorded.request_id, recorded.message_id)
-        known.sent_at = known.sent_at or recorded.time
-        if known.advances("sent"):
-            known.state = "sent"
-        if name is not None:
-            known.platform = name
-            self.known[name] = known
+    def record_reply(self, conversation: UUID, reply: ReplySent) -> None:
+        """Register a reply of ours: receipts and reactions will refer to it."""
+        message = self._own_message(conversation, reply.request_id, reply.message.id)
+        message.written_at = message.written_at or reply.message.sent_at
 
-    def _ours(self, conversation: UUID, request_id: UUID, id: UUID) -> Known:
-        known = self.ours.setdefault(
-            id, Known(id, request_id, ours=True, conversation=conversation)
+    def record_delivery(
+        self, conversation: UUID, recorded: DeliveryRecorded, platform_key: UUID | None
+    ) -> None:
+        """Register that a reply of ours was sent, and its key by its platform id."""
+        message = self._own_message(conversation, recorded.request_id, recorded.message_id)
+        message.sent_at = message.sent_at or recorded.time
+        if message.advances("sent"):
+            message.state = "sent"
+        if platform_key is not None:
+            message.platform_key = platform_key
+            self.references[platform_key] = message
+
+    def _own_message(self, conversation: UUID, request_id: UUID, id: UUID) -> MessageReference:
+        message = self.own.setdefault(
+            id, MessageReference(id, request_id, is_own=True, conversation=conversation)
         )
-        self.known[id] = known
-        self.reported.add(id)
-        return known
+        self.references[id] = message
+        self.changed.add(id)
+        return message

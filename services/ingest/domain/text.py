@@ -1,4 +1,4 @@
-"""Text that can be stored: control characters and lone surrogates are replaced."""
+"""Text that PostgreSQL can store."""
 
 import re
 
@@ -7,10 +7,11 @@ _CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def clean(text: str) -> str:
-    """Replace what no database keeps as text, and take out what no text needs.
+    """Replace characters that no database stores, and remove control characters.
 
-    Control characters (C0 and C1 of ISO 6429) but for tabs and the ends of lines: JSON writes six
-    bytes for one. What is not empty does not become so.
+    NUL and lone surrogates become U+FFFD. Control characters (C0 and C1 of ISO 6429) are removed
+    except tabs and line ends: JSON writes six bytes for each. A text that is not empty does not
+    become empty.
     """
     if text.isprintable():
         return text

@@ -1,9 +1,9 @@
-"""Which conversation a message belongs to, where messages are named and conversations are not.
+"""Find the conversation a mail belongs to: mails name messages, not conversations.
 
-It is found by the reply address it was sent to, then by the messages it names: every message id
-seen is remembered with its conversation, those of our replies, those of messages that came, and
-those that were only mentioned. A subject is never looked at. Whoever has no part in a conversation
-adds nothing to it, whatever they know of it. Long: the rules are read in their order.
+A mail belongs to the conversation of the reply address it was sent to, else to that of a message it
+names. Every message id is remembered with its conversation: those of our replies, those of mails
+that arrived, and those that were only mentioned. Subjects are ignored. A sender who is not a
+participant of a conversation adds nothing to it, even if they know its message ids.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -11,41 +11,45 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID, uuid5
 
-from ingest.domain.items import Thread
+from ingest.domain.items import ThreadingHeaders
 from trunkline_contracts.fact import NAMESPACE
 
-Kind = Literal["issued", "received", "mentioned"]
+MessageIdKind = Literal["issued", "received", "mentioned"]
 
-SIGNED, PLUS, ANCESTOR = "reply_address", "plus_token", "common_ancestor"
-RULES: dict[Kind, str] = {
+BY_REPLY_ADDRESS = "reply_address"
+BY_PLUS_TOKEN = "plus_token"  # noqa: S105 (the name of a rule)
+BY_COMMON_ANCESTOR = "common_ancestor"
+RULE_OF_KIND: dict[MessageIdKind, str] = {
     "issued": "our_message_id",
     "received": "known_message_id",
-    "mentioned": ANCESTOR,
+    "mentioned": BY_COMMON_ANCESTOR,
 }
-COPY = "copy"
-ORDER = (SIGNED, *list(RULES.values())[:2], PLUS, ANCESTOR)
-"""The rules, the strongest first, as `threaded_by` names them."""
+BY_DUPLICATE = "copy"
+RULE_ORDER = (BY_REPLY_ADDRESS, *list(RULE_OF_KIND.values())[:2], BY_PLUS_TOKEN, BY_COMMON_ANCESTOR)
+"""The rules, the strongest first, by their names in `threaded_by`."""
 
-STRANGER = "it names a conversation its sender has no part in"
-TORN = "it names messages of several conversations"
-ELSEWHERE = "its reply address is of another conversation than the messages it names"
-UNSIGNED = "its reply address is not signed with a key in force"
-UNKNOWN = "its reply address is of no conversation known here"
-UNPROVEN = "its sender is not proven: DMARC failed"
+NOT_A_PARTICIPANT = "it names a conversation its sender does not participate in"
+CONFLICTING_REFERENCES = "it names messages of several conversations"
+CONFLICTING_REPLY_ADDRESS = (
+    "its reply address belongs to another conversation than the messages it names"
+)
+UNSIGNED_REPLY_ADDRESS = "its reply address is not signed with a key in force"
+UNKNOWN_REPLY_ADDRESS = "its reply address belongs to no known conversation"
+DMARC_FAILED = "its sender is not proven: DMARC failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A message id that is known, and where it belongs."""
+class KnownMessageId:
+    """A known message id, and the conversation it belongs to."""
 
     conversation: UUID
-    kind: Kind
+    kind: MessageIdKind
     contact: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """A mail that has arrived already, maybe in another mailbox, and where it went."""
+class DuplicateMail:
+    """The first arrival of a mail, in this mailbox or another, and its request."""
 
     message_id: UUID
     request_id: UUID | None = None
@@ -53,46 +57,55 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A conversation a message may belong to, and the rule that says so."""
+class ConversationMatch:
+    """A conversation a mail may belong to, and the rule that found it."""
 
     conversation: UUID
     rule: str
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Where a message belongs, by which rule, and what is doubtful about that."""
+class ThreadMatch:
+    """The result of the search for a mail's conversation, and the doubts about it."""
 
-    claim: Claim | None = None
+    best: ConversationMatch | None = None
     flags: tuple[str, ...] = ()
-    ours: UUID | None = None
-    """The conversation of what it answers when that is ours, whoever sent it."""
-    back: UUID | None = None
-    """That of the message of ours it is, come back to us."""
-    copy: Copy | None = None
-    """What it is another copy of."""
+    answers_own: UUID | None = None
+    """The conversation of our own message that the mail answers, from any sender."""
+    returned_from: UUID | None = None
+    """The conversation of our own message, if the mail is that message come back."""
+    duplicate: DuplicateMail | None = None
+    """The first arrival of the same mail."""
 
     @property
-    def belongs(self) -> bool:
-        """Whether anything known here is named by it."""
-        return self.claim is not None or self.ours is not None or self.back is not None
+    def is_known(self) -> bool:
+        """Return whether the mail names anything that is known here."""
+        found = (self.best, self.answers_own, self.returned_from)
+        return any(match is not None for match in found)
 
-    def beside(self, copy: Copy | None) -> "Found":
-        """Give what was found, given what it is a copy of; what says where it belongs counts."""
-        if copy is None or (self.claim and self.claim.conversation != copy.conversation):
+    def with_duplicate(self, mail: DuplicateMail | None) -> "ThreadMatch":
+        """Return the match with the first arrival of the mail.
+
+        A match with another conversation than the first arrival's outweighs it.
+        """
+        if mail is None or (self.best and self.best.conversation != mail.conversation):
             return self
-        claim = Claim(copy.conversation, COPY) if copy.conversation else self.claim
-        return replace(self, claim=claim, copy=copy)
+        by_duplicate = (
+            ConversationMatch(mail.conversation, BY_DUPLICATE) if mail.conversation else self.best
+        )
+        return replace(self, best=by_duplicate, duplicate=mail)
 
 
-def key_of(account: str, id: str) -> UUID:
-    """Give the key of a message id in one mailbox."""
-    return uuid5(NAMESPACE, f"named\n{account}\n{id_of_ours(id) or id}")
+def message_id_key(account: str, id: str) -> UUID:
+    """Return the key of a message id in one mailbox."""
+    return uuid5(NAMESPACE, f"named\n{account}\n{own_message_id(id) or id}")
 
 
-def id_of_ours(id: str) -> UUID | None:
-    """Ours are known by what stands before the @, whatever the mailbox's domain was then."""
+def own_message_id(id: str) -> UUID | None:
+    """Return our message's id from its Message-ID, or None if it is not one of ours.
+
+    Only the part before the @ counts: the mailbox may have had another domain then.
+    """
     local = id.strip("<>").partition("@")[0]
     try:
         return UUID(local) if len(local) == 36 else None
@@ -100,106 +113,128 @@ def id_of_ours(id: str) -> UUID | None:
         return None
 
 
-def keys_of(account: str, thread: Thread) -> list[UUID]:
-    """Give the keys of all ids a message names, its own first."""
-    return [key_of(account, id) for id in (thread.id, *thread.answers)]
+def message_id_keys(account: str, thread: ThreadingHeaders) -> list[UUID]:
+    """Return the keys of all message ids a mail names, its own first."""
+    return [message_id_key(account, id) for id in (thread.id, *thread.answers)]
 
 
 @dataclass(slots=True)
-class Threads:
-    """The ids at hand, and those that are new; who has a part in which conversation."""
+class ThreadIndex:
+    """The known message ids, participants and mails of the conversations at issue."""
 
-    known: dict[UUID, Named] = field(default_factory=dict)
-    learnt: set[UUID] = field(default_factory=set)
-    parts: set[tuple[UUID, UUID]] = field(default_factory=set)
-    """Conversations and contacts that have a part in them."""
-    joined: set[tuple[UUID, UUID]] = field(default_factory=set)
-    """Those that are new."""
-    copies: dict[UUID, Copy] = field(default_factory=dict)
-    """Mails that have arrived, by what they are in every mailbox."""
-    arrived: set[UUID] = field(default_factory=set)
-    """Those that are new."""
+    message_ids: dict[UUID, KnownMessageId] = field(default_factory=dict)
+    new_message_ids: set[UUID] = field(default_factory=set)
+    participants: set[tuple[UUID, UUID]] = field(default_factory=set)
+    """Pairs of a conversation and a contact that participates in it."""
+    new_participants: set[tuple[UUID, UUID]] = field(default_factory=set)
+    mails: dict[UUID, DuplicateMail] = field(default_factory=dict)
+    """The first arrivals of mails, by the key a mail has in every mailbox."""
+    new_mails: set[UUID] = field(default_factory=set)
 
     def find(
-        self, account: str, thread: Thread, contact: UUID | None, there: Container[UUID]
-    ) -> Found:
-        """Say where a message belongs; `there` are the conversations that exist."""
-        own, *answers = (self.known.get(key) for key in keys_of(account, thread))
-        claims = sorted(self._claims(thread, contact, own, answers), key=_rank)
-        real = [each for each in claims if each.conversation in there]
-        good = [each for each in real if not thread.doubt and self._has_part(each, contact)]
-        told = [each for each in real if each.rule != ANCESTOR]
-        flags = _flags(thread, told, stranger=bool(told) and not good, there=there)
-        ours = (each for each in told if each.rule in {SIGNED, RULES["issued"]})
-        return Found(
+        self,
+        account: str,
+        thread: ThreadingHeaders,
+        contact: UUID | None,
+        existing: Container[UUID],
+    ) -> ThreadMatch:
+        """Find the conversation a mail belongs to, among the `existing` ones."""
+        own, *answers = (self.message_ids.get(key) for key in message_id_keys(account, thread))
+        matches = sorted(self._matches(thread, contact, own, answers), key=_rank)
+        real = [match for match in matches if match.conversation in existing]
+        good = [
+            match for match in real if not thread.doubt and self._is_participant(match, contact)
+        ]
+        explicit = [match for match in real if match.rule != BY_COMMON_ANCESTOR]
+        stranger = bool(explicit) and not good
+        flags = _flags(thread, explicit, stranger=stranger, existing=existing)
+        own_rules = {BY_REPLY_ADDRESS, RULE_OF_KIND["issued"]}
+        answers_own = (match.conversation for match in explicit if match.rule in own_rules)
+        return ThreadMatch(
             next(iter(good), None),
             tuple(flags),
-            next((each.conversation for each in ours), None),
+            next(answers_own, None),
             own.conversation if own is not None and own.kind == "issued" else None,
         )
 
-    def _claims(
-        self, thread: Thread, contact: UUID | None, own: Named | None, answers: list[Named | None]
-    ) -> Iterator[Claim]:
+    def _matches(
+        self,
+        thread: ThreadingHeaders,
+        contact: UUID | None,
+        own: KnownMessageId | None,
+        answers: list[KnownMessageId | None],
+    ) -> Iterator[ConversationMatch]:
         if thread.tag is not None:
-            yield Claim(thread.tag, SIGNED if thread.signed else PLUS)
-        for each in (*answers, own if own is not None and own.kind == "mentioned" else None):
-            # What was only mentioned proves nothing unless the same person mentions it again.
-            if each is not None and (each.kind != "mentioned" or each.contact == contact):
-                yield Claim(each.conversation, RULES[each.kind])
+            yield ConversationMatch(
+                thread.tag, BY_REPLY_ADDRESS if thread.signed else BY_PLUS_TOKEN
+            )
+        mentioned = own if own is not None and own.kind == "mentioned" else None
+        for message_id in (*answers, mentioned):
+            # A mere mention proves nothing unless the same person mentions the id again.
+            if message_id is not None and (
+                message_id.kind != "mentioned" or message_id.contact == contact
+            ):
+                yield ConversationMatch(message_id.conversation, RULE_OF_KIND[message_id.kind])
 
-    def _has_part(self, claim: Claim, contact: UUID | None) -> bool:
-        return claim.rule == ANCESTOR or (
-            contact is not None and (claim.conversation, contact) in self.parts
+    def _is_participant(self, match: ConversationMatch, contact: UUID | None) -> bool:
+        return match.rule == BY_COMMON_ANCESTOR or (
+            contact is not None and (match.conversation, contact) in self.participants
         )
 
-    def learn(self, account: str, thread: Thread, conversation: UUID, contact: UUID | None) -> None:
-        """Remember a message that came, and those it names."""
-        own, *answers = keys_of(account, thread)
-        before = self.known.get(own)
-        if before is None or before.kind == "mentioned":
-            self._put(own, Named(conversation, "received", contact))
+    def add_received(
+        self, account: str, thread: ThreadingHeaders, conversation: UUID, contact: UUID | None
+    ) -> None:
+        """Remember the message id of a received mail, and those it names."""
+        own, *answers = message_id_keys(account, thread)
+        previous = self.message_ids.get(own)
+        if previous is None or previous.kind == "mentioned":
+            self._put(own, KnownMessageId(conversation, "received", contact))
         for key in answers:
-            if key not in self.known:
-                self._put(key, Named(conversation, "mentioned", contact))
+            if key not in self.message_ids:
+                self._put(key, KnownMessageId(conversation, "mentioned", contact))
 
-    def join(self, conversation: UUID, contacts: Iterable[UUID]) -> None:
-        """Remember who has a part in a conversation: who wrote, and to whom it was sent."""
-        new = {(conversation, contact) for contact in contacts} - self.parts
-        self.parts |= new
-        self.joined |= new
+    def add_participants(self, conversation: UUID, contacts: Iterable[UUID]) -> None:
+        """Remember the participants of a conversation: authors and recipients."""
+        new = {(conversation, contact) for contact in contacts} - self.participants
+        self.participants |= new
+        self.new_participants |= new
 
-    def arrive(self, key: UUID, copy: Copy) -> None:
-        """Remember a mail that has arrived, so that another copy is known as one."""
-        if key not in self.copies:
-            self.copies[key] = copy
-            self.arrived.add(key)
+    def add_mail(self, key: UUID, mail: DuplicateMail) -> None:
+        """Remember the first arrival of a mail, so that later ones are known as duplicates."""
+        if key not in self.mails:
+            self.mails[key] = mail
+            self.new_mails.add(key)
 
-    def issue(self, account: str, message: UUID, conversation: UUID) -> None:
-        """Remember a message of ours."""
-        self._put(key_of(account, str(message)), Named(conversation, "issued"))
+    def add_own_message(self, account: str, message: UUID, conversation: UUID) -> None:
+        """Remember the message id of a message of ours."""
+        key = message_id_key(account, str(message))
+        self._put(key, KnownMessageId(conversation, "issued"))
 
-    def _put(self, key: UUID, named: Named) -> None:
-        self.known[key] = named
-        self.learnt.add(key)
+    def _put(self, key: UUID, message_id: KnownMessageId) -> None:
+        self.message_ids[key] = message_id
+        self.new_message_ids.add(key)
 
 
-def _rank(claim: Claim) -> int:
-    return ORDER.index(claim.rule)
+def _rank(match: ConversationMatch) -> int:
+    return RULE_ORDER.index(match.rule)
 
 
 def _flags(
-    thread: Thread, told: list[Claim], *, stranger: bool, there: Container[UUID]
+    thread: ThreadingHeaders,
+    matches: list[ConversationMatch],
+    *,
+    stranger: bool,
+    existing: Container[UUID],
 ) -> Iterator[str]:
-    """Say what is doubtful about what a message names."""
-    by_name = {each.conversation for each in told if each.rule in RULES.values()}
+    """Yield the doubts about the conversations a mail names."""
+    by_message = {match.conversation for match in matches if match.rule in RULE_OF_KIND.values()}
     if thread.doubt is not None or stranger:
-        yield thread.doubt or STRANGER
+        yield thread.doubt or NOT_A_PARTICIPANT
     if thread.tag is not None and not thread.signed:
-        yield UNSIGNED
-    elif thread.tag is not None and thread.tag not in there:
-        yield UNKNOWN
-    if thread.tag in there and by_name - {thread.tag}:
-        yield ELSEWHERE
-    if len(by_name) > 1:
-        yield TORN
+        yield UNSIGNED_REPLY_ADDRESS
+    elif thread.tag is not None and thread.tag not in existing:
+        yield UNKNOWN_REPLY_ADDRESS
+    if thread.tag in existing and by_message - {thread.tag}:
+        yield CONFLICTING_REPLY_ADDRESS
+    if len(by_message) > 1:
+        yield CONFLICTING_REFERENCES

@@ -15,7 +15,7 @@ from chassis.auth.claims import DEVICES, subject_of, unauthorized
 from chassis.auth.dependencies import Auth
 from chassis.web.problems import Problem, invalid
 from ingest.channels.http_api.parser import Sender
-from ingest.channels.parsing import SHORT, words
+from ingest.channels.parsing import MAX_NAME_CHARS, text_or_none
 from ingest.domain.items import Person
 from ingest.gateway.device_proof import Asked, Unproven, proven
 
@@ -76,5 +76,7 @@ def check_contact(said: Sender, person: Person) -> None:
 def _person(contact: str, claims: Mapping[str, Any]) -> Person:
     """Read a contact's card from the claims OpenID Connect has for it."""
     names = ("name", "locale", "email", "phone_number")
-    name, language, email, phone = (words(claims.get(each), SHORT) for each in names)
+    name, language, email, phone = (
+        text_or_none(claims.get(each), MAX_NAME_CHARS) for each in names
+    )
     return Person(contact, name, language and language[:35], email, phone)

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from chassis.web.conventions import BODY
 from chassis.web.problems import invalid, of_validation
 from ingest.channels.connectiveone import parser
-from ingest.channels.custom.parser import Said
-from ingest.channels.email.mime import LARGEST
-from ingest.domain.items import Raw, Unreadable
+from ingest.channels.custom.parser import CustomMessage
+from ingest.channels.email.mime import MAX_MAIL_BYTES
+from ingest.domain.items import RawDelivery, Unreadable
 from ingest.gateway.signatures import (
     STANDARD,
     Check,
@@ -87,7 +87,7 @@ class Scheme:
 def check_said(body: bytes) -> None:
     """Refuse a message of an integrator's own channel that lacks something."""
     try:
-        Said.model_validate_json(body)
+        CustomMessage.model_validate_json(body)
     except ValidationError as bad:
         raise of_validation(bad.errors(include_url=False)) from None
 
@@ -95,7 +95,7 @@ def check_said(body: bytes) -> None:
 def check_update(body: bytes) -> None:
     """Refuse an update that could not be understood, while its sender can still mend it."""
     try:
-        parser.read(Raw("custom", "", "", body, datetime.fromtimestamp(0, UTC)))
+        parser.read(RawDelivery("custom", "", "", body, datetime.fromtimestamp(0, UTC)))
     except Unreadable as why:
         raise invalid(str(why)) from None
 
@@ -118,7 +118,7 @@ SCHEMES = (
         "Take a mail as it came, headers and all.",
         (MAIL,),
         status=202,
-        limit=LARGEST,
+        limit=MAX_MAIL_BYTES,
         media=("message/rfc822",),
         body={"type": "string", "format": "binary"},
     ),
@@ -129,7 +129,7 @@ SCHEMES = (
         STANDARD,
         check_form=check_standard_form,
         status=202,
-        body=Said.model_json_schema(),
+        body=CustomMessage.model_json_schema(),
         check=check_said,
     ),
     Scheme(
@@ -139,7 +139,7 @@ SCHEMES = (
         ("x-access-token",),
         key="token",
         check=check_update,
-        operation=parser.FORM,
+        operation=parser.FORMAT,
         path="/messengers_host/{bot_id}/custom_channel/hooks",
     ),
     Scheme(

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from uuid import UUID, uuid5
 
 from chassis.messaging.message import CHUNK, Incoming
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
 
@@ -42,12 +42,12 @@ PERSON = [field.name for field in fields(Person)]
 class Delivery:
     """A delivery out of INBOUND, with its place there."""
 
-    raw: Raw
+    raw: RawDelivery
     slot: int
     sequence: int
     traceparent: str | None
     chunks: int = 1
-    items: Sequence[Item] | Unreadable | None = None
+    items: Sequence[InboundItem] | Unreadable | None = None
     """What it is made of, when that was found out already."""
 
 
@@ -81,7 +81,7 @@ class Letter:
 
 
 def write(
-    raw: Raw, *, content_type: str = "", principal: str = "", traceparent: str | None = None
+    raw: RawDelivery, *, content_type: str = "", principal: str = "", traceparent: str | None = None
 ) -> Letter:
     """Address a delivery; the same bytes, and their digest."""
     headers = {
@@ -132,12 +132,12 @@ def read(item: Incoming) -> Delivery:
     return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
 
 
-def envelope(item: Incoming, otherwise: datetime) -> Raw:
+def envelope(item: Incoming, otherwise: datetime) -> RawDelivery:
     """Read what is around a body, whoever wrote it; never fails. Undated, it came `otherwise`."""
     _, channel, token, *_ = [*item.subject.split("."), "", ""]
     headers: Mapping[str, str] = item.headers
     key, talk = headers.get(KEY), headers.get(CONVERSATION)
-    return Raw(
+    return RawDelivery(
         clean(channel),
         clean(unquote(headers.get(ACCOUNT, token))),
         id_of(item.subject),

@@ -19,7 +19,7 @@ from chassis.observability.tracing import continued
 from chassis.service import Service
 from chassis.web.conventions import BODY
 from chassis.web.problems import Problem, unavailable
-from ingest.configuration import Accounts
+from ingest.configuration import IngestConfiguration
 from ingest.gateway.endpoints import check_said
 from ingest.gateway.receiver import Door
 
@@ -35,7 +35,7 @@ asked = counter("channel_asked_total", "Deliveries over NATS, by the status answ
 class Integrators:
     """Lets in what integrators ask."""
 
-    def __init__(self, service: Service, accounts: Accounts, door: Door) -> None:
+    def __init__(self, service: Service, accounts: IngestConfiguration, door: Door) -> None:
         self._service = service
         self._accounts = accounts
         self._door = door
@@ -79,7 +79,7 @@ class Integrators:
         try:
             if len(message.data) > BODY:
                 return Problem(413, "too_large", f"the body may have {BODY} bytes").response()
-            if not self._accounts.declared(CHANNEL, account):
+            if not self._accounts.has_account(CHANNEL, account):
                 return Problem(403, "forbidden", "this channel is not declared").response()
             stored = await self._take(account, message.data)
         except Problem as why:

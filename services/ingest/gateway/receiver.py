@@ -25,10 +25,10 @@ from chassis.web.fast_route import Direct
 from chassis.web.http_protocol import sender_known
 from chassis.web.problems import Problem, invalid, of_validation, unavailable
 from ingest.audit.marks import Marks
-from ingest.bans.store import Banlist
-from ingest.channels.http_api.parser import FromDevice, Submission
-from ingest.configuration import Accounts
-from ingest.domain.items import Raw
+from ingest.bans.store import BanCache
+from ingest.channels.http_api.parser import DeviceSubmission, Submission
+from ingest.configuration import IngestConfiguration
+from ingest.domain.items import RawDelivery
 from ingest.domain.text import clean
 from ingest.gateway import envelope
 from ingest.gateway.devices import PACE, check_contact, device_of
@@ -52,15 +52,15 @@ class Guarded(Direct):
 
 def shut_out(request: Request) -> None:
     """Raise a `Problem` when the request comes from a banned network."""
-    known: Banlist = request.app.state.service.state["bans"]
-    if known.known.networks and known.shut_out(request.client and request.client.host):
+    known: BanCache = request.app.state.service.state["bans"]
+    if known.current.networks and known.blocks_host(request.client and request.client.host):
         raise Problem(403, "banned", "nothing is taken from this address")
 
 
 class Door:
     """Lets deliveries in, and tells each its number."""
 
-    def __init__(self, service: Service, mint: Mint, accounts: Accounts) -> None:
+    def __init__(self, service: Service, mint: Mint, accounts: IngestConfiguration) -> None:
         loop = asyncio.get_running_loop()
         self.mint = mint
         self._service = service
@@ -136,25 +136,27 @@ class Door:
         self.check_rate("api", device.account)
         key = device.key(idempotency_key(request))
         body = await request.body()
-        check_contact(self._check_submission(FromDevice, body).contact, device.person)
+        check_contact(self._check_submission(DeviceSubmission, body).contact, device.person)
         raw = self.raw("api", device.account, body, key)
         raw = replace(raw, sender=device.person)
         return await self.accept(request, raw, 202, principal=device.account)
 
-    def raw(self, channel: str, account: str, body: bytes, key: str | None = None) -> Raw:
+    def raw(self, channel: str, account: str, body: bytes, key: str | None = None) -> RawDelivery:
         """Give a delivery its number and its time."""
         now: datetime = self._service.clock()
-        return Raw(channel, account, self.mint.issue(), body, now, idempotency_key=key)
+        return RawDelivery(channel, account, self.mint.issue(), body, now, idempotency_key=key)
 
     async def accept(
-        self, request: Request, raw: Raw, status: int, principal: str = ""
+        self, request: Request, raw: RawDelivery, status: int, principal: str = ""
     ) -> Response:
         """Store what came over HTTP, and answer."""
         content_type = request.headers.get("content-type", "")[:100]
         said = await self.store(raw, content_type=content_type, principal=principal)
         return Response(said, status, media_type="application/json")
 
-    async def store(self, raw: Raw, *, content_type: str = "", principal: str = "") -> bytes:
+    async def store(
+        self, raw: RawDelivery, *, content_type: str = "", principal: str = ""
+    ) -> bytes:
         """Store a delivery; gives what its sender is told."""
         letter = envelope.write(
             raw,
@@ -170,7 +172,7 @@ class Door:
 
     def check_rate(self, channel: str, account: str, contact: str | None = None) -> None:
         """Refuse more than the workspace allows one account, or than one contact can mean."""
-        whose, most = (channel, account), self._accounts.rate
+        whose, most = (channel, account), self._accounts.account_rate
         if contact is not None:
             whose, most = (channel, f"{account} {contact}"), min(most, PACE)
         wait = self._limits.wait(whose, most)
@@ -194,7 +196,9 @@ class Door:
         except ValidationError as bad:
             raise of_validation(bad.errors(include_url=False)) from None
         whole = said.conversation is None  # else it may be a further message, which asks nothing
-        for where, value, wrong in self._accounts.rules().complaints(said.asked(), whole=whole):
+        for where, value, wrong in self._accounts.rules().violations(
+            said.attributes(), whole=whole
+        ):
             raise invalid(f"{where} {wrong}", at=where, value=value)
         return said
 

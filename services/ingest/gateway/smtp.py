@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 
 from chassis.observability.tracing import continued
 from chassis.web.problems import Problem
-from ingest.channels.email.mime import LARGEST
+from ingest.channels.email.mime import MAX_MAIL_BYTES
 from ingest.gateway.receiver import Door
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ async def listen(handler: Handler, host: str, port: int) -> None:
     def begin() -> Talk:
         talk = Talk(
             handler,
-            data_size_limit=LARGEST,
+            data_size_limit=MAX_MAIL_BYTES,
             enable_SMTPUTF8=True,
             hostname="trunkline",
             ident="trunkline",

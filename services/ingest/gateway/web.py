@@ -22,7 +22,7 @@ from starlette.responses import Response
 from chassis.auth.dependencies import credentials, unauthorized
 from chassis.service import Service
 from chassis.web.problems import Problem, missing
-from ingest.configuration import Accounts
+from ingest.configuration import IngestConfiguration
 from ingest.domain.items import Person
 from ingest.gateway import web_sessions
 from ingest.gateway.rate_limit import Limits
@@ -44,7 +44,7 @@ Take = Callable[[Request, str, list[str]], Awaitable[Response]]
 class Pages:
     """Lets in what pages of the web send."""
 
-    def __init__(self, service: Service, accounts: Accounts, door: Door) -> None:
+    def __init__(self, service: Service, accounts: IngestConfiguration, door: Door) -> None:
         self._service = service
         self._accounts = accounts
         self._door = door
@@ -88,7 +88,7 @@ class Pages:
 
     def _cors(self, request: Request, channel: str) -> dict[str, str]:
         origin = origin_of(request)
-        declared = self._accounts.origins(channel, request.path_params["account"])
+        declared = self._accounts.allowed_origins(channel, request.path_params["account"])
         allowed = {"Access-Control-Allow-Origin": origin} if origin in declared else {}
         return {"Vary": "Origin", **allowed}
 
@@ -162,7 +162,7 @@ class Pages:
     def _check_origin(self, request: Request, channel: str, account: str, *, needed: bool) -> str:
         """Refuse pages of origins the account does not declare; programs have none."""
         origin = origin_of(request)
-        declared = self._accounts.origins(channel, account)
+        declared = self._accounts.allowed_origins(channel, account)
         if (declared or needed) and (origin or needed) and origin not in declared:
             raise Problem(403, "origin_not_declared", "the account declares no such origin")
         return origin

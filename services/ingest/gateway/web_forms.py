@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ingest.channels.web.parser import FILES, TRAP
-from ingest.domain.field_rules import TITLE, Rules
+from ingest.channels.web.parser import HONEYPOT_FIELD, MAX_FORM_ATTACHMENTS
+from ingest.domain.field_rules import MAX_TITLE_CHARS, Rules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-NAME: dict[str, Any] = {"type": "string", "maxLength": TITLE}
+NAME: dict[str, Any] = {"type": "string", "maxLength": MAX_TITLE_CHARS}
 CONTACT: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -38,11 +38,11 @@ FILE: dict[str, Any] = {
 FURTHER: dict[str, Any] = {
     "id": {**NAME, "description": "The page's own: sent twice, it is one message."},
     "sent_at": {"type": "string", "format": "date-time"},
-    "attachments": {"type": "array", "items": FILE, "maxItems": FILES},
+    "attachments": {"type": "array", "items": FILE, "maxItems": MAX_FORM_ATTACHMENTS},
 }
 OF_FORMS: dict[str, Any] = {
     "conversation": {**NAME, "description": "To write again: the first answer's `inbound_id`."},
-    TRAP: {"type": "string", "maxLength": 0, "description": "Hidden from people."},
+    HONEYPOT_FIELD: {"type": "string", "maxLength": 0, "description": "Hidden from people."},
 }
 
 FORM: dict[str, Any] = {

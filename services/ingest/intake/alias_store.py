@@ -1,9 +1,9 @@
-"""People with two names on a platform: under whichever they come, they are the one known before.
+"""Customers with two addresses on a platform keep the one they were first known by.
 
-WhatsApp tells a person's number, an id of theirs for the business, or both: the id began to be told
-while people were known by their numbers, and who takes a username may hide the number afterwards
+WhatsApp sends a customer's number, their business-scoped user id, or both. The id was introduced
+while customers were known by their numbers, and a customer with a username may hide the number
 (developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids). A
-number that comes with another id than before is another person's now.
+number that comes with another id than before belongs to another customer.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,13 @@ from typing import Final, LiteralString
 from uuid import UUID
 
 from chassis.messaging.transaction import Tx
-from ingest.domain.inbound_item import Arrival
-from ingest.intake import store
+from ingest.domain.batch_entry import BatchEntry
+from ingest.intake import conversation_store
 from trunkline_contracts.ids import contact_id
 
-CHANNELS: Final = frozenset({"whatsapp"})
+ALIAS_CHANNELS: Final = frozenset({"whatsapp"})
 
-# The LIMITs keep the planner on the indexes, however small the tables were when it looked.
+# The LIMITs keep the planner on the indexes, however small the tables were when it planned.
 LOAD: LiteralString = """
 SELECT g.key,
     (SELECT a.home FROM alias a WHERE a.key = g.key LIMIT 1),
@@ -32,65 +32,69 @@ ON CONFLICT (key) DO UPDATE SET home = EXCLUDED.home, home_key = EXCLUDED.home_k
 
 @dataclass(slots=True)
 class Aliases:
-    """Who is known under which names; names are given by the keys of their contacts."""
+    """The known addresses of customers; a key is the contact id of an address."""
 
-    homes: dict[UUID, str] = field(default_factory=dict)
-    """Under what else somebody is known."""
+    known_addresses: dict[UUID, str] = field(default_factory=dict)
+    """By key of another address: the address the customer is known by."""
     known: set[UUID] = field(default_factory=set)
-    """Names under which somebody is known."""
+    """Keys of addresses by which a customer is known."""
     taken: set[UUID] = field(default_factory=set)
-    """Names under which somebody is known who has another one, too."""
-    learned: dict[UUID, tuple[str, UUID]] = field(default_factory=dict)
+    """Keys of addresses by which a customer with another address is known."""
+    new: dict[UUID, tuple[str, UUID]] = field(default_factory=dict)
 
-    def home(self, names: Sequence[tuple[str, UUID]]) -> str:
-        """Give the name under which the person of these names is known: theirs, then the number."""
-        (name, key), *also = names
-        found = self.homes.get(key)
-        if found is None and also and key not in self.known:
-            number, number_key = also[0]
+    def known_address(self, addresses: Sequence[tuple[str, UUID]]) -> str:
+        """Return the address a customer is known by: by their id if known, else the number's."""
+        (address, key), *others = addresses
+        found = self.known_addresses.get(key)
+        if found is None and others and key not in self.known:
+            number, number_key = others[0]
             if number_key in self.known and number_key not in self.taken:
                 found = number
-                self._learn(key, number, number_key)
-        if found is None and also:
-            self._learn(also[0][1], name, key)
-        found = name if found is None else found
-        self.known |= {each for told, each in names if told == found}
+                self._add(key, number, number_key)
+        if found is None and others:
+            self._add(others[0][1], address, key)
+        found = address if found is None else found
+        self.known |= {key for candidate, key in addresses if candidate == found}
         return found
 
-    def _learn(self, key: UUID, home: str, home_key: UUID) -> None:
-        if self.homes.get(key) != home:
-            self.homes[key] = home
-            self.learned[key] = home, home_key
-            self.taken.add(home_key)
+    def _add(self, key: UUID, address: str, address_key: UUID) -> None:
+        if self.known_addresses.get(key) != address:
+            self.known_addresses[key] = address
+            self.new[key] = address, address_key
+            self.taken.add(address_key)
 
 
-async def resolve(tx: Tx, arrivals: Iterable[Arrival]) -> None:
-    """Have everybody come under the name they are known by.
+async def resolve_addresses(tx: Tx, entries: Iterable[BatchEntry]) -> None:
+    """Attribute every entry to the address its customer is known by.
 
-    Names are locked before anything else is, for what else must be locked follows from them.
+    Aliases are locked first: the other keys to lock follow from them.
     """
-    told = [(each, names) for each in arrivals if (names := _names(each))]
-    if not told:
+    aliased = [(entry, addresses) for entry in entries if (addresses := _addresses(entry))]
+    if not aliased:
         return
-    keys = list({key for _, names in told for _, key in names})
-    await store.lock(tx, keys)
+    keys = list({key for _, addresses in aliased for _, key in addresses})
+    await conversation_store.lock(tx, keys)
     aliases = Aliases()
-    for key, home, known, taken in await (await tx.run(LOAD, keys)).fetchall():
-        if home is not None:
-            aliases.homes[key] = home
-        aliases.known |= {key} if known else set()
-        aliases.taken |= {key} if taken else set()
-    for each, names in told:
-        each.comes_as(names[0][0], aliases.home(names))
-    if aliases.learned:
-        rows = [(key, *of) for key, of in sorted(aliases.learned.items())]
+    for key, address, is_known, is_taken in await (await tx.run(LOAD, keys)).fetchall():
+        if address is not None:
+            aliases.known_addresses[key] = address
+        aliases.known |= {key} if is_known else set()
+        aliases.taken |= {key} if is_taken else set()
+    for entry, addresses in aliased:
+        entry.replace_address(addresses[0][0], aliases.known_address(addresses))
+    if aliases.new:
+        rows = [(key, *address) for key, address in sorted(aliases.new.items())]
         await tx.run(SAVE, *map(list, zip(*rows, strict=True)))
 
 
-def _names(arrival: Arrival) -> list[tuple[str, UUID]]:
-    item = arrival.item
-    if item is None or arrival.channel not in CHANNELS:
+def _addresses(entry: BatchEntry) -> list[tuple[str, UUID]]:
+    item = entry.item
+    if item is None or entry.channel not in ALIAS_CHANNELS:
         return []
-    name = item.person.address if item.person else item.conversation
-    where = arrival.channel, arrival.account
-    return [(each, contact_id(*where, each)) for each in (name, *item.also) if each]
+    address = item.person.address if item.person else item.conversation
+    account = entry.channel, entry.account
+    return [
+        (candidate, contact_id(*account, candidate))
+        for candidate in (address, *item.also)
+        if candidate
+    ]

@@ -1,7 +1,4 @@
-"""What remarks are about, and those that wait for it: read and written for a batch at once.
-
-Longer than other files: what is looked up, what is written, and their SQL, side by side.
-"""
+"""SQL for message updates: the messages they refer to and the pending ones, a batch at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,16 +9,24 @@ import orjson
 from pydantic import TypeAdapter
 
 from chassis.messaging.transaction import Tx
-from ingest.domain.inbound_item import Arrival, Outcome
-from ingest.domain.items import Item
-from ingest.domain.message_updates import Remarks, Waiting
-from ingest.domain.references import PATIENCE, REMARKS, ROOM, TOO_LATE, WAITS, Known, name_in
-from trunkline_contracts import DeliveryRecorded, ReplySent
+from ingest.domain.batch_entry import BatchEntry, Outcome
+from ingest.domain.items import InboundItem
+from ingest.domain.message_keys import UPDATE_KINDS
+from ingest.domain.message_updates import (
+    EXPIRED,
+    MAX_PENDING_TIME,
+    MAX_PENDING_UPDATES,
+    PENDING,
+    MessageReference,
+    MessageUpdates,
+    PendingUpdate,
+)
+from ingest.domain.ticket_facts import OwnMessageFact, message_id_of
 
-ITEM: TypeAdapter[Item] = TypeAdapter(Item)
+ITEM_ADAPTER: TypeAdapter[InboundItem] = TypeAdapter(InboundItem)
 
-# The LIMITs keep the planner on the indexes, however small the tables were when it looked.
-CUSTOMERS: LiteralString = """
+# The LIMITs keep the planner on the indexes, however small the tables were when it planned.
+CUSTOMER_MESSAGES: LiteralString = """
 SELECT g.key, i.message_id, i.request_id FROM unnest(%b::uuid[]) AS g (key)
 CROSS JOIN LATERAL ((
     SELECT message_id, request_id, received_at FROM item i
@@ -34,15 +39,15 @@ CROSS JOIN LATERAL ((
 COLUMNS: LiteralString = """
     o.message_id, o.request_id, true, o.conversation, o.platform, o.written_at, o.sent_at,
     o.state"""
-OURS: LiteralString = (
+OWN: LiteralString = (
     "SELECT o.* FROM unnest(%b::uuid[]) AS g (key) CROSS JOIN LATERAL ((SELECT"  # noqa: S608 (literals)
     + COLUMNS
     + " FROM outgoing o WHERE o.message_id = g.key LIMIT 1) UNION ALL (SELECT"
     + COLUMNS
     + " FROM outgoing o WHERE o.platform = g.key LIMIT 1)) o"
 )
-# What had come as far before is not looked at again.
-UNTIL: LiteralString = (
+# Messages whose state is as far already are left out.
+OWN_UNTIL: LiteralString = (
     "SELECT o.* FROM unnest(%b::uuid[], %b::timestamptz[], %b::text[])"  # noqa: S608 (literals)
     " AS g (key, until, state) CROSS JOIN LATERAL (SELECT"
     + COLUMNS
@@ -50,8 +55,8 @@ UNTIL: LiteralString = (
     " AND (o.state IS NULL OR o.state = 'sent' OR (o.state = 'delivered' AND g.state = 'read'))"
     " ORDER BY o.written_at DESC LIMIT 500) o"
 )
-# All of them, for what is left out is not looked for again: there is ROOM for fewer than the LIMIT.
-EARLY: LiteralString = """
+# All of them: what is left out is never looked for again. MAX_PENDING_UPDATES is below the LIMIT.
+PENDING_UPDATES: LiteralString = """
 SELECT DISTINCT ON (w.inbound_id, w.n) e.* FROM unnest(%b::uuid[]) AS g (name)
 CROSS JOIN LATERAL (
     SELECT inbound_id, n FROM early_name w
@@ -59,7 +64,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT inbound_id::text, n, channel, account, received_at, traceparent, item
     FROM early e WHERE e.inbound_id = w.inbound_id AND e.n = w.n LIMIT 1) e"""
-COUNTS: LiteralString = """
+POOL_SIZES: LiteralString = """
 SELECT channel, account, item ->> 'kind' = 'receipt', count(*) FROM early e
 WHERE (channel, account) IN (SELECT * FROM unnest(%b::text[], %b::text[])) GROUP BY 1, 2, 3"""
 
@@ -86,7 +91,7 @@ UPDATE item i SET request_id = v.request_id, reason = v.reason, outcome = v.outc
     threaded_by = v.threaded_by, platform = v.platform
 FROM json_populate_recordset(NULL::item, %s) v WHERE i.inbound_id = v.inbound_id AND i.n = v.n"""
 
-EDITS: LiteralString = """
+EXPIRED_EDITS: LiteralString = """
 SELECT inbound_id::text, n, channel, account, received_at, traceparent, item FROM early
 WHERE received_at < %s AND item ->> 'kind' = 'edited' ORDER BY received_at LIMIT 100"""
 EXPIRE: LiteralString = """
@@ -100,178 +105,171 @@ UPDATE item i SET reason = %s FROM gone g
 WHERE i.inbound_id = g.inbound_id AND i.n = g.n AND i.request_id IS NULL"""
 
 
-async def look_up(tx: Tx, into: Remarks, arrivals: Sequence[Arrival], *, waits: bool) -> None:
-    """Load what remarks among these arrivals are about, and what waits for the others, if any."""
-    if waits:
-        await _load_early(tx, into, list({arrival.name for arrival in arrivals}))
-    remarks = [each for each in arrivals if each.item and each.item.kind in REMARKS]
-    if remarks:
-        await _load_known(tx, into, remarks)
+async def load(
+    tx: Tx, updates: MessageUpdates, entries: Sequence[BatchEntry], *, pending: bool
+) -> None:
+    """Load the messages that updates among the entries refer to, and the `pending` updates."""
+    if pending:
+        await _load_pending(tx, updates, list({entry.update_key for entry in entries}))
+    new = [entry for entry in entries if entry.item and entry.item.kind in UPDATE_KINDS]
+    if new:
+        await _load_references(tx, updates, new)
 
 
-async def _load_known(tx: Tx, into: Remarks, remarks: Sequence[Arrival]) -> None:
-    keys = list({key for each in remarks for key in each.about})
+async def _load_references(tx: Tx, updates: MessageUpdates, entries: Sequence[BatchEntry]) -> None:
+    """Load the messages, of customers and our own, that these updates refer to."""
+    keys = list({key for entry in entries for key in entry.target_keys})
     if keys:
-        for key, message_id, request_id in await (await tx.run(CUSTOMERS, keys)).fetchall():
-            into.known.setdefault(key, Known(message_id, request_id))
-        _put(into, await (await tx.run(OURS, keys)).fetchall())
-    until = [(each.conversation, *told) for each in remarks if (told := _until(each))]
+        rows = await (await tx.run(CUSTOMER_MESSAGES, keys)).fetchall()
+        for key, message_id, request_id in rows:
+            updates.references.setdefault(key, MessageReference(message_id, request_id))
+        _add_own(updates, await (await tx.run(OWN, keys)).fetchall())
+    until = [(entry.conversation, *receipt) for entry in entries if (receipt := _until(entry))]
     if until:
-        _put(into, await (await tx.run(UNTIL, *map(list, zip(*until, strict=True)))).fetchall())
+        columns = map(list, zip(*until, strict=True))
+        _add_own(updates, await (await tx.run(OWN_UNTIL, *columns)).fetchall())
 
 
-def _until(arrival: Arrival) -> tuple[datetime, str] | None:
-    item = arrival.item
-    if item is None or item.kind != "receipt" or item.until is None or arrival.about:
+def _until(entry: BatchEntry) -> tuple[datetime, str] | None:
+    """Return the time and the state of a receipt of everything sent until then."""
+    item = entry.item
+    if item is None or item.kind != "receipt" or item.until is None or entry.target_keys:
         return None
     return item.until, item.state or "delivered"
 
 
-def _put(into: Remarks, rows: Iterable[tuple[Any, ...]]) -> None:
+def _add_own(updates: MessageUpdates, rows: Iterable[tuple[Any, ...]]) -> None:
     for row in rows:
-        known = into.ours.setdefault(row[0], Known(*row))
-        into.known[known.id] = known
-        if known.platform is not None:
-            into.known[known.platform] = known
+        message = updates.own.setdefault(row[0], MessageReference(*row))
+        updates.references[message.id] = message
+        if message.platform_key is not None:
+            updates.references[message.platform_key] = message
 
 
-async def _load_early(tx: Tx, into: Remarks, names: Sequence[UUID]) -> None:
-    for row in await (await tx.run(EARLY, names)).fetchall():
-        arrival = _arrival(*row)
-        outcome = Outcome(arrival, "noted", first=True, reason=WAITS)
-        into.wait(Waiting(arrival, outcome, stored=True))
+async def _load_pending(tx: Tx, updates: MessageUpdates, keys: Sequence[UUID]) -> None:
+    for row in await (await tx.run(PENDING_UPDATES, keys)).fetchall():
+        entry = _entry(*row)
+        outcome = Outcome(entry, "noted", first=True, reason=PENDING)
+        updates.add_pending(PendingUpdate(entry, outcome, stored=True))
 
 
-def _arrival(
-    inbound_id: str, n: int, channel: str, account: str, at: datetime, parent: str, told: Any
-) -> Arrival:
-    item = ITEM.validate_python(told)
-    return Arrival(inbound_id, n, channel, account, at, item, traceparent=parent)
+def _entry(
+    inbound_id: str,
+    n: int,
+    channel: str,
+    account: str,
+    received_at: datetime,
+    traceparent: str,
+    stored: Any,
+) -> BatchEntry:
+    item = ITEM_ADAPTER.validate_python(stored)
+    return BatchEntry(inbound_id, n, channel, account, received_at, item, traceparent=traceparent)
 
 
-def names_of(
-    facts: Sequence[ReplySent | DeliveryRecorded], counted: Mapping[UUID, UUID]
-) -> dict[UUID, UUID]:
-    """Give the platform's names of messages of ours; `counted`: by request, in what it counts."""
-    return {
-        each.message_id: name_in(counted[each.request_id], each.platform_id)
-        for each in facts
-        if isinstance(each, DeliveryRecorded)
-        and each.platform_id is not None
-        and each.request_id in counted
-    }
-
-
-async def follow(
+async def load_for_own(
     tx: Tx,
-    into: Remarks,
-    facts: Sequence[ReplySent | DeliveryRecorded],
+    updates: MessageUpdates,
+    facts: Sequence[OwnMessageFact],
     conversations: Mapping[UUID, UUID],
-    names: Mapping[UUID, UUID],
+    platform_keys: Mapping[UUID, UUID],
 ) -> None:
-    """Remember what we wrote and what is on its way, and pass on what waited for that."""
-    ids = [each.message.id if isinstance(each, ReplySent) else each.message_id for each in facts]
-    talks = {conversations[each.request_id] for each in facts if each.request_id in conversations}
-    await _load_early(tx, into, [*talks, *ids, *names.values()])
-    if into.early:
-        _put(into, await (await tx.run(OURS, ids)).fetchall())
-        await _load_known(tx, into, [each.arrival for each in into.early.values()])
-    for fact in facts:
-        talk = conversations.get(fact.request_id)
-        if talk is None:
-            continue
-        if isinstance(fact, ReplySent):
-            into.wrote(talk, fact)
-        else:
-            into.sent(talk, fact, names.get(fact.message_id))
-    into.catch_up()
-    await save(tx, into)
+    """Load the updates that wait for messages of our own, and the messages they refer to."""
+    ids = list(map(message_id_of, facts))
+    loaded = {conversations[fact.request_id] for fact in facts if fact.request_id in conversations}
+    await _load_pending(tx, updates, [*loaded, *ids, *platform_keys.values()])
+    if updates.pending:
+        _add_own(updates, await (await tx.run(OWN, ids)).fetchall())
+        await _load_references(tx, updates, [update.entry for update in updates.pending.values()])
 
 
-async def make_room(tx: Tx, remarks: Remarks) -> list[Waiting]:
-    """Let no account fill the table; gives what must not wait."""
-    new = [each.arrival for each in remarks.early.values() if not each.stored]
+async def evict_over_limit(tx: Tx, updates: MessageUpdates) -> list[PendingUpdate]:
+    """Remove and return the new pending updates of accounts that have too many."""
+    new = [update.entry for update in updates.pending.values() if not update.stored]
     if not new:
         return []
-    accounts = {(each.channel, each.account) for each in new}
-    rows = await (await tx.run(COUNTS, *map(list, zip(*accounts, strict=True)))).fetchall()
-    taken = {(channel, account, receipt): count for channel, account, receipt, count in rows}
-    return remarks.no_room(taken, ROOM)
+    accounts = {(entry.channel, entry.account) for entry in new}
+    rows = await (await tx.run(POOL_SIZES, *map(list, zip(*accounts, strict=True)))).fetchall()
+    sizes = {(channel, account, receipts): count for channel, account, receipts, count in rows}
+    return updates.evict_over_limit(sizes, MAX_PENDING_UPDATES)
 
 
-async def save(tx: Tx, remarks: Remarks) -> None:
-    """Write what waits, what waits no more, and how far messages of ours have come."""
-    ours = [_ours_row(remarks.ours[id]) for id in remarks.reported]
-    waits = [each.arrival for each in remarks.early.values() if not each.stored]
-    found = _json(_found_row(each) for each in remarks.caught_up)
-    if ours or waits or remarks.caught_up:
-        new, names = map(_early_row, waits), (row for each in waits for row in _name_rows(each))
-        await tx.run(SAVE, _json(ours), _json(new), _json(names), found, found)
+async def save(tx: Tx, updates: MessageUpdates) -> None:
+    """Write new pending updates, settled ones, and the state of our own messages."""
+    own = [_own_row(updates.own[id]) for id in updates.changed]
+    pending = [update.entry for update in updates.pending.values() if not update.stored]
+    settled = _json(_settled_row(outcome) for outcome in updates.settled)
+    if own or pending or updates.settled:
+        rows = map(_pending_row, pending)
+        keys = (row for entry in pending for row in _key_rows(entry))
+        await tx.run(SAVE, _json(own), _json(rows), _json(keys), settled, settled)
 
 
-async def edits(tx: Tx) -> list[Arrival]:
-    """Give edits that have waited too long, the oldest first; not all at once."""
-    found = await tx.conn.execute(EDITS, (tx.now - PATIENCE,), prepare=False)
-    return [_arrival(*row) for row in await found.fetchall()]
+async def expired_edits(tx: Tx) -> list[BatchEntry]:
+    """Return up to 100 edits that have waited too long, the oldest first."""
+    expired_at = tx.now - MAX_PENDING_TIME
+    found = await tx.conn.execute(EXPIRED_EDITS, (expired_at,), prepare=False)
+    return [_entry(*row) for row in await found.fetchall()]
 
 
-async def look_again(tx: Tx, into: Remarks, arrivals: Sequence[Arrival]) -> list[Waiting]:
-    """Pass on what is known by now, and give those of these remarks that wait still."""
-    await _load_early(tx, into, [name for each in arrivals for name in each.waits_for])
-    await _load_known(tx, into, [each.arrival for each in into.early.values()])
-    into.catch_up()
-    keys = [(each.inbound_id, each.n) for each in arrivals]
-    return [into.early[key] for key in keys if key in into.early]
+async def load_unresolved(
+    tx: Tx, updates: MessageUpdates, entries: Sequence[BatchEntry]
+) -> list[PendingUpdate]:
+    """Apply the updates whose message is known by now; return those of the entries that wait."""
+    await _load_pending(tx, updates, [key for entry in entries for key in entry.pending_keys])
+    await _load_references(tx, updates, [update.entry for update in updates.pending.values()])
+    updates.resolve_pending()
+    keys = [(entry.inbound_id, entry.n) for entry in entries]
+    return [updates.pending[key] for key in keys if key in updates.pending]
 
 
 async def expire(tx: Tx) -> None:
-    """Note, with the reason, what has waited too long; edits say more than a note can."""
-    # Planned each time: what was right for a small table is not for a large one.
-    await tx.conn.execute(EXPIRE, (tx.now - PATIENCE, TOO_LATE), prepare=False)
+    """Note updates that have waited too long; edits are promoted to messages instead."""
+    # Planned each time: a plan made for a small table is bad for a large one.
+    await tx.conn.execute(EXPIRE, (tx.now - MAX_PENDING_TIME, EXPIRED), prepare=False)
 
 
 def _json(rows: Iterable[Mapping[str, Any]]) -> str:
     return orjson.dumps(list(rows)).decode()
 
 
-def _ours_row(known: Known) -> dict[str, Any]:
+def _own_row(message: MessageReference) -> dict[str, Any]:
     return {
-        "message_id": known.id,
-        "request_id": known.request_id,
-        "conversation": known.conversation,
-        "platform": known.platform,
-        "written_at": known.written_at,
-        "sent_at": known.sent_at,
-        "state": known.state,
+        "message_id": message.id,
+        "request_id": message.request_id,
+        "conversation": message.conversation,
+        "platform": message.platform_key,
+        "written_at": message.written_at,
+        "sent_at": message.sent_at,
+        "state": message.state,
     }
 
 
-def _early_row(arrival: Arrival) -> dict[str, Any]:
+def _pending_row(entry: BatchEntry) -> dict[str, Any]:
+    item = entry.item
+    stored = ITEM_ADAPTER.dump_python(item, mode="json", exclude_defaults=True) if item else None
     return {
-        "inbound_id": arrival.inbound_id,
-        "n": arrival.n,
-        "channel": arrival.channel,
-        "account": arrival.account,
-        "received_at": arrival.received_at,
-        "traceparent": arrival.traceparent,
-        "item": ITEM.dump_python(arrival.item, mode="json", exclude_defaults=True)
-        if arrival.item
-        else None,
+        "inbound_id": entry.inbound_id,
+        "n": entry.n,
+        "channel": entry.channel,
+        "account": entry.account,
+        "received_at": entry.received_at,
+        "traceparent": entry.traceparent,
+        "item": stored,
     }
 
 
-def _name_rows(arrival: Arrival) -> Iterable[dict[str, Any]]:
-    for name in dict.fromkeys(arrival.waits_for):
-        yield {"inbound_id": arrival.inbound_id, "n": arrival.n, "name": name}
+def _key_rows(entry: BatchEntry) -> Iterable[dict[str, Any]]:
+    for key in dict.fromkeys(entry.pending_keys):
+        yield {"inbound_id": entry.inbound_id, "n": entry.n, "name": key}
 
 
-def _found_row(outcome: Outcome) -> dict[str, Any]:
+def _settled_row(outcome: Outcome) -> dict[str, Any]:
     return {
-        "inbound_id": outcome.arrival.inbound_id,
-        "n": outcome.arrival.n,
+        "inbound_id": outcome.entry.inbound_id,
+        "n": outcome.entry.n,
         "request_id": outcome.request_id,
         "reason": outcome.reason,
-        "outcome": outcome.word,
+        "outcome": outcome.kind,
         "threaded_by": outcome.threaded_by,
-        "platform": outcome.arrival.platform,
+        "platform": outcome.entry.platform_key,
     }

@@ -1,82 +1,95 @@
-"""ConnectiveOne's custom-channel payload: one update per delivery.
+"""ConnectiveOne's custom-channel format: one update per delivery.
 
 docs.connectiveone.io/en/integrations/how-to/custom-channel/integrate-via-custom-channel.html
 
-Its first message must be `/start`, which begins a bot's dialog before the customer has written
-anything: here it is noted, and the message after it opens the request.
+The first message must be `/start`, which begins a bot's dialog before the customer has written
+anything. It is noted, and the next message opens the request.
 """
 
 from typing import Any
 
-from ingest.channels.parsing import SHORT, digest, instant_of, named, parse, part, words
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    digest,
+    identifier,
+    parse,
+    parse_timestamp,
+    subobject,
+    text_or_none,
+)
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 
-BEGIN = "/start"
-FORM = "connectiveone"
-"""What the door says of a delivery that it let in as an update."""
+START_COMMAND = "/start"
+FORMAT = "connectiveone"
+"""The format name the gateway gives to deliveries it authenticated as updates."""
 
 
-def is_update(raw: Raw) -> bool:
-    """Tell whether a custom channel's delivery has this form rather than our own.
+def is_update(raw: RawDelivery) -> bool:
+    """Return whether a custom channel's delivery has this format.
 
-    The door says so; what says nothing of it is taken for one by its body.
+    The gateway says so; without its word the body decides.
     """
     if raw.form:
-        return raw.form == FORM
-    return _looks_like_one(raw.body)
+        return raw.form == FORMAT
+    return _looks_like_update(raw.body)
 
 
-def _looks_like_one(body: bytes) -> bool:
+def _looks_like_update(body: bytes) -> bool:
     if b"update_id" not in body:
         return False
     try:
-        said = parse(body)
+        update = parse(body)
     except Unreadable:
         return False
-    return "update_id" in said and "contact" not in said
+    return "update_id" in update and "contact" not in update
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
-    """Read one update; `from.id` may be a number or a text, for the platform writes both."""
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
+    """Read one update; the platform writes `from.id` as a number or as a text."""
     update = parse(raw.body)
-    number = named(update.get("update_id"))
+    number = identifier(update.get("update_id"))
     if number is None:
         raise Unreadable("update_id is missing, or neither a number nor a text")
-    external_id, told = f"update:{number}", digest(update)
-    said = update.get("message")
-    if not isinstance(said, dict):
+    external_id, content_digest = f"update:{number}", digest(update)
+    message = update.get("message")
+    if not isinstance(message, dict):
         kind = next((key for key in update if key != "update_id"), "empty update")
-        reason = words(kind, 64) or "empty update"
-        return (Item("noted", external_id, told, reason=reason),)
-    sender = part(said, "from")
-    user = named(sender.get("id"))
-    chat = named(part(said, "chat").get("id")) or user
+        reason = text_or_none(kind, 64) or "empty update"
+        return (InboundItem("noted", external_id, content_digest, reason=reason),)
+    sender = subobject(message, "from")
+    user = identifier(sender.get("id"))
+    chat = identifier(subobject(message, "chat").get("id")) or user
     if chat is None:
-        raise Unreadable("message.from.id and message.chat.id are missing: whose is it?")
-    text = words(said.get("text"))
-    begins = text is not None and text.split(maxsplit=1)[0] == BEGIN
-    at = instant_of(said.get("date"))
+        raise Unreadable(
+            "message.from.id and message.chat.id are missing: it belongs to no conversation"
+        )
+    text = text_or_none(message.get("text"))
+    begins = text is not None and text.split(maxsplit=1)[0] == START_COMMAND
+    at = parse_timestamp(message.get("date"))
     return (
-        Item(
+        InboundItem(
             "noted" if begins else "message",
             external_id,
-            told,
+            content_digest,
             reason="/start begins the dialog; nothing was asked yet" if begins else None,
             conversation=chat,
             person=_person(sender, user or chat),
-            text=text or f"[{words(said.get('type'), 64) or 'message'}]",
+            text=text or f"[{text_or_none(message.get('type'), 64) or 'message'}]",
             sent_at=None if at is None else min(at, raw.received_at),
-            platform_id=named(said.get("message_id")) or number,
+            platform_id=identifier(message.get("message_id")) or number,
         ),
     )
 
 
 def _person(sender: dict[str, Any], address: str) -> Person:
-    names = (words(sender.get("first_name"), SHORT), words(sender.get("last_name"), SHORT))
-    name = " ".join(filter(None, names)) or words(sender.get("dialog_name"), SHORT)
+    names = (
+        text_or_none(sender.get("first_name"), MAX_NAME_CHARS),
+        text_or_none(sender.get("last_name"), MAX_NAME_CHARS),
+    )
+    name = " ".join(filter(None, names)) or text_or_none(sender.get("dialog_name"), MAX_NAME_CHARS)
     return Person(
         address,
-        name or words(sender.get("username"), SHORT),
-        words(sender.get("language_code"), 35),
-        phone=words(sender.get("phone"), SHORT),
+        name or text_or_none(sender.get("username"), MAX_NAME_CHARS),
+        text_or_none(sender.get("language_code"), 35),
+        phone=text_or_none(sender.get("phone"), MAX_NAME_CHARS),
     )

@@ -1,7 +1,7 @@
-"""What a mail says, out of its parts: as text, as HTML, and what came along.
+"""Extract text, HTML and attachments from the parts of a mail.
 
-Parts of a `multipart/mixed` are read one after the other; of a `multipart/alternative`, which says
-the same several times, the text that is plain (RFC 2046, 5.1.3 and 5.1.4).
+Parts of a `multipart/mixed` are read one after the other. Of a `multipart/alternative`, whose parts
+have the same content, the plain text is read (RFC 2046, 5.1.3 and 5.1.4).
 """
 
 from collections.abc import Collection, Iterator
@@ -10,99 +10,101 @@ from html import escape
 
 from ingest.channels.email import mime, sanitize
 from ingest.channels.email.mime import Excessive, Part
-from ingest.channels.parsing import SHORT
+from ingest.channels.parsing import MAX_NAME_CHARS
 from trunkline_contracts.parts import Attachment
 
-TEXT, HTML = 100_000, 200_000
-"""Bytes of a text, and of markup, that go into a request; the mail itself is kept whole."""
-LOOKED_AT = 500_000
-"""Characters that are enough to know what is more than that."""
+MAX_TEXT_BYTES, MAX_HTML_BYTES = 100_000, 200_000
+"""Bytes kept of the text, and of the HTML; the mail itself is stored whole."""
+MAX_SCANNED_CHARS = 500_000
+"""Characters that are enough to find that the limits are exceeded."""
 
 
 @dataclass(slots=True)
-class Piece:
-    """What is said at one place of a mail, in one form or in several."""
+class Section:
+    """The content of one place in a mail, in one form or several."""
 
     texts: list[str] = field(default_factory=list)
-    pages: list[str] = field(default_factory=list)
+    html_parts: list[str] = field(default_factory=list)
 
     def text(self, room: int) -> str:
-        """Give it as text; of HTML so many characters are read."""
+        """Return the content as text, reading at most `room` characters of HTML."""
         plain = "\n\n".join(text for text in self.texts if text.strip())
-        return plain or mime.plain_of("\n".join(self.pages)[:room])
+        return plain or mime.html_to_text("\n".join(self.html_parts)[:room])
 
-    def page(self) -> str:
-        """Give it as HTML."""
-        told = mime.page("\n\n".join(self.texts)[:LOOKED_AT])
-        return "\n".join(self.pages) or f"<p>{escape(told).replace(chr(10), '<br>')}</p>"
+    def html(self) -> str:
+        """Return the content as HTML."""
+        text = mime.body_text("\n\n".join(self.texts)[:MAX_SCANNED_CHARS])
+        return "\n".join(self.html_parts) or f"<p>{escape(text).replace(chr(10), '<br>')}</p>"
 
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """What is read of a mail."""
+    """The text, HTML and attachments of a mail."""
 
     text: str
     html: str | None
-    files: list[Attachment]
+    attachments: list[Attachment]
     flags: tuple[str, ...]
-    """What of it is left out."""
+    """Which parts were left out."""
 
 
-def of(mail: Part) -> Bodies:
-    """Sort a mail's parts."""
-    pieces: dict[str, Piece] = {}
+def extract(mail: Part) -> Bodies:
+    """Return the bodies of a mail; raises `Excessive` for too many files."""
+    pieces: dict[str, Section] = {}
     files: list[Attachment] = []
     for place, part, among in mime.leaves(mail):
         kind = part.get_content_type()
-        name = mime.quietly(part.get_filename)
-        attached = name or mime.quietly(part.get_content_disposition) == "attachment"
+        name = mime.none_on_error(part.get_filename)
+        attached = name or mime.none_on_error(part.get_content_disposition) == "attachment"
         if kind == "text/plain" and not attached:
-            pieces.setdefault(among, Piece()).texts.append(mime.text_of(part))
+            pieces.setdefault(among, Section()).texts.append(mime.text_of(part))
         elif kind == "text/html" and not attached:
-            pieces.setdefault(among, Piece()).pages.append(mime.text_of(part))
+            pieces.setdefault(among, Section()).html_parts.append(mime.text_of(part))
         else:
-            files.append(_file(place, kind, name, part))
-    if len(files) > mime.FILES:
-        raise Excessive(f"more than {mime.FILES} files")
+            files.append(_attachment(place, kind, name, part))
+    if len(files) > mime.MAX_FILES:
+        raise Excessive(f"more than {mime.MAX_FILES} files")
     flags: list[str] = []
-    text, cut = mime.cut(mime.page("\n\n".join(_texts(pieces.values()))), TEXT)
-    if cut:
-        flags.append(f"text may have {TEXT} bytes")
-    html, why = _page(list(pieces.values()))
-    if why is not None:
-        flags.append(f"html {why}")
+    text, is_cut = mime.truncate(
+        mime.body_text("\n\n".join(_texts(pieces.values()))), MAX_TEXT_BYTES
+    )
+    if is_cut:
+        flags.append(f"text may have {MAX_TEXT_BYTES} bytes")
+    html, reason = _html(list(pieces.values()))
+    if reason is not None:
+        flags.append(f"html {reason}")
     return Bodies(text, html, files, tuple(flags))
 
 
-def _texts(pieces: Collection[Piece]) -> Iterator[str]:
-    """Give what is said, as much of it as may be needed; no page that repeats a plain text."""
-    plain = {_words(text) for piece in pieces for text in piece.texts}
-    room, left = mime.BODY, TEXT
+def _texts(pieces: Collection[Section]) -> Iterator[str]:
+    """Yield the texts, as far as needed, without pages that repeat a plain text."""
+    plain = {_normalized(text) for piece in pieces for text in piece.texts}
+    room, left = mime.MAX_TEXT_PART_BYTES, MAX_TEXT_BYTES
     for piece in pieces:
         text = piece.text(room)
-        room = max(room - sum(map(len, piece.pages)), 0)
+        room = max(room - sum(map(len, piece.html_parts)), 0)
         page_alone = not any(map(str.strip, piece.texts))
-        if text.strip() and left >= 0 and not (page_alone and _words(text) in plain):
+        if text.strip() and left >= 0 and not (page_alone and _normalized(text) in plain):
             left -= len(text)
-            yield text[:LOOKED_AT]
+            yield text[:MAX_SCANNED_CHARS]
 
 
-def _words(text: str) -> str:
-    return " ".join(text[:LOOKED_AT].split())
+def _normalized(text: str) -> str:
+    return " ".join(text[:MAX_SCANNED_CHARS].split())
 
 
-def _page(pieces: Collection[Piece]) -> tuple[str | None, str | None]:
-    """Give what is shown, if there is a page at all, or why it is not."""
-    if not any(piece.pages for piece in pieces):
+def _html(pieces: Collection[Section]) -> tuple[str | None, str | None]:
+    """Return the sanitized HTML, if the mail has any, or the reason why it is left out."""
+    if not any(piece.html_parts for piece in pieces):
         return None, None
-    told = "\n".join(piece.page()[:LOOKED_AT] for piece in pieces)
-    return sanitize.safe(mime.page(told[:LOOKED_AT]), HTML)
+    markup = "\n".join(piece.html()[:MAX_SCANNED_CHARS] for piece in pieces)
+    return sanitize.sanitize(mime.body_text(markup[:MAX_SCANNED_CHARS]), MAX_HTML_BYTES)
 
 
-def _file(place: str, kind: str, name: str | None, part: Part) -> Attachment:
+def _attachment(place: str, kind: str, name: str | None, part: Part) -> Attachment:
     return Attachment(
-        name=mime.line(name, SHORT) or None if name else None,
-        content_type=mime.line(kind, 100),
+        name=mime.header_line(name, MAX_NAME_CHARS) or None if name else None,
+        content_type=mime.header_line(kind, 100),
         size=mime.size_of(part),
         external_id=place,
     )

@@ -1,8 +1,7 @@
-"""What a mailbox knows that a mail's reader may not: its secret, its addresses, its own server.
+"""Add to a parsed mail what only its mailbox knows: its secrets, its addresses, its mail server.
 
-A mail is taken apart by a process without credentials; here, in ours, the tag of the address it
-was sent to is checked. Longer than other files: all that is done with secrets and addresses of ours
-stands side by side.
+The parser's process has no credentials. Here, in the service's process, the tag of the recipient
+address is verified.
 """
 
 import re
@@ -12,134 +11,141 @@ from uuid import UUID
 
 from chassis.auth import signed_ids
 from chassis.auth.signed_ids import Tag
-from ingest.channels.email.message import UNREAD
-from ingest.channels.email.mime import HEAD
-from ingest.channels.email.sender_rate import Who
-from ingest.domain.items import Beside, Item, Person, Raw, Thread
-from ingest.domain.threading import UNPROVEN, id_of_ours
+from ingest.channels.email.message import NO_REPLY_LOCAL_PART
+from ingest.channels.email.mime import MAX_HEADERS_BYTES
+from ingest.channels.email.sender_rate import SenderKey
+from ingest.domain.items import InboundItem, OtherMailbox, Person, RawDelivery, ThreadingHeaders
+from ingest.domain.threading import DMARC_FAILED, own_message_id
 
-OWN = "one of our own addresses"
-OURS = "it answers a mail of ours"
-SPOKEN_FOR = "it was sent in its author's name: its Reply-To says who that is"
-ASKS = "it asks to be answered at another address"
-BY_NAME = "it came to no address that names a message, signed by us"
+OWN_ADDRESS = "one of our own addresses"
+ANSWERS_OWN_MAIL = "it answers a mail of ours"
+SENT_ON_BEHALF = "it was sent on its author's behalf: its Reply-To names the author"
+REPLY_TO_ELSEWHERE = "it asks to be answered at another address"
+BY_MESSAGE_ID = "it came to no signed address that names a message"
 
-REPLY, BOUNCE = "reply", "bounce"
-"""What an address's tag is for: it names a conversation, or a message of ours that came back."""
+REPLY_TAG, BOUNCE_TAG = "reply", "bounce"
+"""Purposes of an address tag: it names a conversation, or a message of ours that bounced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An account's address, and whom it believes."""
+    """An e-mail account: its address, its secrets, and which senders it trusts."""
 
     address: str
-    """In the form addresses are known by."""
+    """In normalized form."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     own: Mapping[str, str] = field(default_factory=dict)
-    """The addresses of all our mailboxes, and whose each is: who writes from there is one of us."""
+    """All our mailboxes' addresses with their accounts: mails from these are our own."""
     server: str | None = None
-    """The name under which our own server says what it found of senders (RFC 8601)."""
+    """The name of our mail server in `Authentication-Results` (RFC 8601)."""
     acknowledges: bool = False
     per_sender: tuple[int, int] = (20, 60)
-    """How many mails of one address are taken in, in how many seconds."""
+    """Mails allowed from one address, and the period in seconds."""
     forwarders: frozenset[str] = frozenset()
-    """Addresses that write for others."""
+    """Addresses that write on behalf of others."""
 
     def tag_of(self, address: str) -> Tag | None:
-        """Read the tag of an address of this mailbox."""
+        """Return the tag of an address of this mailbox."""
         local, _, domain = address.rpartition("@")
         name, _, tag = local.partition("+")
         return signed_ids.read(tag) if f"{name}@{domain}" == self.address else None
 
     def tags_in(self, addresses: Iterable[str]) -> list[Tag]:
-        """Read the tags of those addresses that are this mailbox's."""
+        """Return the tags of this mailbox among the addresses."""
         return [tag for address in addresses if (tag := self.tag_of(address)) is not None]
 
     def owner(self, address: str) -> str | None:
-        """Give the account whose address it is, with or without a tag."""
+        """Return the account of an address, with or without a tag."""
         local, _, domain = address.rpartition("@")
         return self.own.get(address) or self.own.get(f"{local.partition('+')[0]}@{domain}")
 
     def is_own(self, address: str) -> bool:
-        """Whether it is an address of ours, with or without a tag."""
+        """Return whether an address is one of ours, with or without a tag."""
         return self.owner(address) is not None
 
 
-def opened(
-    item: Item,
+def with_mailbox_context(
+    item: InboundItem,
     mailbox: Mailbox | None,
     mailboxes: Callable[[str], Mailbox | None] = lambda _: None,
-) -> Item:
-    """Give an item with what the mailbox knows of it, and the others it was sent to."""
+) -> InboundItem:
+    """Return an item with what its mailbox knows, and the other mailboxes it was sent to."""
     if mailbox is None or item.thread is None:
         return item
     thread = item.thread
-    found = mailbox.tags_in(thread.to)
+    tags = mailbox.tags_in(thread.to)
     if item.kind == "receipt":
-        return _reported(item, thread, found, mailbox)
+        return _resolve_report(item, thread, tags, mailbox)
     if thread.reply_to is not None and not mailbox.is_own(thread.reply_to.address):
-        item = _answered_elsewhere(item, thread, thread.reply_to, mailbox)
+        item = _apply_reply_to(item, thread, thread.reply_to, mailbox)
         thread = item.thread or thread
-    known = replace(
-        _known(thread, found, mailbox), beside=tuple(_beside(thread, mailbox, mailboxes))
+    tagged = replace(
+        _with_tag(thread, tags, mailbox),
+        beside=tuple(_other_mailboxes(thread, mailbox, mailboxes)),
     )
-    return replace(item, thread=known, no_auto_response=_why_silent(item, known, mailbox))
+    return replace(item, thread=tagged, no_auto_response=_no_response_reason(item, tagged, mailbox))
 
 
-def _beside(
-    thread: Thread, mailbox: Mailbox, mailboxes: Callable[[str], Mailbox | None]
-) -> Iterator[Beside]:
-    """Say what its addresses are to the other mailboxes of ours among them."""
-    here = mailbox.owner(mailbox.address)
+def _other_mailboxes(
+    thread: ThreadingHeaders, mailbox: Mailbox, mailboxes: Callable[[str], Mailbox | None]
+) -> Iterator[OtherMailbox]:
+    """Yield the other mailboxes of ours among the recipients, with their tags."""
+    own_account = mailbox.owner(mailbox.address)
     owners = dict.fromkeys(map(mailbox.owner, thread.to))
     for name in owners:
-        other = mailboxes(name) if name is not None and name != here else None
+        other = mailboxes(name) if name is not None and name != own_account else None
         if name is not None and other is not None:
-            tag, signed = _tag(other.tags_in(thread.to), other)
-            yield Beside(name, tag, signed)
+            tag, signed = _conversation_tag(other.tags_in(thread.to), other)
+            yield OtherMailbox(name, tag, signed)
 
 
-def _answered_elsewhere(item: Item, thread: Thread, asked: Person, mailbox: Mailbox) -> Item:
-    """Follow a mail's wish to be answered at another address, as far as it can do no harm.
+def _apply_reply_to(
+    item: InboundItem, thread: ThreadingHeaders, reply_to: Person, mailbox: Mailbox
+) -> InboundItem:
+    """Apply a mail's `Reply-To` where that is safe.
 
-    Whoever writes for others names the author there, and proves nothing of them: so the mail joins
-    no conversation. Else its author stays its author; a request it begins is answered where it asks
-    to be if its sender is proven, for a forged mail asks for an answer, too.
+    A sender that writes on behalf of others names the author in it and proves nothing about them:
+    such a mail joins no conversation. Otherwise the author stays; a request the mail opens is
+    answered at the reply address only if the author is proven, because a forged mail has a reply
+    address, too.
     """
     if item.person is None or _writes_for_others(item.person.address, mailbox):
-        known = replace(thread, doubt=thread.doubt or SPOKEN_FOR)
-        return replace(item, person=asked, thread=known, flags=(*item.flags, SPOKEN_FOR))
+        doubtful = replace(thread, doubt=thread.doubt or SENT_ON_BEHALF)
+        return replace(item, person=reply_to, thread=doubtful, flags=(*item.flags, SENT_ON_BEHALF))
     if thread.doubt is None and _verdict(thread, mailbox) == "pass":
-        thread = replace(thread, answer_to=asked.address)
-    return replace(item, thread=thread, flags=(*item.flags, ASKS))
+        thread = replace(thread, answer_to=reply_to.address)
+    return replace(item, thread=thread, flags=(*item.flags, REPLY_TO_ELSEWHERE))
 
 
 def _writes_for_others(address: str, mailbox: Mailbox) -> bool:
-    unread = UNREAD.fullmatch(address.rpartition("@")[0]) is not None
+    unread = NO_REPLY_LOCAL_PART.fullmatch(address.rpartition("@")[0]) is not None
     return unread or address in mailbox.forwarders or mailbox.is_own(address)
 
 
-def _reported(item: Item, thread: Thread, found: list[Tag], mailbox: Mailbox) -> Item:
-    """Find the message of ours a report is about: by the address it came to, or by its name.
+def _resolve_report(
+    item: InboundItem, thread: ThreadingHeaders, found: list[Tag], mailbox: Mailbox
+) -> InboundItem:
+    """Find our message that a report is about, by the recipient address or by its Message-ID.
 
-    A name is less: it stands in every copy of the mail, and in all that answers or forwards it.
+    A Message-ID proves less: it is in every copy of the mail, in answers and in forwards.
     """
-    by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE, mailbox.secrets))
-    here = (id for id in thread.answers if _is_here(id, mailbox))
-    by_name = (str(id) for id in map(id_of_ours, here) if id is not None)
-    about, name = next(by_address, None), next(by_name, None)
-    if about is None and name is None:
+    by_address = (str(tag.id) for tag in found if tag.issued(BOUNCE_TAG, mailbox.secrets))
+    own_ids = (id for id in thread.answers if _is_own_message_id(id, mailbox))
+    by_name = (str(id) for id in map(own_message_id, own_ids) if id is not None)
+    tagged_id, named_id = next(by_address, None), next(by_name, None)
+    if tagged_id is None and named_id is None:
         return replace(item, kind="noted", state=None, thread=None)
-    reason = item.reason if about is not None else f"{item.reason}; {BY_NAME}"
-    permanent = item.permanent and about is not None
-    return replace(item, thread=None, reference=about or name, reason=reason, permanent=permanent)
+    reason = item.reason if tagged_id is not None else f"{item.reason}; {BY_MESSAGE_ID}"
+    permanent = item.permanent and tagged_id is not None
+    return replace(
+        item, thread=None, reference=tagged_id or named_id, reason=reason, permanent=permanent
+    )
 
 
-def counted_as(item: Item, account: str, mailbox: Mailbox) -> Who | None:
-    """Say as whose a message is counted.
+def sender_key(item: InboundItem, account: str, mailbox: Mailbox) -> SenderKey | None:
+    """Return the key under which a mail is counted for its sender's rate.
 
-    What somebody else writes in a person's name is counted apart from what is proven to be theirs:
-    nobody is kept out by forged mails.
+    Mails forged in a person's name are counted apart from proven ones, so that they block nobody.
     """
     if item.kind != "message" or item.person is None or item.thread is None:
         return None
@@ -152,60 +158,67 @@ _FROM = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ADDRESS = re.compile(rb"[^\s<>\"(),;:@]{1,200}@[^\s<>\"(),;:@]{1,200}")
-REFUSED = "refused"
+UNREADABLE = "refused"
 
 
-def refused_as(raw: Raw) -> Who:
-    """Say as whose a mail is counted that could not be read: by its envelope, and what it says.
+def unreadable_sender_key(raw: RawDelivery) -> SenderKey:
+    """Return the key under which an unreadable mail is counted: by envelope and `From`.
 
-    Apart from what could be read, so that nobody is kept out by less than both.
+    Both are needed, and readable mails are counted apart, so that a forged `From` blocks nobody.
     """
-    told = _FROM.search(raw.body, 0, HEAD)
-    found = _ADDRESS.findall(told[1])[-1:] if told else []
-    said = b"".join(found).lower().decode(errors="replace")
-    return raw.account, " ".join([*raw.envelope[:1], said]), REFUSED
+    header = _FROM.search(raw.body, 0, MAX_HEADERS_BYTES)
+    found = _ADDRESS.findall(header[1])[-1:] if header else []
+    address = b"".join(found).lower().decode(errors="replace")
+    return raw.account, " ".join([*raw.envelope[:1], address]), UNREADABLE
 
 
-def _verdict(thread: Thread, mailbox: Mailbox) -> str | None:
-    """Give what our own server found of its sender."""
+def _verdict(thread: ThreadingHeaders, mailbox: Mailbox) -> str | None:
+    """Return our own server's DMARC verdict about the author."""
     return dict(thread.verdicts).get(mailbox.server) if mailbox.server is not None else None
 
 
-def _is_here(id: str, mailbox: Mailbox) -> bool:
-    """Whether an id was given here."""
+def _is_own_message_id(id: str, mailbox: Mailbox) -> bool:
+    """Return whether a message id was issued by this mailbox's domain."""
     return id.lower().endswith(f"@{mailbox.address.rpartition('@')[2]}>")
 
 
-def _why_silent(item: Item, thread: Thread, mailbox: Mailbox) -> str | None:
-    """Say why no machine of ours may answer it."""
+def _no_response_reason(
+    item: InboundItem, thread: ThreadingHeaders, mailbox: Mailbox
+) -> str | None:
+    """Return why the mail must not be answered automatically."""
     own = item.person is not None and mailbox.is_own(item.person.address)
-    answers = thread.signed or any(_is_here(each, mailbox) for each in thread.answers)
-    return item.no_auto_response or thread.doubt or (OWN if own else OURS if answers else None)
+    answers = thread.signed or any(_is_own_message_id(id, mailbox) for id in thread.answers)
+    return (
+        item.no_auto_response
+        or thread.doubt
+        or (OWN_ADDRESS if own else ANSWERS_OWN_MAIL if answers else None)
+    )
 
 
-def _tag(found: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, bool]:
-    """Give what its reply address names, one that is signed first, and whether it is."""
-    signed = next((tag for tag in found if tag.issued(REPLY, mailbox.secrets)), None)
-    back = _returned(found, mailbox)
-    tag = signed or next((each for each in found if each not in back), None)
+def _conversation_tag(tags: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, bool]:
+    """Return the conversation the recipient address names, a signed one first, and whether it is
+    signed."""
+    signed = next((tag for tag in tags if tag.issued(REPLY_TAG, mailbox.secrets)), None)
+    back = _bounce_tags(tags, mailbox)
+    tag = signed or next((candidate for candidate in tags if candidate not in back), None)
     return (tag.id if tag else None), signed is not None
 
 
-def _returned(found: list[Tag], mailbox: Mailbox) -> list[Tag]:
-    """Give those that name a mail of ours, in an address it was sent from."""
-    return [tag for tag in found if tag.issued(BOUNCE, mailbox.secrets)]
+def _bounce_tags(found: list[Tag], mailbox: Mailbox) -> list[Tag]:
+    """Return the tags of addresses that a mail of ours was sent from."""
+    return [tag for tag in found if tag.issued(BOUNCE_TAG, mailbox.secrets)]
 
 
-def _known(thread: Thread, found: list[Tag], mailbox: Mailbox) -> Thread:
-    tag, signed = _tag(found, mailbox)
-    # Who answers the address our mail came from, as machines do, answers that mail.
-    back = (f"<{tag.id}@back>" for tag in _returned(found, mailbox))
+def _with_tag(thread: ThreadingHeaders, tags: list[Tag], mailbox: Mailbox) -> ThreadingHeaders:
+    tag, signed = _conversation_tag(tags, mailbox)
+    # A mail to the sending address of our mail, as machines write it, answers that mail.
+    back = (f"<{tag.id}@back>" for tag in _bounce_tags(tags, mailbox))
     return replace(
         thread,
         answers=(*back, *thread.answers),
-        to=tuple(each for each in thread.to if not mailbox.is_own(each)),
+        to=tuple(address for address in thread.to if not mailbox.is_own(address)),
         tag=tag,
         signed=signed,
         acknowledged=mailbox.acknowledges,
-        doubt=UNPROVEN if _verdict(thread, mailbox) == "fail" else thread.doubt,
+        doubt=DMARC_FAILED if _verdict(thread, mailbox) == "fail" else thread.doubt,
     )

@@ -1,8 +1,7 @@
-"""Where mails are taken apart: never in the service's own process, in a few that are kept warm.
+"""Parse mails in a pool of separate processes, never in the service's own.
 
-A mail may cost what `ingest.channels.email.parser_worker` allows. One that needs more is refused,
-so it is parked with its reason; the process is thrown away, and nothing else is harmed. Long: it is
-the whole life of such a process.
+A mail may cost what `ingest.channels.email.parser_worker` allows. One that needs more is refused
+and so parked with its reason; its process is replaced, and no other mail is affected.
 """
 
 import asyncio
@@ -16,155 +15,158 @@ from contextlib import suppress
 
 from chassis.errors import Refused
 from ingest.channels.email.parser_worker import (
-    ANSWERED,
-    ASKED,
     BROKEN,
     EXCESSIVE,
     ITEMS,
+    ITEMS_ADAPTER,
+    REQUEST_HEADER,
+    RESPONSE_HEADER,
     UNREADABLE,
-    items_of,
 )
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 
 log = logging.getLogger(__name__)
 
-PROCESSES = 2
-PATIENCE = 8.0
-"""Seconds on the clock; processor time runs out long before, unless the machine is busy."""
-MAILS = 500
+POOL_SIZE = 2
+PARSE_TIMEOUT_S = 8.0
+"""Wall-clock limit; the limit of processor time is reached long before, unless the machine is
+busy."""
+MAX_MAILS_PER_PROCESS = 500
 """Mails after which a process is replaced."""
 
 
-def anybody() -> None:
-    """Turn nobody away."""
+def allow_all() -> None:
+    """Refuse no mail."""
 
 
-class Ended(Exception):
-    """The process ended while it worked."""
+class ProcessEnded(Exception):
+    """The process ended before it answered."""
 
 
-class Desk:
-    """One process, which works on one mail at a time."""
+class ParserProcess:
+    """One process, which parses one mail at a time."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self.mails = 0
 
     @classmethod
-    async def open(cls) -> "Desk":
-        """Start a process: without our environment, and out of reach of the terminal's signals."""
-        words = (sys.executable, "-I", "-m", "ingest.channels.email.parser_worker")
+    async def open(cls) -> "ParserProcess":
+        """Start a process without our environment and outside the terminal's process group."""
+        command = (sys.executable, "-I", "-m", "ingest.channels.email.parser_worker")
         process = await asyncio.create_subprocess_exec(
-            *words, stdin=PIPE, stdout=PIPE, env={}, start_new_session=True
+            *command, stdin=PIPE, stdout=PIPE, env={}, start_new_session=True
         )
         return cls(process)
 
-    async def work(self, raw: Raw) -> tuple[bytes, bytes]:
-        """Have a mail taken apart; gives the kind of answer, and the answer."""
-        asked, answered = self._process.stdin, self._process.stdout
-        if asked is None or answered is None:
-            raise Ended
+    async def parse(self, raw: RawDelivery) -> tuple[bytes, bytes]:
+        """Parse a mail; return the kind of answer and the answer. Raises `ProcessEnded`."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise ProcessEnded
         self.mails += 1
-        told = {
+        metadata = {
             "account": raw.account,
             "inbound_id": raw.inbound_id,
             "received_at": raw.received_at.isoformat(),
             "envelope": raw.envelope,
         }
-        about = json.dumps(told).encode()
+        metadata_bytes = json.dumps(metadata).encode()
         try:
-            asked.write(ASKED.pack(len(about), len(raw.body)) + about)
-            asked.write(raw.body)
-            await asked.drain()
-            kind, size = ANSWERED.unpack(await answered.readexactly(ANSWERED.size))
-            return kind, await answered.readexactly(size)
+            stdin.write(REQUEST_HEADER.pack(len(metadata_bytes), len(raw.body)) + metadata_bytes)
+            stdin.write(raw.body)
+            await stdin.drain()
+            kind, size = RESPONSE_HEADER.unpack(await stdout.readexactly(RESPONSE_HEADER.size))
+            return kind, await stdout.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise Ended from None
+            raise ProcessEnded from None
 
     async def close(self) -> int:
-        """End the process; gives what it ended with."""
+        """Kill the process; return its exit code."""
         with suppress(ProcessLookupError):
             self._process.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
         return await self._process.wait()
 
-    async def ended_with(self) -> int:
-        """Wait for a process that has hung up."""
+    async def exit_code(self) -> int:
+        """Return the exit code of a process that has closed its output."""
         try:
             return await asyncio.wait_for(self._process.wait(), 1)
         except TimeoutError:
             return await self.close()
 
 
-class Mailroom:
-    """A few desks; `read` waits for a free one."""
+class ParserPool:
+    """A pool of parser processes; `read` waits for a free one."""
 
-    def __init__(self, desks: int = PROCESSES) -> None:
-        self._free: list[Desk] = []
-        self._places = asyncio.Semaphore(desks)
+    def __init__(self, size: int = POOL_SIZE) -> None:
+        self._free: list[ParserProcess] = []
+        self._slots = asyncio.Semaphore(size)
 
     async def open(self) -> None:
-        """Have a desk ready for the first mail; when told to stop, end all of them."""
+        """Start one process in advance; when cancelled, end all processes."""
         try:
-            self._free.append(await Desk.open())
+            self._free.append(await ParserProcess.open())
             await asyncio.Event().wait()
         finally:
             await self.close()
 
-    async def read(self, raw: Raw, first: Callable[[], None] = anybody) -> tuple[Item, ...]:
-        """Take a mail apart; raises `Unreadable`, or `Refused` when it is more than can be.
+    async def read(
+        self, raw: RawDelivery, first: Callable[[], None] = allow_all
+    ) -> tuple[InboundItem, ...]:
+        """Parse a mail; raises `Unreadable`, or `Refused` if it exceeds the limits.
 
-        When its turn has come, `first` is asked, which may refuse it.
+        `first` is called when a process is free, and may refuse the mail.
         """
-        async with self._places:
+        async with self._slots:
             first()
             for last in (False, True):
                 try:
-                    return _items(*await self._work(raw))
-                except Ended:
+                    return _decode_response(*await self._work(raw))
+                except ProcessEnded:
                     if last:
-                        raise Refused("the mail's reader ended twice without a word") from None
+                        raise Refused("the mail parser ended twice without an answer") from None
         raise Refused("unreachable")
 
-    async def _work(self, raw: Raw) -> tuple[bytes, bytes]:
-        desk = self._free.pop() if self._free else await Desk.open()
+    async def _work(self, raw: RawDelivery) -> tuple[bytes, bytes]:
+        process = self._free.pop() if self._free else await ParserProcess.open()
         try:
-            async with asyncio.timeout(PATIENCE):
-                kind, said = await desk.work(raw)
-        except Ended:
-            code = await desk.ended_with()
+            async with asyncio.timeout(PARSE_TIMEOUT_S):
+                kind, answer = await process.parse(raw)
+        except ProcessEnded:
+            code = await process.exit_code()
             if code == -signal.SIGXCPU:
-                raise Refused("the mail takes too long to take apart") from None
-            log.warning("a mail's reader ended: %s", code)
+                raise Refused("parsing the mail takes too long") from None
+            log.warning("a mail parser process ended: %s", code)
             raise
         except TimeoutError:
-            await desk.close()
-            raise Refused("the mail takes too long to take apart") from None
+            await process.close()
+            raise Refused("parsing the mail takes too long") from None
         except BaseException:
-            await desk.close()
+            await process.close()
             raise
-        if kind not in (ITEMS, UNREADABLE) or desk.mails >= MAILS:
-            await desk.close()
-            desk = await Desk.open()
-        self._free.append(desk)
-        return kind, said
+        if kind not in (ITEMS, UNREADABLE) or process.mails >= MAX_MAILS_PER_PROCESS:
+            await process.close()
+            process = await ParserProcess.open()
+        self._free.append(process)
+        return kind, answer
 
     async def close(self) -> None:
         """End all processes."""
-        desks, self._free = self._free, []
-        for desk in desks:
-            await desk.close()
+        processes, self._free = self._free, []
+        for process in processes:
+            await process.close()
 
 
-def _items(kind: bytes, said: bytes) -> tuple[Item, ...]:
+def _decode_response(kind: bytes, answer: bytes) -> tuple[InboundItem, ...]:
     if kind == ITEMS:
-        return items_of.validate_json(said)
-    words = said.decode(errors="replace")
+        return ITEMS_ADAPTER.validate_json(answer)
+    reason = answer.decode(errors="replace")
     if kind == UNREADABLE:
-        raise Unreadable(words)
+        raise Unreadable(reason)
     if kind == EXCESSIVE:
-        raise Refused(f"the mail has {words}")
+        raise Refused(f"the mail has {reason}")
     if kind == BROKEN:
-        raise Refused(f"the adapter of email failed: {words}")
-    raise Refused("the mail's reader gave an answer of no kind")
+        raise Refused(f"the parser of email failed: {reason}")
+    raise Refused("the mail parser gave an unknown kind of answer")

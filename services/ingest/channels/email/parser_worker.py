@@ -1,4 +1,4 @@
-"""The process in which strangers' mails are taken apart: little memory and time, no network.
+"""The process that parses mails: little memory and time, no network and no files.
 
 It reads frames from its standard input and answers on its standard output; see
 `ingest.channels.email.parser_pool`.
@@ -20,20 +20,20 @@ from pydantic import TypeAdapter
 
 from ingest.channels.email import message
 from ingest.channels.email.mime import Excessive
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 
-ASKED, ANSWERED = Struct(">II"), Struct(">cI")
-"""Lengths of the particulars and of the mail; then the kind of answer and its length."""
+REQUEST_HEADER, RESPONSE_HEADER = Struct(">II"), Struct(">cI")
+"""The lengths of the metadata and of the mail; then the kind of answer and its length."""
 ITEMS, UNREADABLE, EXCESSIVE, BROKEN = b"i", b"u", b"x", b"b"
-MEMORY, SECONDS = 256 * 1024 * 1024, 4
+MAX_MEMORY_BYTES, MAX_CPU_S = 256 * 1024 * 1024, 4
 
-items_of: TypeAdapter[tuple[Item, ...]] = TypeAdapter(tuple[Item, ...])
+ITEMS_ADAPTER: TypeAdapter[tuple[InboundItem, ...]] = TypeAdapter(tuple[InboundItem, ...])
 
 
-def answer(raw: Raw) -> tuple[bytes, bytes]:
-    """Take one mail apart, whatever comes of it."""
+def parse_mail(raw: RawDelivery) -> tuple[bytes, bytes]:
+    """Parse one mail; every error becomes an answer."""
     try:
-        return ITEMS, items_of.dump_json(message.read(raw))
+        return ITEMS, ITEMS_ADAPTER.dump_json(message.read(raw))
     except Unreadable as why:
         return UNREADABLE, str(why).encode()
     except Excessive as why:
@@ -45,42 +45,42 @@ def answer(raw: Raw) -> tuple[bytes, bytes]:
 
 
 def confine() -> None:
-    """Load everything that may be needed, then give up the means to get anything more."""
-    for each in pkgutil.iter_modules(encodings.__path__):
+    """Load all codecs and modules, then give up the rights to open or start anything."""
+    for codec in pkgutil.iter_modules(encodings.__path__):
         with suppress(ImportError):
-            importlib.import_module(f"encodings.{each.name}")
+            importlib.import_module(f"encodings.{codec.name}")
     sample = b"From: a@example.test\r\nDate: Mon, 02 Mar 2026 09:00:00 +0200\r\n\r\nwarm"
-    answer(Raw("email", "", "", sample, datetime.fromtimestamp(0).astimezone()))
+    parse_mail(RawDelivery("email", "", "", sample, datetime.fromtimestamp(0).astimezone()))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    # No descriptor beyond the three there are: neither file nor socket can be opened.
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    # With no descriptor beyond the three open ones, neither file nor socket can be opened.
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
-def grant() -> None:
-    """Allow some more seconds of processor time; who uses them up is ended by the kernel."""
+def extend_cpu_limit() -> None:
+    """Allow `MAX_CPU_S` more of processor time; the kernel kills a process that exceeds it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime) + SECONDS
+    limit = int(used.ru_utime + used.ru_stime) + MAX_CPU_S
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
-def serve(asked: BinaryIO, answered: BinaryIO) -> None:
-    """Answer until nobody asks any more."""
-    while len(head := asked.read(ASKED.size)) == ASKED.size:
-        about, size = ASKED.unpack(head)
-        told = json.loads(asked.read(about))
-        body = asked.read(size)
-        grant()
-        at = datetime.fromisoformat(told["received_at"])
-        named = (told["account"], told["inbound_id"])
-        raw = Raw(
-            "email", *named, body, at, sha256(body).hexdigest(), envelope=tuple(told["envelope"])
+def serve(requests: BinaryIO, responses: BinaryIO) -> None:
+    """Answer requests until the input ends."""
+    while len(head := requests.read(REQUEST_HEADER.size)) == REQUEST_HEADER.size:
+        metadata_length, size = REQUEST_HEADER.unpack(head)
+        metadata = json.loads(requests.read(metadata_length))
+        body = requests.read(size)
+        extend_cpu_limit()
+        at = datetime.fromisoformat(metadata["received_at"])
+        ids = (metadata["account"], metadata["inbound_id"])
+        raw = RawDelivery(
+            "email", *ids, body, at, sha256(body).hexdigest(), envelope=tuple(metadata["envelope"])
         )
-        kind, said = answer(raw)
-        answered.write(ANSWERED.pack(kind, len(said)) + said)
-        answered.flush()
+        kind, response = parse_mail(raw)
+        responses.write(RESPONSE_HEADER.pack(kind, len(response)) + response)
+        responses.flush()
 
 
 if __name__ == "__main__":

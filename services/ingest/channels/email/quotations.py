@@ -1,18 +1,18 @@
-"""What was written now, apart from what was quoted below it. Nothing is lost: both are kept.
+"""Separate the newly written text from the quotation below it. Nothing is lost: both are kept.
 
-quotequail finds where a quotation begins; it is told here of languages and forms it does not know.
-Whoever writes below or between what they quote is not cut apart: where lines that are quoted one
-by one are followed by others, the text stays whole.
+quotequail finds quotations; languages and forms it does not know are marked for it here. A reply
+written below or between quoted lines is not split: if quoted lines are followed by others, the text
+stays whole.
 """
 
 import re
 
 import quotequail
 
-LINES, WIDTH = 1000, 1000
-"""Lines that are looked at, and characters of each; a quotation further down stays in the text."""
-CUT = "-----Original Message-----"
-"""A mark quotequail knows, put where a form stands that it does not."""
+MAX_LINES, MAX_LINE_CHARS = 1000, 1000
+"""Lines that are searched, and characters of each; a quotation further down stays in the text."""
+KNOWN_MARK = "-----Original Message-----"
+"""A mark quotequail knows, inserted where it does not recognise a quotation."""
 
 _WROTE = re.compile(
     r"(?:^|\s)(?:пише|написав\S*|написала|пишет|написал\S*|wrote|writes|schrieb|schreef|"
@@ -37,81 +37,94 @@ _HEADER = re.compile(
     r"(?:\*:|:\*?| :)\s",
     re.IGNORECASE,
 )
-_OF_MAIL = re.compile(
+_CERTAIN_HEADER = re.compile(
     r"\S@\S|^\*|^(?:sent|gesendet|envoyé|надіслано|отправлено|wysłano|inviato|enviado|verzonden)\b",
     re.IGNORECASE,
 )
-_WHEN = re.compile(r"\d{1,2}[:.h]\d\d")
+_TIME = re.compile(r"\d{1,2}[:.h]\d\d")
 _RULE = re.compile(r"[_-]{10,}")
 
 
 def split(text: str) -> tuple[str, str | None]:
-    """Give what was written now, and what was quoted, if anything was.
+    """Return the new text, and the quotation, if any.
 
-    Together they are the text; only blank lines between the two are left out.
+    Only the blank lines between them are left out.
     """
     lines = text.split("\n")
-    seen = [line.strip()[:WIDTH] for line in lines[:LINES]]
-    told = quotequail.quote("\n".join(_told(seen)), limit=LINES + 1, quote_intro_line=True)
-    written = told[0][1]
-    cut = written.count("\n") + 1
-    if len(told) == 1 or not written.strip() or _goes_on(seen[cut:]):
+    visible = [line.strip()[:MAX_LINE_CHARS] for line in lines[:MAX_LINES]]
+    parts = quotequail.quote(
+        "\n".join(_mark_quotation(visible)), limit=MAX_LINES + 1, quote_intro_line=True
+    )
+    written = parts[0][1]
+    written_lines = written.count("\n") + 1
+    if len(parts) == 1 or not written.strip() or _has_reply_below(visible[written_lines:]):
         return text, None
-    above, below = "\n".join(lines[:cut]).rstrip(), "\n".join(lines[cut:]).strip("\n")
+    above, below = (
+        "\n".join(lines[:written_lines]).rstrip(),
+        "\n".join(lines[written_lines:]).strip("\n"),
+    )
     return above, below
 
 
-def _told(lines: list[str]) -> list[str]:
-    """Put the mark that is known where a quotation begins in a form that is not."""
+def _mark_quotation(lines: list[str]) -> list[str]:
+    """Insert the known mark where a quotation begins in an unknown form."""
     for n, line in enumerate(lines):
         after = lines[n + 1] if n + 1 < len(lines) else ""
-        introduced = _begins(line) or _wraps(line, after) or _dates(line, after)
-        if introduced or _is_head(lines, n) or _is_tail(lines, n):
-            return [*lines[:n], CUT, *lines[n + 1 :]]
+        introduced = (
+            _is_introduction(line)
+            or _is_wrapped_introduction(line, after)
+            or _is_dated_introduction(line, after)
+        )
+        if introduced or _is_header_block(lines, n) or _is_quoted_to_the_end(lines, n):
+            return [*lines[:n], KNOWN_MARK, *lines[n + 1 :]]
     return lines
 
 
-def _begins(line: str) -> bool:
-    """Whether this line introduces a quotation: when and by whom it was written."""
+def _is_introduction(line: str) -> bool:
+    """Return whether a line introduces a quotation: the time and the author of what follows."""
     if line.endswith(":"):
-        known = _DATE.search(line) or _ADDRESS.search(line)
-        return bool((known and _WROTE.search(line)) or _DATED.fullmatch(line))
+        dated = _DATE.search(line) or _ADDRESS.search(line)
+        return bool((dated and _WROTE.search(line)) or _DATED.fullmatch(line))
     return bool(_MARK.fullmatch(line))
 
 
-def _wraps(line: str, after: str) -> bool:
-    """Whether such a line goes on in the next one."""
-    return bool(_DATE.search(line)) and not _DATE.search(after) and _begins(f"{line} {after}")
+def _is_wrapped_introduction(line: str, after: str) -> bool:
+    """Return whether an introduction continues on the next line."""
+    return (
+        bool(_DATE.search(line)) and not _DATE.search(after) and _is_introduction(f"{line} {after}")
+    )
 
 
-def _dates(line: str, after: str) -> bool:
-    """Whether a line with a date introduces what is quoted in the next one, in any language."""
+def _is_dated_introduction(line: str, after: str) -> bool:
+    """Return whether a line with a date introduces quoted lines, in any language."""
     return line.endswith(":") and after.startswith(">") and bool(_DATE.search(line))
 
 
-def _is_head(lines: list[str], n: int) -> bool:
-    """Whether the head of another mail begins here: three of its headers, or a rule and two.
+def _is_header_block(lines: list[str], n: int) -> bool:
+    """Return whether another mail's headers begin here: three of them, or a rule and two.
 
-    Without a rule one of them names an address, is bold or says `Sent:`, or there are four and one
-    says when: people write `From:`, `To:` and `Date:`, too, of journeys.
+    Without a rule, one of them must name an address, be bold or be `Sent:`; or there must be four
+    with a time: people write `From:`, `To:` and `Date:` about journeys, too.
     """
     rule = bool(_RULE.fullmatch(lines[n]))
     if not rule and not _HEADER.match(lines[n]):
         return False
-    near = [line for line in lines[n + rule : n + 9] if line][:5]
-    head = [line for line in near if _HEADER.match(line)]
+    nearby = [line for line in lines[n + rule : n + 9] if line][:5]
+    headers = [line for line in nearby if _HEADER.match(line)]
     if rule:
-        return len(head) >= 2
-    certain = any(map(_OF_MAIL.search, head)) or (len(head) > 3 and any(map(_WHEN.search, head)))
-    return len(head) >= 3 and certain
+        return len(headers) >= 2
+    certain = any(map(_CERTAIN_HEADER.search, headers)) or (
+        len(headers) > 3 and any(map(_TIME.search, headers))
+    )
+    return len(headers) >= 3 and certain
 
 
-def _is_tail(lines: list[str], n: int) -> bool:
-    """Whether everything from here on is quoted line by line, and something was written above."""
+def _is_quoted_to_the_end(lines: list[str], n: int) -> bool:
+    """Return whether all lines from here on are quoted."""
     return lines[n].startswith(">") and all(not line or line[0] == ">" for line in lines[n:])
 
 
-def _goes_on(below: list[str]) -> bool:
-    """Whether something is written below, or between, lines that are quoted one by one."""
+def _has_reply_below(below: list[str]) -> bool:
+    """Return whether text follows quoted lines or stands between them."""
     marks = [line.startswith(">") for line in below if line]
     return any(marks) and not all(marks[marks.index(True) :])

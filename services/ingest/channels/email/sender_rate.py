@@ -1,51 +1,54 @@
-"""How fast mails of one address come: what exceeds it may be a loop nobody recognised as one.
+"""Per-sender rate limit: mail above it is treated as an undetected mail loop.
 
-Counted by each replica for itself, in memory: a loop goes on until it is seen, and what is not
-taken in is parked, so a count that is too low for a while does no harm.
+Each replica counts in its own memory. A loop continues until it is detected, and mails above the
+rate are parked, so a low count for a while does no harm.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-Who = tuple[str, str, str]
-"""A mailbox, an address that writes to it, and what is known of who that is."""
+SenderKey = tuple[str, str, str]
+"""The mailbox, the author's address, and what is known of the author."""
 
 
 @dataclass(slots=True)
-class Pace:
-    """What came lately, by whom; those whose last mail is oldest come first."""
+class SenderRate:
+    """The recent mails of each sender; the sender whose last mail is oldest comes first."""
 
-    _lately: OrderedDict[Who, dict[str, tuple[datetime, bool]]] = field(default_factory=OrderedDict)
+    _lately: OrderedDict[SenderKey, dict[str, tuple[datetime, bool]]] = field(
+        default_factory=OrderedDict
+    )
 
-    def exceeded(self, who: Who, id: str, at: datetime, allowed: tuple[int, int]) -> bool:
-        """Whether a mail is one too many; asked again about the same, the answer is the same.
+    def count(self, sender: SenderKey, id: str, at: datetime, allowed: tuple[int, int]) -> bool:
+        """Count a mail; return whether it exceeds the rate.
 
-        What was too much counts as well, so who goes on is not heard until they stop.
+        A repeated call for the same mail returns the same answer. Mails above the rate count, too:
+        a sender stays blocked until it pauses.
         """
         most, seconds = allowed
         begins = at - timedelta(seconds=seconds)
         self._forget(begins)
-        lately = self._lately.setdefault(who, {})
-        self._lately.move_to_end(who)
-        if id in lately:
-            return lately[id][1]
-        while lately and lately[first := next(iter(lately))][0] <= begins:
-            del lately[first]
-        too_many = len(lately) >= most
-        lately[id] = (at, too_many)
+        recent = self._lately.setdefault(sender, {})
+        self._lately.move_to_end(sender)
+        if id in recent:
+            return recent[id][1]
+        while recent and recent[first := next(iter(recent))][0] <= begins:
+            del recent[first]
+        too_many = len(recent) >= most
+        recent[id] = (at, too_many)
         return too_many
 
-    def reached(self, who: Who, at: datetime, allowed: tuple[int, int]) -> bool:
-        """Whether the next one would be one too many."""
+    def is_exhausted(self, sender: SenderKey, at: datetime, allowed: tuple[int, int]) -> bool:
+        """Return whether the next mail would exceed the rate."""
         most, seconds = allowed
         begins = at - timedelta(seconds=seconds)
-        return sum(came > begins for came, _ in self._lately.get(who, {}).values()) >= most
+        return sum(came > begins for came, _ in self._lately.get(sender, {}).values()) >= most
 
     def _forget(self, begins: datetime) -> None:
-        """Let go of one who has not written since."""
-        who = next(iter(self._lately), None)
-        if who is not None:
-            last, _ = next(reversed(self._lately[who].values()))
+        """Forget one sender who has sent nothing since."""
+        sender = next(iter(self._lately), None)
+        if sender is not None:
+            last, _ = next(reversed(self._lately[sender].values()))
             if last <= begins:
-                del self._lately[who]
+                del self._lately[sender]

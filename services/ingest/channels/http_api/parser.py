@@ -1,21 +1,22 @@
-"""The HTTP API and the mobile SDK: one submission per delivery, checked at the door and here."""
+"""The HTTP API and the mobile SDK: one submission per delivery, validated at the gateway and
+here."""
 
 from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ingest.channels.parsing import unreadable
-from ingest.domain.items import Asked, Item, Person, Raw
+from ingest.channels.parsing import unreadable_from
+from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttributes
 from ingest.domain.text import clean
 from trunkline_contracts.addresses import mail_address
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Words = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+NonBlankText = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 
 
 class Sender(BaseModel):
-    """Who writes. The first of id, email and phone is how they are known again."""
+    """The author, known by the first of id, email and phone."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -27,9 +28,9 @@ class Sender(BaseModel):
 
 
 class Submission(BaseModel):
-    """A request, or a further message when `conversation` names one that is open."""
+    """A request, or another message of the open request that `conversation` names."""
 
-    text: Words
+    text: NonBlankText
     contact: Sender
     title: Name | None = None
     topic: Name | None = None
@@ -38,59 +39,59 @@ class Submission(BaseModel):
     type: Name | None = None
     conversation: Name | None = None
 
-    def asked(self) -> Asked:
-        """What is asked of the request."""
+    def attributes(self) -> RequestAttributes:
+        """Return the request attributes."""
         title = None if self.title is None else clean(self.title)
-        return Asked(self.topic, title, self.type, self.priority, self.fields)
+        return RequestAttributes(self.topic, title, self.type, self.priority, self.fields)
 
 
-class FromDevice(Submission):
-    """What a customer's device sends: who that is, its token has said already."""
+class DeviceSubmission(Submission):
+    """A submission of a customer's device, whose token names the customer."""
 
     contact: Sender = Sender()
-    """Its name and language count where the token tells none."""
+    """Its name and language count if the token has none."""
     priority: None = None
-    """How urgent it is, and of what type, is not for customers to say."""
+    """Customers set neither priority nor type."""
     type: None = None
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
-    """Read one submission; without an Idempotency-Key it is never taken for another."""
-    form = Submission if raw.sender is None else FromDevice
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
+    """Read one submission; without an Idempotency-Key no other one is its duplicate."""
+    model = Submission if raw.sender is None else DeviceSubmission
     try:
-        said = form.model_validate_json(raw.body)
+        submission = model.model_validate_json(raw.body)
     except ValidationError as bad:
-        raise unreadable(bad) from None
-    conversation = clean(said.conversation or raw.inbound_id)
+        raise unreadable_from(bad) from None
+    conversation = clean(submission.conversation or raw.inbound_id)
     if raw.sender is None:
-        person = _named(said.contact, conversation)
+        person = _person_from_body(submission.contact, conversation)
     else:
-        person = _known(raw.sender, said.contact)
-        # Nobody reaches into the conversations of others; contacts' ids have no spaces.
+        person = _person_from_token(raw.sender, submission.contact)
+        # The prefix keeps devices out of each other's conversations: contact ids have no spaces.
         conversation = f"{person.address} {conversation}"
     return (
-        Item(
+        InboundItem(
             "message",
             raw.idempotency_key,
             raw.sha256,
             "rejected",
             conversation=conversation,
             person=person,
-            text=clean(said.text),
+            text=clean(submission.text),
             sent_at=raw.received_at,
-            asked=said.asked(),
+            asked=submission.attributes(),
         ),
     )
 
 
-def _named(who: Sender, conversation: str) -> Person:
-    address = clean(who.id or mail_address(who.email or "") or who.phone or conversation)
-    return Person(address, *map(_clean, (who.name, who.language, who.email, who.phone)))
+def _person_from_body(sender: Sender, conversation: str) -> Person:
+    address = clean(sender.id or mail_address(sender.email or "") or sender.phone or conversation)
+    return Person(address, *map(_clean, (sender.name, sender.language, sender.email, sender.phone)))
 
 
-def _known(who: Person, told: Sender) -> Person:
-    name, language = who.name or _clean(told.name), who.language or _clean(told.language)
-    return replace(who, name=name, language=language)
+def _person_from_token(person: Person, sender: Sender) -> Person:
+    name, language = person.name or _clean(sender.name), person.language or _clean(sender.language)
+    return replace(person, name=name, language=language)
 
 
 def _clean(text: str | None) -> str | None:

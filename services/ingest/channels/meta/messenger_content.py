@@ -1,96 +1,122 @@
-"""What is in a message of Messenger or Instagram: words, files, a place.
+"""The content of a Messenger or Instagram message: text, files, location.
 
-Every message has a text, so that whoever reads the request sees that something came, and what.
+Every message has a text, so that the reader of the request sees what arrived.
 """
 
 from collections.abc import Iterator
 
-from ingest.channels.meta.webhook import LISTED, Piece, described, joined, pieces, short, text
-from ingest.channels.parsing import degrees, digest_but_addresses, link, named, part, words
-from ingest.domain.items import Place
+from ingest.channels.meta.webhook import (
+    MAX_LISTED,
+    JsonObject,
+    join_present,
+    long_text,
+    objects_in,
+    placeholder,
+    short_text,
+)
+from ingest.channels.parsing import (
+    coordinates,
+    digest_without_urls,
+    identifier,
+    subobject,
+    text_or_none,
+    url_or_none,
+)
+from ingest.domain.items import SharedLocation
 from trunkline_contracts.parts import Attachment
 
-MOST = 500
-"""Messages one receipt can name."""
-IDS = ("id", "sticker_id", "reel_video_id", "ig_post_media_id", "story_media_id")
-"""Where a file's id may stand; most files have an address only."""
+MAX_RECEIPT_IDS = 500
+"""Messages that one receipt may name."""
+FILE_ID_KEYS = ("id", "sticker_id", "reel_video_id", "ig_post_media_id", "story_media_id")
+"""Keys that may hold a file's id; most files have only a URL."""
 
 
-def digest_of(message: Piece) -> str:
-    """Sum up what a message says; addresses are left out, signed anew for whoever is told."""
-    story = part(part(message, "reply_to"), "story")
+def digest_of(message: JsonObject) -> str:
+    """Return the digest of a message without URLs, which are signed anew each time."""
+    story = subobject(subobject(message, "reply_to"), "story")
     files = [
-        [one.get("type"), {key: told for key, told in part(one, "payload").items() if key != "url"}]
-        for one in pieces(message, "attachments")
+        [
+            file.get("type"),
+            {key: value for key, value in subobject(file, "payload").items() if key != "url"},
+        ]
+        for file in objects_in(message, "attachments")
     ]
-    rest = {key: told for key, told in message.items() if key not in ("attachments", "reply_to")}
-    answered = [part(message, "reply_to").get("mid"), story.get("id")]
-    return digest_but_addresses([rest, files, answered])
+    rest = {key: value for key, value in message.items() if key not in ("attachments", "reply_to")}
+    answered = [subobject(message, "reply_to").get("mid"), story.get("id")]
+    return digest_without_urls([rest, files, answered])
 
 
-def text_of(message: Piece) -> str:
-    """Give the words of a message, or words for what is in it."""
-    told = text(message.get("text"))
-    if told is not None:
-        return told
+def text_of(message: JsonObject) -> str:
+    """Return the text of a message, or placeholders for its content."""
+    text = long_text(message.get("text"))
+    if text is not None:
+        return text
     if message.get("is_unsupported") is True:
-        return described("unsupported")
-    kinds = [_described(one) for one in pieces(message, "attachments")]
-    return joined(" ", *dict.fromkeys(kinds)) or described("message")
+        return placeholder("unsupported")
+    kinds = [_file_placeholder(file) for file in objects_in(message, "attachments")]
+    return join_present(" ", *dict.fromkeys(kinds)) or placeholder("message")
 
 
-def _described(file: Piece) -> str:
-    payload = part(file, "payload")
-    kind = words(file.get("type"), 64) or "attachment"
-    if kind == "image" and named(payload.get("sticker_id")):
-        return described("sticker")
+def _file_placeholder(file: JsonObject) -> str:
+    payload = subobject(file, "payload")
+    kind = text_or_none(file.get("type"), 64) or "attachment"
+    if kind == "image" and identifier(payload.get("sticker_id")):
+        return placeholder("sticker")
     point = _point(file)
-    where = f"{point[0]:.6g}, {point[1]:.6g}" if point else None
-    return described(kind, short(file.get("title")) or short(payload.get("title")) or where)
+    location = f"{point[0]:.6g}, {point[1]:.6g}" if point else None
+    return placeholder(
+        kind, short_text(file.get("title")) or short_text(payload.get("title")) or location
+    )
 
 
-def _point(file: Piece) -> tuple[float, float] | None:
-    where = part(part(file, "payload"), "coordinates")
-    return degrees(where.get("lat"), where.get("long"))
+def _point(file: JsonObject) -> tuple[float, float] | None:
+    position = subobject(subobject(file, "payload"), "coordinates")
+    return coordinates(position.get("lat"), position.get("long"))
 
 
-def place_of(message: Piece) -> Place | None:
-    """Give the place a message shows."""
-    for one in pieces(message, "attachments"):
-        if (found := _point(one)) is not None:
-            return Place(*found, short(one.get("title")))
+def location_of(message: JsonObject) -> SharedLocation | None:
+    """Return the location of a message."""
+    for file in objects_in(message, "attachments"):
+        if (found := _point(file)) is not None:
+            return SharedLocation(*found, short_text(file.get("title")))
     return None
 
 
-def attachments_of(message: Piece) -> tuple[Attachment, ...]:
-    """Name the files of a message, the story it answers, and what it came about."""
-    return tuple(_attachments(message))[:LISTED]
+def attachments_of(message: JsonObject) -> tuple[Attachment, ...]:
+    """Return the files of a message, the story it answers, and the product or ad it came from."""
+    return tuple(_attachments(message))[:MAX_LISTED]
 
 
-def _attachments(message: Piece) -> Iterator[Attachment]:
-    for one in pieces(message, "attachments"):
-        yield from _files(one)
-    story = part(part(message, "reply_to"), "story")
-    yield from _named("story", named(story.get("id")), link(story.get("url")))
-    came = part(message, "referral")
-    yield from _named("product", named(part(came, "product").get("id")))
-    about = part(came, "ads_context_data")
-    title = short(about.get("ad_title")) or "ad"
-    yield from _named(title, named(came.get("ad_id")), link(about.get("photo_url")))
-    yield from _named("link", words(came.get("ref"), 500))
+def _attachments(message: JsonObject) -> Iterator[Attachment]:
+    for file in objects_in(message, "attachments"):
+        yield from _files(file)
+    story = subobject(subobject(message, "reply_to"), "story")
+    yield from _attachment("story", identifier(story.get("id")), url_or_none(story.get("url")))
+    referral = subobject(message, "referral")
+    yield from _attachment("product", identifier(subobject(referral, "product").get("id")))
+    ad = subobject(referral, "ads_context_data")
+    title = short_text(ad.get("ad_title")) or "ad"
+    yield from _attachment(
+        title, identifier(referral.get("ad_id")), url_or_none(ad.get("photo_url"))
+    )
+    yield from _attachment("link", text_or_none(referral.get("ref"), 500))
 
 
-def _files(file: Piece) -> Iterator[Attachment]:
-    payload = part(file, "payload")
-    called = short(file.get("title")) or short(payload.get("title"))
-    id = next(filter(None, (named(payload.get(key)) for key in IDS)), None)
-    kind = words(file.get("type"), 64) or "attachment"
-    yield from _named(called or kind, id, link(payload.get("url")) or link(file.get("url")))
-    for goods in pieces(part(payload, "product"), "elements"):
-        called = short(goods.get("title")) or "product"
-        yield from _named(called, named(goods.get("id")), link(goods.get("image_url")))
+def _files(file: JsonObject) -> Iterator[Attachment]:
+    payload = subobject(file, "payload")
+    name = short_text(file.get("title")) or short_text(payload.get("title"))
+    id = next(filter(None, (identifier(payload.get(key)) for key in FILE_ID_KEYS)), None)
+    kind = text_or_none(file.get("type"), 64) or "attachment"
+    yield from _attachment(
+        name or kind, id, url_or_none(payload.get("url")) or url_or_none(file.get("url"))
+    )
+    for product in objects_in(subobject(payload, "product"), "elements"):
+        name = short_text(product.get("title")) or "product"
+        yield from _attachment(
+            name, identifier(product.get("id")), url_or_none(product.get("image_url"))
+        )
 
 
-def _named(name: str, id: str | None, url: str | None = None) -> Iterator[Attachment]:
+def _attachment(name: str, id: str | None, url: str | None = None) -> Iterator[Attachment]:
     if id or url:
         yield Attachment(name=name, url=url, external_id=id)

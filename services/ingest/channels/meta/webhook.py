@@ -1,7 +1,7 @@
-"""What Meta's three channels have in common: batches, each update of which is read by itself.
+"""Webhook batches of Meta's three channels.
 
-A delivery is entry[] × (changes[] or messaging[]), up to a thousand updates about many people. One
-that is unreadable is refused alone. What is told wrongly beside a message is taken for missing.
+A delivery is entry[] × (changes[] or messaging[]), up to a thousand updates about many customers.
+An unreadable update is rejected alone. A malformed optional value counts as missing.
 https://developers.facebook.com/docs/graph-api/webhooks/getting-started
 """
 
@@ -9,120 +9,138 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from ingest.channels.parsing import SHORT, digest_but_addresses, instant_of, named, parse, words
-from ingest.domain.items import Item, Raw, Unreadable
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    ParsedItem,
+    digest_without_urls,
+    identifier,
+    parse,
+    parse_timestamp,
+    text_or_none,
+)
+from ingest.domain.items import InboundItem, RawDelivery, Unreadable
 from ingest.domain.text import clean
 
-Read = Item | Unreadable
-Piece = dict[str, Any]
+JsonObject = dict[str, Any]
 
-MOST = 5_000
-"""Updates of one delivery that are taken in."""
-LISTED = 50
-"""Files, contacts or goods of one message."""
-LONGEST = 50_000
-"""Characters of a text that go into a request; the delivery itself is kept whole."""
+MAX_UPDATES = 5_000
+"""Updates that are read from one delivery."""
+MAX_LISTED = 50
+"""Files, contacts or products that are read from one message."""
+MAX_MESSAGE_CHARS = 50_000
+"""Characters kept of a text; the delivery itself is stored whole."""
 
 
-def batch(
-    raw: Raw, object: str, entry: Callable[[str, Piece, Raw], Iterator[Read]]
-) -> tuple[Read, ...]:
-    """Read the entries of a delivery about such an object."""
+def read_batch(
+    raw: RawDelivery,
+    object: str,
+    entry: Callable[[str, JsonObject, RawDelivery], Iterator[ParsedItem]],
+) -> tuple[ParsedItem, ...]:
+    """Read the entries of a delivery about this object; raises `Unreadable`."""
     body = parse(raw.body)
     if body.get("object") not in (None, object):
-        raise Unreadable(f"object is another than {object}")
-    items: list[Read] = []
-    for where, one in each(body, "entry"):
-        items += attempt(where, _of_entry, where, one, raw, entry)
-        if len(items) > MOST:
-            raise Unreadable(f"it has more than {MOST} updates")
+        raise Unreadable(f"object is not {object}")
+    items: list[ParsedItem] = []
+    for path, member in members(body, "entry"):
+        items += attempt(path, _read_entry, path, member, raw, entry)
+        if len(items) > MAX_UPDATES:
+            raise Unreadable(f"it has more than {MAX_UPDATES} updates")
     return tuple(items)
 
 
-def _of_entry(
-    where: str, one: Any, raw: Raw, entry: Callable[[str, Piece, Raw], Iterator[Read]]
-) -> Iterator[Read]:
-    found = list(entry(where, piece(one), raw))
+def _read_entry(
+    path: str,
+    member: Any,
+    raw: RawDelivery,
+    entry: Callable[[str, JsonObject, RawDelivery], Iterator[ParsedItem]],
+) -> Iterator[ParsedItem]:
+    found = list(entry(path, require_object(member), raw))
     if not found:
         raise Unreadable("there is nothing in it")
     yield from found
 
 
-def each(of: Piece, key: str, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Give the members of a list, each with its path; what is no list is its only member."""
-    value = of.get(key)
+def members(parent_object: JsonObject, key: str, parent: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the members of a list with their paths; a value that is no list counts as one
+    member."""
+    value = parent_object.get(key)
     if value is None:
         return
-    path = f"{where}.{key}" if where else key
-    for n, one in enumerate(value if isinstance(value, list) else [value]):
-        yield f"{path}.{n}", one
+    path = f"{parent}.{key}" if parent else key
+    for n, member in enumerate(value if isinstance(value, list) else [value]):
+        yield f"{path}.{n}", member
 
 
-def attempt(where: str, read: Callable[..., Iterable[Read]], *given: Any) -> Iterator[Read]:
-    """Read something, or say where and why that cannot be done."""
+def attempt(
+    path: str, read: Callable[..., Iterable[ParsedItem]], *arguments: Any
+) -> Iterator[ParsedItem]:
+    """Yield what a reader returns; if it fails, the path and the reason as `Unreadable`."""
     try:
-        yield from list(read(*given))
+        yield from list(read(*arguments))
     except Unreadable as why:
-        yield Unreadable(f"{where}: {why}")
+        yield Unreadable(f"{path}: {why}")
     except RecursionError:
-        yield Unreadable(f"{where}: it is nested too deeply")
+        yield Unreadable(f"{path}: it is nested too deeply")
 
 
-def piece(value: Any) -> Piece:
-    """Give an object; raises `Unreadable` when it is none."""
+def require_object(value: Any) -> JsonObject:
+    """Return a JSON object; raises `Unreadable` if the value is none."""
     if not isinstance(value, dict):
         raise Unreadable("it is not an object")
     return value
 
 
-def pieces(of: Piece, key: str) -> list[Piece]:
-    """Give the objects of a list, of very many the first."""
+def objects_in(of: JsonObject, key: str) -> list[JsonObject]:
+    """Return the objects of a list, at most `MAX_LISTED`."""
     found = []
-    for _, one in each(of, key):
-        if isinstance(one, dict):
-            found.append(one)
-        if len(found) == LISTED:
+    for _, member in members(of, key):
+        if isinstance(member, dict):
+            found.append(member)
+        if len(found) == MAX_LISTED:
             break
     return found
 
 
-def text(value: Any) -> str | None:
-    """Give what somebody wrote, or None."""
-    return words(value, LONGEST)
+def long_text(value: Any) -> str | None:
+    """Return a written text, or None."""
+    return text_or_none(value, MAX_MESSAGE_CHARS)
 
 
-def short(value: Any) -> str | None:
-    """Give a name, a title or a word, or None."""
-    return words(value, SHORT)
+def short_text(value: Any) -> str | None:
+    """Return a name, title or word, or None."""
+    return text_or_none(value, MAX_NAME_CHARS)
 
 
-def joined(between: str, *told: str | None) -> str | None:
-    """Put together what is told."""
-    return between.join(filter(None, told)) or None
+def join_present(separator: str, *texts: str | None) -> str | None:
+    """Join the texts that are present; None if there are none."""
+    return separator.join(filter(None, texts)) or None
 
 
-def described(kind: str, *told: str | None) -> str:
-    """Say what a message is when nobody wrote anything: `[document invoice.pdf]`."""
-    return f"[{joined(' ', kind, *told)}]"
+def placeholder(kind: str, *texts: str | None) -> str:
+    """Return a text for a message without one, such as `[document invoice.pdf]`."""
+    return f"[{join_present(' ', kind, *texts)}]"
 
 
-def said_at(value: Any, raw: Raw) -> datetime | None:
-    """Give when something was said, by unix seconds or milliseconds: never later than it came."""
-    told = instant_of(value)
-    return None if told is None else min(told, raw.received_at)
+def sent_at(value: Any, raw: RawDelivery) -> datetime | None:
+    """Return the sending time of Unix seconds or milliseconds, at most the time of receipt."""
+    time = parse_timestamp(value)
+    return None if time is None else min(time, raw.received_at)
 
 
-def noted(why: str, what: Any, **more: Any) -> Item:
-    """Remember, once, something that is no message."""
-    reason, summary = clean(why)[:SHORT], digest_but_addresses(what)
-    return Item("noted", f"{reason[:64]}:{summary}", summary, reason=reason, **more)
+def noted_item(kind: str, content: Any, **more: Any) -> InboundItem:
+    """Return an item that is only noted, once per content."""
+    reason, summary = clean(kind)[:MAX_NAME_CHARS], digest_without_urls(content)
+    return InboundItem("noted", f"{reason[:64]}:{summary}", summary, reason=reason, **more)
 
 
-def trouble(of: Piece) -> str | None:
-    """Tell the errors by code and title: `131047 Re-engagement message`."""
-    told = (joined(" ", named(one.get("code")), short(one.get("title"))) for one in _errors(of))
-    return words(joined("; ", *told), SHORT)
+def error_summary(of: JsonObject) -> str | None:
+    """Return the errors by code and title, such as `131047 Re-engagement message`."""
+    errors = (
+        join_present(" ", identifier(error.get("code")), short_text(error.get("title")))
+        for error in _errors(of)
+    )
+    return text_or_none(join_present("; ", *errors), MAX_NAME_CHARS)
 
 
-def _errors(of: Piece) -> list[Piece]:
-    return pieces(of, "errors")[:5]
+def _errors(of: JsonObject) -> list[JsonObject]:
+    return objects_in(of, "errors")[:5]

@@ -1,10 +1,9 @@
-"""WhatsApp Cloud: messages, statuses and errors, many in a delivery.
+"""WhatsApp Cloud API: messages, statuses and errors, many in one delivery.
 
-People are named by the id they have for our business where it is told (`from_user_id`), for who
-took a username may hide the number; elsewhere by the number (`from`). Whoever was known by the
-number stays so.
+A customer is known by the business-scoped user id (`from_user_id`) where it is sent, because a
+customer with a username may hide the number; elsewhere by the number (`from`). A customer first
+known by the number stays known by it.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
-Long: who somebody is, by id or number, is settled here for all that comes.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,149 +12,157 @@ from typing import Any
 
 from ingest.channels.meta import whatsapp_content as content
 from ingest.channels.meta.webhook import (
-    Piece,
-    Read,
+    JsonObject,
     attempt,
-    batch,
-    each,
-    joined,
-    noted,
-    piece,
-    pieces,
-    said_at,
-    short,
-    trouble,
+    error_summary,
+    join_present,
+    members,
+    noted_item,
+    objects_in,
+    read_batch,
+    require_object,
+    sent_at,
+    short_text,
 )
-from ingest.channels.parsing import digest, digest_but_addresses, named, part, words
-from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.channels.parsing import (
+    ParsedItem,
+    digest,
+    digest_without_urls,
+    identifier,
+    subobject,
+    text_or_none,
+)
+from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from trunkline_contracts.parts import DeliveryState
 
-STATES: MappingProxyType[str, DeliveryState] = MappingProxyType(
+DELIVERY_STATES: MappingProxyType[str, DeliveryState] = MappingProxyType(
     {"sent": "sent", "delivered": "delivered", "read": "read", "played": "read", "failed": "failed"}
 )
-"""How far a message of ours has come; a voice message that was played was read."""
+"""Delivery states by status; a voice message that was played was read."""
 
 
-def read(raw: Raw) -> tuple[Read, ...]:
+def read(raw: RawDelivery) -> tuple[ParsedItem, ...]:
     """Read one delivery."""
-    return batch(raw, "whatsapp_business_account", _entry)
+    return read_batch(raw, "whatsapp_business_account", _entry)
 
 
-def _entry(where: str, entry: Piece, raw: Raw) -> Iterator[Read]:
-    for at, change in each(entry, "changes", where):
-        yield from attempt(at, _change, at, change, raw)
+def _entry(path: str, entry: JsonObject, raw: RawDelivery) -> Iterator[ParsedItem]:
+    for change_path, change in members(entry, "changes", path):
+        yield from attempt(change_path, _change, change_path, change, raw)
 
 
-def _change(where: str, told: Any, raw: Raw) -> Iterator[Read]:
-    change = piece(told)
-    value, found = part(change, "value"), False
+def _change(path: str, member_value: Any, raw: RawDelivery) -> Iterator[ParsedItem]:
+    change = require_object(member_value)
+    value, found = subobject(change, "value"), False
     for key, read_one in READERS.items():
-        for at, one in each(value, key, f"{where}.value"):
+        for member_path, member in members(value, key, f"{path}.value"):
             found = True
-            yield from attempt(at, read_one, one, value, raw)
+            yield from attempt(member_path, read_one, member, value, raw)
     if not found:
-        yield noted(words(change.get("field"), 64) or "a change of no field", change)
+        yield noted_item(text_or_none(change.get("field"), 64) or "a change of no field", change)
 
 
-def _message(told: Any, value: Piece, raw: Raw) -> Iterator[Item]:
-    message = piece(told)
+def _message(member: Any, value: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    message = require_object(member)
     kind = content.type_of(message)
-    id, summary = named(message.get("id")), content.digest_of(message, kind)
+    id, summary = identifier(message.get("id")), content.digest_of(message, kind)
     person = _person(message, value)
-    if person is None and kind not in content.NOTICES:
-        raise Unreadable("from is missing: nobody could be answered")
-    context = part(message, "context")
+    if person is None and kind not in content.SYSTEM_TYPES:
+        raise Unreadable("from is missing: there is nobody to answer")
+    context = subobject(message, "context")
     forwarded = True in (context.get("forwarded"), context.get("frequently_forwarded"))
-    base = Item(
+    base = InboundItem(
         "message",
         id or f"sha256:{summary}",
         summary,
-        reason=trouble(message),
-        conversation=named(message.get("group_id")) or (person.address if person else ""),
+        reason=error_summary(message),
+        conversation=identifier(message.get("group_id")) or (person.address if person else ""),
         person=person,
-        sent_at=said_at(message.get("timestamp"), raw),
-        also=_number(message, person),
+        sent_at=sent_at(message.get("timestamp"), raw),
+        also=_other_address(message, person),
         platform_id=id,
-        reply_to=named(context.get("id")),
+        reply_to=identifier(context.get("id")),
         flags=("it was forwarded: somebody else wrote it",) if forwarded else (),
     )
-    yield content.filled(base, message, kind)
+    yield content.fill_item(base, message, kind)
 
 
-def _number(message: Piece, person: Person | None) -> tuple[str, ...]:
-    """Give the number, where somebody is known by another name."""
-    number = named(message.get("from"))
+def _other_address(message: JsonObject, person: Person | None) -> tuple[str, ...]:
+    """Return the number, if the customer is known by an id instead."""
+    number = identifier(message.get("from"))
     return (number,) if number is not None and person and number != person.address else ()
 
 
-def _person(message: Piece, value: Piece) -> Person | None:
-    number, id = named(message.get("from")), named(message.get("from_user_id"))
+def _person(message: JsonObject, value: JsonObject) -> Person | None:
+    number, id = identifier(message.get("from")), identifier(message.get("from_user_id"))
     address = id or number
     if address is None:
         return None
-    known = pieces(value, "contacts")
-    theirs = [
-        one
-        for one in known
-        if address in (named(one.get("user_id")), named(one.get("wa_id")))
-        or (number is not None and named(one.get("wa_id")) == number)
+    contacts = objects_in(value, "contacts")
+    matching = [
+        contact
+        for contact in contacts
+        if address in (identifier(contact.get("user_id")), identifier(contact.get("wa_id")))
+        or (number is not None and identifier(contact.get("wa_id")) == number)
     ]
-    card = part((theirs or (known if len(known) == 1 else None) or [{}])[0], "profile")
-    name = short(card.get("name")) or short(card.get("username"))
+    card = subobject((matching or (contacts if len(contacts) == 1 else None) or [{}])[0], "profile")
+    name = short_text(card.get("name")) or short_text(card.get("username"))
     return Person(address, name, phone=number)
 
 
-def _status(told: Any, _: Piece, raw: Raw) -> Iterator[Item]:
-    """What became of a message of ours; in a group, with one of its members."""
-    status = piece(told)
-    id, word = named(status.get("id")), words(status.get("status"), 64)
-    if id is None or word is None:
+def _status(element: Any, _: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    """Yield the delivery state of a message of ours; in a group, for one member."""
+    status = require_object(element)
+    id, state_word = identifier(status.get("id")), text_or_none(status.get("status"), 64)
+    if id is None or state_word is None:
         raise Unreadable("id or status is missing")
-    member = named(status.get("recipient_participant_id"))
-    external_id = joined(":", "status", id, word, member)
-    if word not in STATES:
-        yield Item("noted", external_id, digest(external_id), reason=f"status {word}")
+    member = identifier(status.get("recipient_participant_id"))
+    external_id = join_present(":", "status", id, state_word, member)
+    if state_word not in DELIVERY_STATES:
+        yield InboundItem("noted", external_id, digest(external_id), reason=f"status {state_word}")
         return
     group = status.get("recipient_type") == "group"
-    person = named(status.get("recipient_user_id"))
-    number = named(status.get("recipient_id"))
-    talk = (None if group else person) or number or ""
-    yield Item(
+    person = identifier(status.get("recipient_user_id"))
+    number = identifier(status.get("recipient_id"))
+    conversation = (None if group else person) or number or ""
+    yield InboundItem(
         "receipt",
         external_id,
         digest(external_id),
-        reason=trouble(status),
-        conversation=talk,
-        also=(number,) if number and person == talk != number else (),
-        sent_at=said_at(status.get("timestamp"), raw),
+        reason=error_summary(status),
+        conversation=conversation,
+        also=(number,) if number and person == conversation != number else (),
+        sent_at=sent_at(status.get("timestamp"), raw),
         about=id,
-        reference=short(status.get("biz_opaque_callback_data")),
-        state=STATES[word],
+        reference=short_text(status.get("biz_opaque_callback_data")),
+        state=DELIVERY_STATES[state_word],
     )
 
 
-def _error(told: Any, _: Piece, __: Raw) -> Iterator[Item]:
-    """Trouble the platform has with us."""
-    error = piece(told)
-    yield noted(f"error {trouble({'errors': error}) or 'unknown'}", error)
+def _error(member: Any, _: JsonObject, __: RawDelivery) -> Iterator[InboundItem]:
+    """Yield a note for an error the platform reports."""
+    error = require_object(member)
+    yield noted_item(f"error {error_summary({'errors': error}) or 'unknown'}", error)
 
 
-def _echo(told: Any, _: Piece, raw: Raw) -> Iterator[Item]:
-    """Somebody of ours wrote from the telephone; nothing is to be answered."""
-    echo = piece(told)
-    id, summary = named(echo.get("id")), digest_but_addresses(echo)
-    yield Item(
+def _echo(member: Any, _: JsonObject, raw: RawDelivery) -> Iterator[InboundItem]:
+    """Yield a note for a message a colleague wrote in the WhatsApp app."""
+    echo = require_object(member)
+    id, summary = identifier(echo.get("id")), digest_without_urls(echo)
+    yield InboundItem(
         "noted",
         f"echo:{id or summary}",
         summary,
         reason="echo",
-        conversation=named(echo.get("to_user_id")) or named(echo.get("to")) or "",
-        sent_at=said_at(echo.get("timestamp"), raw),
+        conversation=identifier(echo.get("to_user_id")) or identifier(echo.get("to")) or "",
+        sent_at=sent_at(echo.get("timestamp"), raw),
         platform_id=id,
     )
 
 
-READERS: MappingProxyType[str, Callable[[Any, Piece, Raw], Iterator[Item]]] = MappingProxyType(
-    {"messages": _message, "statuses": _status, "errors": _error, "message_echoes": _echo}
+READERS: MappingProxyType[str, Callable[[Any, JsonObject, RawDelivery], Iterator[InboundItem]]] = (
+    MappingProxyType(
+        {"messages": _message, "statuses": _status, "errors": _error, "message_echoes": _echo}
+    )
 )
-"""By what a change has: whoever subscribes to one field is sent all of these in it."""
+"""By the list a change has: a subscription to one field delivers all of these in it."""

@@ -1,20 +1,26 @@
-"""What is in a Telegram message: words, files, a place (core.telegram.org/bots/api#message).
+"""The content of a Telegram message: text, files, location (core.telegram.org/bots/api#message).
 
-Every type has a text, so that whoever reads the request sees that something came, and what. Long,
-as it lists every type.
+Every type has a text, so that the reader of the request sees what arrived.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ingest.channels.parsing import SHORT, degrees, named, part, size, words
-from ingest.channels.telegram.vcards import told_in
-from ingest.domain.items import Person, Place
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    byte_count,
+    coordinates,
+    identifier,
+    subobject,
+    text_or_none,
+)
+from ingest.channels.telegram.vcards import properties_in
+from ingest.domain.items import Person, SharedLocation
 from trunkline_contracts.parts import Attachment
 
-Part = dict[str, Any]
+JsonObject = dict[str, Any]
 
-FILES: dict[str, str | None] = {
+FILE_TYPES: dict[str, str | None] = {
     "animation": "video/mp4",
     "audio": "audio/mpeg",
     "document": None,
@@ -22,9 +28,9 @@ FILES: dict[str, str | None] = {
     "video_note": "video/mp4",
     "voice": "audio/ogg",
 }
-"""Types that are one file, and what kind it is when that is not said."""
+"""Types that are one file, with the content type to assume if the platform gives none."""
 
-NOTICES = frozenset(
+SERVICE_TYPES = frozenset(
     [
         "boost_added", "channel_chat_created", "chat_background_set", "chat_owner_changed",
         "chat_owner_left", "connected_website", "delete_chat_photo",
@@ -39,9 +45,9 @@ NOTICES = frozenset(
         "write_access_allowed",
     ]
 )  # fmt: skip
-"""Types the platform writes itself, about the chat: nobody said anything."""
+"""Types that the platform writes about the chat itself: no person's message."""
 
-BESIDE = frozenset(
+METADATA_KEYS = frozenset(
     [
         "author_signature", "business_connection_id", "caption", "caption_entities", "chat",
         "date", "direct_messages_topic", "edit_date", "effect_id", "entities", "external_reply",
@@ -54,201 +60,226 @@ BESIDE = frozenset(
         "via_bot",
     ]
 )  # fmt: skip
-"""Keys that tell of a message, not what is in it."""
+"""Keys that describe a message but are not its content."""
 
-TWICE = {"animation": "document", "venue": "location"}
-"""Types sent with another beside them, for programs that do not know them."""
+COMPATIBILITY_TYPES = {"animation": "document", "venue": "location"}
+"""Types that are sent with a simpler type beside them, for programs that do not know them."""
 
 
-def type_of(body: Part) -> str | None:
-    """Name what is in a message beside its words; None when there is nothing."""
-    for richer in TWICE:
+def type_of(body: JsonObject) -> str | None:
+    """Return the type of a message's content besides its text; None if there is none."""
+    for richer in COMPATIBILITY_TYPES:
         if richer in body:
             return richer
-    return next((words(key, 64) or "?" for key in body if key not in BESIDE), None)
+    return next((text_or_none(key, 64) or "?" for key in body if key not in METADATA_KEYS), None)
 
 
-def words_of(body: Part) -> str | None:
-    """Give what was written, if something was."""
-    return words(body.get("text")) or words(body.get("caption"))
+def text_of(body: JsonObject) -> str | None:
+    """Return the written text, if any."""
+    return text_or_none(body.get("text")) or text_or_none(body.get("caption"))
 
 
-def placeholder(body: Part, kind: str | None) -> str:
-    """Give words for what is in a message without any."""
+def placeholder(body: JsonObject, kind: str | None) -> str:
+    """Return a text that describes a message without text."""
     kind = kind or "message"
-    told = _DESCRIBED.get(kind, _emoji)(part(body, kind))
-    return f"[{kind} {told}]" if told else f"[{kind}]"
+    description = _DESCRIPTIONS.get(kind, _emoji)(subobject(body, kind))
+    return f"[{kind} {description}]" if description else f"[{kind}]"
 
 
-def inside(body: Part, kind: str) -> dict[str, Any]:
-    """Give what is in a message beside its words."""
+def contents_of(body: JsonObject, kind: str) -> dict[str, Any]:
+    """Return the item fields of a message's content besides its text."""
     return {
         "attachments": tuple(_files(body, kind))[:50],
-        "place": _place(body),
+        "place": _location(body),
         "cards": _cards(body),
-        "button": words(part(body, "web_app_data").get("data"), 4096),
+        "button": text_or_none(subobject(body, "web_app_data").get("data"), 4096),
     }
 
 
-def _emoji(value: Part) -> str | None:
-    return words(value.get("emoji"), 64)
+def _emoji(value: JsonObject) -> str | None:
+    return text_or_none(value.get("emoji"), 64)
 
 
-def _first(*keys: str) -> Callable[[Part], str | None]:
-    """Describe by whichever of these is said."""
-    return lambda value: next(filter(None, (words(value.get(key), SHORT) for key in keys)), None)
+def _first_present(*keys: str) -> Callable[[JsonObject], str | None]:
+    """Describe a content by the first of these keys that is present."""
+    return lambda value: next(
+        filter(None, (text_or_none(value.get(key), MAX_NAME_CHARS) for key in keys)), None
+    )
 
 
-def _dice(value: Part) -> str | None:
-    return " ".join(filter(None, (_emoji(value), named(value.get("value"))))) or None
+def _dice(value: JsonObject) -> str | None:
+    return " ".join(filter(None, (_emoji(value), identifier(value.get("value"))))) or None
 
 
-def _point(value: Part) -> str | None:
-    found = degrees(value.get("latitude"), value.get("longitude"))
+def _point(value: JsonObject) -> str | None:
+    found = coordinates(value.get("latitude"), value.get("longitude"))
     return f"{found[0]:.6g}, {found[1]:.6g}" if found else None
 
 
-def _venue(value: Part) -> str | None:
-    told = (words(value.get("title"), SHORT), words(value.get("address"), SHORT))
-    return ", ".join(filter(None, told)) or None
+def _venue(value: JsonObject) -> str | None:
+    parts = (
+        text_or_none(value.get("title"), MAX_NAME_CHARS),
+        text_or_none(value.get("address"), MAX_NAME_CHARS),
+    )
+    return ", ".join(filter(None, parts)) or None
 
 
-def _checklist(value: Part) -> str | None:
-    tasks = (words(task.get("text"), SHORT) for task in _parts(value.get("tasks")))
-    told = (words(value.get("title"), SHORT), *tasks)
-    return "; ".join(filter(None, told)) or None
+def _checklist(value: JsonObject) -> str | None:
+    tasks = (
+        text_or_none(task.get("text"), MAX_NAME_CHARS) for task in _objects(value.get("tasks"))
+    )
+    parts = (text_or_none(value.get("title"), MAX_NAME_CHARS), *tasks)
+    return "; ".join(filter(None, parts)) or None
 
 
-def _poll(value: Part) -> str | None:
-    options = (words(option.get("text"), SHORT) for option in _parts(value.get("options")))
-    told = words(value.get("question"), 500)
+def _poll(value: JsonObject) -> str | None:
+    options = (
+        text_or_none(option.get("text"), MAX_NAME_CHARS)
+        for option in _objects(value.get("options"))
+    )
+    parts = text_or_none(value.get("question"), 500)
     listed = " / ".join(filter(None, options))
-    return ": ".join(filter(None, (told, listed))) or None
+    return ": ".join(filter(None, (parts, listed))) or None
 
 
-def _amount(value: Part) -> str | None:
-    """Totals are in the smallest unit of the currency."""
-    told = (named(value.get("total_amount")), words(value.get("currency"), 8))
-    return " ".join(filter(None, told)) or None
+def _amount(value: JsonObject) -> str | None:
+    """Return a price; totals are in the smallest unit of the currency."""
+    parts = (identifier(value.get("total_amount")), text_or_none(value.get("currency"), 8))
+    return " ".join(filter(None, parts)) or None
 
 
-def _name(value: Part) -> str | None:
-    told = (words(value.get("first_name"), SHORT), words(value.get("last_name"), SHORT))
-    return " ".join(filter(None, told)) or None
+def _name(value: JsonObject) -> str | None:
+    names = (
+        text_or_none(value.get("first_name"), MAX_NAME_CHARS),
+        text_or_none(value.get("last_name"), MAX_NAME_CHARS),
+    )
+    return " ".join(filter(None, names)) or None
 
 
-def _card(value: Part) -> str | None:
-    phone = words(value.get("phone_number"), 64)
+def _card(value: JsonObject) -> str | None:
+    phone = text_or_none(value.get("phone_number"), 64)
     return ", ".join(filter(None, (_name(value), phone, *_beside(value, phone)))) or None
 
 
-def _beside(value: Part, phone: str | None) -> Iterator[str]:
-    """Give what a card tells beside the number that is told anyway."""
-    known = _digits(phone or "")
-    for kind, told in told_in(words(value.get("vcard")) or ""):
-        if kind != "TEL" or _digits(told) != known:
-            yield told
+def _beside(value: JsonObject, phone: str | None) -> Iterator[str]:
+    """Return a card's properties besides its number."""
+    number = _digits(phone or "")
+    for kind, detail in properties_in(text_or_none(value.get("vcard")) or ""):
+        if kind != "TEL" or _digits(detail) != number:
+            yield detail
 
 
 def _digits(phone: str) -> str:
     return "".join(filter(str.isdecimal, phone))
 
 
-_DESCRIBED: dict[str, Callable[[Part], str | None]] = {
-    "audio": _first("title", "file_name"),
+_DESCRIPTIONS: dict[str, Callable[[JsonObject], str | None]] = {
+    "audio": _first_present("title", "file_name"),
     "checklist": _checklist,
     "contact": _card,
     "dice": _dice,
-    "document": _first("file_name"),
-    "game": _first("title"),
-    "invoice": _first("title"),
+    "document": _first_present("file_name"),
+    "game": _first_present("title"),
+    "invoice": _first_present("title"),
     "location": _point,
     "poll": _poll,
     "refunded_payment": _amount,
     "successful_payment": _amount,
     "venue": _venue,
-    "video": _first("file_name"),
-    "web_app_data": _first("button_text", "data"),
+    "video": _first_present("file_name"),
+    "web_app_data": _first_present("button_text", "data"),
 }
 
 
-def _files(body: Part, unknown: str) -> Iterator[Attachment]:
-    """Name the files of a message; the platform gives them to whoever shows the bot's token."""
+def _files(body: JsonObject, unknown: str) -> Iterator[Attachment]:
+    """Yield the files of a message, which are fetched with the bot's token."""
     photo = _photo(body.get("photo"))
     if photo is not None:
         yield photo
-    for kind, content_type in FILES.items():
+    for kind, content_type in FILE_TYPES.items():
         if kind == "document" and "animation" in body:
             continue
-        file = _file(part(body, kind), content_type)
+        file = _file(subobject(body, kind), content_type)
         if file is not None:
             yield file
-    sticker = _file(part(body, "sticker"), _sticker_type(part(body, "sticker")))
+    sticker = _file(subobject(body, "sticker"), _sticker_type(subobject(body, "sticker")))
     if sticker is not None:
         yield sticker
-    new = None if unknown in {*FILES, "sticker"} else _file(part(body, unknown), None)
+    new = None if unknown in {*FILE_TYPES, "sticker"} else _file(subobject(body, unknown), None)
     if new is not None:
         yield new
-    for paid in _parts(part(body, "paid_media").get("paid_media")):
+    for paid in _objects(subobject(body, "paid_media").get("paid_media")):
         yield from _files(paid, "")
 
 
 def _photo(sizes: Any) -> Attachment | None:
-    """Of a photo's sizes the largest."""
-    found = [each for each in _parts(sizes) if words(each.get("file_id"))]
-    largest = max(found, key=lambda each: size(each.get("width")) or 0, default=None)
+    """Return the largest size of a photo."""
+    found = [size for size in _objects(sizes) if text_or_none(size.get("file_id"))]
+    largest = max(found, key=lambda each: byte_count(each.get("width")) or 0, default=None)
     return _file(largest, "image/jpeg") if largest else None
 
 
-def _file(file: Part, content_type: str | None) -> Attachment | None:
-    id = words(file.get("file_id"), 500)
+def _file(file: JsonObject, content_type: str | None) -> Attachment | None:
+    id = text_or_none(file.get("file_id"), 500)
     if id is None:
         return None
     return Attachment(
-        name=words(file.get("file_name"), SHORT),
-        content_type=words(file.get("mime_type"), 100) or content_type,
-        size=size(file.get("file_size")),
+        name=text_or_none(file.get("file_name"), MAX_NAME_CHARS),
+        content_type=text_or_none(file.get("mime_type"), 100) or content_type,
+        size=byte_count(file.get("file_size")),
         external_id=id,
     )
 
 
-def _sticker_type(sticker: Part) -> str:
+def _sticker_type(sticker: JsonObject) -> str:
     if sticker.get("is_animated") is True:
         return "application/x-tgsticker"
     return "video/webm" if sticker.get("is_video") is True else "image/webp"
 
 
-def _place(body: Part) -> Place | None:
-    """Give the place a message shows."""
-    venue = part(body, "venue")
-    where = part(venue, "location") or part(body, "location")
-    found = degrees(where.get("latitude"), where.get("longitude"))
+def _location(body: JsonObject) -> SharedLocation | None:
+    """Return the location of a message."""
+    venue = subobject(body, "venue")
+    position = subobject(venue, "location") or subobject(body, "location")
+    found = coordinates(position.get("latitude"), position.get("longitude"))
     if found is None:
         return None
-    return Place(*found, words(venue.get("title"), SHORT), words(venue.get("address"), SHORT))
+    return SharedLocation(
+        *found,
+        text_or_none(venue.get("title"), MAX_NAME_CHARS),
+        text_or_none(venue.get("address"), MAX_NAME_CHARS),
+    )
 
 
-def _cards(body: Part) -> tuple[Person, ...]:
-    """Give the contacts in a message."""
-    shared = _parts(part(body, "users_shared").get("users"))
-    cards = [part(body, "contact"), *({**user, "user_id": user.get("user_id")} for user in shared)]
-    return tuple(card for each in cards if (card := _person(each)) is not None)[:50]
+def _cards(body: JsonObject) -> tuple[Person, ...]:
+    """Return the contact cards of a message."""
+    shared = _objects(subobject(body, "users_shared").get("users"))
+    cards = [
+        subobject(body, "contact"),
+        *({**user, "user_id": user.get("user_id")} for user in shared),
+    ]
+    return tuple(card for candidate in cards if (card := _person(candidate)) is not None)[:50]
 
 
-def _person(card: Part) -> Person | None:
-    phone = words(card.get("phone_number"), 64)
-    address = named(card.get("user_id")) or phone
-    beside = told_in(words(card.get("vcard")) or "")
-    email = next((told for kind, told in beside if kind == "EMAIL"), None)
+def _person(card: JsonObject) -> Person | None:
+    phone = text_or_none(card.get("phone_number"), 64)
+    address = identifier(card.get("user_id")) or phone
+    properties = properties_in(text_or_none(card.get("vcard")) or "")
+    email = next((value for kind, value in properties if kind == "EMAIL"), None)
     return None if address is None else Person(address, _name(card), email=email, phone=phone)
 
 
-def reply_to(body: Part) -> str | None:
-    """Name the message this one answers; the first of a topic is the topic's, not an answer."""
-    answered = named(part(body, "reply_to_message").get("message_id"))
-    topic = named(body.get("message_thread_id")) if body.get("is_topic_message") is True else None
+def reply_to(body: JsonObject) -> str | None:
+    """Return the id of the answered message; a topic's first message belongs to the topic, not to a
+    reply."""
+    answered = identifier(subobject(body, "reply_to_message").get("message_id"))
+    topic = (
+        identifier(body.get("message_thread_id")) if body.get("is_topic_message") is True else None
+    )
     return None if answered == topic else answered
 
 
-def _parts(value: Any) -> list[Part]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+def _objects(value: Any) -> list[JsonObject]:
+    return (
+        [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+    )

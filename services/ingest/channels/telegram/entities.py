@@ -1,4 +1,4 @@
-"""What a Telegram message shows beside its own words: addresses under words, and others' words.
+"""Links, quotations and forward origins of a Telegram message.
 
 core.telegram.org/bots/api#messageentity, #textquote, #externalreplyinfo, #messageorigin
 """
@@ -6,55 +6,65 @@ core.telegram.org/bots/api#messageentity, #textquote, #externalreplyinfo, #messa
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.channels.parsing import SHORT, link, part, whole, words
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    int_or_none,
+    subobject,
+    text_or_none,
+    url_or_none,
+)
 from ingest.channels.telegram import content
 from trunkline_contracts.parts import Attachment
 
-QUOTED = 4096
-"""Characters of a quotation that are kept."""
-FORWARDED = {
+MAX_QUOTE_CHARS = 4096
+"""Characters kept of a quotation."""
+FORWARD_FLAGS = {
     "channel": "it was forwarded from a channel",
     "chat": "it was forwarded from a group",
     "hidden_user": "it was forwarded: somebody else wrote it",
     "user": "it was forwarded: somebody else wrote it",
 }
-"""By the origin's type; who that is may be nobody's business here."""
+"""Flags by the type of origin; the original author's name is left out for privacy."""
 
 
-def beside(body: dict[str, Any]) -> dict[str, Any]:
-    """Give what is shown beside what was written, as an item has it; nothing where it is not."""
-    answered = part(body, "external_reply")
+def extras_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the item fields for links, quotation and origin; only those that are present."""
+    answered = subobject(body, "external_reply")
     kind = content.type_of({key: answered[key] for key in answered if key != "origin"})
-    quoted = words(part(body, "quote").get("text"), QUOTED)
-    files = content.inside(answered, kind)["attachments"] if kind else ()
-    told = {
+    quoted = text_or_none(subobject(body, "quote").get("text"), MAX_QUOTE_CHARS)
+    files = content.contents_of(answered, kind)["attachments"] if kind else ()
+    extras = {
         "attachments": (*_links(body, "text", "entities"),
                         *_links(body, "caption", "caption_entities"), *files),
         "quoted": quoted or (content.placeholder(answered, kind) if kind else None),
-        "flags": tuple(_origin(body)),
+        "flags": tuple(_forward_flags(body)),
     }  # fmt: skip
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in extras.items() if value}
 
 
-def _links(body: dict[str, Any], said: str, entities: str) -> Iterator[Attachment]:
-    """Name what words lead to; places count in units of UTF-16."""
-    text, listed = body.get(said), body.get(entities)
+def _links(body: dict[str, Any], text_key: str, entities_key: str) -> Iterator[Attachment]:
+    """Yield the links under words; offsets count UTF-16 code units."""
+    text, listed = body.get(text_key), body.get(entities_key)
     if not isinstance(text, str) or not isinstance(listed, list):
         return
     units = text.encode("utf-16-le", "surrogatepass")
-    for each in listed[:100]:
-        if not isinstance(each, dict) or each.get("type") != "text_link":
+    for entity in listed[:100]:
+        if not isinstance(entity, dict) or entity.get("type") != "text_link":
             continue
-        url, at, size = link(each.get("url")), whole(each.get("offset")), whole(each.get("length"))
+        url, at, size = (
+            url_or_none(entity.get("url")),
+            int_or_none(entity.get("offset")),
+            int_or_none(entity.get("length")),
+        )
         if url is not None:
             under = units[2 * at : 2 * (at + size)] if at is not None and size is not None else b""
-            name = words(under.decode("utf-16-le", "replace"), SHORT)
+            name = text_or_none(under.decode("utf-16-le", "replace"), MAX_NAME_CHARS)
             yield Attachment(name=name or "link", url=url)
 
 
-def _origin(body: dict[str, Any]) -> Iterator[str]:
-    """Say that words are another's; who forwards what they wrote themselves has written it."""
-    origin = part(body, "forward_origin")
-    own = part(body, "from").get("id")
-    if origin and (own is None or part(origin, "sender_user").get("id") != own):
-        yield FORWARDED.get(words(origin.get("type"), 64) or "", "it was forwarded")
+def _forward_flags(body: dict[str, Any]) -> Iterator[str]:
+    """Yield a flag if somebody else wrote a forwarded message."""
+    origin = subobject(body, "forward_origin")
+    own = subobject(body, "from").get("id")
+    if origin and (own is None or subobject(origin, "sender_user").get("id") != own):
+        yield FORWARD_FLAGS.get(text_or_none(origin.get("type"), 64) or "", "it was forwarded")

@@ -1,40 +1,35 @@
-"""Telephony: one event of a call per delivery, as JSON or as a form, in each provider's own words.
+"""Telephony: one call event per delivery, as JSON or as a form, in each provider's own words.
 
-docs.connectiveone.io/en/telephony/how-to/configure-telephony-channel.html: the account's
-`field_mapping` says which of the provider's fields stands for which of ours; a field named as ours
-needs no mapping. A call is one conversation; each event of it is one entry there. Long, as
-providers tell the same in many forms.
+The account's `field_mapping` maps the provider's fields to ours
+(docs.connectiveone.io/en/telephony/how-to/configure-telephony-channel.html); a field with our own
+name needs no mapping. A call is one conversation, and each of its events is one message in it.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import parse_qsl
 
-from ingest.channels.parsing import SHORT, digest, instant_of, link, named, parse, words
-from ingest.domain.items import Asked, Item, Person, Raw, Unreadable
+from ingest.channels.parsing import (
+    MAX_NAME_CHARS,
+    digest,
+    identifier,
+    parse,
+    parse_timestamp,
+    text_or_none,
+    url_or_none,
+)
+from ingest.domain.items import InboundItem, Person, RawDelivery, RequestAttributes, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.addresses import phone_number
 from trunkline_contracts.parts import Attachment
+from trunkline_workspace.channels import CallField
 
-FIELDS = (
-    "call_id",
-    "event",
-    "direction",
-    "from",
-    "to",
-    "name",
-    "operator",
-    "at",
-    "duration",
-    "recording",
-    "transcript",
-    "reason",
-)
-"""What is known of a call: the words `field_mapping` maps to."""
+CALL_FIELDS: tuple[str, ...] = get_args(CallField)
+"""The known fields of a call: the targets of `field_mapping`."""
 
-_SAME = {
+_SYNONYMS = {
     "ringing": "ring start started incoming initiated new",
     "answered": "answer connected in_progress up",
     "ended": "end hangup completed finished disconnected released",
@@ -42,77 +37,85 @@ _SAME = {
     "recording": "record recorded recording_ready recording_completed",
     "transcript": "transcription transcribed transcript_ready transcription_completed",
 }
-KINDS = MappingProxyType({name: kind for kind, more in _SAME.items() for name in more.split()})
-"""What providers call the kinds of events, `call.` before it or not, and what they are here."""
-KNOWN = frozenset(_SAME)
+KIND_OF_WORD = MappingProxyType(
+    {name: kind for kind, more in _SYNONYMS.items() for name in more.split()}
+)
+"""Event kinds by the providers' words for them, without the prefix `call.`."""
+KNOWN_KINDS = frozenset(_SYNONYMS)
 
-OUT = frozenset({"out", "outbound", "outgoing", "outbound-api", "outbound-dial"})
+OUTBOUND_WORDS = frozenset({"out", "outbound", "outgoing", "outbound-api", "outbound-dial"})
 
-_SIGNS = re.compile(r"[^a-z0-9]+")
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-_NUMBER = re.compile(r"\+?[0-9]{3,20}")
-DEEPEST = 10
-LONGEST = 100_000
-"""Characters of a transcript that go into a request; the delivery itself is kept whole."""
+_PHONE_NUMBER = re.compile(r"\+?[0-9]{3,20}")
+MAX_PATH_DEPTH = 10
+MAX_TRANSCRIPT_CHARS = 100_000
+"""Characters kept of a transcript; the delivery itself is stored whole."""
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
-    """Read one event; by the call, its kind and what it says it is known again."""
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
+    """Read one event; duplicates are recognised by the call, the kind and the content."""
     body = _body(raw.body)
-    said = fields_of(body, raw.mapping)
-    call = named(said.get("call_id"))
+    fields = call_fields(body, raw.mapping)
+    call = identifier(fields.get("call_id"))
     if call is None:
-        where = next((path for path, field in raw.mapping.items() if field == "call_id"), "call_id")
-        raise Unreadable(clean(f"{where[:100]} is missing, or neither a number nor a text"))
-    kind = _kind(said)
-    told = digest([call, kind, _settled(said) if kind in KNOWN else body])
-    at = instant_of(said.get("at"))
-    address, line = _ends(said)
-    name = words(said.get("name"), SHORT)
+        expected_path = next(
+            (path for path, field in raw.mapping.items() if field == "call_id"), "call_id"
+        )
+        raise Unreadable(clean(f"{expected_path[:100]} is missing, or neither a number nor a text"))
+    kind = _kind(fields)
+    content_digest = digest([call, kind, _normalized(fields) if kind in KNOWN_KINDS else body])
+    at = parse_timestamp(fields.get("at"))
+    address, line = _ends(fields)
+    name = text_or_none(fields.get("name"), MAX_NAME_CHARS)
     return (
-        Item(
+        InboundItem(
             "message",
-            f"{call[:100]}:{kind}:{told[:32]}",
-            told,
+            f"{call[:100]}:{kind}:{content_digest[:32]}",
+            content_digest,
             conversation=call,
             person=None if address is None else Person(address, name, phone=_phone(address)),
-            text="\n".join(filter(None, (_headline(kind, said, address, line), *_lines(said)))),
+            text="\n".join(
+                filter(None, (_headline(kind, fields, address, line), *_transcript_lines(fields)))
+            ),
             sent_at=None if at is None else min(at, raw.received_at),
-            asked=Asked(title=f"Call {call}" if address is None else f"Call: {address}"),
-            attachments=_attachments(said),
+            asked=RequestAttributes(
+                title=f"Call {call}" if address is None else f"Call: {address}"
+            ),
+            attachments=_attachments(fields),
         ),
     )
 
 
-def fields_of(body: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    """Give what a body says in our words; a mapped field counts, if there is one."""
-    said = {field: body[field] for field in FIELDS if body.get(field) not in (None, "")}
+def call_fields(body: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of an event by our names; a mapped field outweighs one with our name."""
+    fields = {field: body[field] for field in CALL_FIELDS if body.get(field) not in (None, "")}
     for path, field in mapping.items():
-        value = _at(body, path)
-        if field in FIELDS and value not in (None, ""):
-            said[field] = value
-    return said
+        value = _value_at(body, path)
+        if field in CALL_FIELDS and value not in (None, ""):
+            fields[field] = value
+    return fields
 
 
 def _body(body: bytes) -> dict[str, Any]:
-    """Read an object, or a form whose names may nest, as `call[id]` does."""
+    """Parse an object, or a form whose names may nest, such as `call[id]`."""
     if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         return parse(body.removeprefix(b"\xef\xbb\xbf"))
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=500)
     except ValueError:
         raise Unreadable("the body is neither JSON nor a form") from None
-    if not pairs or not any("=" in each for each in body.decode().split("&")):
+    if not pairs or not any("=" in pair for pair in body.decode().split("&")):
         raise Unreadable("the body is neither JSON nor a form")
     return {_BRACKETS.sub(r".\1", name): value for name, value in pairs}
 
 
-def _at(body: Mapping[str, Any], path: str) -> Any:
-    """Follow a dotted path; a name that has dots itself is found, too."""
+def _value_at(body: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path; a key that contains dots itself is found, too."""
     if path in body:
         return body[path]
     value: Any = body
-    for step in path.split(".", DEEPEST):
+    for step in path.split(".", MAX_PATH_DEPTH):
         if isinstance(value, list) and step.isascii() and step.isdigit():
             value = value[int(step)] if int(step[:9]) < len(value) else None
         else:
@@ -120,78 +123,82 @@ def _at(body: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _kind(said: Mapping[str, Any]) -> str:
-    """Name the kind of an event; one that says none is known by what it brings."""
-    told = words(said.get("event"), 64)
-    if told is None:
-        found = [each for each in ("transcript", "recording") if each in said]
+def _kind(fields: Mapping[str, Any]) -> str:
+    """Return the kind of an event; without one, the kind its content implies."""
+    word = text_or_none(fields.get("event"), 64)
+    if word is None:
+        found = [key for key in ("transcript", "recording") if key in fields]
         return found[0] if found else "event"
-    bare = _SIGNS.sub("_", told.strip().lower()).removeprefix("call_")
-    return bare if bare in KNOWN else KINDS.get(bare, told.strip())
+    normalized = _SEPARATORS.sub("_", word.strip().lower()).removeprefix("call_")
+    return normalized if normalized in KNOWN_KINDS else KIND_OF_WORD.get(normalized, word.strip())
 
 
-def _settled(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out how a value is written: a form's numbers are texts, an object's may be numbers."""
+def _normalized(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields with numbers as text, because forms have only texts."""
     return {
         field: str(value).strip() if isinstance(value, int | float | str) else value
-        for field, value in said.items()
+        for field, value in fields.items()
         if field not in {"call_id", "event"}
     }
 
 
-def _ends(said: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Give the customer's end of a call, and ours."""
-    told = (named(said.get(end)) for end in ("from", "to"))
-    caller, called = (None if each is None else phone_number(each) for each in told)
-    direction = (words(said.get("direction"), 64) or "").strip().lower()
-    return (called, caller) if direction in OUT else (caller, called)
+def _ends(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the customer's number and ours."""
+    numbers = (identifier(fields.get(end)) for end in ("from", "to"))
+    caller, called = (None if number is None else phone_number(number) for number in numbers)
+    direction = (text_or_none(fields.get("direction"), 64) or "").strip().lower()
+    return (called, caller) if direction in OUTBOUND_WORDS else (caller, called)
 
 
 def _phone(address: str) -> str | None:
-    return address if _NUMBER.fullmatch(address) else None
+    return address if _PHONE_NUMBER.fullmatch(address) else None
 
 
-def _headline(kind: str, said: Mapping[str, Any], address: str | None, line: str | None) -> str:
+def _headline(kind: str, fields: Mapping[str, Any], address: str | None, line: str | None) -> str:
     ends = f" {address or 'unknown'}" + (f" → {line}" if line else "")
     match kind:
         case "ringing" | "missed":
-            what = f"[call {kind}]{ends}"
+            label = f"[call {kind}]{ends}"
         case "ended":
-            what = f"[call ended]{_lasting(said.get('duration'))}"
+            label = f"[call ended]{_duration(fields.get('duration'))}"
         case "answered" | "recording" | "transcript":
-            what = f"[call {kind}]"
+            label = f"[call {kind}]"
         case _:
-            what = f"[call: {kind}]"
-    operator, reason = (words(said.get(each), SHORT) for each in ("operator", "reason"))
-    also = (_unlinked(said), operator and f"by {operator}", reason and f"({reason})")
-    return " ".join([what, *filter(None, also)])
+            label = f"[call: {kind}]"
+    operator, reason = (
+        text_or_none(fields.get(key), MAX_NAME_CHARS) for key in ("operator", "reason")
+    )
+    extras = (_recording_text(fields), operator and f"by {operator}", reason and f"({reason})")
+    return " ".join([label, *filter(None, extras)])
 
 
-def _lasting(duration: Any) -> str:
-    told = named(duration)
-    if told is None or not (told.isascii() and told.isdigit() and len(told) < 7):
+def _duration(duration: Any) -> str:
+    seconds_text = identifier(duration)
+    if seconds_text is None or not (
+        seconds_text.isascii() and seconds_text.isdigit() and len(seconds_text) < 7
+    ):
         return ""
-    minutes, seconds = divmod(int(told), 60)
+    minutes, seconds = divmod(int(seconds_text), 60)
     return f" after {minutes} min {seconds} s" if minutes else f" after {seconds} s"
 
 
-def _unlinked(said: Mapping[str, Any]) -> str | None:
-    """Give where a recording is when that is no address that can be followed."""
-    told = words(said.get("recording"), SHORT)
-    return None if told is None or link(said.get("recording")) else told
+def _recording_text(fields: Mapping[str, Any]) -> str | None:
+    """Return where a recording is, if that is no URL."""
+    text = text_or_none(fields.get("recording"), MAX_NAME_CHARS)
+    return None if text is None or url_or_none(fields.get("recording")) else text
 
 
-def _attachments(said: Mapping[str, Any]) -> tuple[Attachment, ...]:
-    where = link(said.get("recording"))
-    return () if where is None else (Attachment(name="recording", url=where),)
+def _attachments(fields: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    url = url_or_none(fields.get("recording"))
+    return () if url is None else (Attachment(name="recording", url=url),)
 
 
-def _lines(said: Mapping[str, Any]) -> Iterator[str]:
-    """Write a transcript down: a text, or turns with who speaks and what is said."""
-    transcript, left = said.get("transcript"), LONGEST
+def _transcript_lines(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a transcript: a text, or turns of a speaker and their text."""
+    transcript, left = fields.get("transcript"), MAX_TRANSCRIPT_CHARS
     for turn in transcript if isinstance(transcript, list) else [transcript]:
-        who = words(turn.get("speaker"), 64) if isinstance(turn, Mapping) else None
-        text = words(turn.get("text") if isinstance(turn, Mapping) else turn, max(left, 1))
+        speaker = text_or_none(turn.get("speaker"), 64) if isinstance(turn, Mapping) else None
+        text = text_or_none(turn.get("text") if isinstance(turn, Mapping) else turn, max(left, 1))
         if text is not None and left > 0:
             left -= len(text)
-            yield f"{who}: {text}" if who else text
+            yield f"{speaker}: {text}" if speaker else text

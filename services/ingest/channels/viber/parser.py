@@ -3,122 +3,133 @@
 from typing import Any
 
 from ingest.channels.parsing import (
-    SHORT,
-    degrees,
-    digest_but_addresses,
-    instant_of_millis,
-    link,
-    named,
+    MAX_NAME_CHARS,
+    byte_count,
+    coordinates,
+    digest_without_urls,
+    identifier,
     parse,
-    part,
-    size,
-    words,
+    subobject,
+    text_or_none,
+    timestamp_from_ms,
+    url_or_none,
 )
-from ingest.domain.items import Item, Person, Place, Raw, Unreadable
+from ingest.domain.items import InboundItem, Person, RawDelivery, SharedLocation, Unreadable
 from trunkline_contracts.parts import Attachment, DeliveryState
 
-STATES: dict[str, DeliveryState] = {"delivered": "delivered", "seen": "read", "failed": "failed"}
-"""What became of a message of ours."""
+DELIVERY_STATES: dict[str, DeliveryState] = {
+    "delivered": "delivered",
+    "seen": "read",
+    "failed": "failed",
+}
+"""Delivery states by event."""
 
-VARYING = frozenset({"chat_hostname", "sender", "user"})
-"""What may differ when the same event is delivered again: the server, and a picture's address."""
-NO_FILES = frozenset({"text", "url", "location", "contact"})
-"""Messages whose `media`, if they have one, is no file."""
+VARYING_KEYS = frozenset({"chat_hostname", "sender", "user"})
+"""Keys that may differ when an event is delivered again: the server, and the URL of a picture."""
+TYPES_WITHOUT_FILE = frozenset({"text", "url", "location", "contact"})
+"""Message types whose `media` is no file."""
 
 
-def read(raw: Raw) -> tuple[Item, ...]:
-    """Read one event; one of an unknown kind is noted, a message of one kept with a placeholder."""
+def read(raw: RawDelivery) -> tuple[InboundItem, ...]:
+    """Read one event; an unknown event is noted, an unknown type of message kept with a
+    placeholder."""
     body = parse(raw.body)
-    event = words(body.get("event"), 64)
+    event = text_or_none(body.get("event"), 64)
     if event is None:
         raise Unreadable("event is missing or not a text")
-    told = _digest(body)
-    token = named(body.get("message_token"))
+    content_digest = _digest(body)
+    token = identifier(body.get("message_token"))
     if event == "message":
-        return (_message(body, token, told),)
-    user = named(body.get("user_id")) or named(part(body, "user").get("id"))
-    external_id = f"{event}:{token}:{user or ''}" if token else f"{event}:sha256:{told}"
-    sent_at = instant_of_millis(body.get("timestamp"))
-    if event in STATES and token is not None:
+        return (_message(body, token, content_digest),)
+    user = identifier(body.get("user_id")) or identifier(subobject(body, "user").get("id"))
+    external_id = f"{event}:{token}:{user or ''}" if token else f"{event}:sha256:{content_digest}"
+    sent_at = timestamp_from_ms(body.get("timestamp"))
+    if event in DELIVERY_STATES and token is not None:
         return (
-            Item(
+            InboundItem(
                 "receipt",
                 external_id,
-                told,
-                reason=words(body.get("desc"), SHORT),
+                content_digest,
+                reason=text_or_none(body.get("desc"), MAX_NAME_CHARS),
                 conversation=user or "",
                 sent_at=sent_at,
                 about=token,
-                state=STATES[event],
+                state=DELIVERY_STATES[event],
             ),
         )
-    return (Item("noted", external_id, told, reason=event, sent_at=sent_at),)
+    return (InboundItem("noted", external_id, content_digest, reason=event, sent_at=sent_at),)
 
 
 def _digest(body: dict[str, Any]) -> str:
-    """Sum up what an event says; the address of a picture may differ, one that is sent may not."""
-    said = part(body, "message")
-    sent = {"text": said.get("media")} if said.get("type") == "url" else None
-    lasting = {key: value for key, value in body.items() if key not in VARYING}
-    return digest_but_addresses([lasting, sent] if sent else lasting)
+    """Return the digest of an event; URLs of pictures may change, but a URL that was sent
+    counts."""
+    message = subobject(body, "message")
+    sent = {"text": message.get("media")} if message.get("type") == "url" else None
+    lasting = {key: value for key, value in body.items() if key not in VARYING_KEYS}
+    return digest_without_urls([lasting, sent] if sent else lasting)
 
 
-def _message(body: dict[str, Any], token: str | None, told: str) -> Item:
-    said, sender = part(body, "message"), part(body, "sender")
-    user = named(sender.get("id"))
+def _message(body: dict[str, Any], token: str | None, content_digest: str) -> InboundItem:
+    message, sender = subobject(body, "message"), subobject(body, "sender")
+    user = identifier(sender.get("id"))
     if user is None:
-        raise Unreadable("sender.id is missing: nobody could be answered")
-    kind = words(said.get("type"), 64) or "message"
-    language = words(sender.get("language"), 35)
-    return Item(
+        raise Unreadable("sender.id is missing: there is nobody to answer")
+    kind = text_or_none(message.get("type"), 64) or "message"
+    language = text_or_none(sender.get("language"), 35)
+    return InboundItem(
         "message",
-        token or f"sha256:{told}",
-        told,
+        token or f"sha256:{content_digest}",
+        content_digest,
         conversation=user,
-        person=Person(user, words(sender.get("name"), SHORT), language),
-        text=_text(said, kind),
-        sent_at=instant_of_millis(body.get("timestamp")),
+        person=Person(user, text_or_none(sender.get("name"), MAX_NAME_CHARS), language),
+        text=_text(message, kind),
+        sent_at=timestamp_from_ms(body.get("timestamp")),
         platform_id=token,
-        attachments=_attachments(said, kind),
-        place=_place(said) if kind == "location" else None,
-        cards=_cards(said) if kind == "contact" else (),
+        attachments=_attachments(message, kind),
+        place=_location(message) if kind == "location" else None,
+        cards=_cards(message) if kind == "contact" else (),
     )
 
 
-def _text(said: dict[str, Any], kind: str) -> str:
-    text = words(said.get("text"))
+def _text(message: dict[str, Any], kind: str) -> str:
+    text = text_or_none(message.get("text"))
     if text is not None:
         return text
     if kind == "url":
-        return words(said.get("media"), 2000) or "[url]"
-    if kind == "sticker" and (sticker := named(said.get("sticker_id"))) is not None:
+        return text_or_none(message.get("media"), 2000) or "[url]"
+    if kind == "sticker" and (sticker := identifier(message.get("sticker_id"))) is not None:
         return f"[sticker {sticker}]"
     return f"[{kind}]"
 
 
-def _attachments(said: dict[str, Any], kind: str) -> tuple[Attachment, ...]:
-    """The platform keeps what is sent for a while only; here it is named, not fetched."""
-    where = link(said.get("media"))
-    if where is None:
+def _attachments(message: dict[str, Any], kind: str) -> tuple[Attachment, ...]:
+    """Return the file by its URL. It is not fetched, and the platform keeps it only for a while."""
+    url = url_or_none(message.get("media"))
+    if url is None:
         return ()
-    if kind == "url" and words(said.get("text")) not in (None, where):
-        return (Attachment(name="link", url=where),)
-    if kind in NO_FILES:
+    if kind == "url" and text_or_none(message.get("text")) not in (None, url):
+        return (Attachment(name="link", url=url),)
+    if kind in TYPES_WITHOUT_FILE:
         return ()
-    big = size(said.get("file_size")) or size(said.get("size"))
-    return (Attachment(name=words(said.get("file_name"), SHORT), size=big, url=where),)
+    size = byte_count(message.get("file_size")) or byte_count(message.get("size"))
+    return (
+        Attachment(name=text_or_none(message.get("file_name"), MAX_NAME_CHARS), size=size, url=url),
+    )
 
 
-def _place(said: dict[str, Any]) -> Place | None:
-    where = part(said, "location")
-    found = degrees(where.get("lat"), where.get("lon"))
+def _location(message: dict[str, Any]) -> SharedLocation | None:
+    position = subobject(message, "location")
+    found = coordinates(position.get("lat"), position.get("lon"))
     if found is None:
         return None
-    return Place(*found, address=words(where.get("address"), SHORT))
+    return SharedLocation(*found, address=text_or_none(position.get("address"), MAX_NAME_CHARS))
 
 
-def _cards(said: dict[str, Any]) -> tuple[Person, ...]:
-    card = part(said, "contact")
-    phone, name = words(card.get("phone_number"), SHORT), words(card.get("name"), SHORT)
+def _cards(message: dict[str, Any]) -> tuple[Person, ...]:
+    card = subobject(message, "contact")
+    phone, name = (
+        text_or_none(card.get("phone_number"), MAX_NAME_CHARS),
+        text_or_none(card.get("name"), MAX_NAME_CHARS),
+    )
     address = phone or name
     return () if address is None else (Person(address, name, phone=phone),)
