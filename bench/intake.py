@@ -16,11 +16,11 @@ from desk import update
 
 from bench.bed import consume, measure_in_turn, rate, single_row_transactions, summarise
 from chassis.service import Service
+from ingest import envelope
 from ingest.bans.store import BanCache
 from ingest.channels.email.parser_pool import ParserPool
 from ingest.configuration import IngestConfiguration
 from ingest.domain.items import RawDelivery
-from ingest.gateway import envelope
 from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 from trunkline.provision import connect_as

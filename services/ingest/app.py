@@ -15,9 +15,9 @@ from ingest.bans.store import BanCache
 from ingest.channels.custom.parser import CustomMessage
 from ingest.channels.email.parser_pool import ParserPool
 from ingest.configuration import IngestConfiguration
+from ingest.envelope import token_of
 from ingest.gateway import api, smtp, web_api
 from ingest.gateway.endpoints import SCHEMES
-from ingest.gateway.envelope import token_of
 from ingest.gateway.inbound_ids import Mint
 from ingest.gateway.nats import Integrators
 from ingest.gateway.receiver import Door

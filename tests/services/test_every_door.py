@@ -16,7 +16,7 @@ from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.testing import eventually
 from chassis.web.conventions import BODY
-from ingest.gateway.envelope import PIECE
+from ingest.envelope import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

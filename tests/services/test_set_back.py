@@ -21,8 +21,8 @@ from world import provision_nats
 
 from chassis.errors import NotReady
 from chassis.testing import eventually
+from ingest import envelope
 from ingest.domain.items import RawDelivery
-from ingest.gateway import envelope
 from ingest.gateway.inbound_ids import Mint
 from ingest.intake import store
 from trunkline.instance import Instance

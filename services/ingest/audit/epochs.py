@@ -23,7 +23,7 @@ from chassis.observability import metrics
 from chassis.postgres.locks import lock_key
 from chassis.service import Service
 from ingest.audit.marks import Mark, Marks
-from ingest.gateway.envelope import again_id, id_of, received_at
+from ingest.envelope import again_id, id_of, received_at
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
+from chassis.messaging.connections import UNREACHABLE
 from chassis.messaging.message import CHUNK
 from chassis.service import Service
 from ingest.audit import queries
 from ingest.audit.epochs import STREAM, Epochs
 from ingest.audit.queries import Epoch, Line
-from ingest.gateway.publisher import AWAY
 from trunkline_contracts.fact import slot_of
 
 LOOKED_AT = 500
@@ -150,6 +150,6 @@ async def is_in_inbound(here: Service, inbound_id: UUID) -> bool | None:
         await here.bus.js.get_last_msg(STREAM, subject)
     except NotFoundError:
         return False
-    except AWAY:
+    except UNREACHABLE:
         return None
     return True

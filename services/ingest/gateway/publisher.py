@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from chassis.errors import NotReady
+from chassis.messaging.connections import UNREACHABLE
 from ingest.audit.marks import Marks
-from ingest.gateway.envelope import Letter
+from ingest.envelope import Letter
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ FEW, MOST, HEAVIEST, LONGEST = 16, 100, 2_000_000, 5_000
 """Messages from which on they go together; messages and bytes of a wave; deliveries that wait."""
 WAITING = 128 * 1024 * 1024
 """Bytes of large bodies that may wait."""
-AWAY = (nats.errors.Error, NotReady, OSError, asyncio.TimeoutError)
 
 
 @dataclass(slots=True)
@@ -65,7 +64,7 @@ class Publisher:
             wave = self._next()
             try:
                 await self._store(wave)
-            except AWAY as why:
+            except UNREACHABLE as why:
                 # Whoever stands behind waits for the same server: they are told now, too.
                 log.warning("%s deliveries could not be stored: %r", len(wave), why)
                 self._fail(wave, "the delivery could not be stored")

@@ -24,13 +24,13 @@ from chassis.service import Service
 from chassis.web.fast_route import Direct
 from chassis.web.http_protocol import sender_known
 from chassis.web.problems import Problem, invalid, of_validation, unavailable
+from ingest import envelope
 from ingest.audit.marks import Marks
 from ingest.bans.store import BanCache
 from ingest.channels.http_api.parser import DeviceSubmission, Submission
 from ingest.configuration import IngestConfiguration
 from ingest.domain.items import RawDelivery
 from ingest.domain.text import clean
-from ingest.gateway import envelope
 from ingest.gateway.devices import PACE, check_contact, device_of
 from ingest.gateway.endpoints import Scheme
 from ingest.gateway.inbound_ids import Mint

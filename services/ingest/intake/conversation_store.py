@@ -14,7 +14,7 @@ from ingest.domain.intake_batch import ContactRecord, Conversation, Correction, 
 from ingest.domain.items import RequestAttributes
 from ingest.domain.message_keys import numbering_key
 from ingest.domain.ticket_facts import Author
-from ingest.gateway.envelope import again_id
+from ingest.envelope import again_id
 
 LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
 

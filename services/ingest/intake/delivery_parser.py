@@ -6,6 +6,7 @@ from datetime import datetime
 
 from chassis.errors import Refused
 from chassis.messaging.message import Incoming
+from ingest import envelope
 from ingest.channels import registry
 from ingest.channels.email.mailbox import (
     Mailbox,
@@ -19,8 +20,7 @@ from ingest.channels.parsing import ParsedItem
 from ingest.domain.batch_entry import BatchEntry
 from ingest.domain.field_rules import Rules
 from ingest.domain.items import InboundItem, RawDelivery, Unreadable
-from ingest.gateway import envelope
-from ingest.gateway.envelope import Delivery
+from ingest.envelope import Delivery
 
 
 class DeliveryParser:

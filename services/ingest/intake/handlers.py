@@ -17,7 +17,7 @@ from ingest.domain.field_rules import Rules
 from ingest.domain.intake_batch import IntakeBatch
 from ingest.domain.message_intake import process, promote_edits
 from ingest.domain.ticket_facts import TicketFact, apply_facts
-from ingest.gateway.envelope import Delivery
+from ingest.envelope import Delivery
 from ingest.intake import message_update_store, store
 from ingest.intake.delivery_parser import DeliveryParser, entries_of, is_mail, parked_entry
 

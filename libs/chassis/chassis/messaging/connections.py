@@ -18,6 +18,9 @@ from chassis.observability.tracing import metrics
 
 log = logging.getLogger(__name__)
 
+UNREACHABLE = (nats.errors.Error, NotReady, OSError, asyncio.TimeoutError)
+"""Errors of a NATS server that does not answer, or not in time."""
+
 CONNECT_TIMEOUT = 5.0
 
 
