@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import uvicorn
 
-from chassis.provision import connect_as
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext

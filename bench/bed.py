@@ -13,8 +13,8 @@ from uuid import uuid4
 import psycopg
 from world import World, provision_nats, the_plan
 
-from chassis.provision import provision_postgres, write_files
-from chassis.reader import Loop, Reader
+from chassis.messaging.reader import Loop, Reader
+from trunkline.provision import provision_postgres, write_files
 from trunkline.servers import Nats, Postgres
 from trunkline.serving import rest_collector
 from trunkline_contracts.fact import SLOTS

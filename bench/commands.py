@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from bench.bed import compared, figures, single_inserts, timed
-from tickets.desk import Command, Desk
-from tickets.domain import deciding
+from tickets.command_bus import Command, Desk
+from tickets.domain import decisions
 from tickets.domain import events as e
 from tickets.domain.rules import Graph, Rules, Topic
+from tickets.group_commit import Loader, Writer
 from tickets.handlers import SAY
-from tickets.writer import Loader, Writer
 
 if TYPE_CHECKING:
     from world import World
@@ -79,12 +79,12 @@ def _open(id_: UUID) -> Command:
     message = e.Message(uuid4(), "How much does it cost?", NOW)
     maria = e.Contact(uuid4(), "Maria")
     draft = e.Opened("chat", "telegram", "main", maria, "", "", "", "", {}, message)
-    return Command(id_, lambda _: deciding.open_request(RULES, draft), _told)
+    return Command(id_, lambda _: decisions.open_request(RULES, draft), _told)
 
 
 def _note(id_: UUID) -> Command:
-    def deed(request: Request | None) -> deciding.Events:
+    def deed(request: Request | None) -> decisions.Events:
         assert request is not None
-        return deciding.note(request, "Asked for the catalogue, has bought before.", "anna")
+        return decisions.note(request, "Asked for the catalogue, has bought before.", "anna")
 
     return Command(id_, deed, _told)

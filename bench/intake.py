@@ -15,15 +15,15 @@ from uuid import uuid4
 from desk import update
 
 from bench.bed import compared, figures, heard, singly, timed
-from chassis.provision import connect_as
 from chassis.service import Service
-from ingest import delivery
-from ingest.accounts import Accounts
-from ingest.adapters.item import Raw
-from ingest.banlist import Banlist
-from ingest.handlers import Intake
-from ingest.mailroom import Mailroom
+from ingest.bans.store import Banlist
+from ingest.channels.email.parser_pool import Mailroom
+from ingest.configuration import Accounts
+from ingest.domain.items import Raw
+from ingest.gateway import envelope
+from ingest.intake.handlers import Intake
 from ingest.settings import Settings
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from world import World
@@ -55,12 +55,12 @@ class Stream:
         await nc.close()
         return place
 
-    def _next(self, n: int) -> delivery.Letter:
+    def _next(self, n: int) -> envelope.Letter:
         self.number += 1
         chat = 40_000_000 + self.number % CHATS
         body = json.dumps(update(self.number, chat, "Is it ready?"))
         raw = Raw("telegram", "main", str(uuid4()), body.encode(), datetime.now(UTC))
-        return delivery.write(raw, content_type="application/json")
+        return envelope.write(raw, content_type="application/json")
 
 
 async def run(world: World) -> dict[str, Any]:

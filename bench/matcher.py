@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bench.bed import compared, figures, single_inserts, timed
-from chassis.db import Database
-from chassis.locks import lock_key
-from chassis.tx import transaction
-from routing.domain import Group, Person, Status
+from chassis.messaging.transaction import transaction
+from chassis.postgres.locks import lock_key
+from chassis.postgres.pool import Database
+from routing.configuration import Plan
+from routing.domain.matching import Group, Person, Status
 from routing.handlers import Routing
-from routing.plan import Plan
 from trunkline_contracts import Contact, Message, Opened
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _plans(people: int) -> Any:
 
 
 async def _appear(db: Database, people: int, version: int) -> None:
-    from routing.desk import Desk
+    from routing.allocation import Desk
 
     async with transaction(db, now, SAY, workspace=version) as tx:
         desk = await Desk.take(tx, _plans(people), now)

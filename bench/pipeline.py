@@ -13,7 +13,7 @@ from desk import update
 
 from bench.costs import Cost, cost, percentile
 from bench.wire import Pool, request
-from chassis.provision import connect_as
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

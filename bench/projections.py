@@ -16,14 +16,14 @@ from world import EXAMPLE
 
 from bench.bed import compared, figures, heard, singly, timed
 from bench.matcher import _opened, now
-from chassis.provision import connect_as
-from chassis.relay import message
+from chassis.messaging.relay import message
 from chassis.service import Service
-from notify.domain import NO_GROUP
+from notify.domain.sending import NO_GROUP
 from notify.handlers import Desk, readers
 from notify.settings import Settings
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.intake import Intake
+from notify.webhooks.planner import Intake
+from trunkline.provision import connect_as
 from trunkline_contracts import AssigneeChanged, Fact
 from trunkline_contracts.fact import SLOTS, slot_of
 

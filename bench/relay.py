@@ -10,12 +10,12 @@ from uuid import uuid4
 from saying import opened
 
 from bench.bed import compared, figures, timed
-from chassis.bus import Bus
-from chassis.db import Database
-from chassis.locks import lock_key
-from chassis.provision import connect_as
-from chassis.relay import BATCH, Relay, message
-from chassis.tx import transaction
+from chassis.messaging.connections import Bus
+from chassis.messaging.relay import BATCH, Relay, message
+from chassis.messaging.transaction import transaction
+from chassis.postgres.locks import lock_key
+from chassis.postgres.pool import Database
+from trunkline.provision import connect_as
 from trunkline_contracts.fact import slot_of
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 from world import World, clone, provision_nats, the_plan
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-from chassis.provision import provision_postgres, write_files
 from trunkline import places
+from trunkline.provision import provision_postgres, write_files
 from trunkline.servers import Nats, Postgres
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from urllib.parse import urlencode
 
 from pydantic import TypeAdapter
 
-from ingest import adapters
-from ingest.adapters.item import Item, Person, Raw, Unreadable
+from ingest.channels import registry
+from ingest.domain.items import Item, Person, Raw, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def _shown(item: Item | Unreadable) -> dict[str, Any]:
 def outcome(case: Case) -> dict[str, Any]:
     """Read a body: its items, or why it cannot be read."""
     try:
-        return {"items": shown(adapters.read(case.raw()))}
+        return {"items": shown(registry.read(case.raw()))}
     except Unreadable as why:
         return {"unreadable": str(why)}
 

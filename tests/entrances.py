@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from tampering import BODIES, CANARY, NEW, OLD, PLATFORMS, Attempt, Way, pairs, scheme_of, tampered
 from world import EXAMPLE
 
-from chassis.auth import jwks, new_key, sign
-from ingest import sessions
+from chassis.auth.dependencies import jwks, new_key, sign
+from ingest.gateway import web_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +58,8 @@ def key(which: str) -> str:
 
 def _session(secret: str, body: bytes, now: float) -> dict[str, bytes]:
     at = datetime.fromtimestamp(now, UTC)
-    mine = sessions.begun("main", SHOP, str(UUID(int=1)), str(UUID(int=2)), at)
-    token = sessions.sign(mine, secret)
+    mine = web_sessions.begun("main", SHOP, str(UUID(int=1)), str(UUID(int=2)), at)
+    token = web_sessions.sign(mine, secret)
     return {"origin": SHOP.encode(), "authorization": b"Bearer " + token.encode()}
 
 

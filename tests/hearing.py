@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from chassis.app import build
-from chassis.locks import lock_key
-from chassis.outcomes import Refused
-from chassis.reader import Reader
+from chassis.errors import Refused
+from chassis.messaging.reader import Reader
+from chassis.postgres.locks import lock_key
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 from trunkline_contracts import MessageReceived
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import httpx
     from world import World
 
+    from chassis.messaging.transaction import Tx
     from chassis.service import Service
-    from chassis.tx import Tx
     from trunkline_contracts.fact import Fact
 
 HEARD = "INSERT INTO heard (request_id, sequence, type) VALUES (%s, %s, %s)"

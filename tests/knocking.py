@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from corpus import Case, cases
 from world import EXAMPLE
 
-from ingest.schemes import SCHEMES
+from ingest.gateway.endpoints import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

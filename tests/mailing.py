@@ -8,14 +8,14 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from chassis import tags
-from ingest import post
-from ingest.adapters import email
-from ingest.adapters.item import Item, Raw
-from ingest.arrivals import Arrival
-from ingest.domain import Book
-from ingest.post import Mailbox
-from ingest.rules import Rules
+from chassis.auth import signed_ids
+from ingest.channels.email import mailbox
+from ingest.channels.email import message as email
+from ingest.channels.email.mailbox import Mailbox
+from ingest.domain.field_rules import Rules
+from ingest.domain.inbound_item import Arrival
+from ingest.domain.intake_batch import Book
+from ingest.domain.items import Item, Raw
 from trunkline_contracts import Contact, Message, Opened, contact_id
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -51,14 +51,14 @@ def read(body: bytes | str, **more: Any) -> Item:
 def tagged(id: Any, purpose: str = "reply", secret: str = SECRET) -> str:
     """The mailbox's address with a tag."""
     local, _, domain = DESK.partition("@")
-    return f"{local}+{tags.write(id, purpose, secret)}@{domain}"
+    return f"{local}+{signed_ids.write(id, purpose, secret)}@{domain}"
 
 
 def arrival(
     body: bytes, number: int = 1, box: Mailbox = BOX, account: str = "main", **more: Any
 ) -> Arrival:
     """It on its way to its outcome, its tag read."""
-    item = post.opened(read(body, **more), box, BOXES.get)
+    item = mailbox.opened(read(body, **more), box, BOXES.get)
     return Arrival(f"i-{number}", 0, "email", account, NOW, item, sequence=number)
 
 

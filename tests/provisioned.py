@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.provision import Plan, provision, service_dsn
+from trunkline.provision import Plan, provision, service_dsn
 from trunkline.servers import Nats, Postgres
 
 

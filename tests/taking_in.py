@@ -12,9 +12,9 @@ from uuid import UUID
 import httpx
 import uvicorn
 
-from chassis.connections import ConnectionTable
-from chassis.http_protocol import limited
 from chassis.testing import eventually, running
+from chassis.web.connections import ConnectionTable
+from chassis.web.http_protocol import limited
 from ingest.app import make
 from ingest.settings import Settings
 from trunkline_contracts import Closed

@@ -15,8 +15,8 @@ from hashlib import sha1, sha256
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from chassis.webhooks import sign
-from ingest.schemes import SCHEMES, Scheme
+from chassis.auth.standard_webhooks import sign
+from ingest.gateway.endpoints import SCHEMES, Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from chassis.provision import connect_as
+from trunkline.provision import connect_as
 from trunkline_contracts.fact import slot_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from chassis.auth import new_key, sign
-from chassis.provision import (
+from chassis.auth.dependencies import new_key, sign
+from chassis.configuration.publishing import apply
+from trunkline.provision import (
     Plan,
     connect_as,
     plan_for,
@@ -22,13 +23,13 @@ from chassis.provision import (
     read_plan,
     service_dsn,
 )
-from chassis.workspace import apply, load
+from trunkline_workspace.reading import load
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from chassis.workspace import Workspace
     from trunkline.servers import Nats, Postgres
+    from trunkline_workspace.document import Workspace
 
 TRUNKLINE = Path(str(files("trunkline")))
 TABLES = (

@@ -3,24 +3,26 @@
 from fastapi import FastAPI
 
 from chassis.app import build
-from chassis.asyncapi import Answers
-from chassis.http import BODY, limit_bodies
-from chassis.parked import Token
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
 from chassis.service import Service
-from ingest import api, banlist, banning, pages_api, smtp
-from ingest.accounts import Accounts
-from ingest.adapters.custom import Said
-from ingest.banlist import Banlist
-from ingest.delivery import token_of
-from ingest.door import Door
-from ingest.epochs import Epochs
-from ingest.handlers import Intake
-from ingest.ids import Mint
-from ingest.integrators import Integrators
-from ingest.mailroom import Mailroom
-from ingest.pages import Pages
-from ingest.schemes import SCHEMES
+from chassis.web.asyncapi import Answers
+from chassis.web.conventions import BODY, limit_bodies
+from chassis.web.parked_api import Token
+from ingest.audit.epochs import Epochs
+from ingest.bans import api as banning
+from ingest.bans import store
+from ingest.bans.store import Banlist
+from ingest.channels.custom.parser import Said
+from ingest.channels.email.parser_pool import Mailroom
+from ingest.configuration import Accounts
+from ingest.gateway import api, smtp, web_api
+from ingest.gateway.endpoints import SCHEMES
+from ingest.gateway.envelope import token_of
+from ingest.gateway.inbound_ids import Mint
+from ingest.gateway.nats import Integrators
+from ingest.gateway.receiver import Door
+from ingest.gateway.web import Pages
+from ingest.intake.handlers import Intake
 from ingest.settings import Settings
 
 ASKED = Answers(
@@ -72,13 +74,13 @@ def make(settings: Settings) -> FastAPI:
         )
         await smtp.listen(handler, settings.host, settings.smtp_port)
 
-    tasks = [listen, follow_epochs, take_apart, banlist.follow, wait_no_longer]
+    tasks = [listen, follow_epochs, take_apart, store.follow, wait_no_longer]
     tasks += [receive] if settings.smtp_port else []
     app = build(
         "ingest",
         settings,
         readers=readers,
-        routers=[api.door, pages_api.router, api.router, api.health, banning.router],
+        routers=[api.door, web_api.router, api.router, api.health, banning.router],
         subjects={"channel": Token(2), "account": Token(3, token_of)},
         tasks=tasks,
         answers=[ASKED],

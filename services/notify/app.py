@@ -5,18 +5,19 @@ import logging
 from fastapi import FastAPI
 
 from chassis.app import build
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
 from chassis.service import Service
-from notify import api, handlers
-from notify.accounts import Accounts
-from notify.domain import Group
-from notify.outward import Outward
-from notify.sender import Sender
+from notify import handlers
+from notify.api import routes
+from notify.configuration import Accounts
+from notify.delivery.dispatcher import Sender
+from notify.domain.sending import Group
 from notify.settings import Settings
+from notify.transport.egress_policy import Outward
 from notify.webhooks.api import router as webhooks
-from notify.webhooks.courier import Courier
+from notify.webhooks.dispatcher import Courier
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.intake import Intake
+from notify.webhooks.planner import Intake
 
 
 def make(settings: Settings) -> FastAPI:
@@ -53,7 +54,7 @@ def make(settings: Settings) -> FastAPI:
         courier: Courier = service.state["courier"]
         await courier.lead()
 
-    routers = [api.router, webhooks]
+    routers = [routes.router, webhooks]
     return build("notify", settings, readers=readers, routers=routers, tasks=[send, hand_over])
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from chassis.tx import Tx
-from notify.domain import BELL, Notice, notification_id
+from chassis.messaging.transaction import Tx
+from notify.domain.sending import BELL, Notice, notification_id
 from notify.store import columns
 
 HEARD = """SELECT fact_id FROM group_notices WHERE fact_id = ANY(%b::uuid[])"""

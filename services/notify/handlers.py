@@ -6,14 +6,16 @@ Long, as it hears every stream.
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from chassis.incoming import Incoming
-from chassis.reader import UNHURRIED, Reader, read_fact
-from chassis.tx import Tx
-from notify import acknowledging, collapsing, ledger, letters, store, suppressing
-from notify.channels import intent_of
-from notify.domain import BELL, HEARD, NO_GROUP, Group, Notice, Request, notices, opened
-from notify.ledger import Intent
-from notify.webhooks.intake import Intake
+from chassis.messaging.message import Incoming
+from chassis.messaging.reader import UNHURRIED, Reader, read_fact
+from chassis.messaging.transaction import Tx
+from notify import collapsing, store
+from notify.delivery import queue
+from notify.delivery.queue import Intent
+from notify.domain.sending import BELL, HEARD, NO_GROUP, Group, Notice, Request, notices, opened
+from notify.email import acknowledgements, suppressions, threads
+from notify.transport.channels import intent_of
+from notify.webhooks.planner import Intake
 from trunkline_contracts import (
     BY_NAME,
     Fact,
@@ -44,7 +46,7 @@ class Desk:
     """Who hears of what."""
 
     def __init__(
-        self, expect: Expect, intake: Intake, group_of: GroupOf, text_of: acknowledging.TextOf
+        self, expect: Expect, intake: Intake, group_of: GroupOf, text_of: acknowledgements.TextOf
     ) -> None:
         self._expect = expect
         self._intake = intake
@@ -85,11 +87,11 @@ class Desk:
             if isinstance(fact, ReplySent):
                 replies.append(fact)
         await store.save(tx, [requests[id_] for id_ in changed])
-        refused = await suppressing.hear(tx, news)
-        receipts = await acknowledging.hear(tx, news, self._text_of)
-        await letters.hear(tx, news, {each.request_id for each in receipts})
+        refused = await suppressions.hear(tx, news)
+        receipts = await acknowledgements.hear(tx, news, self._text_of)
+        await threads.hear(tx, news, {each.request_id for each in receipts})
         await self._ring(tx, told)
-        self._expect(len(await ledger.intend(tx, receipts)))
+        self._expect(len(await queue.intend(tx, receipts)))
         await self._intend(tx, replies, refused)
 
     async def others(self, tx: Tx, heard: Sequence[Fact]) -> None:
@@ -140,7 +142,7 @@ class Desk:
             reply.message.id: (reply, _intent(reply, refused.get(reply.message.id)))
             for reply in replies
         }
-        new = await ledger.intend(tx, [intent for _, intent in intents.values()])
+        new = await queue.intend(tx, [intent for _, intent in intents.values()])
         for id_, (reply, intent) in intents.items():
             if id_ in new and (fact := _settled(tx, intent)) is not None:
                 tx.say(fact, cause=reply)

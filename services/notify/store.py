@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chassis.tx import Tx
-from notify.domain import BELL, Notice, Request
+from chassis.messaging.transaction import Tx
+from notify.domain.sending import BELL, Notice, Request
 
 REQUESTS = """SELECT request_id, type, topic, sequence, assignee, watchers, closed, team
     FROM requests WHERE request_id = ANY(%b::uuid[])"""

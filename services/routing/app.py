@@ -6,10 +6,11 @@ from datetime import datetime
 from fastapi import FastAPI
 
 from chassis.app import build
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
 from chassis.service import Service, utc_now
-from routing import api, handlers
-from routing.plan import plan_of
+from routing import handlers
+from routing.api import routes
+from routing.configuration import plan_of
 from routing.settings import Settings
 
 
@@ -20,7 +21,7 @@ def readers(service: Service) -> list[Reader]:
 
 def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI:
     """Put one replica together."""
-    return build("routing", settings, readers=readers, routers=[api.router], clock=clock)
+    return build("routing", settings, readers=readers, routers=[routes.router], clock=clock)
 
 
 app = make(Settings())

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from chassis.outcomes import Refused
-from chassis.reader import Reader
-from chassis.tx import Tx
+from chassis.errors import Refused
+from chassis.messaging.reader import Reader
+from chassis.messaging.transaction import Tx
 from routing import store
-from routing.book import Book
-from routing.desk import LOOKS, Desk, inspect
-from routing.domain import Request, Status
-from routing.plan import Plan
+from routing.allocation import LOOKS, Desk, inspect
+from routing.configuration import Plan
+from routing.domain.matching import Request, Status
+from routing.domain.queue_changes import Book
 from trunkline_contracts import (
     Closed,
     Escalated,

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import orjson
 
-from chassis.tx import Tx
-from routing.book import GONE, Book, Held, State
-from routing.domain import NEVER, Decision, Line, Operator, Person, Request, Status
+from chassis.messaging.transaction import Tx
+from routing.domain.matching import NEVER, Decision, Line, Operator, Person, Request, Status
+from routing.domain.queue_changes import GONE, Book, Held, State
 
 STATUSES = {status.value: status for status in Status}
 Explained = tuple[Decision, str, str | None]

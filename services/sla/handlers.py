@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from chassis.metrics import histogram
-from chassis.reader import UNHURRIED, Reader
-from chassis.tx import Tx
+from chassis.messaging.reader import UNHURRIED, Reader
+from chassis.messaging.transaction import Tx
+from chassis.observability.metrics import histogram
 from sla import store
+from sla.configuration import policy_of
 from sla.domain.clocks import HEARD, Fold, Policy, Request, choose
-from sla.policies import policy_of
 from trunkline_contracts import Fact, Opened, RequestFact, TargetBreached
 
 AT_ONCE = 2000

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from chassis.tx import Tx
+from chassis.messaging.transaction import Tx
 from sla.domain.clocks import Clock, Measure, Request
 from trunkline_contracts.fact import slot_of
 

@@ -7,13 +7,14 @@ from typing import Any
 from fastapi import FastAPI
 
 from chassis.app import build
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
 from chassis.service import Service, utc_now
-from tickets import api, commands, handlers
-from tickets.desk import ANSWERED, Desk
-from tickets.rulebook import rules_in_force
+from tickets import handlers
+from tickets.api import commands, routes
+from tickets.command_bus import ANSWERED, Desk
+from tickets.configuration import rules_in_force
+from tickets.group_commit import Loader, Writer
 from tickets.settings import Settings
-from tickets.writer import Loader, Writer
 
 
 def readers(service: Service) -> list[Reader]:
@@ -48,7 +49,7 @@ def make(settings: Settings, clock: Callable[[], datetime] = utc_now) -> FastAPI
         "tickets",
         settings,
         readers=readers,
-        routers=[commands.router, api.router],
+        routers=[commands.router, routes.router],
         tasks=[load, write],
         keeps_workspace=True,
         clock=clock,

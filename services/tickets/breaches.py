@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final, LiteralString, cast
 from uuid import UUID
 
-from chassis.tx import Tx
+from chassis.messaging.transaction import Tx
 from trunkline_contracts import RequestFact, TargetBreached, TargetsRestated
 
 BROKEN: Final[LiteralString] = (

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.locks import lock_key
-from chassis.reader import UNHURRIED, Reader
-from chassis.tx import Tx
+from chassis.messaging.reader import UNHURRIED, Reader
+from chassis.messaging.transaction import Tx
+from chassis.postgres.locks import lock_key
 from tickets import breaches
-from tickets.domain import deciding
+from tickets.domain import decisions
 from tickets.domain import events as e
-from tickets.domain.deciding import Events
+from tickets.domain.decisions import Events
 from tickets.domain.request import Request, replay
 from tickets.domain.rules import Rules
 from tickets.store import Change, append, load
@@ -80,7 +80,9 @@ def _fold(
             return None
         events = decide(request, rules, fact)
         version = request.version if request else 0
-        more = deciding.record(fact.request_id, version, events, _context(tx, rules, request, fact))
+        more = decisions.record(
+            fact.request_id, version, events, _context(tx, rules, request, fact)
+        )
         request = replay(more, request)
         added += more
     return Change(heard[0].request_id, seen, added, request)
@@ -100,17 +102,17 @@ def _context(tx: Tx, rules: Rules, request: Request | None, fact: RequestFact) -
 def decide(request: Request | None, rules: Rules, fact: RequestFact) -> Events:
     """Say what follows from a fact; one that came too late, or again, has no effect."""
     if isinstance(fact, RequestOpened):
-        return deciding.opened_elsewhere(request, rules, _draft(fact))
+        return decisions.opened_elsewhere(request, rules, _draft(fact))
     assert request is not None  # noqa: S101  for the type: `_fold` has looked
     match fact:
         case RequestQueued():
-            return deciding.hear_queued(request, fact.group)
+            return decisions.hear_queued(request, fact.group)
         case RequestAssigned():
             by = fact.operator if fact.mode == "claim" else None
             change = e.AssigneeChanged(None, fact.operator, fact.group, fact.mode, by, fact.epoch)
-            return deciding.hear_assigned(request, change)
+            return decisions.hear_assigned(request, change)
         case RequestUnassigned():
-            return deciding.hear_unassigned(request, fact.operator, fact.reason, fact.epoch)
+            return decisions.hear_unassigned(request, fact.operator, fact.reason, fact.epoch)
         case _:
             return _of_messages(request, fact)
 
@@ -118,30 +120,30 @@ def decide(request: Request | None, rules: Rules, fact: RequestFact) -> Events:
 def _of_messages(request: Request, fact: RequestFact) -> Events:
     match fact:
         case MessageReceived():
-            return deciding.hear_message(request, _message(fact.message), fact.threaded_by)
+            return decisions.hear_message(request, _message(fact.message), fact.threaded_by)
         case MessageEdited():
-            return deciding.hear_edit(request, _message(fact.message), deleted=fact.deleted)
+            return decisions.hear_edit(request, _message(fact.message), deleted=fact.deleted)
         case MessageReacted():
             change = e.ReactionChanged(
                 fact.message_id, fact.reaction, fact.reacted_at, fact.contact_id, fact.number
             )
-            return deciding.hear_reaction(request, change)
+            return decisions.hear_reaction(request, change)
         case MessageSent():
             sent = e.DeliveryRecorded(fact.message_id, "sent", fact.platform_id)
-            return deciding.hear_delivery(request, sent)
+            return decisions.hear_delivery(request, sent)
         case MessageFailed():
             failed = e.DeliveryRecorded(fact.message_id, "failed", None, fact.reason)
-            return deciding.hear_delivery(request, failed)
+            return decisions.hear_delivery(request, failed)
         case DeliveryReported():
             named = fact.message_id or fact.platform_id
             report = (fact.state, fact.platform_id, fact.reason, fact.permanent)
-            return deciding.hear_report(
+            return decisions.hear_report(
                 request, named, lambda message_id: e.DeliveryRecorded(message_id, *report)
             )
         case RatingReceived():
-            return deciding.hear_rating(request, fact.score, fact.comment)
+            return decisions.hear_rating(request, fact.score, fact.comment)
         case _:
-            return deciding.NOTHING
+            return decisions.NOTHING
 
 
 def _draft(fact: RequestOpened) -> e.Opened:

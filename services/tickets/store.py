@@ -18,7 +18,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from psycopg import AsyncConnection
 
-from chassis.tx import fitting
+from chassis.messaging.transaction import fitting
 from tickets.domain.events import EVENTS, Contact, Event, Recorded
 from tickets.domain.request import FOLD, Request, replay
 from trunkline_contracts.fact import slot_of

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from provisioned import Provisioned
 
-from chassis.provision import Plan, Subscriber, read_plan, write_files
 from trunkline import places
+from trunkline.provision import Plan, Subscriber, read_plan, write_files
 from trunkline.servers import Nats, Postgres
 
 

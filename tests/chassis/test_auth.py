@@ -13,10 +13,11 @@ import pytest
 import pytest_asyncio
 from fastapi import Depends, FastAPI
 
-from chassis import auth, problems
-from chassis.auth import Auth, Caller, Identity, Role, allow, jwks, new_key, sign
-from chassis.jwks import ASK_AGAIN, KEEP, Keys
-from chassis.tokens import ANYBODY, DEVICES, PEOPLE, Purpose, Trust
+from chassis.auth import dependencies
+from chassis.auth.claims import ANYBODY, DEVICES, PEOPLE, Purpose, Trust
+from chassis.auth.dependencies import Auth, Caller, Identity, Role, allow, jwks, new_key, sign
+from chassis.auth.jwks import ASK_AGAIN, KEEP, Keys
+from chassis.web import problems
 
 PEM, JWKS = new_key()
 KID = json.loads(JWKS)["keys"][0]["kid"]
@@ -33,7 +34,7 @@ async def client(tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
 def client_of(url: str, trust: Trust = ANYBODY) -> httpx.AsyncClient:
     app = FastAPI()
     problems.install(app)
-    auth.install(app, url, trust)
+    dependencies.install(app, url, trust)
 
     @app.get("/me")
     async def me(who: Caller) -> dict[str, Any]:

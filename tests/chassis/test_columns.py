@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from chassis.columns import COLUMNS
+from chassis.postgres.array_dumpers import COLUMNS
 
 if TYPE_CHECKING:
     from trunkline.servers import Postgres

@@ -10,12 +10,12 @@ from hearing import Pair
 from saying import received, say
 from world import the_plan
 
-from chassis import pull
-from chassis.bus import Line
-from chassis.outcomes import NotReady
-from chassis.provision import connect_as, provision_streams
-from chassis.pull import Pull
-from chassis.slots import Consumer, slot_groups
+from chassis.errors import NotReady
+from chassis.messaging import pull_consumer
+from chassis.messaging.connections import Line
+from chassis.messaging.pull_consumer import Pull
+from chassis.messaging.slots import Consumer, slot_groups
+from trunkline.provision import connect_as, provision_streams
 
 if TYPE_CHECKING:
     from world import World
@@ -36,7 +36,7 @@ def consumer(groups: int, subjects: str = "") -> Consumer:
 async def test_a_consumer_that_is_not_as_it_must_be_is_named(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull, "RESET_TIMEOUT", 0.3)
+    monkeypatch.setattr(pull_consumer, "RESET_TIMEOUT", 0.3)
     line = Line(world.nats.url, "tickets", world.creds, "tickets")
     await line.open()
     admin = await world.as_admin()
@@ -84,7 +84,7 @@ async def test_what_another_request_has_eaten_is_heard(
     said: int,
     eaten: int,
 ) -> None:
-    monkeypatch.setattr(pull, "COMPARE", 0.2)
+    monkeypatch.setattr(pull_consumer, "COMPARE", 0.2)
     keys = [uuid4() for _ in range(said)]
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, received(uuid4()))

@@ -10,8 +10,8 @@ import pytest
 from hearing import Pair
 from saying import opened, received, say
 
-from chassis.outcomes import Fenced
-from chassis.relay import Relay
+from chassis.errors import Fenced
+from chassis.messaging.relay import Relay
 from chassis.testing import eventually
 
 if TYPE_CHECKING:

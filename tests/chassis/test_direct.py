@@ -10,10 +10,11 @@ from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import generate_latest
 from starlette.responses import PlainTextResponse, Response
 
-from chassis import direct, http, metrics, problems, telemetry
-from chassis.direct import Direct
-from chassis.outcomes import NotReady, Refused
-from chassis.problems import Problem
+from chassis.errors import NotReady, Refused
+from chassis.observability import metrics, tracing
+from chassis.web import conventions, fast_route, problems
+from chassis.web.fast_route import Direct
+from chassis.web.problems import Problem
 
 BAD = {
     "problem": Problem(418, "teapot", "no coffee here"),
@@ -57,10 +58,10 @@ def make(*, fronted: bool) -> FastAPI:
         return {"id": id}
 
     if fronted:
-        direct.install(app, [router, plain])
+        fast_route.install(app, [router, plain])
     problems.install(app)
-    http.install(app)
-    telemetry.install(app, "fronted" if fronted else "plain")
+    conventions.install(app)
+    tracing.install(app, "fronted" if fronted else "plain")
     app.include_router(router)
     app.include_router(plain)
     return app
@@ -89,7 +90,7 @@ ASKED: list[tuple[str, str, bytes]] = [
     ("POST", "/doors", b""),
     ("POST", "/doors/main/", b""),
     ("POST", "//doors/main", b""),
-    ("POST", "/doors/main", b"x" * (http.BODY + 1)),
+    ("POST", "/doors/main", b"x" * (conventions.BODY + 1)),
     ("GET", "/doors/main?a=1&a=2", b""),
     ("HEAD", "/doors/main", b""),
     ("PUT", "/doors/main", b""),

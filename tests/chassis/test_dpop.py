@@ -9,7 +9,7 @@ import jwt
 import pytest
 from proving import Device
 
-from chassis.dpop import TOLERANCE, Asked, Unproven, proven
+from ingest.gateway.device_proof import TOLERANCE, Asked, Unproven, proven
 
 NOW = time.time()
 TOKEN = "header.claims.signature"

@@ -10,8 +10,8 @@ import pytest
 from hearing import Pair
 from saying import opened, received, say
 
-from chassis import resuming
-from chassis.metrics import REGISTRY
+from chassis.messaging import resuming
+from chassis.observability.metrics import REGISTRY
 from chassis.testing import eventually
 from trunkline_contracts import slot_of
 

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from saying import opened, received, say
 
-from chassis import replay
 from chassis.app import build
-from chassis.reader import Reader
-from chassis.relay import Relay
+from chassis.messaging import replay
+from chassis.messaging.reader import Reader
+from chassis.messaging.relay import Relay
 from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pytest
     from world import World
 
-    from chassis.tx import Tx
+    from chassis.messaging.transaction import Tx
     from trunkline_contracts.fact import Fact
 
 

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from chassis import health as module
-from chassis import problems
-from chassis.health import Health
+from chassis.web import health as module
+from chassis.web import problems
+from chassis.web.health import Health
 
 
 class Hand:

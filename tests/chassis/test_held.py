@@ -11,9 +11,9 @@ import pytest
 from hearing import Pair, keep
 from saying import opened, received, say
 
-from chassis import held
-from chassis.outcomes import Refused, passes
-from chassis.reader import Reader, read_fact
+from chassis.errors import Refused, passes
+from chassis.messaging import deferral
+from chassis.messaging.reader import Reader, read_fact
 from chassis.testing import eventually
 from trunkline_contracts import MessageReceived
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from chassis.incoming import Incoming
-    from chassis.tx import Tx
+    from chassis.messaging.message import Incoming
+    from chassis.messaging.transaction import Tx
     from trunkline_contracts.fact import Fact
 
 ONCE = (
@@ -124,7 +124,7 @@ async def test_of_many_keys_that_wait_none_waits_for_the_others(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also after a restart, when it must be known which keys wait."""
-    monkeypatch.setattr(held, "AT_ONCE", 3)
+    monkeypatch.setattr(deferral, "AT_ONCE", 3)
     stuck, keys = [uuid4() for _ in range(10)], [uuid4() for _ in range(4)]
     async with pair.sayer() as sayer:
         async with pair.hearer(reader=Reader("INGEST", strictly)):

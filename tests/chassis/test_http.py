@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request
 
-from chassis import http, problems
-from chassis.http import IdempotencyKey, IfMatch, Json, Pages, cursor_of, etag
+from chassis.web import conventions, problems
+from chassis.web.conventions import IdempotencyKey, IfMatch, Json, Pages, cursor_of, etag
 
 ROOT = UUID(int=7)
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ ROWS = [(NOON + timedelta(seconds=n), uuid5(ROOT, str(n))) for n in range(5)]
 async def client() -> AsyncGenerator[httpx.AsyncClient]:
     app = FastAPI()
     problems.install(app)
-    http.install(app, {"/mail/": 2_000_000})
+    conventions.install(app, {"/mail/": 2_000_000})
 
     @app.get("/rows")
     async def rows(pages: Pages) -> Json:
@@ -131,7 +131,7 @@ async def test_a_body_too_large_is_refused(
 
     assert answer.status_code == 413
     assert answer.json()["type"] == "too_large"
-    assert answer.json()["allowed"] == http.BODY
+    assert answer.json()["allowed"] == conventions.BODY
     assert answer.headers["connection"] == "close"
 
 

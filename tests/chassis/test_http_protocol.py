@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from strangers import ENDLESS, endless, send, slow_body
 
-from chassis import connections, http_protocol, metrics
-from chassis.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionTable, connection_limit
-from chassis.http_protocol import event_stream, limited, sender_known
-from chassis.problems import Problem
+from chassis.observability import metrics
 from chassis.testing import eventually
+from chassis.web import connections, http_protocol
+from chassis.web.connections import MAX_HEAD_BYTES, MAX_HEADERS, ConnectionTable, connection_limit
+from chassis.web.http_protocol import event_stream, limited, sender_known
+from chassis.web.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -1,6 +1,6 @@
 """A body that came in several messages is one again, and a broken one harms nobody else."""
 
-from chassis.incoming import CHUNK, Incoming, Joiner
+from chassis.messaging.message import CHUNK, Incoming, Joiner
 
 
 def chunk(sequence: int, key: str, told: str | None, data: bytes) -> Incoming:

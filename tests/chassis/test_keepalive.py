@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from chassis import keepalive
-from chassis.keepalive import Answer, KeptAlive
+from notify.transport import http_client
+from notify.transport.http_client import Answer, KeptAlive
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -145,7 +145,7 @@ async def test_a_second_answer_nobody_asked_for_ends_the_connection() -> None:
 
 
 async def test_a_connection_left_idle_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "EXPIRY", 0.01)
+    monkeypatch.setattr(http_client, "EXPIRY", 0.01)
     async with met(OK, OK) as (server, url, client):
         await client.post(url)
         await asyncio.sleep(0.05)
@@ -240,7 +240,7 @@ async def test_headers_within_bounds_and_a_long_body_are_read() -> None:
 
 
 async def test_of_a_large_answer_as_much_is_read_as_is_wanted() -> None:
-    size = 3 * keepalive.AHEAD
+    size = 3 * http_client.AHEAD
     large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with met(large, large) as (_, url, client):
         assert len((await client.post(url)).body) == size

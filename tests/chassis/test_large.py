@@ -9,12 +9,12 @@ import pytest
 from saying import opened, received, say
 
 from chassis.app import build
-from chassis.outcomes import TooLarge
-from chassis.reader import Reader
-from chassis.relay import Relay
+from chassis.errors import TooLarge
+from chassis.messaging.reader import Reader
+from chassis.messaging.relay import Relay
+from chassis.messaging.transaction import LARGEST
 from chassis.settings import Settings
 from chassis.testing import eventually, running
-from chassis.tx import LARGEST
 from trunkline_contracts import MessageReceived, slot_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from world import World
 
+    from chassis.messaging.transaction import Tx
     from chassis.service import Service
-    from chassis.tx import Tx
     from trunkline_contracts.fact import Fact
 
 APPEND = "SELECT outbox_append(1, %s::text[], %s::int[], %s::text[], %s::bytea[])"

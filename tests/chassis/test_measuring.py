@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
-from chassis import metrics
 from chassis.app import build
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
+from chassis.observability import metrics
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from chassis.tx import Tx
+    from chassis.messaging.transaction import Tx
     from trunkline_contracts.fact import Fact
 
 

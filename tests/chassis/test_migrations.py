@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from provisioned import Provisioned
 
-from chassis.locks import KINDS, lock_key
-from chassis.provision import migrate
+from chassis.postgres.locks import KINDS, lock_key
+from trunkline.provision import migrate
 
 LOCK = lock_key("say", "sla")
 APPEND = "SELECT positions, sequences FROM outbox_append(%s, %s, %s, %s, %s)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chassis.provision import Plan, Subscriber, connect_as, provision_streams, write_files
 from trunkline import places
+from trunkline.provision import Plan, Subscriber, connect_as, provision_streams, write_files
 from trunkline.servers import Nats
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from chassis.provision import Plan, connect_as, write_files
-from chassis.provision.grants import Grants, grants
 from trunkline import places
+from trunkline.provision import Plan, connect_as, write_files
+from trunkline.provision.grants import Grants, grants
 from trunkline.servers import Nats
 
 STREAM_CALLS = [

@@ -10,9 +10,9 @@ import pytest_asyncio
 from fastapi import FastAPI, Header, HTTPException, Query
 from pydantic import BaseModel, Field
 
-from chassis import problems
-from chassis.outcomes import NotReady, Refused, TooLarge
-from chassis.problems import Problem, conflict, invalid, missing, refused, stale, unavailable
+from chassis.errors import NotReady, Refused, TooLarge
+from chassis.web import problems
+from chassis.web.problems import Problem, conflict, invalid, missing, refused, stale, unavailable
 
 
 class Order(BaseModel):

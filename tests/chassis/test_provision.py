@@ -14,9 +14,9 @@ from nats.js.api import ConsumerConfig
 from provisioned import Provisioned
 from pydantic import ValidationError
 
-from chassis.provision import Plan, connect_as, provision_streams, write_files
-from chassis.provision.files import render
-from chassis.provision.grants import grants
+from trunkline.provision import Plan, connect_as, provision_streams, write_files
+from trunkline.provision.files import render
+from trunkline.provision.grants import grants
 
 SERVICES = ["ingest", "tickets", "routing", "sla", "notify"]
 

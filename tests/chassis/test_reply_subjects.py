@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chassis.provision import Plan, connect_as, files, grants, provision_streams, write_files
 from chassis.testing import eventually
 from trunkline import places
+from trunkline.provision import Plan, connect_as, files, grants, provision_streams, write_files
 from trunkline.servers import Nats
 
 if TYPE_CHECKING:

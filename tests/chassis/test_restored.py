@@ -11,9 +11,9 @@ from hearing import Pair
 from restoring import StoreBackup
 from saying import opened, received, say
 
-from chassis.reader import Loop
+from chassis.messaging.reader import Loop
+from chassis.messaging.retention import SET_FLOOR
 from chassis.testing import eventually
-from chassis.trim import SET_FLOOR
 
 if TYPE_CHECKING:
     from world import World

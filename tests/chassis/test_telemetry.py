@@ -16,10 +16,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from chassis import http, problems, telemetry
-from chassis.metrics import REGISTRY
+from chassis.observability import tracing
+from chassis.observability.metrics import REGISTRY
+from chassis.observability.tracing import continued, metrics, traceparent
 from chassis.settings import Settings
-from chassis.telemetry import continued, metrics, traceparent
+from chassis.web import conventions, problems
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -39,17 +40,17 @@ def spans() -> Generator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    telemetry.record(provider)
+    tracing.record(provider)
     yield exporter
-    telemetry.record(None)
+    tracing.record(None)
 
 
 @pytest_asyncio.fixture
 async def client(request: pytest.FixtureRequest) -> AsyncGenerator[httpx.AsyncClient]:
     app = FastAPI()
     problems.install(app)
-    http.install(app)
-    telemetry.install(app, request.node.name)
+    conventions.install(app)
+    tracing.install(app, request.node.name)
 
     @app.get("/requests/{key}")
     async def one(key: str) -> str | None:
@@ -173,11 +174,11 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_logs_are_json_with_the_trace_they_belong_to(capsys: pytest.CaptureFixture[str]) -> None:
-    telemetry.configure("tickets", Settings())
+    tracing.configure("tickets", Settings())
 
     with continued(PARENT, "apply"):
         structlog.get_logger().info("applied", facts=3)
-        logging.getLogger("chassis.reader").warning("late by %d s", 3)
+        logging.getLogger("chassis.messaging.reader").warning("late by %d s", 3)
     logging.getLogger("httpx").info("GET https://api.example/bot1:secret/sendMessage")
 
     ours, theirs = written(capsys)
@@ -191,7 +192,7 @@ def test_logs_are_json_with_the_trace_they_belong_to(capsys: pytest.CaptureFixtu
 def test_an_exception_is_told_by_kind_and_place_not_by_what_somebody_wrote(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    telemetry.configure("tickets", Settings())
+    tracing.configure("tickets", Settings())
     try:
         try:
             raise ConnectionRefusedError("nobody listens")
@@ -210,7 +211,7 @@ def test_an_exception_is_told_by_kind_and_place_not_by_what_somebody_wrote(
 async def test_a_bug_is_logged_once(
     client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    telemetry.configure("tickets", Settings())
+    tracing.configure("tickets", Settings())
 
     await client.get("/bug", headers={"traceparent": PARENT})
 
@@ -222,8 +223,8 @@ def test_a_collector_without_an_exporter_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(telemetry, "EXPORTER", "opentelemetry.exporter.absent")
+    monkeypatch.setattr(tracing, "EXPORTER", "opentelemetry.exporter.absent")
 
-    telemetry.configure("tickets", Settings())
+    tracing.configure("tickets", Settings())
 
     assert "no exporter is installed" in written(capsys)[0]["event"]

@@ -10,10 +10,10 @@ from saying import opened, say
 from world import the_plan
 
 from chassis.app import build
-from chassis.provision import provision_streams
 from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
+from trunkline.provision import provision_streams
 
 if TYPE_CHECKING:
     from world import World

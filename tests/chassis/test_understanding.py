@@ -10,8 +10,8 @@ import pytest
 from saying import received, say
 
 from chassis.app import build
-from chassis.outcomes import Refused
-from chassis.reader import Loop, Reader, read_fact
+from chassis.errors import Refused
+from chassis.messaging.reader import Loop, Reader, read_fact
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from chassis.incoming import Incoming
-    from chassis.tx import Tx
+    from chassis.messaging.message import Incoming
+    from chassis.messaging.transaction import Tx
     from trunkline_contracts import MessageReceived
 
 

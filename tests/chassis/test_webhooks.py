@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook
 
-from chassis.webhooks import Unverified, key_of, sign, verify
+from chassis.auth.standard_webhooks import Unverified, key_of, sign, verify
 
 OLD, NEW = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
 BODY = '{"id": "m-1", "text": "Де моє замовлення?"}'.encode()

@@ -11,12 +11,13 @@ import pytest
 from ruamel.yaml import YAML
 from world import EXAMPLE, World, the_plan
 
-from chassis.bus import Line
-from chassis.db import Database
-from chassis.outcomes import NotReady
-from chassis.provision import plan_for, provision
-from chassis.workspace import Conflict, Invalid, Workspaces, apply, diff, load, newest, parse
-from chassis.workspace.publishing import publish
+from chassis.configuration.following import Workspaces
+from chassis.configuration.publishing import Conflict, apply, newest, publish
+from chassis.errors import NotReady
+from chassis.messaging.connections import Line
+from chassis.postgres.pool import Database
+from trunkline.provision import plan_for, provision
+from trunkline_workspace.reading import Invalid, diff, load, parse
 
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 RAW = json.dumps(YAML(typ="safe", pure=True).load(TEXT))

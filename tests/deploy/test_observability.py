@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chassis.metrics import REGISTRY
+from chassis.observability.metrics import REGISTRY
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/observability"

@@ -6,7 +6,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from ingest.aliases import Aliases
+from ingest.intake.alias_store import Aliases
 
 NUMBER, ID, OTHER = "380501112233", "UA.1", "UA.2"
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.adapters.item import Item, Person
-from ingest.arrivals import Arrival
-from ingest.bans import Banned, Bans, kept, understood
-from ingest.domain import Book
-from ingest.rules import Rules
+from ingest.domain.bans import Banned, Bans, kept, understood
+from ingest.domain.field_rules import Rules
+from ingest.domain.inbound_item import Arrival
+from ingest.domain.intake_batch import Book
+from ingest.domain.items import Item, Person
 from trunkline_contracts import MessageRejected, RequestOpened
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sla.configuration import DaysOff
 from sla.domain.calendars import Calendar
-from sla.policies import DaysOff
 
 MINUTE = timedelta(minutes=1)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from chassis.problems import Problem
-from ingest import adapters
-from ingest.adapters.item import Item, Person, Raw, Unreadable
-from ingest.schemes import check_update
+from chassis.web.problems import Problem
+from ingest.channels import registry
+from ingest.domain.items import Item, Person, Raw, Unreadable
+from ingest.gateway.endpoints import check_update
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def update(text: str = "Де моє замовлення?", **more: Any) -> dict
 
 
 def read(body: Any) -> Item:
-    (item,) = adapters.read(Raw("custom", "acme", "0", json.dumps(body).encode(), NOW))
+    (item,) = registry.read(Raw("custom", "acme", "0", json.dumps(body).encode(), NOW))
     return item
 
 
@@ -93,7 +93,7 @@ def test_the_door_says_whose_form_it_is() -> None:
     both = {**update(), "contact": {"id": "c-7"}, "id": "m-1", "text": "Hello"}
     raw = Raw("custom", "acme", "0", json.dumps(both).encode(), NOW)
 
-    (guessed,), (told,) = adapters.read(raw), adapters.read(replace(raw, form="connectiveone"))
+    (guessed,), (told,) = registry.read(raw), registry.read(replace(raw, form="connectiveone"))
 
     assert isinstance(guessed, Item)
     assert isinstance(told, Item)
@@ -106,4 +106,4 @@ def test_however_deep_it_is_its_sender_is_told_at_once(deep: int) -> None:
 
     with contextlib.suppress(Problem):
         check_update(body)
-        adapters.read(Raw("custom", "acme", "0", body, NOW, form="connectiveone"))
+        registry.read(Raw("custom", "acme", "0", body, NOW, form="connectiveone"))

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from chassis.keepalive import Answer
-from ingest import adapters
-from ingest.adapters.item import Item, Person, Raw, Unreadable
-from notify.custom import body_of, verdict, wait_told
-from notify.domain import Outcome, Refused, Retry, Sent
-from notify.ledger import Attempt
+from ingest.channels import registry
+from ingest.domain.items import Item, Person, Raw, Unreadable
+from notify.delivery.queue import Attempt
+from notify.domain.sending import Outcome, Refused, Retry, Sent
+from notify.transport.custom import body_of, verdict, wait_told
+from notify.transport.http_client import Answer
 from trunkline_contracts.parts import Attachment
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ WHOLE = {
 
 def read(body: Any) -> Item:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    (item,) = adapters.read(Raw("custom", "acme", "0", data, NOW))
+    (item,) = registry.read(Raw("custom", "acme", "0", data, NOW))
     return item
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mailing import mail, raw, read
 
-from ingest.adapters import bodies, email, mime
-from ingest.adapters.item import Unreadable
-from ingest.adapters.mime import Excessive
-from ingest.confined import items_of
+from ingest.channels.email import bodies, message, mime
+from ingest.channels.email.mime import Excessive
+from ingest.channels.email.parser_worker import items_of
+from ingest.domain.items import Unreadable
 
 GOLDEN = Path(__file__).parent / "mails"
 
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "mails"
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.eml")), ids=lambda path: path.stem)
 def test_golden_mails(path: Path) -> None:
     body = path.read_bytes()
-    told = json.loads(items_of.dump_json(email.read(raw(body)), exclude_defaults=True))
+    told = json.loads(items_of.dump_json(message.read(raw(body)), exclude_defaults=True))
     for item in told:
         assert item.pop("digest") == sha256(body).hexdigest()
         if "conversation" in item:
@@ -109,7 +109,7 @@ def test_who_sent_a_mail_is_taken_for_its_author_and_doubted(
 
     assert item.person is not None
     assert item.thread is not None
-    assert (item.person.address, item.thread.doubt) == (address, email.NAMELESS)
+    assert (item.person.address, item.thread.doubt) == (address, message.NAMELESS)
 
 
 def test_a_mail_nobody_wrote_is_unreadable() -> None:
@@ -213,7 +213,7 @@ def test_what_is_read_is_short_enough_to_travel() -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for body in (data, mail() + data, b"From: a@x.test\r\nContent-Type: " + data):
         try:
-            items = email.read(raw(body))
+            items = message.read(raw(body))
         except (Unreadable, Excessive):
             continue
         assert items_of.validate_json(items_of.dump_json(items)) == items

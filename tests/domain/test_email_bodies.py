@@ -6,8 +6,8 @@ import pytest
 from mail_corpus import HEAD
 from mailing import read
 
-from ingest.adapters import bodies
-from ingest.adapters.item import Item
+from ingest.channels.email import bodies
+from ingest.domain.items import Item
 
 KINDS = {"p": "text/plain", "h": "text/html"}
 

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from mail_corpus.clients import CLIENTS, NOW
 from mail_corpus.contents import harmless
 
-from ingest.adapters import markup, mime, quoted
+from ingest.channels.email import mime, quotations, sanitize
 
 LIMIT = 200_000
 
 
 def safe(told: str, limit: int) -> str | None:
     """Give what is shown of markup."""
-    return markup.safe(told, limit)[0]
+    return sanitize.safe(told, limit)[0]
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_what_was_quoted_is_told_apart(client: str) -> None:
-    written, below = quoted.split(f"{NOW}\n\n{CLIENTS[client]}")
+    written, below = quotations.split(f"{NOW}\n\n{CLIENTS[client]}")
 
     assert (written, below) == (NOW, CLIENTS[client])
 
@@ -45,13 +45,13 @@ WHOLE = {
 
 @pytest.mark.parametrize("how", WHOLE)
 def test_what_cannot_be_told_apart_stays_whole(how: str) -> None:
-    assert quoted.split(WHOLE[how]) == (WHOLE[how], None)
+    assert quotations.split(WHOLE[how]) == (WHOLE[how], None)
 
 
 @given(st.text(alphabet="ab >:<@.\n0123_-FromTSOnwtпишеВід", max_size=400))
 @settings(max_examples=300, deadline=None)
 def test_nothing_is_lost(text: str) -> None:
-    written, below = quoted.split(text)
+    written, below = quotations.split(text)
 
     assert re.sub(r"\s", "", written + (below or "")) == re.sub(r"\s", "", text)
 
@@ -61,8 +61,8 @@ def test_nothing_is_lost(text: str) -> None:
 )
 def test_no_text_takes_long(line: str) -> None:
     began = time.process_time()
-    quoted.split((line * 100_000)[:100_000])
-    quoted.split(line * 2000 + "x\n" * 2000)
+    quotations.split((line * 100_000)[:100_000])
+    quotations.split(line * 2000 + "x\n" * 2000)
     assert time.process_time() - began < 2
 
 
@@ -127,10 +127,10 @@ def test_an_address_may_be_quoted_from() -> None:
     assert safe(told, LIMIT) == told
 
 
-@pytest.mark.parametrize("name", sorted(markup.ADDRESSES))
+@pytest.mark.parametrize("name", sorted(sanitize.ADDRESSES))
 def test_no_attribute_holds_an_address_that_acts(name: str) -> None:
-    assert markup._addresses("a", name, "javascript:alert(1)") is None
-    assert markup._addresses("a", name, "https") is None
+    assert sanitize._addresses("a", name, "javascript:alert(1)") is None
+    assert sanitize._addresses("a", name, "https") is None
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_what_is_too_much_is_left_out(told: str) -> None:
 
 
 PIECES = [
-    *(f"<{name}>" for name in [*sorted(markup.SHOWN), "u", "svg", "math", "x", "font", "title"]),
-    *(f"</{name}>" for name in [*sorted(markup.SHOWN), "u", "svg", "math", "x", "font", "title"]),
+    *(f"<{name}>" for name in [*sorted(sanitize.SHOWN), "u", "svg", "math", "x", "font", "title"]),
+    *(f"</{name}>" for name in [*sorted(sanitize.SHOWN), "u", "svg", "math", "x", "font", "title"]),
     "<style>", "</style>", "<textarea>", "</textarea>", "<select>", "</select>", "<plaintext>",
     "<form>", "</form>", "<template>", "</template>", "<![CDATA[", "]]>", "<!--", "-->", "--!>",
     "<!-->", "<b title='</b>'>", '<u a="', '">', "<i a='", "'>", "<", ">", "</", "<?", "k", "&lt;",
@@ -180,23 +180,23 @@ def parsed(told: str) -> str:
 @settings(max_examples=150, deadline=None)
 def test_no_parser_finds_markup_deeper_than_it_was_counted(soup: str) -> None:
     try:
-        told = markup.balanced(soup)
-    except markup.TooDeep:
+        told = sanitize.balanced(soup)
+    except sanitize.TooDeep:
         return
     counted, tables = depth_of(told), told.count("<table")
 
-    assert counted <= markup.DEPTH
+    assert counted <= sanitize.DEPTH
     # A parser puts a table's rows into a body of their own, and lone cells into a row.
     assert depth_of(parsed(told)) <= counted + 2 * min(tables, counted)
-    assert markup.balanced(told) == told
+    assert sanitize.balanced(told) == told
 
 
 @given(SOUP)
 @settings(max_examples=200, deadline=None)
 def test_no_text_is_lost_between_tags(soup: str) -> None:
     try:
-        told = markup.balanced(soup)
-    except markup.TooDeep:
+        told = sanitize.balanced(soup)
+    except sanitize.TooDeep:
         return
 
     assert re.sub(r"\s", "", mime.plain_of(told)) == re.sub(r"\s", "", mime.plain_of(soup))
@@ -206,8 +206,8 @@ def test_end_tags_of_what_is_not_open_close_nothing() -> None:
     """What was taken for flat by counting tags, and is as deep as it is long."""
     deep = "<u></x>" * 20_000
 
-    with pytest.raises(markup.TooDeep):
-        markup.balanced(deep)
+    with pytest.raises(sanitize.TooDeep):
+        sanitize.balanced(deep)
     assert depth_of(parsed("<u></x>" * 300)) == 300
 
 

@@ -11,12 +11,21 @@ from uuid import UUID, uuid4
 import pytest
 from mailing import BOX, DESK, NOW, PETRO, arrival, book, mail, outbound, read, tagged, take
 
-from ingest import post
-from ingest.adapters.email import NAMELESS, SEVERAL
-from ingest.adapters.item import Thread
-from ingest.domain import AGAIN
-from ingest.handlers import key_of as key_of_talk
-from ingest.threads import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNPROVEN, UNSIGNED, key_of, keys_of
+from ingest.channels.email import mailbox
+from ingest.channels.email.message import NAMELESS, SEVERAL
+from ingest.domain.intake_batch import AGAIN
+from ingest.domain.items import Thread
+from ingest.domain.threading import (
+    ELSEWHERE,
+    STRANGER,
+    TORN,
+    UNKNOWN,
+    UNPROVEN,
+    UNSIGNED,
+    key_of,
+    keys_of,
+)
+from ingest.intake.handlers import key_of as key_of_talk
 from trunkline_contracts import (
     ContactChanged,
     Message,
@@ -466,9 +475,9 @@ def test_a_verdict_counts_only_where_our_server_is_named() -> None:
     headers = b"Authentication-Results: mx.desk.test; dmarc=fail\r\n"
     item = read(headers + mail("x"))
 
-    assert post.opened(item, BOX).thread.doubt  # type: ignore[union-attr]
-    nobodys = post.Mailbox(DESK)
-    assert not post.opened(item, nobodys).thread.doubt  # type: ignore[union-attr]
+    assert mailbox.opened(item, BOX).thread.doubt  # type: ignore[union-attr]
+    nobodys = mailbox.Mailbox(DESK)
+    assert not mailbox.opened(item, nobodys).thread.doubt  # type: ignore[union-attr]
 
 
 def test_machines_that_answer_our_address_are_noted() -> None:

@@ -20,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mailing import outbound
 
-from ingest import adapters
-from ingest.adapters.item import Asked, Item, Person, Raw, Unreadable
-from ingest.domain import Arrival, Book, Card, First
-from ingest.fields import FieldRule
-from ingest.ids import Mint
-from ingest.limits import Limits
-from ingest.rules import Rules
+from ingest.channels import registry
+from ingest.domain.field_rules import Rules
+from ingest.domain.fields import FieldRule
+from ingest.domain.intake_batch import Arrival, Book, Card, First
+from ingest.domain.items import Asked, Item, Person, Raw, Unreadable
+from ingest.gateway.inbound_ids import Mint
+from ingest.gateway.rate_limit import Limits
 from trunkline_contracts import (
     ContactChanged,
     MessageReceived,
@@ -343,7 +343,7 @@ def update(body: object = None, kind: str = "message", **more: Any) -> dict[str,
 
 class TestTelegram:
     def read(self, body: bytes | object) -> Item:
-        (item,) = adapters.read(raw(body))
+        (item,) = registry.read(raw(body))
         return item
 
     def test_text(self) -> None:
@@ -403,7 +403,7 @@ class TestTelegram:
     )  # fmt: skip
     def test_what_can_never_be_a_message_is_refused_with_a_reason(self, body: object) -> None:
         with pytest.raises(Unreadable, match=r"\w"):
-            adapters.read(raw(body))
+            registry.read(raw(body))
 
     def test_text_no_database_keeps_is_replaced(self) -> None:
         body = orjson.dumps(update()).replace(b"Hello", b"a\\u0000b\\ud800c")
@@ -434,7 +434,7 @@ class TestTelegram:
         outer, _, inner = field.partition(".")
         part = {**MESSAGE[outer], inner: value} if inner else value  # type: ignore[dict-item]
         try:
-            items = adapters.read(raw({"update_id": 1, "message": {**MESSAGE, outer: part}}))
+            items = registry.read(raw({"update_id": 1, "message": {**MESSAGE, outer: part}}))
         except Unreadable:
             return
         assert [item.kind for item in items] == ["message"]
@@ -444,13 +444,13 @@ class TestTelegram:
     def test_any_bytes_may_come(self, body: bytes) -> None:
         for channel in ("telegram", "api"):
             with contextlib.suppress(Unreadable):
-                adapters.read(raw(body, channel))
+                registry.read(raw(body, channel))
 
 
 class TestApi:
     def read(self, body: object, key: str | None = None) -> tuple[Raw, Item]:
         delivered = raw(body, "api", sha256="digest", idempotency_key=key)
-        (item,) = adapters.read(delivered)
+        (item,) = registry.read(delivered)
         return delivered, item
 
     def test_each_submission_is_a_conversation_of_its_own(self) -> None:
@@ -480,7 +480,7 @@ class TestApi:
 
     def test_an_unknown_channel_is_refused(self) -> None:
         with pytest.raises(Unreadable, match="pigeon"):
-            adapters.read(raw({}, "pigeon"))
+            registry.read(raw({}, "pigeon"))
 
 
 class TestIds:

@@ -8,10 +8,10 @@ import pytest
 from mail_corpus import Case, cases
 from mailing import raw
 
-from ingest.adapters import email
-from ingest.adapters.item import Unreadable
-from ingest.adapters.mime import Excessive
-from ingest.confined import items_of
+from ingest.channels.email import message
+from ingest.channels.email.mime import Excessive
+from ingest.channels.email.parser_worker import items_of
+from ingest.domain.items import Unreadable
 
 CORPUS = cases()
 EACH = [(kind, case) for kind, found in CORPUS.items() for case in found]
@@ -24,7 +24,7 @@ SECONDS = 2.0
 def test_what_becomes_of_it(case: Case) -> None:
     began = time.process_time()
     try:
-        items = email.read(raw(case.body))
+        items = message.read(raw(case.body))
     except Excessive:
         assert case.verdict == "parked"
     except Unreadable:

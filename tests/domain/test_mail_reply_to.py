@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from mailing import BOX, DESK, PETRO, book, mail, read, tagged, take
 
-from ingest import post
-from ingest.post import ASKS, OWN, SPOKEN_FOR
-from ingest.threads import UNPROVEN
+from ingest.channels.email import mailbox
+from ingest.channels.email.mailbox import ASKS, OWN, SPOKEN_FOR
+from ingest.domain.threading import UNPROVEN
 from trunkline_contracts import RequestOpened
 from trunkline_contracts.ids import contact_id
 
@@ -84,14 +84,16 @@ def test_a_forged_form_is_doubted_for_both() -> None:
 
 def test_customers_of_one_form_are_counted_apart() -> None:
     who = [
-        post.counted_as(post.opened(read(mail(From="no-reply@s.test", Reply_To=to)), BOX), "m", BOX)
+        mailbox.counted_as(
+            mailbox.opened(read(mail(From="no-reply@s.test", Reply_To=to)), BOX), "m", BOX
+        )
         for to in (IRYNA, PETRO)
     ]
     assert [each[1] for each in who if each] == [IRYNA, PETRO]
 
 
 def test_our_own_addresses_are_nobodys_authors() -> None:
-    item = post.opened(read(mail(From=DESK, Reply_To="sales@desk.test")), BOX)
+    item = mailbox.opened(read(mail(From=DESK, Reply_To="sales@desk.test")), BOX)
     assert item.person is not None
     assert (item.person.address, item.no_auto_response, item.flags) == (DESK, OWN, ())
 

@@ -9,8 +9,8 @@ import pytest
 from mailing import BOX, NOW, arrival, book, mail, read, tagged, take
 from reporting import OLD, PER_MAIL, SERVERS, STATUS, TO, WORDS, fields, report, returned
 
-from ingest import post
-from ingest.adapters.item import Item
+from ingest.channels.email import mailbox
+from ingest.domain.items import Item
 from trunkline_contracts import DeliveryReported, Message, ReplySent
 from trunkline_contracts.parts import Contact
 
@@ -25,7 +25,7 @@ ENDS = {
 
 
 def heard(body: bytes, **more: object) -> Item:
-    return post.opened(read(body, **more), BOX)
+    return mailbox.opened(read(body, **more), BOX)
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -35,7 +35,7 @@ def test_a_bounce_names_the_message_it_is_about(server: str, end: str) -> None:
     item = heard(SERVERS[server](ID, action, status))
 
     assert (item.kind, item.state, item.reference) == ("receipt", "failed", str(OURS))
-    assert item.reason == f"{reason}; {post.BY_NAME}"
+    assert item.reason == f"{reason}; {mailbox.BY_NAME}"
     assert (item.person, item.thread, item.text) == (None, None, "")
 
 
@@ -94,7 +94,7 @@ def test_a_bounce_comes_to_the_address_that_names_the_message() -> None:
     by_name = SERVERS["postfix"](f"<{OURS}@Desk.TEST>", "failed", "5.1.1")
     assert heard(by_name).reference == str(OURS)
     forged = heard(by_name, envelope=("", tagged(OURS, "bounce", secret="guessed")))
-    assert forged.reason == f"{ENDS['nobody'][2]}; {post.BY_NAME}"
+    assert forged.reason == f"{ENDS['nobody'][2]}; {mailbox.BY_NAME}"
     # The address is signed; what is returned may be anything.
     body = SERVERS["postfix"](f"<{other}@desk.test>", "failed", "5.1.1")
     assert heard(body, envelope=("", to)).reference == str(OURS)
@@ -178,7 +178,7 @@ def test_a_bounce_becomes_a_fact_about_our_message() -> None:
     bounced, again = take(desk, bounce, bounce)
 
     assert (bounced.word, bounced.request_id) == ("noted", first.request_id)
-    assert bounced.reason == f"{ENDS['full'][2]}; {post.BY_NAME}"
+    assert bounced.reason == f"{ENDS['full'][2]}; {mailbox.BY_NAME}"
     assert again.word == "duplicate"
     [told] = [fact for fact, _ in desk.facts if isinstance(fact, DeliveryReported)]
     assert (told.request_id, told.message_id) == (first.request_id, OURS)
@@ -190,5 +190,5 @@ def test_a_mailbox_with_another_secret_is_not_fooled() -> None:
     item = read(body, envelope=("", tagged(OURS, "bounce")))
     other = replace(BOX, secrets=("another",))
 
-    assert post.opened(item, other).kind == "noted"
+    assert mailbox.opened(item, other).kind == "noted"
     assert arrival(body, envelope=("", tagged(OURS, "bounce"))).about == (OURS,)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from mailing import BOX, NOW, PETRO, book, mail, read, tagged, take
 from reporting import SERVERS
 
-from ingest import post
-from ingest.adapters import email
-from ingest.pace import Pace
+from ingest.channels.email import mailbox, message
+from ingest.channels.email.sender_rate import Pace
 from trunkline_contracts import RequestOpened
 from trunkline_contracts.ids import acknowledgement_id
 
@@ -57,11 +56,11 @@ SIGNS = {
     "a bounce's address": ({"Return_Path": "<bounces+7=a@x.test>"}, "the address of a machine"),
     "a person's": ({"From": "norah.owner@x.test"}, None),
     "one who bounces back": ({"From": "bouncer@x.test"}, None),
-    "a mail of our domain": ({"In_Reply_To": "<1@desk.test>"}, post.OURS),
-    "a mail of our domain, in capitals": ({"In_Reply_To": "<1@Desk.TEST>"}, post.OURS),
-    "ourselves, quoted": ({"From": '"sales"@Desk.test'}, post.OWN),
-    "our reply address": ({"To": "{tagged}"}, post.OURS),
-    "ourselves": ({"From": "Sales <Sales+x@desk.test>"}, post.OWN),
+    "a mail of our domain": ({"In_Reply_To": "<1@desk.test>"}, mailbox.OURS),
+    "a mail of our domain, in capitals": ({"In_Reply_To": "<1@Desk.TEST>"}, mailbox.OURS),
+    "ourselves, quoted": ({"From": '"sales"@Desk.test'}, mailbox.OWN),
+    "our reply address": ({"To": "{tagged}"}, mailbox.OURS),
+    "ourselves": ({"From": "Sales <Sales+x@desk.test>"}, mailbox.OWN),
     "a forged sender": (
         {"Authentication_Results": "mx.desk.test; dmarc=fail"},
         "its sender is not proven: DMARC failed",
@@ -78,7 +77,7 @@ def test_what_no_machine_may_answer(which: str) -> None:
     [talk] = desk.conversations
     told = {name: value.format(tagged=tagged(talk)) for name, value in headers.items()}
 
-    item = post.opened(read(mail("x", Message_ID="<2@y>", **told)), BOX)
+    item = mailbox.opened(read(mail("x", Message_ID="<2@y>", **told)), BOX)
 
     assert item.no_auto_response == why
 
@@ -98,8 +97,8 @@ def test_the_envelope_counts(sender: str, why: str | None) -> None:
 
 
 def test_several_senders_are_answered_by_nobody() -> None:
-    item = post.opened(read(mail(From=f"iryna@example.test, {PETRO}")), BOX)
-    assert item.no_auto_response == email.SEVERAL
+    item = mailbox.opened(read(mail(From=f"iryna@example.test, {PETRO}")), BOX)
+    assert item.no_auto_response == message.SEVERAL
 
 
 def test_everybody_is_told_why() -> None:
@@ -189,8 +188,8 @@ def test_what_others_write_in_somebodys_name_is_counted_apart() -> None:
     pace = Pace()
 
     def exceeded(number: int, headers: bytes, **more: str) -> bool:
-        item = post.opened(read(headers + mail(f"{number}", **more)), BOX)
-        who = post.counted_as(item, "main", BOX)
+        item = mailbox.opened(read(headers + mail(f"{number}", **more)), BOX)
+        who = mailbox.counted_as(item, "main", BOX)
         assert who is not None
         return pace.exceeded(who, f"{number}", NOW, BOX.per_sender)
 
@@ -206,4 +205,4 @@ def test_what_others_write_in_somebodys_name_is_counted_apart() -> None:
 
 def test_only_messages_are_counted() -> None:
     report = SERVERS["postfix"]("<1@x>", "failed", "5.1.1")
-    assert post.counted_as(read(report), "main", BOX) is None
+    assert mailbox.counted_as(read(report), "main", BOX) is None

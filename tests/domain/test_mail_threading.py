@@ -6,13 +6,13 @@ import pytest
 from mail_corpus.belonging import SEVERAL, VERDICTS
 from mailing import BOX, mail, read
 
-from ingest import post
-from ingest.threads import UNPROVEN
+from ingest.channels.email import mailbox
+from ingest.domain.threading import UNPROVEN
 
 
 def heard(values: list[str]) -> str | None:
     lines = "".join(f"Authentication-Results: {value}\r\n" for value in values)
-    item = post.opened(read(lines.encode() + mail()), BOX)
+    item = mailbox.opened(read(lines.encode() + mail()), BOX)
     assert item.thread is not None
     return item.thread.doubt
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ingest.marks import MOST_OLDER, Marks
+from ingest.audit.marks import MOST_OLDER, Marks
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from corpus import NOW, Case, cases, places, shown
 
-from ingest import adapters
-from ingest.adapters import meta
-from ingest.adapters.item import Item, Unreadable
-from ingest.domain import Arrival, Book
-from ingest.rules import Rules
+from ingest.channels import registry
+from ingest.channels.meta import webhook
+from ingest.domain.field_rules import Rules
+from ingest.domain.intake_batch import Arrival, Book
+from ingest.domain.items import Item, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ UPDATES = ("messages", "statuses", "errors", "messaging", "changes", "entry", "v
 GARBAGE: tuple[Any, ...] = (None, 0, "text", [], {}, [[]], {"id": []}, {"id": "x", "type": 17})
 
 
-def read(case: Case, body: Any) -> Sequence[adapters.Read]:
-    return adapters.read(case.raw(json.dumps(body).encode()))
+def read(case: Case, body: Any) -> Sequence[registry.Read]:
+    return registry.read(case.raw(json.dumps(body).encode()))
 
 
 def updates(value: Any) -> Iterator[tuple[list[Any], int]]:
@@ -39,7 +39,7 @@ def updates(value: Any) -> Iterator[tuple[list[Any], int]]:
             yield from updates(each)
 
 
-def gist(items: Sequence[adapters.Read]) -> Counter[str]:
+def gist(items: Sequence[registry.Read]) -> Counter[str]:
     """Sum items up, without where the unreadable ones stood."""
     return Counter(
         str(shown([item])) if isinstance(item, Item) else str(item).rpartition(": ")[2]
@@ -90,15 +90,15 @@ def test_more_updates_than_the_platform_sends_are_refused() -> None:
     case = next(case for case in cases("whatsapp") if case.path.stem == "text")
     body = copy.deepcopy(case.told["body"])
     value = body["entry"][0]["changes"][0]["value"]
-    value["messages"] = value["messages"] * meta.MOST
-    assert len(read(case, body)) == meta.MOST
+    value["messages"] = value["messages"] * webhook.MOST
+    assert len(read(case, body)) == webhook.MOST
     value["messages"] += value["messages"][:1]
 
     with pytest.raises(Unreadable, match="more than 5000"):
         read(case, body)
 
 
-def words(*deliveries: Sequence[adapters.Read], channel: str) -> list[str]:
+def words(*deliveries: Sequence[registry.Read], channel: str) -> list[str]:
     """Take deliveries in, one after another."""
     book = Book(RULES, NOW)
     for number, items in enumerate(deliveries):
@@ -114,7 +114,7 @@ def words(*deliveries: Sequence[adapters.Read], channel: str) -> list[str]:
 def test_whatever_comes_again_is_a_duplicate(channel: str) -> None:
     counted = 0
     for case in cases(channel):
-        items = adapters.read(case.raw()) if "items" in case.told else ()
+        items = registry.read(case.raw()) if "items" in case.told else ()
         readable = [item for item in items if isinstance(item, Item)]
         told = words(readable, readable, channel=channel)
         counted += len(readable)
@@ -147,8 +147,8 @@ def test_an_address_signed_anew_does_not_make_a_message_another(channel: str) ->
         if "items" not in case.told or not count:
             continue
         counted += 1
-        before = [each for each in adapters.read(case.raw()) if isinstance(each, Item)]
-        again = adapters.read(case.raw(case.bytes(body)))
+        before = [each for each in registry.read(case.raw()) if isinstance(each, Item)]
+        again = registry.read(case.raw(case.bytes(body)))
 
         told = words(before, again, channel=channel)
         assert told[len(before) :] == ["duplicate"] * len(before), case.name
@@ -159,18 +159,18 @@ def test_an_address_somebody_sent_is_what_they_said() -> None:
     case = next(case for case in cases("viber") if case.path.stem == "message_url")
     other = case.bytes().replace(b"https://", b"https://again.")
 
-    told = words(adapters.read(case.raw()), adapters.read(case.raw(other)), channel="viber")
+    told = words(registry.read(case.raw()), registry.read(case.raw(other)), channel="viber")
     assert told == ["opened", "appended"]
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_the_same_id_with_other_words_is_another_message(channel: str) -> None:
     case = next(case for case in cases(channel) if case.path.stem == "text")
-    before = adapters.read(case.raw())
+    before = registry.read(case.raw())
     assert isinstance(before[0], Item)
     text = case.bytes().decode().replace(before[0].text, "Something else")
 
-    assert words(before, adapters.read(case.raw(text.encode())), channel=channel) == [
+    assert words(before, registry.read(case.raw(text.encode())), channel=channel) == [
         "opened", "appended",
     ]  # fmt: skip
 
@@ -181,4 +181,4 @@ def test_our_own_words_never_open_a_request(channel: str) -> None:
     assert own
 
     for case in own:
-        assert words(adapters.read(case.raw()), channel=channel) == ["noted"], case.name
+        assert words(registry.read(case.raw()), channel=channel) == ["noted"], case.name

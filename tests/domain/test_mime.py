@@ -13,9 +13,9 @@ from forging import HOSTILE, headers_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.letters import Letter
-from notify.mime import PLAIN, Unwritable, compose, is_address
-from notify.posting import Account
+from notify.email.compose import PLAIN, Unwritable, compose, is_address
+from notify.email.threads import Letter
+from notify.transport.http_post import Account
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 US, IRYNA = "support@example.test", "iryna@example.test"

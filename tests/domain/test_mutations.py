@@ -13,12 +13,13 @@ import orjson
 import pytest
 from corpus import INBOUND_ID, NOW, Case, broken, cases, how_many, mutants
 
-from chassis.tx import LARGEST
-from ingest import adapters, store
-from ingest.adapters.item import Item, Unreadable
-from ingest.adapters.mime import Excessive
-from ingest.domain import Arrival, Book
-from ingest.rules import Rules
+from chassis.messaging.transaction import LARGEST
+from ingest.channels import registry
+from ingest.channels.email.mime import Excessive
+from ingest.domain.field_rules import Rules
+from ingest.domain.intake_batch import Arrival, Book
+from ingest.domain.items import Item, Unreadable
+from ingest.intake import store
 from trunkline_contracts import read
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def taken_in(case: Case, body: bytes) -> str:
     """Take a delivery in, as far as that goes without a database; gives what became of it."""
     raw = case.raw(body)
     try:
-        items: Sequence[adapters.Read] = adapters.read(raw)
+        items: Sequence[registry.Read] = registry.read(raw)
     except (Unreadable, Excessive) as why:
         reason = str(why)
         assert reason.strip()
@@ -69,7 +70,7 @@ def taken_in(case: Case, body: bytes) -> str:
     return "taken in"
 
 
-def item_or_reason(item: adapters.Read) -> tuple[Item | None, str | None]:
+def item_or_reason(item: registry.Read) -> tuple[Item | None, str | None]:
     """Give one of a batch as the intake takes it: an item, or why it is none."""
     if not isinstance(item, Unreadable):
         return item, None

@@ -8,9 +8,8 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from chassis.keepalive import Answer, KeptAlive
-from notify.channels import intent_of, telegram, telegram_verdict
-from notify.domain import (
+from notify.delivery.queue import Attempt
+from notify.domain.sending import (
     GIVE_UP_AFTER,
     LONGEST_WAIT,
     Group,
@@ -24,9 +23,10 @@ from notify.domain import (
     after,
     notices,
 )
-from notify.ledger import Attempt
-from notify.outward import Outward
-from notify.posting import Account, Ways
+from notify.transport.channels import intent_of, telegram, telegram_verdict
+from notify.transport.egress_policy import Outward
+from notify.transport.http_client import Answer, KeptAlive
+from notify.transport.http_post import Account, Ways
 from trunkline_contracts import (
     NAMESPACE,
     AssigneeChanged,
@@ -138,7 +138,7 @@ def test_a_notice_repeats_nobodys_words_and_has_the_same_id_when_told_again() ->
 
 
 def test_every_kind_of_fact_can_be_put_into_words() -> None:
-    from notify.domain import EVERYBODY
+    from notify.domain.sending import EVERYBODY
 
     for kind, (_, sentence) in EVERYBODY.items():
         names = {name for name in kind.model_fields if "{" + name in sentence}
@@ -146,7 +146,7 @@ def test_every_kind_of_fact_can_be_put_into_words() -> None:
 
 
 def test_the_picture_of_a_request_is_folded() -> None:
-    from notify.domain import opened
+    from notify.domain.sending import opened
 
     first = fact(
         Opened, request_type="chat", channel="telegram", account="main", contact=OLHA,
@@ -215,7 +215,7 @@ async def sent(chat: str, status: int, body: bytes) -> tuple[dict[str, Any], Out
         lease=ID,
     )  # fmt: skip
     ways = Ways(KeptAlive(), Outward())
-    with patch("notify.channels.post", platform):
+    with patch("notify.transport.channels.post", platform):
         outcome = await telegram(ways, Account("https://api.example.test", "t"), attempt)
     return asked[0], outcome
 

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.about import TOO_MANY, WAITS
-from ingest.adapters.item import Item, Person, Place
-from ingest.arrivals import Arrival
-from ingest.bans import Banned, Bans, understood
-from ingest.domain import Book
-from ingest.rules import Rules
-from ingest.waiting import names_of
+from ingest.domain.bans import Banned, Bans, understood
+from ingest.domain.field_rules import Rules
+from ingest.domain.inbound_item import Arrival
+from ingest.domain.intake_batch import Book
+from ingest.domain.items import Item, Person, Place
+from ingest.domain.references import TOO_MANY, WAITS
+from ingest.intake.message_update_store import names_of
 from trunkline_contracts import (
     DeliveryRecorded,
     DeliveryReported,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.book import GONE, Book, Held
-from routing.domain import (
+from routing.configuration import Plan
+from routing.domain.matching import (
     METHODS,
     NEVER,
     Bar,
@@ -27,7 +27,7 @@ from routing.domain import (
     room,
     waits,
 )
-from routing.plan import Plan
+from routing.domain.queue_changes import GONE, Book, Held
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOPICS = ("general", "delivery", "billing")

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.adapters.item import Asked, Item, Person
-from ingest.domain import Arrival, Book
-from ingest.fields import FieldRule
-from ingest.languages import language_of
-from ingest.rules import Rules, known
-from ingest.store import _item_row
+from ingest.domain.field_rules import Rules, known
+from ingest.domain.fields import FieldRule
+from ingest.domain.intake_batch import Arrival, Book
+from ingest.domain.items import Asked, Item, Person
+from ingest.domain.languages import language_of
+from ingest.intake.store import _item_row
 from trunkline_contracts import RequestOpened
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -13,9 +13,9 @@ from hashlib import sha256
 import pytest
 from tampering import BODIES, NEW, OLD, PLATFORMS, Pairs, Way, pairs, scheme_of, tampered
 
-from chassis.webhooks import TOLERANCE, Unverified
-from ingest.schemes import SCHEMES
-from ingest.shown import Shown
+from chassis.auth.standard_webhooks import TOLERANCE, Unverified
+from ingest.gateway.endpoints import SCHEMES
+from ingest.gateway.signatures import Shown
 
 NOW = 1772442000.0
 

@@ -9,11 +9,11 @@ from uuid import UUID, uuid5
 import pytest
 
 from tickets import handlers
-from tickets.domain import deciding
+from tickets.domain import decisions
 from tickets.domain import events as e
 from tickets.domain.request import Request, replay
 from tickets.domain.rules import Graph, Rules, Topic
-from tickets.talk import after, messages
+from tickets.timeline import after, messages
 from trunkline_contracts import (
     Contact,
     DeliveryReported,
@@ -67,9 +67,9 @@ class History:
         fact = kind(time=START, request_id=ID, **data)
         return self.add(handlers.decide(self.request, RULES, fact))  # type: ignore[arg-type]
 
-    def add(self, events: deciding.Events) -> int:
+    def add(self, events: decisions.Events) -> int:
         seen = self.request.version if self.request else 0
-        more = deciding.record(ID, seen, events, {"time": at(60 + seen)})
+        more = decisions.record(ID, seen, events, {"time": at(60 + seen)})
         self.request = replay(more, self.request)
         self.events += more
         return len(more)
@@ -81,7 +81,7 @@ class History:
     def reply(self, number: int) -> None:
         assert self.request is not None
         sent = e.Message(name(number), f"n{number}", at(number))
-        self.add(deciding.reply(self.request, sent, "anna"))
+        self.add(decisions.reply(self.request, sent, "anna"))
 
     def shown(self) -> list[dict[str, Any]]:
         return messages(self.events)

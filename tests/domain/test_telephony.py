@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from chassis.workspace.channels import CallField
-from ingest import adapters
-from ingest.adapters.item import Item, Raw, Unreadable
-from ingest.adapters.telephony import FIELDS
+from ingest.channels import registry
+from ingest.channels.telephony.parser import FIELDS
+from ingest.domain.items import Item, Raw, Unreadable
 from trunkline_contracts.parts import Attachment
+from trunkline_workspace.channels import CallField
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 NESTED = {"data.call.id": "call_id", "data.state": "event", "data.legs.0.number": "from"}
@@ -23,7 +23,7 @@ def read(body: Any, mapping: dict[str, str] | None = None, *, form: bool = False
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     if form:
         data = urlencode(body).encode()
-    (item,) = adapters.read(Raw("telephony", "main", "0", data, NOW, mapping=mapping or {}))
+    (item,) = registry.read(Raw("telephony", "main", "0", data, NOW, mapping=mapping or {}))
     return item
 
 

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import the_example
 
-from chassis.workspace import load
-from chassis.workspace.fields import LARGEST, LONGEST, ValueRule
-from tickets.bodies import Customer
-from tickets.domain import deciding
+from tickets.api.schemas import Customer
+from tickets.configuration import rules_in
+from tickets.domain import decisions
 from tickets.domain import events as e
 from tickets.domain.request import FOLD, Request, evolve, replay
 from tickets.domain.rules import Graph, Invalid, Refused, Rules, Topic
-from tickets.rulebook import rules_in
 from tickets.store import MAPPER
 from trunkline_contracts import BY_NAME, read, splice
+from trunkline_workspace.fields import LARGEST, LONGEST, ValueRule
+from trunkline_workspace.reading import load
 
 REQUEST = UUID(int=7)
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -78,14 +78,14 @@ def context(minutes: int = 0) -> dict[str, Any]:
 
 
 def opened(type_: str = "ticket") -> Request:
-    events = deciding.opened_elsewhere(None, RULES, draft(type=type_))
-    request = replay(deciding.record(REQUEST, 0, events, context()))
+    events = decisions.opened_elsewhere(None, RULES, draft(type=type_))
+    request = replay(decisions.record(REQUEST, 0, events, context()))
     assert request is not None
     return request
 
 
 def after(request: Request, *events: e.Event) -> Request:
-    told = replay(deciding.record(REQUEST, request.version, events, context(1)), request)
+    told = replay(decisions.record(REQUEST, request.version, events, context(1)), request)
     assert told is not None
     return told
 
@@ -110,41 +110,41 @@ def deeds() -> st.SearchStrategy[Deed]:
 
     def assigned(request: Request, operator: str, epoch: int) -> Any:
         change = e.AssigneeChanged(None, operator, "first-line", "auto", None, epoch)
-        return deciding.hear_assigned(request, change)
+        return decisions.hear_assigned(request, change)
 
     def delivered(request: Request, n: int) -> Any:
-        return deciding.hear_delivery(request, e.DeliveryRecorded(message(n).id, "sent"))
+        return decisions.hear_delivery(request, e.DeliveryRecorded(message(n).id, "sent"))
 
     rules = st.just(RULES)
     return st.one_of(
-        of(st.tuples(numbers.map(message), st.none()), deciding.hear_message),
-        of(st.tuples(numbers.map(message)), deciding.hear_edit),
-        of(st.tuples(numbers, st.none()), deciding.hear_rating),
-        of(st.tuples(names), deciding.hear_queued),
+        of(st.tuples(numbers.map(message), st.none()), decisions.hear_message),
+        of(st.tuples(numbers.map(message)), decisions.hear_edit),
+        of(st.tuples(numbers, st.none()), decisions.hear_rating),
+        of(st.tuples(names), decisions.hear_queued),
         of(st.tuples(names, numbers), assigned),
-        of(st.tuples(names, st.just("declined"), numbers), deciding.hear_unassigned),
+        of(st.tuples(names, st.just("declined"), numbers), decisions.hear_unassigned),
         of(st.tuples(numbers), delivered),
-        of(st.tuples(numbers.map(message), names), deciding.reply),
-        of(st.tuples(st.text(max_size=5), names), deciding.note),
-        of(st.tuples(rules, statuses, names), deciding.set_status),
-        of(st.tuples(rules, st.text(max_size=5), names), deciding.close),
-        of(st.tuples(st.text(max_size=5), names), deciding.set_title),
-        of(st.tuples(rules, topics, names), deciding.set_topic),
-        of(st.tuples(rules, st.sampled_from(["low", "high", "x"]), names), deciding.set_priority),
-        of(st.tuples(rules, values, names), deciding.set_fields),
-        of(st.tuples(st.none(), names), deciding.pause),
-        of(st.tuples(names), deciding.resume),
-        of(st.tuples(names, names), deciding.watch),
-        of(st.tuples(names, names), deciding.unwatch),
-        of(st.tuples(names, names), deciding.tag),
-        of(st.tuples(names, names), deciding.untag),
+        of(st.tuples(numbers.map(message), names), decisions.reply),
+        of(st.tuples(st.text(max_size=5), names), decisions.note),
+        of(st.tuples(rules, statuses, names), decisions.set_status),
+        of(st.tuples(rules, st.text(max_size=5), names), decisions.close),
+        of(st.tuples(st.text(max_size=5), names), decisions.set_title),
+        of(st.tuples(rules, topics, names), decisions.set_topic),
+        of(st.tuples(rules, st.sampled_from(["low", "high", "x"]), names), decisions.set_priority),
+        of(st.tuples(rules, values, names), decisions.set_fields),
+        of(st.tuples(st.none(), names), decisions.pause),
+        of(st.tuples(names), decisions.resume),
+        of(st.tuples(names, names), decisions.watch),
+        of(st.tuples(names, names), decisions.unwatch),
+        of(st.tuples(names, names), decisions.tag),
+        of(st.tuples(names, names), decisions.untag),
     )
 
 
 @given(st.sampled_from(["chat", "ticket"]), st.lists(deeds(), max_size=25))
 def test_no_sequence_of_commands_makes_replay_fail(type_: str, todo: list[Deed]) -> None:
-    first = deciding.opened_elsewhere(None, RULES, draft(type=type_))
-    history = deciding.record(REQUEST, 0, first, context())
+    first = decisions.opened_elsewhere(None, RULES, draft(type=type_))
+    history = decisions.record(REQUEST, 0, first, context())
     request = replay(history)
     assert request is not None
     seen = [request]
@@ -153,7 +153,7 @@ def test_no_sequence_of_commands_makes_replay_fail(type_: str, todo: list[Deed])
             events = deed(request)
         except (Refused, Invalid):
             continue
-        more = deciding.record(REQUEST, request.version, events, context(minute))
+        more = decisions.record(REQUEST, request.version, events, context(minute))
         for recorded in more:
             request = evolve(request, recorded)
             seen.append(request)
@@ -224,14 +224,14 @@ def test_a_snapshot_is_what_its_number_says() -> None:
 
 
 def test_guests_are_watchers_whom_somebody_else_asked_in() -> None:
-    request = after(opened(), *deciding.watch(opened(), "anna", "anna"))
+    request = after(opened(), *decisions.watch(opened(), "anna", "anna"))
     assert (request.watchers, request.guests) == (("anna",), ())
-    assert deciding.watch(request, "anna", "anna") == ()
+    assert decisions.watch(request, "anna", "anna") == ()
 
-    asked = after(request, *deciding.watch(request, "anna", "boss"))
+    asked = after(request, *decisions.watch(request, "anna", "boss"))
     assert (asked.watchers, asked.guests) == (("anna",), ("anna",))
-    assert deciding.watch(asked, "anna", "boss") == deciding.watch(asked, "anna", "anna") == ()
-    gone = after(asked, *deciding.unwatch(asked, "anna", "anna"))
+    assert decisions.watch(asked, "anna", "boss") == decisions.watch(asked, "anna", "anna") == ()
+    gone = after(asked, *decisions.unwatch(asked, "anna", "anna"))
     assert (gone.watchers, gone.guests) == ((), ())
 
 
@@ -251,7 +251,7 @@ def test_what_became_of_an_answer_is_recorded_once_and_never_backwards() -> None
     request = after(opened(), e.ReplySent(message(2), "anna", "telegram", "main", ANNA, "42"))
     recorded = []
     for state in ("sent", "sent", "read", "delivered", "failed", "read"):
-        events = deciding.hear_delivery(request, e.DeliveryRecorded(answer, state))
+        events = decisions.hear_delivery(request, e.DeliveryRecorded(answer, state))
         recorded += [state for _ in events]
         request = after(request, *events)
 
@@ -261,7 +261,7 @@ def test_what_became_of_an_answer_is_recorded_once_and_never_backwards() -> None
 
 
 def test_what_the_workspace_does_not_know_opens_with_its_defaults() -> None:
-    (event,) = deciding.opened_elsewhere(
+    (event,) = decisions.opened_elsewhere(
         None, RULES, draft(type="fax", topic="none", priority="none")
     )
 
@@ -271,21 +271,21 @@ def test_what_the_workspace_does_not_know_opens_with_its_defaults() -> None:
 
 
 def test_opening_twice_opens_once() -> None:
-    assert deciding.opened_elsewhere(opened(), RULES, draft()) == ()
+    assert decisions.opened_elsewhere(opened(), RULES, draft()) == ()
 
 
 def test_close_works_from_every_status_and_is_final() -> None:
     for status in ("new", "open", "in_progress", "resolved"):
         request = msgspec.structs.replace(opened(), status=status)
-        (event,) = deciding.close(request, RULES, "done", "anna")
+        (event,) = decisions.close(request, RULES, "done", "anna")
         assert event == e.Closed("done", "operator", "closed", "anna")
 
     closed = after(opened(), event)
     for deed in (
-        partial(deciding.close, closed, RULES, "again", "anna"),
-        partial(deciding.reply, closed, message(2), "anna"),
-        partial(deciding.set_status, closed, RULES, "open", "anna"),
-        partial(deciding.set_title, closed, "x", "anna"),
+        partial(decisions.close, closed, RULES, "again", "anna"),
+        partial(decisions.reply, closed, message(2), "anna"),
+        partial(decisions.set_status, closed, RULES, "open", "anna"),
+        partial(decisions.set_title, closed, "x", "anna"),
     ):
         with pytest.raises(Refused) as refusal:
             deed()
@@ -294,17 +294,17 @@ def test_close_works_from_every_status_and_is_final() -> None:
 
 def test_a_status_goes_only_where_the_graph_leads() -> None:
     with pytest.raises(Refused) as refusal:
-        deciding.set_status(opened(), RULES, "resolved", "anna")
+        decisions.set_status(opened(), RULES, "resolved", "anna")
     assert refusal.value.extra == {"current": "new", "allowed": ["open"]}
 
     with pytest.raises(Invalid):
-        deciding.set_status(opened(), RULES, "lost", "anna")
+        decisions.set_status(opened(), RULES, "lost", "anna")
 
 
 def test_a_closing_status_closes() -> None:
     request = msgspec.structs.replace(opened(), status="resolved")
 
-    assert deciding.set_status(request, RULES, "closed", "anna") == (
+    assert decisions.set_status(request, RULES, "closed", "anna") == (
         e.Closed("", "operator", "closed", "anna"),
     )
 
@@ -323,9 +323,9 @@ def test_assignment_and_reply_leave_the_status() -> None:
 def test_a_message_after_closing_is_returned_once() -> None:
     closed = after(opened(), e.Closed("done", "operator", "closed", "anna"))
 
-    (event,) = deciding.hear_message(closed, message(2), "chat")
+    (event,) = decisions.hear_message(closed, message(2), "chat")
     assert event == e.MessageReturned(message(2), "closed")
-    assert deciding.hear_message(after(closed, event), message(2), "chat") == ()
+    assert decisions.hear_message(after(closed, event), message(2), "chat") == ()
 
 
 def test_late_and_older_assignments_are_void() -> None:
@@ -334,19 +334,19 @@ def test_late_and_older_assignments_are_void() -> None:
     request = after(opened(), newer)
     closed = after(request, e.Closed("done", "operator", "closed", "anna"))
 
-    assert deciding.hear_assigned(request, older) == ()
-    assert deciding.hear_unassigned(request, "anna", "declined", 4) == ()
-    assert deciding.hear_assigned(closed, msgspec.structs.replace(older, epoch=6)) == ()
-    assert deciding.hear_unassigned(closed, "anna", "declined", 6) == ()
+    assert decisions.hear_assigned(request, older) == ()
+    assert decisions.hear_unassigned(request, "anna", "declined", 4) == ()
+    assert decisions.hear_assigned(closed, msgspec.structs.replace(older, epoch=6)) == ()
+    assert decisions.hear_unassigned(closed, "anna", "declined", 6) == ()
 
 
 def test_a_topic_asks_for_its_fields() -> None:
     with pytest.raises(Invalid, match="lack order_no, required"):
-        deciding.open_request(RULES, draft(topic="delivery"))
+        decisions.open_request(RULES, draft(topic="delivery"))
 
     request = msgspec.structs.replace(opened(), topic="delivery")
     with pytest.raises(Refused) as refusal:
-        deciding.close(request, RULES, "done", "anna")
+        decisions.close(request, RULES, "done", "anna")
     assert refusal.value.extra == {"fields": ["cause"]}
 
 
@@ -388,33 +388,33 @@ def test_what_has_retired_is_kept_but_not_chosen_anew() -> None:
     request = msgspec.structs.replace(opened(), topic="billing", fields={"order_no": "123456"})
 
     for what, deed in (
-        ("topic", partial(deciding.open_request, rules, draft(topic="billing"))),
-        ("topic", partial(deciding.set_topic, opened("chat"), rules, "billing", "anna")),
-        ("type", partial(deciding.open_request, rules, draft(type="ticket"))),
+        ("topic", partial(decisions.open_request, rules, draft(topic="billing"))),
+        ("topic", partial(decisions.set_topic, opened("chat"), rules, "billing", "anna")),
+        ("type", partial(decisions.open_request, rules, draft(type="ticket"))),
         ("field order_no", partial(rules.check_fields, {"order_no": "123456"})),
     ):
         with pytest.raises(Invalid, match="has retired") as refusal:
             deed()
         assert refusal.value.what == what
         assert refusal.value.value not in (refusal.value.allowed or [])
-    (event,) = deciding.opened_elsewhere(None, rules, draft(type="ticket", topic="billing"))
+    (event,) = decisions.opened_elsewhere(None, rules, draft(type="ticket", topic="billing"))
     assert isinstance(event, e.Opened)
     assert (event.type, event.topic) == ("chat", "general")
 
-    assert deciding.set_topic(request, rules, "billing", "anna") == ()
-    assert deciding.set_topic(request, rules, "general", "anna") != ()
-    assert deciding.set_status(request, rules, "open", "anna") != ()
-    assert deciding.set_fields(request, rules, {"order_no": None}, "anna") != ()
-    assert deciding.open_request(rules, draft()) != ()  # nothing is missing
-    assert deciding.close(opened("chat"), rules, "", "anna") != ()
+    assert decisions.set_topic(request, rules, "billing", "anna") == ()
+    assert decisions.set_topic(request, rules, "general", "anna") != ()
+    assert decisions.set_status(request, rules, "open", "anna") != ()
+    assert decisions.set_fields(request, rules, {"order_no": None}, "anna") != ()
+    assert decisions.open_request(rules, draft()) != ()  # nothing is missing
+    assert decisions.close(opened("chat"), rules, "", "anna") != ()
 
 
 def test_a_long_title_is_cut_at_a_word() -> None:
-    title = deciding.title_of("\n  " + "word " * 40)
+    title = decisions.title_of("\n  " + "word " * 40)
 
     assert title == "word " * 14 + "word…"
-    assert deciding.title_of("x" * 200) == "x" * 79 + "…"
-    assert deciding.title_of(" \n ") == ""
+    assert decisions.title_of("x" * 200) == "x" * 79 + "…"
+    assert decisions.title_of(" \n ") == ""
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 from mailing import BOXES, DESK, PETRO, SALES, SECRET, arrival, book, mail, tagged
 
-from chassis import tags
-from ingest.bans import Banned, Bans
-from ingest.threads import STRANGER
+from chassis.auth import signed_ids
+from ingest.domain.bans import Banned, Bans
+from ingest.domain.threading import STRANGER
 from trunkline_contracts import MessageReceived, ReplySent, RequestOpened
 from trunkline_contracts.ids import contact_id
 from trunkline_contracts.parts import Contact, Message
 
 if TYPE_CHECKING:
-    from ingest.domain import Book
+    from ingest.domain.intake_batch import Book
 
 BOTH = f"{DESK}, {SALES.address}"
 
@@ -203,7 +203,7 @@ def test_each_mailbox_opens_its_own_tags_only() -> None:
     """A tag that is not signed by the mailbox whose address it stands in is no proof."""
     desk, _, _, _ = signed()
     talk = next(iter(desk.conversations.values()))
-    forged = f"support+{tags.write(talk.key, 'reply', SALES.secrets[0])}@desk.test"
+    forged = f"support+{signed_ids.write(talk.key, 'reply', SALES.secrets[0])}@desk.test"
     [told] = take(desk, ("sales", mail("x", To=f"{forged}, {SALES.address}", Message_ID="<2@x>")))
 
     assert (told.word, told.threaded_by) == ("appended", "plus_token")

@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 
 from chassis.testing import eventually
-from notify import names as resolving
-from notify import outward
-from notify.outward import (
+from notify.domain.webhooks import DELAYS, Outcome, after, delivery_id
+from notify.transport import dns as resolving
+from notify.transport import egress_policy
+from notify.transport.egress_policy import (
     REFUSED_IPV4,
     REFUSED_IPV6,
     Forbidden,
@@ -22,7 +23,6 @@ from notify.outward import (
     Place,
     public,
 )
-from notify.webhooks.rules import DELAYS, Outcome, after, delivery_id
 
 ID = UUID("0b7a3a0c-1111-5e0b-8d0f-5b7a3a0c7e21")
 HOUR = 3600.0
@@ -117,8 +117,8 @@ def test_address_beside_a_special_one_is_public(address: str) -> None:
 def test_special_network_left_out_is_noticed(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: without its network, an address of it would be public."""
     for name in ("REFUSED_IPV4", "REFUSED_IPV6"):
-        others = [each for each in getattr(outward, name) if each != network]
-        monkeypatch.setattr(outward, name, others)
+        others = [each for each in getattr(egress_policy, name) if each != network]
+        monkeypatch.setattr(egress_policy, name, others)
 
     assert any(public(ip_network(block)[0]) for block in SPECIAL_PURPOSE)
 

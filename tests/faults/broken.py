@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from chassis import positions, relay, resuming
-from chassis.leader import Leaders
-from chassis.pull import Pull
-from chassis.reader import Loop
-from chassis.tx import Tx
-from ingest.epochs import Epochs
-from ingest.publisher import Publisher
-from notify import ledger
+from chassis.messaging import positions, relay, resuming
+from chassis.messaging.pull_consumer import Pull
+from chassis.messaging.reader import Loop
+from chassis.messaging.transaction import Tx
+from chassis.postgres.leader_election import Leaders
+from ingest.audit.epochs import Epochs
+from ingest.gateway.publisher import Publisher
+from notify.delivery import queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import pytest
     from world import World
 
-    from chassis.bus import Bus
-    from chassis.incoming import Incoming
+    from chassis.messaging.connections import Bus
+    from chassis.messaging.message import Incoming
 
 
 def everybody_leads(patch: pytest.MonkeyPatch) -> None:
@@ -198,10 +198,10 @@ def slow(patch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> N
 
 def slow_claims(patch: pytest.MonkeyPatch, *, locked: bool) -> None:
     """A claim takes a second and more, so that replicas make theirs at once."""
-    slow = ledger.CLAIM.replace(
+    slow = queue.CLAIM.replace(
         "RETURNING s.message_id",
         "RETURNING (SELECT s.message_id FROM pg_sleep(0.2 + 0 * s.attempts))",
     )
     held = " FOR UPDATE OF s SKIP LOCKED"
-    assert held in slow != ledger.CLAIM
-    patch.setattr(ledger, "CLAIM", slow if locked else slow.replace(held, ""))
+    assert held in slow != queue.CLAIM
+    patch.setattr(queue, "CLAIM", slow if locked else slow.replace(held, ""))

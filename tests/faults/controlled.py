@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chassis.app import build
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
+from chassis.messaging.transaction import Tx
 from chassis.service import Service
 from chassis.settings import Settings
 from chassis.testing import eventually, running
-from chassis.tx import Tx
 from trunkline_contracts import Fact
 
 if TYPE_CHECKING:

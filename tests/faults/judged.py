@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from chassis.provision import connect_as
 from faults import checkers, records
 from faults.town import LIMITS, SERVICES, STREAMS
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from faults.town import Town

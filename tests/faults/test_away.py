@@ -19,17 +19,17 @@ from nats.js.api import DiscardPolicy
 from saying import opened, received, say
 
 import ingest.app
-from chassis import db
-from chassis.db import Database
-from chassis.locks import lock_key
-from chassis.reader import Reader
+from chassis.messaging.reader import Reader
+from chassis.postgres import pool
+from chassis.postgres.locks import lock_key
+from chassis.postgres.pool import Database
 from chassis.testing import eventually, running
 from faults import broken, checkers, controlled, records
 from faults.controlled import both, settled, verdict
 from faults.recovery import Answer, let_in, refused_in_time
-from ingest import publisher
-from ingest.door import Door
-from ingest.handlers import Intake
+from ingest.gateway import publisher
+from ingest.gateway.receiver import Door
+from ingest.intake.handlers import Intake
 from ingest.settings import Settings as IngestSettings
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     import httpx
     from world import World
 
+    from chassis.messaging.transaction import Tx
     from chassis.service import Service
-    from chassis.tx import Tx
     from trunkline_contracts.fact import Fact
 
 STORED = "SELECT inbound_id::text FROM item WHERE n = 0"
@@ -191,7 +191,7 @@ async def test_postgresql_is_away(
             return await store(self, *args, **named)
 
         monkeypatch.setattr(Door, "store", recorded)
-        monkeypatch.setattr(db, "RECONNECT", 0.2)
+        monkeypatch.setattr(pool, "RECONNECT", 0.2)
     limit = f"ALTER DATABASE {world.database} CONNECTION LIMIT "
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ingest'"
     async with platform(world) as sender:
@@ -245,16 +245,16 @@ async def test_a_frozen_leader_says_nothing(
 ) -> None:
     """PostgreSQL ends a session that is silent for too long, and its offices are free."""
     silence = " SET idle_session_timeout = '10s'"
-    assert silence in db.LIVELY
+    assert silence in pool.LIVELY
     shorter = silence.replace("10s", "1s") if protected else " SELECT 1"
-    lively = db.LIVELY
-    monkeypatch.setattr(db, "LIVELY", lively.replace(silence, shorter))
+    lively = pool.LIVELY
+    monkeypatch.setattr(pool, "LIVELY", lively.replace(silence, shorter))
     await controlled.prepare(world)
     frozen = await Database(world.dsn("tickets")).lone()
     for slots in ("00-07", "08-15"):
         office = lock_key("reader", f"tickets/reader.ingest.{slots}")
         await frozen.execute("SELECT pg_advisory_lock(%s)", (office,))
-    monkeypatch.setattr(db, "LIVELY", lively)
+    monkeypatch.setattr(pool, "LIVELY", lively)
     async with controlled.hearing(world), controlled.chassis_service(world, "ingest") as sayer:
         await say(sayer, opened(uuid4()))
         said = await records.outbox(world.admin_dsn, "ingest")

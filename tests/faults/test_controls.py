@@ -25,16 +25,16 @@ import ingest.app
 import notify.app
 import routing.app
 import tickets.app
+from chassis.messaging.transaction import Tx
 from chassis.testing import eventually, running
-from chassis.tx import Tx
 from faults import broken, checkers, controlled, records
 from faults.controlled import both, chassis_service, saying_and_hearing, verdict
 from faults.town import LIMITS
-from ingest import store as ingest_store
-from ingest.domain import Book
+from ingest.domain.intake_batch import Book
+from ingest.intake import store as ingest_store
 from ingest.settings import Settings as IngestSettings
-from notify import ledger
-from notify.sender import Sender
+from notify.delivery import queue
+from notify.delivery.dispatcher import Sender
 from notify.settings import Settings as NotifySettings
 from routing import store as routing_store
 from routing.settings import Settings as RoutingSettings
@@ -432,8 +432,8 @@ async def test_a_replica_dies_before_it_sends(
     monkeypatch.setattr(Sender, "_attempt", may_die)
     if not protected:
         lease = "next_at = now() + %s"
-        assert lease in ledger.CLAIM
-        for_ever = ledger.CLAIM.replace(lease, "next_at = now() + nullif(%s, 1)")
-        monkeypatch.setattr(ledger, "CLAIM", for_ever)
+        assert lease in queue.CLAIM
+        for_ever = queue.CLAIM.replace(lease, "next_at = now() + nullif(%s, 1)")
+        monkeypatch.setattr(queue, "CLAIM", for_ever)
     async with outside() as base:
         verdict(await send(world, base, "1", crashed=3), protected=protected)

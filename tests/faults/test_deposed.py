@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from chassis.app import build
-from chassis.locks import lock_key
-from chassis.relay import Relay
+from chassis.messaging.relay import Relay
+from chassis.postgres.locks import lock_key
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 from faults.records import query

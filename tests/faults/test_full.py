@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from chassis.provision import connect_as
 from chassis.testing import eventually
 from faults.load import Load
 from faults.records import query
 from faults.recovery import Watch, let_in, recovered, refused_in_time
 from faults.weather import weather
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext

@@ -19,7 +19,6 @@ import pytest
 from desk import soon, update
 from nats.errors import TimeoutError as NothingCame
 
-from chassis.provision import connect_as
 from faults import records
 from faults.records import query
 from faults.steps import run_step, steps
@@ -27,6 +26,7 @@ from faults.test_wounds import Clerk, all_is_well, clerk
 from faults.town import ENVIRONMENT, SERVICES, STREAMS
 from trunkline import places
 from trunkline.instance import POSTGRES
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

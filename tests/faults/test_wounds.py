@@ -13,10 +13,10 @@ import httpx
 import pytest
 from desk import soon
 
-from chassis.provision import connect_as
 from faults.judged import judge
 from faults.load import Load
 from faults.records import query
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ import pytest
 from desk import soon
 from standardwebhooks import Webhook
 
-from chassis.provision import connect_as
-from chassis.webhooks import sign
+from chassis.auth.standard_webhooks import sign
 from trunkline.instance import EXAMPLE
+from trunkline.provision import connect_as
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from desk import soon
 
-from chassis.workspace import load
 from trunkline.demo.day import CHANNELS, plan, workspace
 from trunkline.instance import NATS, POSTGRES, SERVICE_PORTS, read_state
+from trunkline_workspace.reading import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 from desk import soon
 
-from chassis.webhooks import sign
+from chassis.auth.standard_webhooks import sign
 from trunkline.child import free_port
 
 if TYPE_CHECKING:

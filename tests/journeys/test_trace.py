@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from chassis import telemetry
+from chassis.observability import tracing
 from chassis.testing import eventually, running
 from trunkline import sink as the_sink
 
@@ -39,9 +39,9 @@ def spans() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    telemetry.record(provider)
+    tracing.record(provider)
     yield exporter
-    telemetry.record(None)
+    tracing.record(None)
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

@@ -6,7 +6,7 @@ from itertools import product
 
 from mailing import PETRO
 
-from ingest.threads import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNSIGNED
+from ingest.domain.threading import ELSEWHERE, STRANGER, TORN, UNKNOWN, UNSIGNED
 
 IRYNA = "Iryna <iryna@example.test>"
 TAGS = ("none", "signed 1", "older 1", "guessed 1", "signed 2", "signed ?", "guessed ?")

@@ -10,7 +10,7 @@ from nats.js.api import StreamConfig
 from taking_in import Ingest, update
 
 from chassis.testing import eventually
-from ingest import adapters
+from ingest.channels import registry
 
 
 async def outcomes(ingest: Ingest, *bodies: dict[str, Any]) -> list[tuple[str, str | None]]:
@@ -153,14 +153,14 @@ async def test_who_may_ban_and_what(ingest: Ingest) -> None:
 async def test_the_ledger_and_what_is_parked_by_account(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = adapters.ADAPTERS["telegram"]
+    true = registry.ADAPTERS["telegram"]
 
     def failing(raw: Any) -> Any:
         if b"bad" in raw.body:
             raise ZeroDivisionError
         return true(raw)
 
-    monkeypatch.setattr(adapters, "ADAPTERS", {**adapters.ADAPTERS, "telegram": failing})
+    monkeypatch.setattr(registry, "ADAPTERS", {**registry.ADAPTERS, "telegram": failing})
     await ingest.outcome(await ingest.post(update(1)))
     await ingest.outcome(await ingest.post(update(2, text="bad")))
     await ingest.outcome(await ingest.submit({"text": "x", "contact": {}}))

@@ -16,8 +16,8 @@ import pytest
 from proving import Device
 from world import EXAMPLE
 
-from chassis.jwks import ALGORITHM
-from chassis.signing import DEVICE_LONGEST, jwks, new_key, sign_for_device
+from chassis.auth.jwks import ALGORITHM
+from chassis.auth.signing import DEVICE_LONGEST, jwks, new_key, sign_for_device
 from chassis.testing import eventually
 
 if TYPE_CHECKING:

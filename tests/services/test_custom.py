@@ -19,14 +19,14 @@ from standardwebhooks import Webhook
 from telling import Teller
 from world import EXAMPLE
 
-from chassis.provision import connect_as
+from chassis.auth.standard_webhooks import sign
 from chassis.testing import eventually, running
-from chassis.webhooks import sign
 from ingest.app import make as make_ingest
 from ingest.settings import Settings as IngestSettings
 from notify.app import make as make_notify
 from notify.settings import Settings as NotifySettings
 from trunkline import sink as the_sink
+from trunkline.provision import connect_as
 from trunkline_contracts import Contact, Message, Opened, ReplySent
 from trunkline_contracts.ids import contact_id
 

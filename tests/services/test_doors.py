@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from knocking import DOORS, GONE, HANDSHAKES, NEW, OLD, environment, rotating
 
-from ingest.schemes import SCHEMES
+from ingest.gateway.endpoints import SCHEMES
 
 if TYPE_CHECKING:
     import httpx

@@ -22,14 +22,14 @@ from reporting import SERVERS
 from telling import Teller
 from world import EXAMPLE
 
-from chassis import tags
-from chassis.outcomes import Refused
+from chassis.auth import signed_ids
+from chassis.errors import Refused
 from chassis.testing import eventually, running
-from ingest.adapters.item import Raw
 from ingest.app import make
-from ingest.mailroom import Mailroom
+from ingest.channels.email.parser_pool import Mailroom
+from ingest.domain.items import Raw
+from ingest.domain.threading import ELSEWHERE
 from ingest.settings import Settings
-from ingest.threads import ELSEWHERE
 from trunkline_contracts import Message, ReplySent
 from trunkline_contracts.ids import conversation_key
 from trunkline_contracts.parts import Contact
@@ -54,7 +54,7 @@ def mail(text: str = "hello", **headers: str) -> bytes:
 
 def tagged(id: UUID, purpose: str) -> str:
     local, _, domain = SUPPORT.partition("@")
-    return f"{local}+{tags.write(id, purpose, SECRET)}@{domain}"
+    return f"{local}+{signed_ids.write(id, purpose, SECRET)}@{domain}"
 
 
 class Post:
@@ -398,7 +398,7 @@ async def test_a_mail_gets_neither_files_nor_network_nor_our_environment() -> No
 
 
 async def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.mailroom.PATIENCE", 0.0)
+    monkeypatch.setattr("ingest.channels.email.parser_pool.PATIENCE", 0.0)
     room = Mailroom()
     try:
         with pytest.raises(Refused, match="too long"):

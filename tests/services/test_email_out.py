@@ -18,16 +18,17 @@ from postoffice import free_port, open_office
 from telling import Teller
 from world import EXAMPLE
 
-from chassis.keepalive import KeptAlive
 from chassis.testing import eventually, running
-from notify import acknowledging, mail, mime
 from notify.app import make
-from notify.domain import Refused, Retry, Sent, Unknown
-from notify.ledger import Attempt
-from notify.letters import Letter
-from notify.outward import Outward
-from notify.posting import Account, Ways
+from notify.delivery.queue import Attempt
+from notify.domain.sending import Refused, Retry, Sent, Unknown
+from notify.email import acknowledgements, compose
+from notify.email.threads import Letter
 from notify.settings import Settings
+from notify.transport import smtp
+from notify.transport.egress_policy import Outward
+from notify.transport.http_client import KeptAlive
+from notify.transport.http_post import Account, Ways
 from trunkline import sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
 from trunkline_contracts.ids import acknowledgement_id, contact_id, mail_id
@@ -62,7 +63,7 @@ def attempt(text: str = "On its way.", letter: Letter | None = None, to: str = I
 
 
 async def send(place: str, what: Attempt) -> Any:
-    return await mail.email(WAYS, Account(place, "", address=SUPPORT), what)
+    return await smtp.email(WAYS, Account(place, "", address=SUPPORT), what)
 
 
 # ---------------------------------------------------------------------- the wire
@@ -96,7 +97,7 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     letter = Letter(
         "Hi\r\nBcc: x@evil.test\x00", ("<a b@x>", "<x\r\nBcc: y>", long), automatic=True
     )
-    raw = mime.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
+    raw = compose.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
     told = message_from_bytes(raw, policy=default)
 
     assert told["Bcc"] is None
@@ -114,7 +115,7 @@ async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
             account = Account(office.place, "", ("key",), address=SUPPORT, name=line)
             letter = Letter(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
             what = replace(attempt("the answer", letter), chat=line)
-            assert isinstance(await mail.email(WAYS, account, what), Sent)
+            assert isinstance(await smtp.email(WAYS, account, what), Sent)
 
     expected = {
         "message-id", "in-reply-to", "references", "from", "reply-to", "to", "subject", "date",
@@ -208,7 +209,7 @@ class Stubborn:
 async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
     answers: dict[str, str], outcome: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "FAREWELL", 0.05)
+    monkeypatch.setattr(smtp, "FAREWELL", 0.05)
     stubborn = Stubborn(**answers)
     server = await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port)
     async with server:
@@ -223,8 +224,8 @@ async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
 async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mail, "WHOLE", 0.2)
-    monkeypatch.setattr(mail, "FAREWELL", 0.05)
+    monkeypatch.setattr(smtp, "WHOLE", 0.2)
+    monkeypatch.setattr(smtp, "FAREWELL", 0.05)
     for silent, kind in (("RCPT", Retry), ("END", Unknown)):
         stubborn = Stubborn(**{silent: "250-it goes on"})
         async with await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port):
@@ -240,7 +241,7 @@ async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
 
 async def test_an_account_that_is_nobody_sends_nothing() -> None:
     account = Account("smtp://127.0.0.1:1", "", address="support@[x")
-    outcome = await mail.email(WAYS, account, attempt())
+    outcome = await smtp.email(WAYS, account, attempt())
 
     assert isinstance(outcome, Retry)
     assert outcome.exit_shut
@@ -378,7 +379,7 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
     suppressed = [
         by_kind["notification_suppressed", str(each.request_id)]["why"] for each in (again, machine)
     ]
-    assert suppressed == [acknowledging.TOLD, "auto-submitted"]
+    assert suppressed == [acknowledgements.TOLD, "auto-submitted"]
 
 
 async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -> None:
@@ -396,7 +397,7 @@ async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -
             return await world.sql("notify", query, "%.notification_suppressed")
 
         [(body,)] = await eventually(enough)
-        assert json.loads(bytes(body))["data"]["why"] == acknowledging.ENOUGH
+        assert json.loads(bytes(body))["data"]["why"] == acknowledgements.ENOUGH
 
         async def sent() -> bool:
             return len(office.carried) == 3

@@ -14,9 +14,9 @@ from entrances import Entrance, entrances, opened
 from psycopg import sql
 from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
-from chassis.http import BODY
 from chassis.testing import eventually
-from ingest.delivery import PIECE
+from chassis.web.conventions import BODY
+from ingest.gateway.envelope import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -15,8 +15,8 @@ from taking_in import NOW, SECRET, Ingest, update
 from telling import Teller
 
 from chassis.testing import eventually
-from ingest import adapters
 from ingest.app import make
+from ingest.channels import registry
 from ingest.settings import Settings
 from trunkline_contracts import Closed, Contact, Message, MessageReturned, Opened
 from trunkline_contracts.ids import contact_id
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx
     from world import World
 
-    from ingest.adapters.item import Raw
+    from ingest.domain.items import Raw
 
 
 async def test_a_message_opens_and_the_next_is_appended(ingest: Ingest) -> None:
@@ -358,14 +358,14 @@ class TestClosing:
 async def test_an_adapter_that_fails_parks_its_delivery_alone(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = adapters.ADAPTERS["telegram"]
+    true = registry.ADAPTERS["telegram"]
 
     def failing(raw: Raw) -> Any:
         if b"bomb" in raw.body:
             raise ZeroDivisionError
         return true(raw)
 
-    monkeypatch.setattr(adapters, "ADAPTERS", {"telegram": failing})
+    monkeypatch.setattr(registry, "ADAPTERS", {"telegram": failing})
     accepted = await asyncio.gather(
         *(ingest.post(update(n, text="bomb" if n == 3 else "fine")) for n in range(6))
     )
@@ -376,7 +376,7 @@ async def test_an_adapter_that_fails_parks_its_delivery_alone(
     ledger = await ingest.ledger()
     assert (ledger["outcomes"]["parked"], ledger["balanced"]) == (1, True)
 
-    monkeypatch.setattr(adapters, "ADAPTERS", {"telegram": true})
+    monkeypatch.setattr(registry, "ADAPTERS", {"telegram": true})
     (parked,) = (await ingest.http.get("/v1/parked", headers=ingest.boss)).json()["items"]
     await ingest.http.post(f"/v1/parked/{parked['id']}/redrive", headers=ingest.boss)
 
@@ -465,9 +465,10 @@ async def test_everything_five_times_out_of_order_to_two_replicas(world: World) 
 )  # fmt: skip
 async def test_what_is_known_is_found_by_index(world: World, query: str) -> None:
     """Also by a plan made once and kept, and made when the tables were empty."""
-    from ingest import aliases, store, views, waiting
+    from ingest.audit import queries
+    from ingest.intake import alias_store, message_update_store, store
 
-    rooms = (views, store, waiting, aliases)
+    rooms = (queries, store, message_update_store, alias_store)
     room = next(room for room in rooms if hasattr(room, query))
     parts = re.split("%[sbt]", getattr(room, query))
     text = "".join(f"{part}${n}" for n, part in enumerate(parts[:-1], 1)) + parts[-1]
@@ -483,7 +484,7 @@ async def test_what_is_read_under_a_lock_is_decided_once(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch, *, locked: bool
 ) -> None:
     """Two batches read a conversation at once: with the locks taken out, two requests open."""
-    from ingest import store
+    from ingest.intake import store
 
     look_up, both = store.look_up, asyncio.Barrier(2)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from mail_corpus import cases
 from mailing import raw
 
-from ingest import confined
-from ingest.mailroom import Desk, Ended
+from ingest.channels.email import parser_worker
+from ingest.channels.email.parser_pool import Desk, Ended
 
 VERDICTS = {
-    confined.ITEMS: "read",
-    confined.UNREADABLE: "rejected",
-    confined.EXCESSIVE: "parked",
-    confined.BROKEN: "broken",
+    parser_worker.ITEMS: "read",
+    parser_worker.UNREADABLE: "rejected",
+    parser_worker.EXCESSIVE: "parked",
+    parser_worker.BROKEN: "broken",
 }
 SECONDS, MEMORY = 5.0, 256 * 1024 * 1024
 
@@ -76,7 +76,7 @@ async def test_no_mail_of_the_corpus_costs_much() -> None:
 
 
 async def test_without_looking_first_a_bomb_takes_all_there_is() -> None:
-    code = NAIVE % (MEMORY, MEMORY, confined.SECONDS, confined.SECONDS)
+    code = NAIVE % (MEMORY, MEMORY, parser_worker.SECONDS, parser_worker.SECONDS)
     [bomb] = [c for c in cases()["headers"] if c.name == "20000 encoded words"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-c", code, stdin=asyncio.subprocess.PIPE,

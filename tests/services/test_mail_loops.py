@@ -16,8 +16,8 @@ from world import EXAMPLE, World, clone, provision_nats
 from chassis.testing import eventually, running
 from ingest.app import make as make_ingest
 from ingest.settings import Settings as IngestSettings
-from notify import acknowledging
 from notify.app import make as make_notify
+from notify.email import acknowledgements
 from notify.settings import Settings as NotifySettings
 from tickets.app import make as make_tickets
 from tickets.settings import Settings as TicketsSettings
@@ -128,7 +128,7 @@ async def test_two_instances_stop_after_two_automatic_mails(meeting: Meeting) ->
     # Every sign is lost on the way: each takes the other for a person, once.
     office.forgetful = True
     await office.send(theirs.address, ours.address, written(theirs.address, ours.address))
-    assert await ours.silent(1) == [acknowledging.TOLD]
+    assert await ours.silent(1) == [acknowledgements.TOLD]
     assert [each.to for each in office.carried] == [theirs.address, ours.address]
     assert (await ours.requests(), await theirs.requests()) == (2, 1)
 
@@ -147,7 +147,7 @@ async def test_two_instances_stop_after_two_automatic_mails(meeting: Meeting) ->
     office.away.add("away.test")
     iryna = "iryna@away.test"
     await office.send(iryna, ours.address, written(iryna, ours.address))
-    assert await ours.silent(2) == [acknowledging.TOLD] * 2
+    assert await ours.silent(2) == [acknowledgements.TOLD] * 2
     assert [each.to for each in office.carried] == [other, iryna]
     assert await ours.at_rest()
 
@@ -155,8 +155,8 @@ async def test_two_instances_stop_after_two_automatic_mails(meeting: Meeting) ->
 async def test_without_the_caps_they_go_on(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acknowledging, "REST", timedelta(0))
-    monkeypatch.setattr(acknowledging, "MOST", 1_000_000)
+    monkeypatch.setattr(acknowledgements, "REST", timedelta(0))
+    monkeypatch.setattr(acknowledgements, "MOST", 1_000_000)
     office, ours, theirs = meeting
     office.forgetful = True
     await office.send(theirs.address, ours.address, written(theirs.address, ours.address))

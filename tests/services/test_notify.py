@@ -22,12 +22,12 @@ import uvicorn
 from telling import Teller
 
 from chassis.testing import eventually, running
-from notify import ledger
 from notify.app import make
-from notify.channels import EXITS
-from notify.domain import Sent
-from notify.sender import AT_ONCE
+from notify.delivery import queue
+from notify.delivery.dispatcher import AT_ONCE
+from notify.domain.sending import Sent
 from notify.settings import Settings
+from notify.transport.channels import EXITS
 from trunkline import sink as the_sink
 from trunkline_contracts import (
     AssigneeChanged,
@@ -478,7 +478,9 @@ async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
         return Sent("a\x00b" if attempt.chat == "66" else "1")
 
     monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
-    monkeypatch.setattr("notify.domain.kept", lambda told, *_: told)  # as if nobody had looked
+    monkeypatch.setattr(
+        "notify.domain.sending.kept", lambda told, *_: told
+    )  # as if nobody had looked
     await notify.start()
     odd, good = uuid4(), uuid4()
     replies = [replied(odd, chat="66"), replied(good)]
@@ -493,15 +495,15 @@ async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
 async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_on(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = ledger.settle
+    settle = queue.settle
 
     async def refused(tx: Any, verdicts: Any) -> Any:
         if any(each.attempt.chat == "66" for each in verdicts):
             raise psycopg.DataError
         return await settle(tx, verdicts)
 
-    monkeypatch.setattr(ledger, "settle", refused)
-    monkeypatch.setattr("notify.sender.STUCK", 1.5)
+    monkeypatch.setattr(queue, "settle", refused)
+    monkeypatch.setattr("notify.delivery.dispatcher.STUCK", 1.5)
     await notify.start()
     odd, good = uuid4(), uuid4()
     replies = [replied(odd, chat="66"), replied(good)]
@@ -513,7 +515,7 @@ async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_
         return answer.status_code == 503 and "an outcome is not recorded" in answer.text
 
     await eventually(unready)
-    monkeypatch.setattr(ledger, "settle", settle)
+    monkeypatch.setattr(queue, "settle", settle)
     assert (await notify.until_state(replies[0], "sent"))["attempts"] == 1
     assert len(await notify.arrived("66")) == 1
 
@@ -530,7 +532,7 @@ async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
         return Sent("1")
 
     monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
-    monkeypatch.setattr("notify.sender.LAST_WORDS", 1.0)
+    monkeypatch.setattr("notify.delivery.dispatcher.LAST_WORDS", 1.0)
     await notify.start()
     chats = {chat: uuid4() for chat in ("66", "1", "2", "3")}
     await notify.tell(*[opened(id_, chat) for chat, id_ in chats.items()])
@@ -588,7 +590,7 @@ async def test_an_account_that_hangs_keeps_no_other_waiting(
 async def test_what_is_claimed_and_not_begun_is_given_back_when_it_is_stopped(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, claimed, go = ledger.claim, asyncio.Event(), asyncio.Event()
+    claim, claimed, go = queue.claim, asyncio.Event(), asyncio.Event()
 
     async def slowly(*args: Any) -> Any:
         attempts = await claim(*args)
@@ -597,7 +599,7 @@ async def test_what_is_claimed_and_not_begun_is_given_back_when_it_is_stopped(
             await go.wait()
         return attempts
 
-    monkeypatch.setattr(ledger, "claim", slowly)
+    monkeypatch.setattr(queue, "claim", slowly)
     await notify.start(UNKNOWN_OUTCOME="hold")
     id_ = uuid4()
     reply = replied(id_)
@@ -626,7 +628,7 @@ async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
     await notify.world.sql("notify", "ANALYZE sends")
     plan = await notify.world.sql(
         "notify",
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {ledger.CLAIM.replace('%b', '%s')}",
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queue.CLAIM.replace('%b', '%s')}",
         AT_ONCE, ["telegram"], ["a1"], [AT_ONCE], uuid4(), 20.0,
     )  # fmt: skip
     top = plan[0][0][0]["Plan"]
@@ -662,14 +664,14 @@ async def test_a_sender_rests_when_another_replica_sends_what_it_expected(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own claims are commits too, and must not wake it."""
-    claim, claims = ledger.claim, 0
+    claim, claims = queue.claim, 0
 
     async def counted(*args: Any) -> Any:
         nonlocal claims
         claims += 1
         return await claim(*args)
 
-    monkeypatch.setattr(ledger, "claim", counted)
+    monkeypatch.setattr(queue, "claim", counted)
     await world.apply()
     app = make(world.settings("notify", Settings))
     async with running(app):

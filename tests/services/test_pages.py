@@ -10,7 +10,7 @@ import pytest
 from world import EXAMPLE
 
 from chassis.testing import eventually
-from ingest import sessions
+from ingest.gateway import web_sessions
 
 if TYPE_CHECKING:
     import httpx
@@ -179,19 +179,23 @@ async def test_a_session_is_of_its_page_its_account_and_its_quarter_of_an_hour(
 ) -> None:
     token = (await session(ingest)).json()["token"]
     now = ingest.apps[0].state.service.clock()
-    old = sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now - sessions.LIFE)
-    foreign = sessions.begun("other", SHOP, str(uuid4()), str(uuid4()), now)
-    by_old_secret = sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now)
-    late = timedelta(seconds=1) + sessions.KNOWN
-    gone = sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now - sessions.LIFE - late)
+    old = web_sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.LIFE)
+    foreign = web_sessions.begun("other", SHOP, str(uuid4()), str(uuid4()), now)
+    by_old_secret = web_sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now)
+    late = timedelta(seconds=1) + web_sessions.KNOWN
+    gone = web_sessions.begun(
+        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.LIFE - late
+    )
     answers = {
         "no token": await ingest.http.post("/channels/widget/main", json={"text": "x"}),
         "of nobody": await write(ingest, token[:-3] + "abc", {"text": "x"}),
         "another page": await write(ingest, token, {"text": "x"}, ELSEWHERE),
-        "expired": await write(ingest, sessions.sign(old, "widget-new"), {"text": "x"}),
-        "another account": await write(ingest, sessions.sign(foreign, "widget-new"), {"text": "x"}),
+        "expired": await write(ingest, web_sessions.sign(old, "widget-new"), {"text": "x"}),
+        "another account": await write(
+            ingest, web_sessions.sign(foreign, "widget-new"), {"text": "x"}
+        ),
         "undeclared page": await session(ingest, ELSEWHERE),
-        "long gone": await session(ingest, token=sessions.sign(gone, "widget-new")),
+        "long gone": await session(ingest, token=web_sessions.sign(gone, "widget-new")),
     }
 
     assert {name: each.status_code for name, each in answers.items()} == {
@@ -204,7 +208,7 @@ async def test_a_session_is_of_its_page_its_account_and_its_quarter_of_an_hour(
         "long gone": 401,
     }
     assert await ingest.stored() == 0
-    good = await write(ingest, sessions.sign(by_old_secret, "widget-old"), {"text": "x"})
+    good = await write(ingest, web_sessions.sign(by_old_secret, "widget-old"), {"text": "x"})
     assert good.status_code == 202
 
 

@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.keepalive import Answer, KeptAlive
-from notify import custom, posting
-from notify.domain import CREDENTIAL_PAUSE, Retry, Sent, Unknown
-from notify.ledger import Attempt
-from notify.outward import Outward
-from notify.posting import Account, Ways, post
+from notify.delivery.queue import Attempt
+from notify.domain.sending import CREDENTIAL_PAUSE, Retry, Sent, Unknown
+from notify.transport import custom, http_post
+from notify.transport.egress_policy import Outward
+from notify.transport.http_client import Answer, KeptAlive
+from notify.transport.http_post import Account, Ways, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -113,12 +113,12 @@ async def test_what_is_hung_up_on_a_fresh_connection_is_in_doubt() -> None:
     assert len(receiver.heard) == 1
 
 
-@pytest.mark.parametrize("size", [posting.MOST, posting.MOST + 1, 10**7])
+@pytest.mark.parametrize("size", [http_post.MOST, http_post.MOST + 1, 10**7])
 async def test_an_answer_is_read_to_an_end(size: int) -> None:
     told = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with receiving(told) as receiver, going() as ways:
         answer: Any = await post(ways, Account("", ""), receiver.url, b"{}", {})
-    if size > posting.MOST:
+    if size > http_post.MOST:
         assert answer == Unknown("the answer does not end")
     else:
         assert len(answer.body) == size

@@ -12,8 +12,10 @@ import pytest
 from taking_in import NOW, Ingest, named, update
 
 from chassis.testing import eventually
-from ingest import about, adapters, waiting
-from ingest.adapters.item import Item, Person, Raw
+from ingest.channels import registry
+from ingest.domain import references
+from ingest.domain.items import Item, Person, Raw
+from ingest.intake import message_update_store
 from trunkline_contracts import Contact, DeliveryRecorded, Message, ReplySent
 
 if TYPE_CHECKING:
@@ -86,12 +88,12 @@ async def test_they_reach_the_request_of_their_message(ingest: Ingest) -> None:
 async def test_those_that_overtook_wait_for_their_message(ingest: Ingest) -> None:
     waits = [await ingest.post(body) for body in reversed(REMARKS)]
     told = [await ingest.outcome(each) for each in waits]
-    assert {(each["outcome"], each["reason"]) for each in told} == {("noted", about.WAITS)}
+    assert {(each["outcome"], each["reason"]) for each in told} == {("noted", references.WAITS)}
     assert await ingest.said("message_edited") == []
 
     first = await ingest.outcome(await ingest.post(update(1)))
 
-    told = [await reason(ingest, each, about.WAITS) for each in waits]
+    told = [await reason(ingest, each, references.WAITS) for each in waits]
     assert [each["reason"] for each in told] == ["reacted", "edited"]
     assert {each["request_id"] for each in told} == {first["request_id"]}
     (edited,) = await ingest.said("message_edited")
@@ -106,7 +108,7 @@ async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
 ) -> None:
     """The chat's number is the same, and so may be the messages' numbers."""
     early = await ingest.post(deletion(22, 1))
-    assert (await ingest.outcome(early))["reason"] == about.WAITS
+    assert (await ingest.outcome(early))["reason"] == references.WAITS
     bots = await ingest.outcome(await ingest.post(update(1)))
     other = update(2)
     other["message"]["message_id"] = named(1)
@@ -117,7 +119,7 @@ async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
     assert [bots["outcome"], theirs["outcome"]] == ["opened", "opened"]
     assert edited["request_id"] == bots["request_id"] != theirs["request_id"]
     assert changed["request_id"] == theirs["request_id"]
-    gone = await reason(ingest, early, about.WAITS)
+    gone = await reason(ingest, early, references.WAITS)
     assert (gone["reason"], gone["request_id"]) == ("deleted", theirs["request_id"])
     told = [(f["request_id"], f["deleted"]) for f in await ingest.said("message_edited")]
     assert told == [
@@ -141,11 +143,11 @@ async def test_one_that_overtook_finds_its_message_among_many_others_that_wait(
     await asyncio.gather(*(react(number) for number in range(1000, 1505)))
     edited = await ingest.post(edit(9000, 1, "Hello!"))
     assert (await ingest.ledger())["outcomes"]["noted"] == 506
-    assert (await ingest.outcome(edited))["reason"] == about.WAITS
+    assert (await ingest.outcome(edited))["reason"] == references.WAITS
 
     first = await ingest.outcome(await ingest.post(update(1)))
 
-    told = await reason(ingest, edited, about.WAITS)
+    told = await reason(ingest, edited, references.WAITS)
     assert (told["reason"], told["request_id"]) == ("edited", first["request_id"])
     (fact,) = await ingest.said("message_edited")
     assert fact["message"]["text"] == "Hello!"
@@ -189,11 +191,11 @@ async def test_two_replicas_wait_for_each_other(ingest: Ingest) -> None:
 
 
 async def wait_too_long(ingest: Ingest) -> None:
-    late = about.PATIENCE + timedelta(minutes=1)
+    late = references.PATIENCE + timedelta(minutes=1)
     await ingest.world.sql("ingest", "UPDATE early SET received_at = received_at - %s", late)
     service = ingest.apps[0].state.service
     async with service.transaction() as tx:
-        await waiting.expire(tx)
+        await message_update_store.expire(tx)
     for more in (True, False):
         async with service.transaction() as tx:
             assert await service.state["intake"].expire(tx) == more
@@ -215,7 +217,10 @@ async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ing
     told = [await ingest.outcome(each) for each in (noted, first, second, other)]
     assert [each["outcome"] for each in told] == ["noted", "noted", "opened", "appended"]
     assert [each["reason"] for each in told] == [
-        about.TOO_LATE, "edited", f"an edit: {about.TOO_LATE}", f"an edit: {about.TOO_LATE}",
+        references.TOO_LATE,
+        "edited",
+        f"an edit: {references.TOO_LATE}",
+        f"an edit: {references.TOO_LATE}",
     ]  # fmt: skip
     (opened,), (received,) = [
         await ingest.said(kind) for kind in ("request_opened", "message_received")
@@ -225,7 +230,7 @@ async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ing
     assert (edited["message"]["text"], edited["message"]["id"]) == (
         "Hello!!", opened["message"]["id"],
     )  # fmt: skip
-    assert opened["message"]["flags"] == [f"an edit: {about.TOO_LATE}"]
+    assert opened["message"]["flags"] == [f"an edit: {references.TOO_LATE}"]
     assert {each["request_id"] for each in told[1:]} == {opened["request_id"]}
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(0,)]
     later = await ingest.outcome(await ingest.post(edit(40, 1, "Hello!!!", 99)))
@@ -235,7 +240,7 @@ async def test_what_waits_too_long_is_noted_but_an_edit_is_a_message(ingest: Ing
 
 async def test_no_account_fills_the_table(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no room is noted; an edit without room is a message at once."""
-    monkeypatch.setattr(waiting, "ROOM", 2)
+    monkeypatch.setattr(message_update_store, "ROOM", 2)
     for n in range(4):
         await ingest.outcome(await ingest.post(reaction(20 + n, n, "👍")))
     told = await ingest.outcome(await ingest.post(edit(30, 1, "Hello!")))
@@ -243,9 +248,9 @@ async def test_no_account_fills_the_table(ingest: Ingest, monkeypatch: pytest.Mo
     noted = await ingest.world.sql(
         "ingest", "SELECT reason FROM item WHERE outcome = 'noted' ORDER BY received_at"
     )
-    assert [reason for (reason,) in noted] == [about.WAITS] * 2 + [about.TOO_MANY] * 2
+    assert [reason for (reason,) in noted] == [references.WAITS] * 2 + [references.TOO_MANY] * 2
     assert await ingest.world.sql("ingest", "SELECT count(*) FROM early") == [(2,)]
-    assert (told["outcome"], told["reason"]) == ("opened", f"an edit: {about.TOO_MANY}")
+    assert (told["outcome"], told["reason"]) == ("opened", f"an edit: {references.TOO_MANY}")
     (opened,) = await ingest.said("request_opened")
     assert (opened["message"]["text"], opened["message"]["external_id"]) == (
         "Hello!",
@@ -261,7 +266,7 @@ class Receipts:
 
     def __init__(self, ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ingest = ingest
-        monkeypatch.setattr(adapters, "ADAPTERS", {**adapters.ADAPTERS, "widget": self.read})
+        monkeypatch.setattr(registry, "ADAPTERS", {**registry.ADAPTERS, "widget": self.read})
 
     def read(self, raw: Raw) -> tuple[Item, ...]:
         told = json.loads(raw.body)
@@ -348,7 +353,7 @@ async def test_a_receipt_that_overtook_waits_for_what_it_is_about(
     id = await receipts.write(request_id)
     named: dict[str, Any] = {"about": "m-90", "until": 1}
     early = await receipts.deliver(state="read", **{by: named[by]})
-    assert (early["outcome"], early["reason"]) == ("noted", about.WAITS)
+    assert (early["outcome"], early["reason"]) == ("noted", references.WAITS)
 
     await receipts.send(request_id, id, "m-90")
 

@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import clone
 
-from chassis.db import Database
-from chassis.locks import lock_key
-from chassis.provision import service_dsn
-from chassis.tx import Tx, transaction
+from chassis.messaging.transaction import Tx, transaction
+from chassis.postgres.locks import lock_key
+from chassis.postgres.pool import Database
 from routing import store
-from routing.desk import Desk
-from routing.domain import (
+from routing.allocation import Desk
+from routing.configuration import Plan
+from routing.domain.matching import (
     METHODS,
     Group,
     Operator,
@@ -38,7 +38,7 @@ from routing.domain import (
     order,
 )
 from routing.handlers import Routing
-from routing.plan import Plan
+from trunkline.provision import service_dsn
 from trunkline_contracts import Closed, Contact, Message, Opened, TransferRequested, read
 from trunkline_contracts.fact import splice
 

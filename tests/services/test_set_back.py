@@ -19,11 +19,12 @@ from taking_in import Ingest, update
 from telling import Teller
 from world import provision_nats
 
-from chassis.outcomes import NotReady
+from chassis.errors import NotReady
 from chassis.testing import eventually
-from ingest import delivery, store
-from ingest.adapters.item import Raw
-from ingest.ids import Mint
+from ingest.domain.items import Raw
+from ingest.gateway import envelope
+from ingest.gateway.inbound_ids import Mint
+from ingest.intake import store
 from trunkline.instance import Instance
 from trunkline.stream_reset import reset
 
@@ -171,7 +172,7 @@ async def store_raw(world: World, first: int, last: int) -> list[str]:
     for number in range(first, last + 1):
         body = json.dumps(update(number, number, f"text {number}")).encode()
         raw = Raw("telegram", "main", mint.issue(), body, datetime.now(UTC))
-        letter = delivery.write(raw, content_type="application/json")
+        letter = envelope.write(raw, content_type="application/json")
         await nc.jetstream().publish(letter.subject, letter.body, headers=letter.headers)
         ids.append(raw.inbound_id)
     await nc.close()

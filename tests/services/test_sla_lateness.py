@@ -15,10 +15,10 @@ import pytest
 from psycopg import AsyncConnection
 from world import EXAMPLE
 
-from chassis.provision import connect_as
 from chassis.testing import eventually, running
 from sla.app import make
 from sla.settings import Settings
+from trunkline.provision import connect_as
 from trunkline_contracts import Contact, Message, Opened
 from trunkline_contracts.fact import slot_of
 

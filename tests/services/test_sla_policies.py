@@ -5,9 +5,11 @@ from typing import cast
 
 from world import EXAMPLE
 
-from chassis.workspace import Workspace, Workspaces, load
+from chassis.configuration.following import Workspaces
+from sla.configuration import policies_of, policy_of
 from sla.domain.clocks import Measure
-from sla.policies import policies_of, policy_of
+from trunkline_workspace.document import Workspace
+from trunkline_workspace.reading import load
 
 
 class Kept:

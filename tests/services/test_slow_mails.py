@@ -14,7 +14,7 @@ from world import EXAMPLE
 
 from chassis.testing import eventually, running
 from ingest.app import make
-from ingest.mailroom import Desk
+from ingest.channels.email.parser_pool import Desk
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx
     from world import World
 
-    from ingest.adapters.item import Raw
+    from ingest.domain.items import Raw
 
 ACCOUNT = "address: support@example.test, secret: env:EMAIL_MAIN_SECRET"
 
@@ -116,7 +116,9 @@ async def test_slow_mails_hold_up_neither_other_channels_nor_those_before_them(p
 
 async def test_reading_mails_is_progress(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.service.STUCK", 2.0)
-    monkeypatch.setattr("chassis.leader.HEARTBEAT", 0.2)  # PostgreSQL is asked more often, too
+    monkeypatch.setattr(
+        "chassis.postgres.leader_election.HEARTBEAT", 0.2
+    )  # PostgreSQL is asked more often, too
     post.takes = lambda: asyncio.sleep(0.9)
     slow = [
         await post.mail(From=f"p{n}@x.test", Message_ID=f"<{n}@x>", Subject="slow")

@@ -28,7 +28,7 @@ from strangers import (
 )
 from tampering import NEW
 
-from chassis.connections import RESERVED_DESCRIPTORS
+from chassis.web.connections import RESERVED_DESCRIPTORS
 
 if TYPE_CHECKING:
     from world import World

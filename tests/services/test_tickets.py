@@ -18,11 +18,11 @@ import pytest
 from telling import Teller
 from world import the_example
 
-from chassis.provision import connect_as
 from chassis.testing import eventually, running
 from tickets import store
 from tickets.app import make
 from tickets.settings import Settings
+from trunkline.provision import connect_as
 from trunkline_contracts import (
     AssigneeChanged,
     Attachment,

@@ -12,17 +12,17 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from chassis.outcomes import NotReady, TooLarge
+from chassis.errors import NotReady, TooLarge
 from chassis.testing import eventually
 from tickets import store
-from tickets.desk import ANSWERED, Command, Desk, KeyReused
-from tickets.domain import deciding
+from tickets.command_bus import ANSWERED, Command, Desk, KeyReused
+from tickets.domain import decisions
 from tickets.domain import events as e
 from tickets.domain.request import FOLD, replay
 from tickets.domain.rules import Graph, Rules, Topic
+from tickets.group_commit import Line, Loader, Writer
 from tickets.handlers import SAY
 from tickets.store import Change
-from tickets.writer import Line, Loader, Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -74,11 +74,11 @@ async def desks(world: World, count: int = 1) -> AsyncGenerator[list[Desk]]:
 
 
 def opening(**more: Any) -> Command:
-    return Command(uuid4(), lambda _: deciding.open_request(RULES, DRAFT), told, **more)
+    return Command(uuid4(), lambda _: decisions.open_request(RULES, DRAFT), told, **more)
 
 
 def noting(request_id: UUID, text: str, **more: Any) -> Command:
-    return Command(request_id, lambda request: deciding.note(request, text, "anna"), told, **more)  # type: ignore[arg-type]
+    return Command(request_id, lambda request: decisions.note(request, text, "anna"), told, **more)  # type: ignore[arg-type]
 
 
 def told(request: Any) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def told(request: Any) -> dict[str, Any]:
 
 
 def change(request_id: UUID, seen: int, event: e.Event, **more: Any) -> Change:
-    events = deciding.record(request_id, seen, (event,), {"time": NOW})
-    opened = deciding.record(request_id, 0, deciding.open_request(RULES, DRAFT), {"time": NOW})
+    events = decisions.record(request_id, seen, (event,), {"time": NOW})
+    opened = decisions.record(request_id, 0, decisions.open_request(RULES, DRAFT), {"time": NOW})
     request = replay(opened if not seen else [*opened, *events])
     return Change(request_id, seen, events if seen else opened, request, **more)
 
@@ -263,8 +263,8 @@ async def test_an_old_snapshot_is_not_believed(world: World) -> None:
 async def test_text_with_nul_is_kept_in_history(world: World) -> None:
     async with await psycopg.AsyncConnection.connect(world.dsn("tickets"), autocommit=True) as conn:
         id_ = uuid4()
-        opened = deciding.record(
-            id_, 0, deciding.open_request(RULES, _titled("a\x00b \\u0000")), {"time": NOW}
+        opened = decisions.record(
+            id_, 0, decisions.open_request(RULES, _titled("a\x00b \\u0000")), {"time": NOW}
         )
         await store.append(conn, SAY, [Change(id_, 0, opened, replay(opened))])
 

@@ -26,8 +26,8 @@ from world import EXAMPLE
 
 from chassis.testing import eventually, running
 from notify.app import make
+from notify.domain.webhooks import delivery_id
 from notify.settings import Settings
-from notify.webhooks.rules import delivery_id
 from trunkline_contracts import (
     Closed,
     Contact,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from chassis.auth import Auth
-from chassis.jwks import Keys
-from chassis.tokens import DEVICES, Trust
+from chassis.auth.claims import DEVICES, Trust
+from chassis.auth.dependencies import Auth
+from chassis.auth.jwks import Keys
 from trunkline.cli import commands
 from trunkline.instance import Instance, write_state
 from trunkline.places import CannotStart

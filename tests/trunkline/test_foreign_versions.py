@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from world import EXAMPLE, the_example, the_plan
 
-from chassis.bus import Line
-from chassis.db import Database
-from chassis.provision import provision
-from chassis.workspace import Workspaces, newest, publishing
+from chassis.configuration import publishing
+from chassis.configuration.following import Workspaces
+from chassis.configuration.publishing import newest
+from chassis.messaging.connections import Line
+from chassis.postgres.pool import Database
 from trunkline import configuration
 from trunkline.instance import Instance
+from trunkline.provision import provision
 from trunkline.provisioning import provision_servers
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.guards import Unsafe, check_nats, check_postgres
+from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
 from trunkline import places
 from trunkline.servers import Nats, Postgres, free_port
 

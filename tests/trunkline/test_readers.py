@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chassis.provision import plan
 from trunkline import instance
 from trunkline.instance import Instance
 from trunkline.places import CannotStart
+from trunkline.provision import plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from hearing import Pair
 from nats.js.errors import NotFoundError
 from saying import opened, received, say
 
-from chassis.epochs import Epochs
+from chassis.messaging.epochs import Epochs
 from chassis.testing import eventually
 from trunkline import provisioning
 from trunkline.instance import Instance

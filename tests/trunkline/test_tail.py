@@ -15,7 +15,7 @@ import pytest
 from desk import Desk, running_desk, soon
 from typer.testing import CliRunner
 
-from chassis.incoming import Incoming
+from chassis.messaging.message import Incoming
 from trunkline.cli import commands
 from trunkline.facts import Seen, matter
 from trunkline.places import CannotStart

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from chassis import auth, direct, http, openapi, problems, telemetry
-from chassis.asyncapi import Answers, document
-from chassis.reader import Reader
+from chassis.auth import dependencies
+from chassis.auth.claims import Trust
+from chassis.messaging.reader import Reader
+from chassis.observability import tracing
 from chassis.service import Service, Task, utc_now
 from chassis.settings import Settings
-from chassis.tokens import Trust
+from chassis.web import conventions, fast_route, openapi, problems
+from chassis.web.asyncapi import Answers, document
 
 if TYPE_CHECKING:
-    from chassis.parked import Token
+    from chassis.web.parked_api import Token
 
 SILENT: TelemetryConfig = {
     "tracing": False,
@@ -26,7 +28,8 @@ SILENT: TelemetryConfig = {
     "logs": False,
     "auto_configure": False,
 }
-"""The framework's own telemetry: `chassis.telemetry` says as much, and repeats no values."""
+"""The framework's own telemetry: ours says as much,
+and repeats no values."""
 
 
 def build(  # noqa: PLR0913 (here a service says all that it is)
@@ -47,7 +50,7 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
     it refills the stream. `subjects`: by which tokens of its messages' subjects what is parked
     can be asked for.
     """
-    telemetry.configure(name, settings)
+    tracing.configure(name, settings)
     service = Service(name, settings, clock=clock)
 
     @asynccontextmanager
@@ -59,7 +62,7 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
         finally:
             await service.stop()
 
-    from chassis import parked
+    from chassis.web import parked_api
 
     about = getattr(sys.modules.get(name), "__doc__", None) or ""
     describe = partial(document, name, answers=answers, about=about)
@@ -76,12 +79,12 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
     )
     app.state.service = service
     app.state.described = lambda: describe(readers(service))
-    direct.install(app, routers)
+    fast_route.install(app, routers)
     problems.install(app)
-    auth.install(app, settings.jwks_url, Trust(settings.jwt_issuer, settings.jwt_audience))
-    http.install(app)
-    telemetry.install(app, name)
-    for router in (*routers, service.health.router, parked.addresses(subjects or {})):
+    dependencies.install(app, settings.jwks_url, Trust(settings.jwt_issuer, settings.jwt_audience))
+    conventions.install(app)
+    tracing.install(app, name)
+    for router in (*routers, service.health.router, parked_api.addresses(subjects or {})):
         app.include_router(router)
 
     @app.get("/asyncapi", tags=["operations"])

@@ -15,20 +15,20 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from chassis.bus import Bus
-from chassis.db import Database
-from chassis.guards import check_nats, check_postgres
-from chassis.health import Health
-from chassis.leader import Leaders, side_by_side
-from chassis.locks import lock_key
-from chassis.measuring import measure
-from chassis.reader import Loop, Reader
-from chassis.relay import Relay
-from chassis.replay import Replays
+from chassis.configuration.following import Workspaces
+from chassis.messaging.connections import Bus
+from chassis.messaging.reader import Loop, Reader
+from chassis.messaging.relay import Relay
+from chassis.messaging.replay import Replays
+from chassis.messaging.slots import slot_groups
+from chassis.messaging.transaction import Tx, transaction
+from chassis.observability.gauges import measure
+from chassis.postgres.durability_checks import check_nats, check_postgres
+from chassis.postgres.leader_election import Leaders, side_by_side
+from chassis.postgres.locks import lock_key
+from chassis.postgres.pool import Database
 from chassis.settings import Settings
-from chassis.slots import slot_groups
-from chassis.tx import Tx, transaction
-from chassis.workspace import Workspaces
+from chassis.web.health import Health
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.signing import DEVICE_AUDIENCE
-from chassis.slots import SLOT_GROUPS
+from chassis.auth.signing import DEVICE_AUDIENCE
+from chassis.messaging.slots import SLOT_GROUPS
 
 SECRET_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"  # noqa: S105 - names one, is none
 """How a secret is named wherever it is used; the secret itself is never written there."""

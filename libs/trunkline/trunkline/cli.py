@@ -176,7 +176,7 @@ def token(
     """Print a token for the API."""
     from datetime import timedelta
 
-    from chassis.roles import Role
+    from chassis.auth.roles import Role
     from trunkline.tokens import Signer
 
     if unknown := [one for one in role if one not in list(Role)]:

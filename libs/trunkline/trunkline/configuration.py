@@ -12,10 +12,11 @@ import psycopg
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
-from chassis import workspace
-from chassis.provision import connect_as
+from chassis.configuration import publishing
 from trunkline.instance import EXAMPLE, Instance
 from trunkline.places import CannotStart
+from trunkline.provision import connect_as
+from trunkline_workspace import reading
 
 RECORDED = "SELECT coalesce(max(version), 0) FROM tickets.workspace"
 """The record of versions is tickets' schema: what the stream has lost comes back from there."""
@@ -32,17 +33,17 @@ def read(file: Path) -> str:
 async def apply(instance: Instance, text: str) -> str:
     """Make a workspace the next version; says what changed."""
     try:
-        document = workspace.load(text)
+        document = reading.load(text)
         recorded = await _recorded(instance)
         async with _stream(instance) as js:
-            version, before = await workspace.newest(js)
-            changes = workspace.diff(before, document)
+            version, before = await publishing.newest(js)
+            changes = reading.diff(before, document)
             if version >= recorded and before is not None and not changes:
                 return f"nothing changes: version {version} stays in force"
-            applied = await workspace.apply(js, document, recorded=recorded)
-    except workspace.Invalid as refused:
+            applied = await publishing.apply(js, document, recorded=recorded)
+    except reading.Invalid as refused:
         raise CannotStart(f"the workspace is refused: {refused}") from None
-    except workspace.Conflict as refused:
+    except publishing.Conflict as refused:
         raise CannotStart(f"the workspace is not applied: {refused}") from None
     return "\n".join([*changes, f"version {applied} is in force"])
 
@@ -50,7 +51,7 @@ async def apply(instance: Instance, text: str) -> str:
 async def apply_example(instance: Instance) -> bool:
     """Apply the example if no version was ever applied; tells whether it was."""
     async with _stream(instance) as js:
-        version, _ = await workspace.newest(js)
+        version, _ = await publishing.newest(js)
     if version or await _recorded(instance):
         return False
     await apply(instance, read(EXAMPLE))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from chassis.incoming import Incoming
+from chassis.messaging.message import Incoming
 
 SHORT = 60
 """Characters shown of what people wrote."""

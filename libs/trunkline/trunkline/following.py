@@ -16,9 +16,9 @@ from pathlib import Path
 import nats.errors
 from nats.js.errors import Error as JetStreamError
 
-from chassis.bus import Line
-from chassis.direct_get import Reading
-from chassis.outcomes import NotReady
+from chassis.errors import NotReady
+from chassis.messaging.connections import Line
+from chassis.messaging.direct_get import Reading
 from trunkline.facts import Seen
 from trunkline.instance import Instance
 from trunkline.places import CannotStart

@@ -15,8 +15,8 @@ import psycopg
 from nats.js import JetStreamContext
 from psycopg import sql
 
-from chassis.provision import Plan, connect_as
-from chassis.resuming import HELD, Ahead, prove
+from chassis.messaging.resuming import HELD, Ahead, prove
+from trunkline.provision import Plan, connect_as
 
 if TYPE_CHECKING:
     from trunkline.instance import Instance

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from chassis.provision import Plan, read_plan, service_dsn
-from chassis.slots import SLOT_GROUPS
-from chassis.workspace import load
+from chassis.messaging.slots import SLOT_GROUPS
 from trunkline import secret_values
 from trunkline.places import CannotStart
+from trunkline.provision import Plan, read_plan, service_dsn
 from trunkline.tokens import Signer, write_private
+from trunkline_workspace.reading import load
 
 HERE = Path(__file__).parent
 PLAN = HERE / "provision.yaml"

@@ -17,15 +17,17 @@ import psycopg
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from chassis import provision, workspace
-from chassis.guards import Unsafe, check_nats, check_postgres
-from chassis.provision import Plan
-from chassis.workspace import Workspace
+from chassis.configuration import publishing
+from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
+from trunkline import provision
 from trunkline.holding import hold_when_ahead
 from trunkline.instance import EXAMPLE, NATS, NATS_MONITOR, Instance, read_state
 from trunkline.places import CannotStart
+from trunkline.provision import Plan
 from trunkline.servers import reload
 from trunkline.tokens import write_private
+from trunkline_workspace import reading
+from trunkline_workspace.document import Workspace
 
 RELOAD = "nats-server --signal reload"
 """Twice: what an account that is new imports is joined only when it is known already."""
@@ -65,9 +67,9 @@ def _remembered(instance: Instance) -> Path:
 
 def _known(instance: Instance) -> Workspace:
     try:
-        return workspace.parse(json.loads(_remembered(instance).read_text(encoding="utf-8")))
+        return reading.parse(json.loads(_remembered(instance).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
-        return workspace.load(EXAMPLE.read_text(encoding="utf-8"))
+        return reading.load(EXAMPLE.read_text(encoding="utf-8"))
 
 
 async def in_force(instance: Instance) -> Workspace | None:
@@ -77,7 +79,7 @@ async def in_force(instance: Instance) -> Workspace | None:
     except (OSError, nats.errors.Error):
         return None
     try:
-        return (await workspace.newest(client.jetstream(timeout=10)))[1]
+        return (await publishing.newest(client.jetstream(timeout=10)))[1]
     except NotFoundError:
         return None
     finally:

@@ -17,11 +17,11 @@ import psycopg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg import sql
 
-from chassis.epochs import Epochs
-from chassis.incoming import number
-from chassis.replay import EXACT
-from chassis.resuming import is_recorded, is_same
-from chassis.trim import first_floor
+from chassis.messaging.epochs import Epochs
+from chassis.messaging.message import number
+from chassis.messaging.replay import EXACT
+from chassis.messaging.resuming import is_recorded, is_same
+from chassis.messaging.retention import first_floor
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

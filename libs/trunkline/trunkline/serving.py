@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from pydantic import ValidationError
 
-from chassis.connections import ConnectionTable, connection_limit
-from chassis.guards import Unsafe, check_nats, check_postgres
-from chassis.http_protocol import limited
+from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
 from chassis.settings import Settings
+from chassis.web.connections import ConnectionTable, connection_limit
+from chassis.web.http_protocol import limited
 from trunkline.places import CannotStart
 
 if TYPE_CHECKING:

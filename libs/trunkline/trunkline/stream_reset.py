@@ -18,11 +18,11 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from psycopg import sql
 
-from chassis.locks import lock_key
-from chassis.provision import Plan
+from chassis.postgres.locks import lock_key
 from trunkline.holding import BY_HAND, administrator, domain, hold
 from trunkline.instance import Instance
 from trunkline.places import CannotStart
+from trunkline.provision import Plan
 from trunkline.provisioning import credentials, provision_servers
 from trunkline.salvage import Salvage, salvage
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from chassis.signing import LONGEST, jwks, new_key, sign, sign_for_device
+from chassis.auth.signing import LONGEST, jwks, new_key, sign, sign_for_device
 
 
 def write_private(path: Path, content: str) -> None:

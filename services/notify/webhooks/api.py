@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from chassis.auth import Caller, Identity, Role, allow
-from chassis.problems import Problem, missing
+from chassis.auth.dependencies import Caller, Identity, Role, allow
 from chassis.service import Here
-from notify.webhooks import deliveries
+from chassis.web.problems import Problem, missing
+from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoint, Endpoints
 
 WEBHOOKS = (Role.ADMINISTRATOR, Role.INTEGRATOR)
@@ -42,7 +42,7 @@ async def webhooks(here: Here, who: Caller) -> dict[str, Any]:
     """Give the webhooks of the workspace in force, and how each is doing."""
     mine = [e for e in _endpoints(here.state).values() if _may(who, e.name)]
     async with here.transaction() as tx:
-        stands = await deliveries.stands(tx, mine)
+        stands = await store.stands(tx, mine)
     return {"items": [_shown(e, *stands[e.name]) for e in mine], "next": None}
 
 
@@ -56,7 +56,7 @@ async def redrive(id: str, which: Redrive, here: Here, who: Caller) -> dict[str,
     start = which.from_ or 0
     about = None if which.request_id is None else (which.request_id, start)
     async with here.transaction() as tx:
-        many = await deliveries.redrive(
+        many = await store.redrive(
             tx, id, failed=which.failed, position=0 if about else start, request=about
         )
         here.state["courier"].expect()

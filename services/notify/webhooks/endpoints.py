@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from uuid import UUID, uuid5
 
-from chassis.incoming import Incoming
+from chassis.auth.standard_webhooks import key_of
+from chassis.configuration.following import Workspaces
+from chassis.messaging.message import Incoming
 from chassis.settings import resolve_secret
-from chassis.webhooks import key_of
-from chassis.workspace import Workspaces
-from chassis.workspace.document import Webhook
 from trunkline_contracts import NAMESPACE, NoteAdded
+from trunkline_workspace.document import Webhook
 
 SINK = "sink"
 VERSION = re.compile(rb'"workspace":([0-9]{1,18})[,}]')

@@ -10,8 +10,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from chassis.provision.plan import Plan, Subscriber
-from chassis.slots import Consumer
+from chassis.messaging.slots import Consumer
+from trunkline.provision.plan import Plan, Subscriber
 
 ACK_WAIT = 30.0
 PAGE = 256

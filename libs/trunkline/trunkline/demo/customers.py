@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from chassis.webhooks import sign
+from chassis.auth.standard_webhooks import sign
 from trunkline.demo.day import Customer
 from trunkline.demo.desk import Desk
 from trunkline.places import CannotStart

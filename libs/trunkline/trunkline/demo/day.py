@@ -13,8 +13,8 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from chassis.workspace import load
 from trunkline.instance import EXAMPLE
+from trunkline_workspace.reading import load
 
 CHANNELS = ("telegram", "email", "custom", "api")
 NAMES = (

@@ -1,0 +1,1 @@
+"""Tokens, roles, signatures and signed ids."""

@@ -1,0 +1,1 @@
+"""Follow and publish one versioned configuration document."""

@@ -1,0 +1,112 @@
+"""Applying a workspace: the next version, published only if nobody else published one meanwhile."""
+
+import json
+import logging
+from typing import Any
+
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from trunkline_workspace.checks import vanished
+from trunkline_workspace.document import Workspace
+from trunkline_workspace.reading import Invalid, parse
+
+STREAM, SUBJECT = "WORKSPACE", "workspace.v"
+RAW_DELIVERIES = "INBOUND"
+OUTRUN = 10071
+HIGHEST = 2**31 - 1
+"""What the table of versions can hold."""
+
+log = logging.getLogger(__name__)
+
+
+class Conflict(ValueError):
+    """Somebody else has applied a workspace meanwhile: look at it, and apply again."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.__doc__)
+
+
+def version_of(data: bytes) -> tuple[int, dict[str, Any]] | None:
+    """Return the version and the document of a message; None when it has no such form."""
+    try:
+        told = json.loads(data)
+        version, document = told["version"], told["document"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    whole = type(version) is int and 0 < version <= HIGHEST
+    return (version, document) if whole and isinstance(document, dict) else None
+
+
+def sound(document: dict[str, Any]) -> Workspace | None:
+    """Return the workspace of a document; None when it is none."""
+    try:
+        return parse(document)
+    except Invalid:
+        return None
+
+
+async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, int]:
+    """Return the newest sound version, its document, and the stream's last sequence.
+
+    Whatever else stands behind it in the stream is stepped over.
+    """
+    state = (await js.stream_info(STREAM)).state
+    found, foreign = None, 0
+    for sequence in range(state.last_seq, max(state.first_seq, 1) - 1, -1):
+        try:
+            message = await js.get_msg(STREAM, seq=sequence)
+        except NotFoundError:
+            continue
+        found = version_of(message.data or b"")
+        if found is not None and sound(found[1]) is not None:
+            break
+        found, foreign = None, foreign + 1
+    if foreign:
+        log.warning("%s: the last %s messages are no versions of a workspace", STREAM, foreign)
+    version, document = found or (0, None)
+    return version, document, state.last_seq
+
+
+async def publish(js: JetStreamContext, version: int, document: object, last: int) -> int:
+    """Put one version behind the stream's last message; gives the new one's sequence."""
+    body = json.dumps({"version": version, "document": document}, ensure_ascii=False).encode()
+    headers = {"Nats-Expected-Last-Sequence": str(last)}
+    try:
+        return (await js.publish(SUBJECT, body, headers=headers, timeout=5)).seq
+    except APIError as why:
+        if why.err_code == OUTRUN:
+            raise Conflict from None
+        raise
+
+
+async def newest(js: JetStreamContext) -> tuple[int, Workspace | None]:
+    """Give the version last applied; 0 and nothing when there is none."""
+    version, document, _ = await standing(js)
+    return version, parse(document) if document is not None else None
+
+
+async def apply(js: JetStreamContext, workspace: Workspace, *, recorded: int = 0) -> int:
+    """Publish a workspace as the next version, and give its number.
+
+    `recorded` is the newest version the record knows: a stream that lost it is filled again first.
+    """
+    version, document, last = await standing(js)
+    if version < recorded:
+        raise Conflict(f"the stream has version {version}, the record {recorded}: try again soon")
+    if document is not None and (gone := vanished(parse(document), workspace)):
+        raise Invalid(gone)
+    await publish(js, version + 1, workspace.document(), last)
+    await _retain(js, workspace)
+    return version + 1
+
+
+async def _retain(js: JetStreamContext, workspace: Workspace) -> None:
+    """Let raw deliveries live as long as the workspace says."""
+    try:
+        config = (await js.stream_info(RAW_DELIVERIES)).config
+    except NotFoundError:
+        return
+    age = workspace.retention.inbound.total_seconds()
+    if config.max_age != age:
+        await js.update_stream(config.evolve(max_age=age))

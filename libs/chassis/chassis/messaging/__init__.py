@@ -1,0 +1,1 @@
+"""Read streams by position, publish the outbox, defer and replay facts."""

@@ -1,0 +1,126 @@
+"""The service's NATS: one connection as itself, one as its relay; FastStream owns both."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import nats.errors
+from faststream.nats import NatsBroker
+from faststream.nats.security import NatsNKey
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from chassis.errors import NotReady
+from chassis.observability.tracing import metrics
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 5.0
+
+
+class Line:
+    """One user's connection: tries for ever, tells of every error, knows when it came back."""
+
+    def __init__(self, url: str, user: str, creds: Path | None, service: str) -> None:
+        self.user = user
+        self.returns = 0
+        self._service = service
+        seed = creds / f"{user}.nk" if creds else None
+        self.broker = NatsBroker(
+            url,
+            name=user,
+            security=NatsNKey(seed) if seed else None,
+            inbox_prefix=f"_INBOX_{user}".encode(),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            error_cb=self._error,
+            reconnected_cb=self._returned,
+            ping_interval=5,
+            pending_size=32 * 1024 * 1024,
+            logger=None,
+        )
+        # FastStream's wrapper of it would end nats-py's reconnect task on refused credentials.
+        self.broker._connection_kwargs["error_cb"] = self._error  # noqa: SLF001 (no public way)
+
+    async def _error(self, why: Exception) -> None:
+        metrics.nats_errors.labels(self._service).inc()
+        log.warning("nats, as %s: %s", self.user, why)
+
+    async def _returned(self) -> None:
+        self.returns += 1
+        log.info("nats, as %s: connected again", self.user)
+
+    async def open(self) -> None:
+        """Connect, however long the server is away."""
+        while True:
+            try:
+                await asyncio.wait_for(self.broker.connect(), CONNECT_TIMEOUT)
+            except (OSError, TimeoutError) as why:
+                log.warning("nats does not answer %s yet: %r", self.user, why)
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Hang up, after what was said has gone out."""
+        nc = self.broker.connection
+        if nc is None:
+            return  # type: ignore[unreachable]
+        with suppress(OSError, TimeoutError, nats.errors.Error):
+            await nc.flush(1)
+        with suppress(OSError):  # nobody is there to say goodbye to
+            await nc.close()
+
+    @property
+    def nc(self) -> Client:
+        """The client; raises `NotReady` before it is connected."""
+        if self.broker.connection is None:
+            raise NotReady("nats is not connected yet")
+        return self.broker.connection
+
+    @property
+    def js(self) -> JetStreamContext:
+        """JetStream over this connection."""
+        return self.nc.jetstream(timeout=5)
+
+
+class Bus:
+    """What a service hears and says by."""
+
+    def __init__(self, url: str, service: str, creds: Path | None) -> None:
+        self.service = service
+        self.own = Line(url, service, creds, service)
+        self.relay = Line(url, f"{service}-relay", creds, service)
+
+    async def open(self) -> None:
+        """Connect both lines."""
+        await asyncio.gather(self.own.open(), self.relay.open())
+
+    async def close(self) -> None:
+        """Let go of both lines; what was heard and not applied is heard again."""
+        await asyncio.gather(self.own.close(), self.relay.close())
+
+    @property
+    def nc(self) -> Client:
+        """The service's own client."""
+        return self.own.nc
+
+    @property
+    def js(self) -> JetStreamContext:
+        """JetStream as the service itself."""
+        return self.own.js
+
+    async def wake(self, why: bytes = b"") -> None:
+        """Tell the service's other replicas that there is something new in its schema."""
+        await self.nc.publish(f"wake.{self.service}", why)
+
+    async def on_wake(self, then: Callable[[bytes], None]) -> None:
+        """Be told so."""
+
+        async def heard(msg: Msg) -> None:
+            then(msg.data)
+
+        await self.nc.subscribe(f"wake.{self.service}", cb=heard)

@@ -1,0 +1,141 @@
+"""How far a reader has come: one row per slot, moved in the transaction of what it applied.
+
+`WHERE position = expected` is the fence: a paused or dead leader that comes back cannot commit.
+A little longer for streams with epochs, whose positions are good for one epoch only.
+"""
+
+from typing import LiteralString
+
+import psycopg
+
+from chassis.errors import Fenced, NotReady
+from chassis.messaging.transaction import Tx
+
+ENSURE: LiteralString = (
+    "INSERT INTO reader_position (reader, slot, position, stream_created, stream_sequence)"
+    " SELECT %s, s, 0, '', 0 FROM unnest(%b::int[]) s ON CONFLICT DO NOTHING"
+)
+LOAD: LiteralString = (
+    "SELECT slot, position, stream_created, stream_sequence, epoch, last_id FROM reader_position"
+    " WHERE reader = %s AND slot = ANY(%b::int[]) ORDER BY stream_sequence"
+)
+RESTART: LiteralString = (
+    "UPDATE reader_position SET position = 0, stream_created = %s, stream_sequence = 0,"
+    " epoch = %s, last_id = '' WHERE reader = %s AND slot = ANY(%b::int[])"
+    " AND (epoch < %s OR (%s = 0 AND stream_created <> %s))"
+)
+SET_ASIDE: LiteralString = (
+    "UPDATE parked SET position = -id WHERE reader = %s AND slot = ANY(%b::int[]) AND position > 0"
+)
+"""What was parked of an earlier stream gives up its positions: the new one counts from 1 again."""
+MOVE: LiteralString = (
+    "UPDATE reader_position p SET position = v.new, stream_created = %s, stream_sequence = %s,"
+    " last_id = %s FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) v(slot, old, new)"
+    " WHERE p.reader = %s AND p.slot = v.slot AND p.position = v.old AND p.epoch = %s"
+)
+STILL: LiteralString = (
+    "SELECT count(*) FROM reader_position p JOIN unnest(%b::int[], %b::bigint[]) v(slot, old)"
+    " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s AND p.epoch = %s"
+)
+HOLD: LiteralString = (
+    "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%b::int[])"
+    " ORDER BY slot FOR UPDATE"
+)
+
+
+class Positions:
+    """The positions of one slot group of one reader.
+
+    `at` is how far it has heard, `stored` what PostgreSQL has: facts it does nothing about are
+    not worth a transaction, and are stored with the next that are, or within a second.
+    """
+
+    def __init__(self, reader: str, slots: tuple[int, ...]) -> None:
+        self.reader = reader
+        self.slots = slots
+        self.at: dict[int, int] = dict.fromkeys(slots, 0)
+        self.stored = self.at
+        self.created = ""
+        self.sequence = 0
+        self.epoch = 0
+        self.last_id = ""
+        """The id of the message at `sequence`, where the stream has epochs."""
+        self._came = (0, "")
+
+    async def load(
+        self, conn: psycopg.AsyncConnection, created: str, *, own: bool, epoch: int = 0
+    ) -> None:
+        """Read them. A stream made anew is read from its beginning; its old facts are recognised.
+
+        INBOUND's positions are its own sequences (`own`), so there a new stream starts them again;
+        where its `epoch` is known, that alone decides. Raises `NotReady` when a newer one began.
+        """
+        slots = list(self.slots)
+        await conn.execute(ENSURE, (self.reader, slots))
+        if own:
+            restarted = await conn.execute(
+                RESTART, (created, epoch, self.reader, slots, epoch, epoch, created)
+            )
+            if restarted.rowcount:
+                await conn.execute(SET_ASIDE, (self.reader, slots))
+        rows = await (await conn.execute(LOAD, (self.reader, slots))).fetchall()
+        if any(row[4] != epoch for row in rows):
+            raise NotReady(f"{self.reader}: its stream has begun another epoch")
+        self.at = self.stored = {slot: position for slot, position, *_ in rows}
+        same = epoch or all(made == created for _, _, made, *_ in rows)
+        _, _, _, self.sequence, self.epoch, self.last_id = rows[0]
+        self.sequence = self.sequence if same else 0
+        self.created = created
+
+    def came(self, sequence: int, id: str) -> None:
+        """Remember the id of the newest message that came."""
+        self._came = (sequence, id)
+
+    def _id_at(self, sequence: int) -> str:
+        came, id = self._came
+        if sequence == came:
+            return id
+        return self.last_id if sequence == self.sequence else ""
+
+    async def is_moved(self, conn: psycopg.AsyncConnection) -> bool:
+        """Return whether the table has other positions than were stored from here.
+
+        So it is after a restore of PostgreSQL under a running service, and in a new epoch.
+        """
+        rows = await (await conn.execute(LOAD, (self.reader, list(self.slots)))).fetchall()
+        found = {slot: (position, epoch) for slot, position, _, _, epoch, _ in rows}
+        return found != {slot: (at, self.epoch) for slot, at in self.stored.items()}
+
+    async def move(self, tx: Tx, to: dict[int, int], sequence: int) -> None:
+        """Move all slots up to the stream's sequence; `Fenced` when somebody else has moved one.
+
+        Once that is committed, say so with `moved`.
+        """
+        slots = list(self.slots)
+        old = [self.stored[slot] for slot in slots]
+        new = [to.get(slot, self.at[slot]) for slot in slots]
+        moved = await tx.run(
+            MOVE, self.created, sequence, self._id_at(sequence), slots, old, new, self.reader,
+            self.epoch,
+        )  # fmt: skip
+        if moved.rowcount != len(slots):
+            raise Fenced(f"{self.reader}: another leader has moved on")
+
+    def moved(self, to: dict[int, int], sequence: int) -> None:
+        """Remember what has been committed."""
+        self.at = self.stored = to
+        self.last_id, self.sequence = self._id_at(sequence), sequence
+
+    def heard(self, to: dict[int, int], sequence: int) -> None:
+        """Remember what has been heard, and needs no more than that."""
+        self.at = to
+        self.last_id, self.sequence = self._id_at(sequence), sequence
+
+    async def still(self, tx: Tx) -> None:
+        """Make sure nobody else has moved them, and nobody will before this transaction ends."""
+        slots = list(self.slots)
+        await tx.run(HOLD, self.reader, slots)
+        stored = [self.stored[slot] for slot in slots]
+        cursor = await tx.run(STILL, slots, stored, self.reader, self.epoch)
+        if await cursor.fetchone() != (len(slots),):
+            raise Fenced(f"{self.reader}: another leader has moved on")

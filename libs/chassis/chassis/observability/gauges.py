@@ -1,0 +1,63 @@
+"""What a replica measures of its offices, once a second. Offices it does not hold measure nothing.
+
+Otherwise a replica that was deposed would go on showing what it saw last.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from chassis.observability import metrics
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+EVERY = 1.0
+END = "SELECT coalesce(max(position), 0) FROM outbox"
+
+
+async def measure(service: "Service") -> None:
+    """Measure for ever."""
+    _begin_counting(service)
+    while True:
+        _readers(service)
+        await _relay(service)
+        await asyncio.sleep(EVERY)
+
+
+def _begin_counting(service: "Service") -> None:
+    """What has not happened yet is nought: a first time is a rise only from there."""
+    metrics.nats_errors.labels(service.name)
+    metrics.relay_foreign.labels(service.name)
+    for reader in service.readers:
+        for counted in (metrics.parked, metrics.foreign, metrics.applied):
+            counted.labels(service.name, reader.called)
+
+
+def _readers(service: "Service") -> None:
+    now = time.monotonic()
+    for reader in service.readers:
+        loops = [loop for loop in service.loops if loop.reader is reader]
+        labels = (service.name, reader.called)
+        silent = max((now - loop.progress_at for loop in loops if loop.leading), default=0.0)
+        metrics.reader_lag.labels(*labels).set(sum(loop.lag for loop in loops))
+        metrics.reader_silent.labels(*labels).set(silent)
+        metrics.waiting.labels(*labels).set(sum(loop.late for loop in loops))
+        metrics.behind.labels(*labels).set(sum(loop.behind for loop in loops))
+
+
+async def _relay(service: "Service") -> None:
+    relay, held = service.relay, "relay" in service.leaders.held
+    name = service.name
+    metrics.relay_alarm.labels(name).set(held and relay.alarm is not None)
+    metrics.relay_silent.labels(name).set(time.monotonic() - relay.moved_at if held else 0)
+    lag = 0
+    if held:
+        with suppress(psycopg.Error, OSError, TimeoutError):  # a database away shows elsewhere
+            async with asyncio.timeout(EVERY), service.db.connection() as conn:
+                row = await (await conn.execute(END, prepare=True)).fetchone()
+                lag = max((row[0] if row else 0) - relay.position, 0)
+    metrics.relay_lag.labels(name).set(lag)

@@ -1,0 +1,1 @@
+"""The connection pool, leader election, locks and array parameters."""

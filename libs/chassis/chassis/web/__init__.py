@@ -1,0 +1,1 @@
+"""HTTP conventions: problems, paging, health, OpenAPI and AsyncAPI."""

@@ -1,0 +1,95 @@
+"""Migrations: plain SQL, applied by yoyo as the schema's owner, each once in one transaction."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+from uuid import uuid1
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from yoyo import read_migrations
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
+
+from chassis.postgres.locks import lock_key
+
+TABLE = "_yoyo_migration"
+INTERNALS = (TABLE, "_yoyo_log", "_yoyo_version", "yoyo_lock")
+EVERY, OUTBOX = "package:chassis:migrations/every", "package:chassis:migrations/outbox"
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyped
+    """yoyo's backend, which asks neither the passwd database nor DNS who we are."""
+
+    def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, object]:
+        """Say what was done, in UTC."""
+        return {
+            "id": str(uuid1()),
+            "migration_id": migration.id if migration else None,
+            "migration_hash": migration.hash if migration else None,
+            "username": "provision",
+            "hostname": "-",
+            "created_at_utc": datetime.now(UTC).replace(tzinfo=None),
+            "operation": operation,
+        }
+
+
+def sources(service: str, outbox: str = "table") -> list[str]:
+    """Where a service's migrations are: chassis' own, then `<service>/migrations/*.sql`."""
+    own = [EVERY, OUTBOX] if outbox == "table" else [EVERY]
+    try:
+        has = resources.files(service).joinpath("migrations").is_dir()
+    except ModuleNotFoundError:
+        has = False
+    return [*own, f"package:{service}:migrations"] if has else own
+
+
+def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]:
+    """Bring a service's schema up to date; gives what was applied now. Several may run at once."""
+    stages = [read_migrations(source) for source in sources(service, outbox)]
+    with psycopg.connect(admin_dsn, autocommit=True) as guard:
+        guard.execute("SELECT pg_advisory_lock(%s)", (lock_key("migrate", service),))
+        with _Backend(_address(admin_dsn, service), TABLE) as backend:
+            backend.init_database()
+            names = [name for stage in stages for name in _apply(backend, stage)]
+            _keep_internals_private(guard, service)
+    return names
+
+
+def _apply(backend: _Backend, stage: Any) -> list[str]:
+    due = backend.to_apply(stage)
+    names = [migration.id for migration in due]
+    backend.apply_migrations(due)
+    if left := [migration.id for migration in backend.to_apply(stage)]:
+        raise RuntimeError(f"migrations that could not be read: {left}")
+    return names
+
+
+def _address(admin_dsn: str, service: str) -> Any:
+    """Connect as the administrator, act as the owner, see only the service's schema."""
+    parts: Mapping[str, Any] = conninfo_to_dict(admin_dsn)
+    rest = {k: str(v) for k, v in parts.items() if k not in _PLACES}
+    options = f"{rest.pop('options', '')} -c role={service}_owner -c statement_timeout=0".strip()
+    return DatabaseURI(
+        scheme="postgresql+psycopg",
+        username=parts.get("user"),
+        password=parts.get("password"),
+        hostname=parts.get("host"),
+        port=parts.get("port"),
+        database=parts.get("dbname"),
+        args={**rest, "options": options, "schema": f'"{service}"'},
+    )
+
+
+_PLACES = {"user", "password", "host", "port", "dbname"}
+
+
+def _keep_internals_private(conn: psycopg.Connection, service: str) -> None:
+    for table in INTERNALS:
+        conn.execute(
+            sql.SQL("REVOKE ALL ON {} FROM {}").format(
+                sql.Identifier(service, table), sql.Identifier(service)
+            )
+        )

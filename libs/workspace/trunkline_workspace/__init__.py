@@ -1,0 +1,1 @@
+"""The vocabulary of the workspace document: pure, no input or output."""

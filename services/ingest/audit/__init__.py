@@ -1,0 +1,1 @@
+"""The ledger of accepted deliveries, and what became of each."""

@@ -1,0 +1,1 @@
+"""Contacts, addresses and networks that nothing is accepted from."""

@@ -1,0 +1,1 @@
+"""Parsers, one folder per channel: a raw delivery becomes items. Pure."""

@@ -1,0 +1,1 @@
+"""ConnectiveOne's form of a custom channel."""

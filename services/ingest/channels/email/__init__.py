@@ -1,0 +1,1 @@
+"""E-mail: MIME, text, quotations, delivery reports, and the parser's processes."""

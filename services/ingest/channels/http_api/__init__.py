@@ -1,0 +1,1 @@
+"""Requests opened over the HTTP API and from mobile apps."""

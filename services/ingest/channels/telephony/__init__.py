@@ -1,0 +1,1 @@
+"""Call events of telephony."""

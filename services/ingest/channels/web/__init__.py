@@ -1,0 +1,1 @@
+"""Web forms and the chat widget."""

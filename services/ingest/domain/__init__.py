@@ -1,0 +1,1 @@
+"""Intake's rules. Pure: no input or output, clock or ids."""

@@ -1,0 +1,1 @@
+"""Authenticate inbound deliveries and store them in INBOUND."""

@@ -1,0 +1,1 @@
+"""Turn stored deliveries into facts, in one transaction each batch."""

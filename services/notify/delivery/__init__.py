@@ -1,0 +1,1 @@
+"""Send messages to customers: the send ledger and its dispatcher."""

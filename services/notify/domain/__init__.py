@@ -1,0 +1,1 @@
+"""Recipients, outcomes and retry rules. Pure."""

@@ -1,0 +1,1 @@
+"""Compose e-mail, keep its threads, suppress addresses that take none."""

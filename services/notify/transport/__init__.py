@@ -1,0 +1,1 @@
+"""One transport per channel, over HTTP or SMTP."""

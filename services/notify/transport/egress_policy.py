@@ -1,0 +1,159 @@
+"""Keeps what is sent from going inside: an address is looked up, judged, and then held to.
+
+Only https on the usual ports to addresses anybody on the internet can reach, unless the instance
+names networks of its own. The connection goes to the very address that was judged, whatever the
+name means a moment later; its certificate must be the name's.
+
+Long, as it lists every range that is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+)
+from typing import Final
+
+import httpx
+
+from notify.transport.dns import Names
+
+PORTS = frozenset({443, 8443})
+NOT_SO = "only https on port 443 or 8443 leaves for outside"
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+REFUSED_IPV4: Final = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private use
+        "100.64.0.0/10",  # shared between a provider and its customers
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # Azure's own platform, reachable from inside only; in no registry
+        "169.254.0.0/16",  # link local, cloud metadata
+        "172.16.0.0/12",  # private use
+        "192.0.0.0/24",  # IETF protocols; 192.0.0.192 is Oracle Cloud's metadata
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private use
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarking
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, limited broadcast
+    )
+)
+"""IANA's IPv4 Special-Purpose Address Registry as of 2024-10, its globally reachable entries too.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry; multicast is RFC 5771's. Stated here
+rather than asked of `ipaddress`, whose answers differ between Python's patch releases."""
+
+GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+"""All that IANA allocates of IPv6 (RFC 4291, 2.4).
+
+Outside it: ::/8 with loopback, mapped (::ffff:0:0/96) and translated addresses (64:ff9b::/96,
+64:ff9b:1::/48), 100::/64 discard, 5f00::/16 segment routing, fc00::/7 unique local, fe80::/10 link
+local, fec0::/10 site local, ff00::/8 multicast."""
+
+REFUSED_IPV6: Final = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # IETF protocols: Teredo, benchmarking, ORCHID, AMT, AS112
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, which carries an IPv4 address
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+"""IANA's IPv6 Special-Purpose Address Registry as of 2024-10, where it lies in `GLOBAL_UNICAST`.
+
+https://www.iana.org/assignments/iana-ipv6-special-registry"""
+
+
+class Forbidden(Exception):
+    """Nothing is sent there; says why without the address."""
+
+
+class NotKnown(Forbidden):
+    """Its name means nothing now, and may later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect to, and what to say there."""
+
+    scheme: str
+    host: str
+    port: int
+    name: str
+    """The name its certificate must bear."""
+    head: bytes
+    """The request line and the host, ready to be written."""
+
+
+class Outward:
+    """Looks addresses up."""
+
+    def __init__(self, inside: Sequence[Network] = ()) -> None:
+        self._inside = tuple(inside)
+        self._names = Names()
+
+    async def place(self, url: str, *, trusted: bool = False) -> Place:
+        """Give the place a URL means now; raises `Forbidden`."""
+        try:
+            at = httpx.URL(url)
+            name = at.raw_host.decode("ascii")
+        except (httpx.InvalidURL, UnicodeError):
+            raise Forbidden("the address is not one") from None
+        if at.scheme not in {"http", "https"} or not name or at.userinfo:
+            raise Forbidden("the address is not one of the web's")
+        port = at.port or (443 if at.scheme == "https" else 80)
+        head = b"POST %s HTTP/1.1\r\nHost: %s\r\n" % (at.raw_path, at.netloc)
+        if trusted:
+            await self.known(name)
+            return Place(at.scheme, name, port, name, head)
+        host = await self._judged(name, port, secure=at.scheme == "https")
+        return Place(at.scheme, host, port, name, head)
+
+    async def known(self, name: str) -> list[str]:
+        """Give the addresses a name means; raises `NotKnown` when there are none."""
+        found = await self._names.mean(name)
+        if not found:
+            raise NotKnown("the name is not known")
+        return found
+
+    async def _judged(self, name: str, port: int, *, secure: bool) -> str:
+        outside = secure and port in PORTS
+        if not outside and not self._inside:
+            raise Forbidden(NOT_SO)
+        found = [ip_address(each.partition("%")[0]) for each in await self.known(name)]
+        if all(self._ours(each) for each in found):
+            return str(found[0])
+        if not outside:
+            raise Forbidden(NOT_SO)
+        if not all(public(each) for each in found):
+            raise Forbidden("the name means an address that is not public")
+        return str(found[0])
+
+    def _ours(self, address: Address) -> bool:
+        return any(address in network for network in self._inside)
+
+
+def public(address: Address) -> bool:
+    """Return whether an address is on the internet and serves no special purpose.
+
+    An IPv6 address that carries an IPv4 address is never public.
+    """
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in REFUSED_IPV4)
+    refused = any(address in network for network in REFUSED_IPV6)
+    return address in GLOBAL_UNICAST and not refused

@@ -1,0 +1,1 @@
+"""Eligibility, matching and the queue. Pure."""

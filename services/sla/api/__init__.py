@@ -1,0 +1,1 @@
+"""HTTP addresses of clocks and overdue requests."""
