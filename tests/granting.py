@@ -93,6 +93,7 @@ ROWS = [
     *(row for name in SERVICES for row in _everywhere(name)),
     Row("ingest", "GET", "/v1/inbound/{inbound_id}", LEDGER, absent=(404,)),
     Row("ingest", "GET", "/v1/ledger", LEDGER, query="?channel=api", listed="acme"),
+    Row("ingest", "POST", "/v1/ledger/losses", COMMANDS, {"lost": 0, "reason": "none"}),
     Row("ingest", "GET", "/v1/bans", COMMANDS),
     Row("ingest", "PUT", "/v1/bans/{contact}", COMMANDS, {"reason": "spam"}),
     Row("ingest", "GET", "/v1/bans/{contact}", COMMANDS),

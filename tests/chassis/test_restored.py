@@ -12,10 +12,13 @@ from restoring import StoreBackup
 from saying import opened, received, say
 
 from chassis.messaging.reader import Loop
+from chassis.messaging.retention import SET_FLOOR
 from chassis.testing import eventually
 
 if TYPE_CHECKING:
     from world import World
+
+    from chassis.service import Service
 
 SHIFT = "UPDATE reader_position SET stream_sequence = stream_sequence + 2"
 
@@ -40,7 +43,37 @@ async def test_stream_set_back_is_told_and_heard_once(pair: Pair) -> None:
         await say(sayer, received(key), received(uuid4()))
 
         heard = await pair.hears(6)
+        assert await positions(sayer, 6) == [1, 2, 3, 4, 5, 6]
     assert [n for k, n in heard if k == str(key)] == [1, 2, 3, 4, 5]
+
+
+async def test_stream_set_back_behind_its_floor_is_filled(pair: Pair) -> None:
+    """A floor that trimming has written lies above the end of the older stream."""
+    async with pair.sayer() as sayer:
+        await say(sayer, opened(uuid4()), opened(uuid4()))
+        await positions(sayer, 2)
+        backup = StoreBackup.take(pair.world)
+        await say(sayer, *(opened(uuid4()) for _ in range(3)))
+        await positions(sayer, 5)
+        created = str((await sayer.bus.relay.js.stream_info("INGEST")).created)
+        await pair.world.sql("ingest", SET_FLOOR, "INGEST", created, 5)
+    await asyncio.to_thread(backup.restore)
+    async with pair.sayer() as sayer:
+        assert await positions(sayer, 5) == [1, 2, 3, 4, 5]
+
+
+async def positions(sayer: Service, count: int) -> list[int]:
+    """Return the outbox positions in INGEST, once there are so many messages."""
+    js = sayer.bus.relay.js
+
+    async def published() -> list[int]:
+        last = (await js.stream_info("INGEST")).state.last_seq
+        if last < count:
+            return []
+        headers = [(await js.get_msg("INGEST", seq=n)).headers for n in range(1, last + 1)]
+        return [int((each or {})["Trunkline-Position"]) for each in headers]
+
+    return await eventually(published)
 
 
 async def shifted(pair: Pair) -> None:

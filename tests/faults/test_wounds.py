@@ -187,6 +187,7 @@ async def test_a_lost_nats_store_is_told_again_from_postgresql(town: Town, clerk
 
     nc = await connect_as("admin", town.instance.nats_url, town.instance.creds)
     last = await nc.jetstream().get_last_msg("WORKSPACE", "workspace.v")
+    assert await nc.jetstream().consumer_info("TICKETS", "crm")
     await nc.close()
     assert f'"version":{workspace[0][0]}' in (last.data or b"").decode().replace(" ", "")
     town.replies.clear()  # the sink forgot what it got; it gets none of it again

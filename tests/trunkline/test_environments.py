@@ -1,5 +1,6 @@
 """What a process is handed under `trunkline up`, and what `status` shows of the servers."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ PROCESSES = [*SERVICE_PORTS, "sink"]
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
     """Return an instance with files; `up` itself knows one secret and the administrator's URL."""
+    for name in [name for name in os.environ if name.endswith(("_SECRET", "_TOKEN"))]:
+        monkeypatch.delenv(name)  # another test of this process may have left it
     monkeypatch.setenv("TELEGRAM_MAIN_TOKEN", "1:real")
     monkeypatch.setenv("DATABASE_URL", "postgresql://admin:hidden@db.test/trunkline")
     made = Instance(tmp_path)

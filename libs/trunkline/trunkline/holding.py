@@ -63,7 +63,7 @@ async def _ahead(
         schema = sql.Identifier(stream.lower())
         await conn.execute(sql.SQL("SET search_path = {}").format(schema))
         try:
-            await prove(conn, js, await js.stream_info(stream), 0, further=0)
+            await prove(conn, js, await js.stream_info(stream), further=0)
         except Ahead as why:
             return f"{stream}: {why}"
     return None

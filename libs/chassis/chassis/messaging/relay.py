@@ -209,15 +209,19 @@ class Relay:
             self._previous[slot] = previous
 
     async def _proven(self, conn: psycopg.AsyncConnection, info: StreamInfo) -> Proof:
-        """Return the position the stream proves; raise `Ahead`. A copy of an old message of ours
-        does not set it back: the floor and this leader's own memory count as well.
+        """Return the position the stream proves; raise `Ahead`.
+
+        A copy of an old message of ours does not set it back: this leader's own memory counts as
+        well, unless the stream ends before what this leader published last. Then the stream was
+        set back, and what it lost is published again.
         """
         created = str(info.created)
         floor = await self._floor(conn, created)
-        known = floor or 0
-        if created == self._created and self._last and await self._row(conn) == self._last:
-            known = max(known, self.position)
-        proof = await prove(conn, self._bus.relay.js, info, known)
+        is_whole = created == self._created and info.state.last_seq >= self._last_seq
+        known = 0
+        if is_whole and self._last and await self._row(conn) == self._last:
+            known = self.position
+        proof = await prove(conn, self._bus.relay.js, info, known, floor=floor or 0)
         if floor is None and not proof.position:
             return Proof(await self._first_floor(conn, created), proof.foreign)
         return proof
@@ -253,8 +257,8 @@ class Relay:
         try:
             info = await js.stream_info(self.stream)
             async with self._db.connection() as conn:
-                known = await self._floor(conn, str(info.created)) or 0
-                await prove(conn, js, info, known, further=0)
+                floor = await self._floor(conn, str(info.created)) or 0
+                await prove(conn, js, info, floor=floor, further=0)
         except Ahead as why:
             return f"{self.stream}: {why}"
         except NotFoundError:

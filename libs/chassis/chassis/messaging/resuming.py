@@ -66,14 +66,20 @@ async def prove(
     conn: psycopg.AsyncConnection,
     js: JetStreamContext,
     info: StreamInfo,
-    known: int,
+    known: int = 0,
     *,
+    floor: int = 0,
     further: int = FURTHER_STEPS,
 ) -> Proof:
-    """Return the highest position the stream proves, at least `known`; raise `Ahead`."""
+    """Return the highest position the stream proves, at least `known`; raise `Ahead`.
+
+    `floor` counts only where no message of ours is left: a stream that was set back behind it
+    proves an older position, and lacks what follows.
+    """
     (end,) = await (await conn.execute(LAST)).fetchone() or (0,)
-    if known > end:
-        raise Ahead(f"the stream is ahead of its outbox: published up to {known} > {end}")
+    if max(known, floor) > end:
+        published = max(known, floor)
+        raise Ahead(f"the stream is ahead of its outbox: published up to {published} > {end}")
     judge = _Judge(conn, await Epochs.load(conn), end)
     position, is_found = known, False
     foreign: list[tuple[int, str]] = []
@@ -90,11 +96,17 @@ async def prove(
                 lost.append((sequence, verdict.lost, verdict.why))
             else:
                 foreign.append((sequence, verdict.why))
+    position = position if is_found else max(position, floor)
+    foreign += _foreign_of(lost, position)
+    return Proof(position, tuple(sorted(foreign)))
+
+
+def _foreign_of(lost: list[tuple[int, int, str]], position: int) -> list[tuple[int, str]]:
+    """Return the facts the outbox lacks as foreign; raise `Ahead` for one beyond the position."""
     for sequence, claimed, why in lost:
         if claimed > position:
             raise Ahead(f"the stream is ahead of its outbox: message {sequence}, {why}")
-        foreign.append((sequence, why))
-    return Proof(position, tuple(sorted(foreign)))
+    return [(sequence, why) for sequence, _, why in lost]
 
 
 async def _backwards(

@@ -6,6 +6,7 @@ Services declare nothing; everything here may be run again at any time, and by s
 from pathlib import Path
 
 import nats
+import psycopg
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -18,6 +19,7 @@ from trunkline.provision.plan import Plan, Subscriber, read_plan
 from trunkline.provision.postgres import provision_postgres, service_dsn
 from trunkline.provision.streams import provision_streams
 from trunkline_workspace.document import Workspace
+from trunkline_workspace.reading import parse
 
 __all__ = [
     "Plan",
@@ -33,6 +35,10 @@ __all__ = [
     "service_dsn",
     "write_files",
 ]
+
+
+RECORDED = "SELECT document FROM tickets.workspace WHERE version > %s ORDER BY version DESC LIMIT 1"
+"""The record of versions is tickets' schema: what the stream has lost comes back from there."""
 
 
 async def connect_as(user: str, nats_url: str, creds: Path) -> Client:
@@ -53,7 +59,7 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
     nc = await connect_as("admin", nats_url, creds)
     try:
         js = nc.jetstream(timeout=10)
-        configured = await _in_force(js)
+        configured = await _in_force(js, admin_dsn)
         ages = {RAW_DELIVERIES: configured.retention.inbound} if configured else {}
         whole = plan_for(plan, configured)
         unknown = configured is None
@@ -72,8 +78,19 @@ def plan_for(plan: Plan, workspace: Workspace | None) -> Plan:
     return plan.with_subscribers(named).with_integrators(workspace.integrators)
 
 
-async def _in_force(js: JetStreamContext) -> Workspace | None:
+async def _in_force(js: JetStreamContext, admin_dsn: str) -> Workspace | None:
+    """Return the workspace in force: the stream's, else the one tickets has recorded.
+
+    A stream that was lost is filled again from that record only when tickets runs, and by then the
+    durables of subscribers must be there.
+    """
     try:
-        return (await newest(js))[1]
+        version, workspace = await newest(js)
     except NotFoundError:
-        return None
+        version, workspace = 0, None
+    async with await psycopg.AsyncConnection.connect(admin_dsn, connect_timeout=5) as conn:
+        try:
+            row = await (await conn.execute(RECORDED, (version,))).fetchone()
+        except psycopg.errors.UndefinedTable:  # a plan without tickets
+            row = None
+    return parse(row[0]) if row else workspace
