@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 from pathlib import Path
@@ -27,11 +28,17 @@ TOGETHER = ("faults", "journeys")
 """Folders whose tests share a running instance. What takes longest begins first."""
 
 
+def pytest_report_header() -> str:
+    """Name the seed that chooses a tenth of a corpus; set it to try the same bodies again."""
+    return f"CORPUS_SEED={os.environ['CORPUS_SEED']}"
+
+
 def pytest_configure() -> None:
     """Keep the servers' files in memory where there is room: they sync for every test.
 
     What a shell runs in the background is deaf to SIGINT, and so would be what tests start.
     """
+    os.environ.setdefault("CORPUS_SEED", secrets.token_hex(4))  # workers inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if MEMORY.is_mount() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
