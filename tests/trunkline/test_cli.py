@@ -122,7 +122,7 @@ def test_only_who_holds_the_folder_is_told_to_stop(
     holding = (
         "import pathlib, sys, time\n"
         "from trunkline.instance import Instance\n"
-        "with Instance(pathlib.Path(sys.argv[1]), 9000).claimed():\n"
+        "with Instance(pathlib.Path(sys.argv[1]), 9000).locked():\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )

@@ -32,7 +32,7 @@ def until(done: Callable[[], bool], supervisor: Supervisor) -> None:
     end = time.monotonic() + 15
     while not done():
         assert time.monotonic() < end
-        supervisor.look_after()
+        supervisor.check_children()
         time.sleep(0.02)
 
 
@@ -64,12 +64,12 @@ class Ailing(Program):
 def test_a_child_that_complains_for_long_is_started_again(
     supervisor: Supervisor, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trunkline.supervisor.ASK", 0.05)
-    monkeypatch.setattr("trunkline.supervisor.SICK", 0.3)
+    monkeypatch.setattr("trunkline.supervisor.HEALTH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("trunkline.supervisor.UNHEALTHY_TIMEOUT_S", 0.3)
     sink = Ailing("sink", SINK, tmp_path / "sink.log", environment=os.environ)
     supervisor.start(sink)
     before = sink.pid
-    supervisor.look_after()
+    supervisor.check_children()
     assert sink.pid == before  # not for one complaint
     until(lambda: sink.pid != before, supervisor)
     sink.complaint_ = ""
@@ -110,7 +110,7 @@ def test_a_service_with_a_relay_alarm_counts_as_started(
 
     assert said == ["degraded: sla: of relay_alarm"]
     before = sla.pid
-    supervisor.look_after()
+    supervisor.check_children()
     assert sla.pid == before
 
 
@@ -121,7 +121,7 @@ def test_a_service_with_another_complaint_is_not_started(
     supervisor.start(sla)
     with pytest.raises(CannotStart, match="sla is not ready"):
         supervisor.wait_ready(1)
-    assert sla.degraded() is None
+    assert sla.degraded_reason() is None
 
 
 def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from trunkline.paths import CannotStart
 
 Data = Annotated[Path, typer.Option(help="The instance's folder.")]
 PortBase = Annotated[int, typer.Option(help="The first of its ports; ingest is the next one.")]
-DATA, BASE = Path(".trunkline"), 8000
+DEFAULT_DATA, DEFAULT_PORT_BASE = Path(".trunkline"), 8000
 
 
 commands = typer.Typer(
@@ -39,8 +39,8 @@ def app() -> None:
 
 @commands.command()
 def up(
-    data: Data = DATA,
-    port_base: PortBase = BASE,
+    data: Data = DEFAULT_DATA,
+    port_base: PortBase = DEFAULT_PORT_BASE,
     detach: Annotated[bool, typer.Option("--detach", help="Return once all is ready.")] = False,  # noqa: FBT002
     replicas: Annotated[
         list[str] | None, typer.Option(help="More of one service: routing=2. Repeatable.")
@@ -51,30 +51,36 @@ def up(
     from trunkline.instance import Instance
 
     instance = Instance(data.absolute(), port_base)
-    wanted = _replicas(replicas or [])
+    replicas_by_service = _replicas(replicas or [])
     if detach:
-        more = [f"--replicas={name}={number}" for name, number in wanted.items()]
-        running.detach(instance, [f"--data={instance.data}", f"--port-base={instance.base}", *more])
-        _show(running.status(instance.data), instance.data)
+        arguments = [f"--replicas={name}={number}" for name, number in replicas_by_service.items()]
+        running.detach(
+            instance, [f"--data={instance.data}", f"--port-base={instance.base}", *arguments]
+        )
+        _print_status(running.status(instance.data), instance.data)
     else:
-        running.up(instance, wanted, lambda: _show(running.status(instance.data), instance.data))
+        running.up(
+            instance,
+            replicas_by_service,
+            lambda: _print_status(running.status(instance.data), instance.data),
+        )
 
 
-def _replicas(asked: list[str]) -> dict[str, int]:
+def _replicas(options: list[str]) -> dict[str, int]:
     from trunkline.serving import SERVICES
 
-    wanted = {}
-    for one in asked:
-        name, _, number = one.partition("=")
+    replicas_by_service = {}
+    for option in options:
+        name, _, number = option.partition("=")
         if name not in SERVICES or not number.isdecimal() or int(number) < 1:
-            raise CannotStart(f"--replicas {one}: say it as routing=2, of {', '.join(SERVICES)}")
-        wanted[name] = int(number)
-    return wanted
+            raise CannotStart(f"--replicas {option}: say it as routing=2, of {', '.join(SERVICES)}")
+        replicas_by_service[name] = int(number)
+    return replicas_by_service
 
 
-def _show(told: dict[str, Any], data: Path) -> None:
-    parts = {service["name"]: service for service in told["services"]}
-    parts |= {part: told[part] for part in ("nats", "postgres", "sink")}
+def _print_status(state: dict[str, Any], data: Path) -> None:
+    parts = {service["name"]: service for service in state["services"]}
+    parts |= {part: state[part] for part in ("nats", "postgres", "sink")}
     for name, part in parts.items():
         typer.echo(f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {part['url']}")
         if "reason" in part:
@@ -84,7 +90,7 @@ def _show(told: dict[str, Any], data: Path) -> None:
 
 @commands.command()
 def status(
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
 ) -> None:
     """Say where everything is and whether it is ready."""
@@ -94,11 +100,11 @@ def status(
     if as_json:
         typer.echo(json.dumps(state))
     else:
-        _show(state, data)
+        _print_status(state, data)
 
 
 @commands.command()
-def down(data: Data = DATA) -> None:
+def down(data: Data = DEFAULT_DATA) -> None:
     """Stop the instance."""
     from trunkline import up as running
 
@@ -106,7 +112,7 @@ def down(data: Data = DATA) -> None:
 
 
 @commands.command()
-def serve(service: str, data: Data = DATA) -> None:
+def serve(service: str, data: Data = DEFAULT_DATA) -> None:
     """Run one service, or the sink, in this process.
 
     What the environment does not say is taken from the instance.
@@ -115,7 +121,7 @@ def serve(service: str, data: Data = DATA) -> None:
     from trunkline.serving import serve as run
 
     if service in SERVICE_PORTS and "SERVICE_DATABASE_URL" not in os.environ:
-        base = read_state(data).get("base", BASE)
+        base = read_state(data).get("base", DEFAULT_PORT_BASE)
         instance = Instance(data.absolute(), base)
         if not (instance.creds / f"{service}.pg").exists():
             raise CannotStart(
@@ -131,8 +137,8 @@ def serve(service: str, data: Data = DATA) -> None:
 
 @commands.command()
 def provision(
-    data: Data = DATA,
-    port_base: PortBase = BASE,
+    data: Data = DEFAULT_DATA,
+    port_base: PortBase = DEFAULT_PORT_BASE,
     files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
     listen: Annotated[
         str | None, typer.Option(help="With --files: where a NATS server of its own listens.")
@@ -147,22 +153,22 @@ def provision(
 
     instance = Instance(data.absolute(), read_state(data).get("base", port_base))
     if files:
-        declared = asyncio.run(provisioning.in_force(instance))
-        typer.echo(provisioning.write_files(instance, declared, listen=listen, store=store))
+        workspace = asyncio.run(provisioning.workspace_in_force(instance))
+        typer.echo(provisioning.write_files(instance, workspace, listen=listen, store=store))
         return
     changed = asyncio.run(provisioning.provision_servers(instance))
     typer.echo("\n".join(changed) or "nothing to change")
 
 
 @commands.command()
-def apply(file: Path, data: Data = DATA) -> None:
+def apply(file: Path, data: Data = DEFAULT_DATA) -> None:
     """Check a workspace file, show what it changes, and make it the next version."""
     from trunkline import configuration, provisioning
     from trunkline.instance import Instance
 
     instance = Instance.running(data)
     typer.echo(asyncio.run(configuration.apply(instance, configuration.read(file))))
-    for line in asyncio.run(provisioning.follow(instance)):
+    for line in asyncio.run(provisioning.apply_to_nats(instance)):
         typer.echo(line)
 
 
@@ -171,7 +177,7 @@ def token(
     role: Annotated[list[str], typer.Option(help="A role; repeatable.")],
     subject: Annotated[str, typer.Option(help="Who it is for.")],
     ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 12 hours.")] = 43200,
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
 ) -> None:
     """Print a token for the API."""
     from datetime import timedelta
@@ -179,13 +185,13 @@ def token(
     from chassis.auth.roles import Role
     from trunkline.tokens import Signer
 
-    if unknown := [one for one in role if one not in list(Role)]:
+    if unknown := [name for name in role if name not in list(Role)]:
         raise CannotStart(f"there is no role {unknown[0]!r}: it is one of {', '.join(Role)}")
-    _has_key(data)
+    _require_key(data)
     try:
         typer.echo(Signer(data).token(subject, role, timedelta(seconds=ttl)))
-    except ValueError as refused:
-        raise CannotStart(str(refused)) from None
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 @commands.command()
@@ -194,29 +200,29 @@ def device_token(
     contact: Annotated[str, typer.Option(help="The customer whose device it is.")],
     key: Annotated[str, typer.Option(help="The device's key, by its thumbprint (RFC 7638).")],
     ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 15 minutes.")] = 900,
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
 ) -> None:
     """Print a token for a customer's device, as the company's own server would give it."""
     from datetime import timedelta
 
     from trunkline.tokens import Signer
 
-    _has_key(data)
+    _require_key(data)
     try:
-        ends = timedelta(seconds=ttl)
-        typer.echo(Signer(data).device_token(account, contact, key, ends))
-    except ValueError as refused:
-        raise CannotStart(str(refused)) from None
+        lifetime = timedelta(seconds=ttl)
+        typer.echo(Signer(data).device_token(account, contact, key, lifetime))
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
-def _has_key(data: Path) -> None:
+def _require_key(data: Path) -> None:
     if not (data / "token.key").exists():
         raise CannotStart(f"{data} holds no key: run `trunkline up` or `provision --files` first")
 
 
 @commands.command()
 def audit(
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
     accept_lost: Annotated[
         int | None, typer.Option(min=0, help="Record that so many lost deliveries are known.")
     ] = None,
@@ -231,7 +237,7 @@ def audit(
     instance = Instance.running(data.absolute())
     if accept_lost is not None:
         asyncio.run(accept_losses(instance, accept_lost, reason))
-    balance = asyncio.run(Balance.of(instance))
+    balance = asyncio.run(Balance.load(instance))
     typer.echo(balance.text())
     if balance.faults:
         raise typer.Exit(1)
@@ -244,27 +250,27 @@ commands.add_typer(streams, name="stream")
 @streams.command()
 def reset(
     names: Annotated[list[str] | None, typer.Argument(help="Domain streams: INGEST, …")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
-    data: Data = DATA,
+    is_all: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
+    data: Data = DEFAULT_DATA,
 ) -> None:
     """Make domain streams anew from PostgreSQL; keep in a file what only they had."""
     from trunkline.instance import Instance
-    from trunkline.stream_reset import chosen
+    from trunkline.stream_reset import choose_streams
     from trunkline.stream_reset import reset as run
 
     instance = Instance.running(data.absolute())
-    wanted = chosen(instance.plan, names or [], everything=everything)
-    typer.echo("\n".join(asyncio.run(run(instance, wanted))))
+    chosen_streams = choose_streams(instance.plan, names or [], is_all=is_all)
+    typer.echo("\n".join(asyncio.run(run(instance, chosen_streams))))
 
 
 @streams.command()
-def hold(data: Data = DATA) -> None:
+def hold(data: Data = DEFAULT_DATA) -> None:
     """Have nothing read from the domain streams until they are reset, or released."""
     _hold(data, release=False)
 
 
 @streams.command()
-def release(data: Data = DATA) -> None:
+def release(data: Data = DEFAULT_DATA) -> None:
     """Have the domain streams read again as they are."""
     _hold(data, release=True)
 
@@ -279,7 +285,7 @@ def _hold(data: Path, *, release: bool) -> None:
 
 @commands.command()
 def tail(
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
     request: Annotated[
         list[str] | None, typer.Option(help="A request's id, or its first digits. Repeatable.")
     ] = None,
@@ -298,8 +304,8 @@ def tail(
     from trunkline.instance import Instance
     from trunkline.tail import tail as follow
 
-    wanted = FactFilter.parse(stream or [], type or [], request or [], since)
-    follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)
+    fact_filter = FactFilter.parse(stream or [], type or [], request or [], since)
+    follow(Instance.running(data.absolute()), fact_filter, as_json=as_json, count=count)
 
 
 @commands.command()

@@ -18,7 +18,7 @@ from trunkline.paths import CannotStart
 from trunkline.provision import connect_as
 from trunkline_workspace import reading
 
-RECORDED = "SELECT coalesce(max(version), 0) FROM tickets.workspace"
+MAX_RECORDED_VERSION = "SELECT coalesce(max(version), 0) FROM tickets.workspace"
 """The record of versions is tickets' schema: what the stream has lost comes back from there."""
 
 
@@ -34,32 +34,32 @@ async def apply(instance: Instance, text: str) -> str:
     """Make a workspace the next version; says what changed."""
     try:
         document = reading.load(text)
-        recorded = await _recorded(instance)
-        async with _stream(instance) as js:
+        recorded = await _recorded_version(instance)
+        async with _jetstream(instance) as js:
             version, before = await publishing.newest(js)
             changes = reading.diff(before, document)
             if version >= recorded and before is not None and not changes:
                 return f"nothing changes: version {version} stays in force"
             applied = await publishing.apply(js, document, recorded=recorded)
-    except reading.InvalidWorkspace as refused:
-        raise CannotStart(f"the workspace is refused: {refused}") from None
-    except publishing.Conflict as refused:
-        raise CannotStart(f"the workspace is not applied: {refused}") from None
+    except reading.InvalidWorkspace as error:
+        raise CannotStart(f"the workspace is refused: {error}") from None
+    except publishing.Conflict as error:
+        raise CannotStart(f"the workspace is not applied: {error}") from None
     return "\n".join([*changes, f"version {applied} is in force"])
 
 
 async def apply_example(instance: Instance) -> bool:
     """Apply the example if no version was ever applied; tells whether it was."""
-    async with _stream(instance) as js:
+    async with _jetstream(instance) as js:
         version, _ = await publishing.newest(js)
-    if version or await _recorded(instance):
+    if version or await _recorded_version(instance):
         return False
     await apply(instance, read(EXAMPLE))
     return True
 
 
 @asynccontextmanager
-async def _stream(instance: Instance) -> AsyncIterator[JetStreamContext]:
+async def _jetstream(instance: Instance) -> AsyncIterator[JetStreamContext]:
     creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
     try:
         client = await connect_as("admin", instance.nats_url, creds)
@@ -73,12 +73,12 @@ async def _stream(instance: Instance) -> AsyncIterator[JetStreamContext]:
         await client.close()
 
 
-async def _recorded(instance: Instance) -> int:
+async def _recorded_version(instance: Instance) -> int:
     try:
         db = await psycopg.AsyncConnection.connect(instance.database_url, connect_timeout=5)
         async with db:
-            row = await (await db.execute(RECORDED)).fetchone()
+            row = await (await db.execute(MAX_RECORDED_VERSION)).fetchone()
     except psycopg.Error as error:
-        first, *_ = str(error).splitlines()
-        raise CannotStart(f"PostgreSQL does not tell the version in force: {first}") from None
+        first_line, *_ = str(error).splitlines()
+        raise CannotStart(f"PostgreSQL does not tell the version in force: {first_line}") from None
     return row[0] if row else 0

@@ -25,18 +25,18 @@ from trunkline.provision import Plan, read_plan, service_dsn
 from trunkline.tokens import Signer, write_private
 from trunkline_workspace.reading import load
 
-HERE = Path(__file__).parent
-PLAN = HERE / "provision.yaml"
-EXAMPLE = HERE / "workspace.example.yaml"
+FOLDER = Path(__file__).parent
+PLAN = FOLDER / "provision.yaml"
+EXAMPLE = FOLDER / "workspace.example.yaml"
 
 SERVICE_PORTS = {"ingest": 1, "routing": 2, "tickets": 3, "sla": 4, "notify": 5}
 SINK, NATS, NATS_MONITOR, POSTGRES = 9, 22, 23, 32
 SMTP_PORTS = {"ingest": 25, "sink": 26}
 HIGHEST_BASE = 65535 - POSTGRES
 
-SECRETS_OF = {"ingest", "notify"}
+SERVICES_WITH_SECRETS = {"ingest", "notify"}
 """The services that speak to platforms, and so are handed the secrets of `secrets.env`."""
-DOOR_KEY = "INBOUND_KEY"
+INBOUND_KEY_NAME = "INBOUND_KEY"
 """The key of the HMAC in inbound ids: made up like a secret, though no workspace names it."""
 
 
@@ -85,8 +85,8 @@ class Instance:
     @property
     def database_url(self) -> str:
         """The administrator's address of PostgreSQL."""
-        own = f"127.0.0.1:{self.port(POSTGRES)}/postgres"
-        return os.environ.get("DATABASE_URL") or f"postgresql://postgres:{self.password}@{own}"
+        address = f"127.0.0.1:{self.port(POSTGRES)}/postgres"
+        return os.environ.get("DATABASE_URL") or f"postgresql://postgres:{self.password}@{address}"
 
     @property
     def password(self) -> str:
@@ -107,11 +107,11 @@ class Instance:
 
         Where it is not set, what `up` was started with last holds.
         """
-        told = os.environ.get("READERS") or read_state(self.data).get("readers") or 1
-        if str(told) not in map(str, SLOT_GROUPS):
+        readers = os.environ.get("READERS") or read_state(self.data).get("readers") or 1
+        if str(readers) not in map(str, SLOT_GROUPS):
             allowed = ", ".join(map(str, SLOT_GROUPS))
-            raise CannotStart(f"READERS must be one of {allowed}, not {told}")
-        return read_plan(PLAN).with_readers(int(told))
+            raise CannotStart(f"READERS must be one of {allowed}, not {readers}")
+        return read_plan(PLAN).with_readers(int(readers))
 
     def url(self, service: str) -> str:
         """Where a service, or the sink, listens."""
@@ -130,45 +130,48 @@ class Instance:
     def make_secrets(self) -> None:
         """Make up the secrets of the example workspace that are missing."""
         example = load(EXAMPLE.read_text(encoding="utf-8")).model_dump(mode="json")
-        secret_values.ensure(self.secrets_file, example, (DOOR_KEY,))
+        secret_values.ensure(self.secrets_file, example, (INBOUND_KEY_NAME,))
 
     def environment(self, service: str, number: int = 1) -> dict[str, str]:
         """Return the environment of a service's process, or of the sink's.
 
-        A port belongs to the first of its replicas. Only `SECRETS_OF` get secrets, wherever they
-        come from, and none the administrator's way into PostgreSQL.
+        Ports belong to the first replica. Only `SERVICES_WITH_SECRETS` receive secrets, whether
+        from the file or from the environment; no process receives the administrator's database
+        address.
         """
-        secret = secret_values.read(self.secrets_file)
-        withheld = {*secret, "SMTP_PORT", "DATABASE_URL", "SERVICE_DATABASE_URL"}
-        known = {name: value for name, value in os.environ.items() if name not in withheld}
+        secrets_by_name = secret_values.read(self.secrets_file)
+        withheld = {*secrets_by_name, "SMTP_PORT", "DATABASE_URL", "SERVICE_DATABASE_URL"}
+        environment = {name: value for name, value in os.environ.items() if name not in withheld}
         if service in SMTP_PORTS and number == 1:
-            known["SMTP_PORT"] = str(self.port(SMTP_PORTS[service]))
-        if not known.get("JWKS_URL"):
-            known["JWKS_URL"] = self.signer.jwks_file.as_uri()
-        known.setdefault("SINK_URL", self.url("sink"))
-        known.setdefault("SINK_SMTP", self.sink_smtp)
-        known.setdefault("NATS_CREDS_DIR", str(self.creds))
-        known["NATS_URL"] = self.nats_url
+            environment["SMTP_PORT"] = str(self.port(SMTP_PORTS[service]))
+        if not environment.get("JWKS_URL"):
+            environment["JWKS_URL"] = self.signer.jwks_file.as_uri()
+        environment.setdefault("SINK_URL", self.url("sink"))
+        environment.setdefault("SINK_SMTP", self.sink_smtp)
+        environment.setdefault("NATS_CREDS_DIR", str(self.creds))
+        environment["NATS_URL"] = self.nats_url
         if self.monitor_url is not None:
-            known["NATS_MONITOR_URL"] = self.monitor_url
+            environment["NATS_MONITOR_URL"] = self.monitor_url
         if service in SERVICE_PORTS:
             groups = [str(number) for number in self.plan.groups(service)]
-            if known.get("READERS") not in groups:
-                known["READERS"] = groups[-1]
-            known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
-        if service in SECRETS_OF:
-            known |= secret
+            if environment.get("READERS") not in groups:
+                environment["READERS"] = groups[-1]
+            environment["SERVICE_DATABASE_URL"] = service_dsn(
+                self.database_url, self.creds, service
+            )
+        if service in SERVICES_WITH_SECRETS:
+            environment |= secrets_by_name
         if service != "ingest":
-            known.pop(DOOR_KEY, None)
-        return known
+            environment.pop(INBOUND_KEY_NAME, None)
+        return environment
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the data folder, so that only one `up` works in it."""
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "lock").open("a+") as lock:
-            if not _locked(lock):
-                pid = holder(self.data) or "not told yet"
+            if not _try_lock(lock):
+                pid = lock_holder(self.data) or "not told yet"
                 raise CannotStart(f"an instance runs in {self.data} already (pid {pid})")
             lock.truncate(0)
             print(os.getpid(), file=lock, flush=True)
@@ -183,14 +186,16 @@ def without_password(url: str) -> str:
     if "://" not in url:
         return re.sub(r"\bpassword\s*=\s*('(?:\\.|[^'\\])*'|\S+)\s*", "", url).strip()
     parts = urlsplit(url)
-    user, at, place = parts.netloc.rpartition("@")
+    user, at, address = parts.netloc.rpartition("@")
     query = "&".join(
-        each for each in parts.query.split("&") if not each.lower().startswith("password=")
+        parameter
+        for parameter in parts.query.split("&")
+        if not parameter.lower().startswith("password=")
     )
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + place, query=query))
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + address, query=query))
 
 
-def _locked(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str]) -> bool:
     for _ in range(10):  # somebody who only asks holds it for a moment
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -201,7 +206,7 @@ def _locked(lock: IO[str]) -> bool:
     return False
 
 
-def holder(data: Path) -> int | None:
+def lock_holder(data: Path) -> int | None:
     """Give the process id of the `up` that holds this folder; 0 while it has not told, else None.
 
     Whoever holds the lock has written it there: what `run.json` says may be of an earlier one.
@@ -211,8 +216,8 @@ def holder(data: Path) -> int | None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                told = lock.read().strip()
-                return int(told) if told.isdigit() else 0
+                content = lock.read().strip()
+                return int(content) if content.isdigit() else 0
     except FileNotFoundError:
         return None
     return None

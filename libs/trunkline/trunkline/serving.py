@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
-PATIENCE = 30.0
-YOUNG = 20_000
+SERVERS_TIMEOUT_S = 30.0
+GC_THRESHOLD_OBJECTS = 20_000
 """Objects made before the collector looks; at Python's 700 it took a twelfth of all time."""
-LAST_ANSWERS = 3
+SHUTDOWN_GRACE_S = 3
 """Seconds for requests in flight; streams that never end are cut then."""
 
 
@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and be at rest."""
         await super().startup(sockets)
-        rest_collector()
+        tune_garbage_collector()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop as soon as there is something to stop: until then nothing has been begun."""
@@ -53,11 +53,11 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def rest_collector() -> None:
+def tune_garbage_collector() -> None:
     """Have the collector look seldom, and never at what is there by now: that stays."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 50)
+    gc.set_threshold(GC_THRESHOLD_OBJECTS, 20, 50)
 
 
 def run(app: ASGIApp | str, name: str = "") -> None:
@@ -73,7 +73,7 @@ def run(app: ASGIApp | str, name: str = "") -> None:
         access_log=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=LAST_ANSWERS,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
     server = Server(config)
     # uvicorn raises the signal again when all is done; what it did before is to end us with it.
@@ -94,15 +94,15 @@ def _protocol(name: str) -> Any:
 
 async def _check_servers() -> None:
     """Wait until the servers answer, and refuse unsafe ones."""
-    until = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SERVERS_TIMEOUT_S
     while True:
         try:
             await check_nats(os.environ.get("NATS_MONITOR_URL"))
             await check_postgres(os.environ.get("SERVICE_DATABASE_URL", ""))
-        except Unsafe as unsafe:
-            raise CannotStart(str(unsafe)) from None
+        except Unsafe as error:
+            raise CannotStart(str(error)) from None
         except OSError as error:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise CannotStart(str(error)) from None
         else:
             return
@@ -121,22 +121,22 @@ def serve(name: str) -> None:
             Settings()  # before anything is waited for
             asyncio.run(_check_servers())
             run(f"{name}.app:app", name)
-        except ValidationError as bad:
-            raise CannotStart(_refusal(bad)) from None
+        except ValidationError as error:
+            raise CannotStart(_setting_errors(error)) from None
     else:
         raise CannotStart(f"there is no service {name!r}: it is one of {', '.join(SERVICES)}, sink")
 
 
-def _refusal(bad: ValidationError) -> str:
+def _setting_errors(error: ValidationError) -> str:
     """Return what is wrong with each setting, in one line."""
     return "; ".join(
         " ".join(
             [
-                *(str(part).upper() for part in each["loc"]),
-                each["msg"].removeprefix("Value error, "),
+                *(str(part).upper() for part in setting_error["loc"]),
+                setting_error["msg"].removeprefix("Value error, "),
             ]
         )
-        for each in bad.errors(include_url=False, include_input=False)
+        for setting_error in error.errors(include_url=False, include_input=False)
     )
 
 

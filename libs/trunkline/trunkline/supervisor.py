@@ -19,11 +19,11 @@ from urllib.error import HTTPError
 from trunkline.child import Child, free_port, spawn, wait_for_port
 from trunkline.paths import CannotStart
 
-FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
-LOOK = 0.1
+MIN_RESTART_PAUSE_S, MAX_RESTART_PAUSE_S, STABLE_AFTER_S = 0.1, 5.0, 10.0
+CHECK_INTERVAL_S = 0.1
 RELAY_ALARM = "relay_alarm"
 """The name of the check that fails while a service publishes nothing, and does the rest."""
-ASK, SICK = 2.0, 10.0
+HEALTH_INTERVAL_S, UNHEALTHY_TIMEOUT_S = 2.0, 10.0
 """Seconds between questions how a child does, and how long it may complain before it is started
 again: a server that is starting recovers its store in less."""
 
@@ -36,18 +36,18 @@ class Stopped(BaseException):
 def stoppable() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into `Stopped`; later ones change nothing."""
 
-    def heard(_number: int, _frame: FrameType | None) -> None:
-        for number in old:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in previous:
             signal.signal(number, signal.SIG_IGN)
         raise Stopped
 
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in old:
-        signal.signal(number, heard)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in old.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -80,37 +80,39 @@ class Program(Child):
 
     def ready(self) -> bool:
         """Whether it says it is ready."""
-        return self.alive and answers(f"{self.url}/health/ready")
+        return self.alive and answers_ok(f"{self.url}/health/ready")
 
-    def degraded(self) -> str | None:
+    def degraded_reason(self) -> str | None:
         """Return why it publishes nothing, when only that keeps it from being ready."""
-        return degraded(self.url) if self.alive else None
+        return degraded_reason(self.url) if self.alive else None
 
     def wait(self, timeout: float = 30.0) -> Self:
         """Wait until it is ready."""
-        since = self.log_size()
+        log_start = self.log_size()
         if self.await_ready(self.ready, timeout):
             return self
-        raise CannotStart(f"{self.name} ended at once ({self.last_error(since)}); see {self.log}")
+        raise CannotStart(
+            f"{self.name} ended at once ({self.last_error(log_start)}); see {self.log}"
+        )
 
 
-def answers(url: str) -> bool:
+def answers_ok(url: str) -> bool:
     """Whether a GET there is answered with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own address
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  our own address
+            return bool(response.status == 200)
     except OSError:
         return False
 
 
-def degraded(url: str) -> str | None:
+def degraded_reason(url: str) -> str | None:
     """Return the alarm of a service's relay, when it is all that `/health/ready` complains of."""
     try:
         with urllib.request.urlopen(f"{url}/health/ready", timeout=2):  # noqa: S310  our own address
             return None
-    except HTTPError as refused:
-        with refused:
-            body = refused.read()
+    except HTTPError as error:
+        with error:
+            body = error.read()
     except OSError:
         return None
     try:
@@ -121,39 +123,42 @@ def degraded(url: str) -> str | None:
         return None
 
 
-class _Care:
+class _SupervisedChild:
     """One child, and how patient to be with it."""
 
     def __init__(self, child: Child, after_restart: Callable[[], object] | None) -> None:
         self.child, self.after_restart = child, after_restart
-        self.pause, self.started, self.due, self.fails = FIRST_PAUSE, time.monotonic(), 0.0, 0
-        self.asked, self.sick_since = 0.0, 0.0
+        self.restart_pause_s, self.failures = MIN_RESTART_PAUSE_S, 0
+        self.started_at, self.restart_at = time.monotonic(), 0.0
+        self.health_checked_at, self.unhealthy_since = 0.0, 0.0
 
-    def look(self, now: float) -> str | None:
+    def check(self, now: float) -> str | None:
         """Start the child again when it is gone and its pause is over; say what was done."""
         if self.child.alive:
-            self.due = 0.0
-            return self._cure(now) if now - self.asked >= ASK else None
-        if not self.due:
-            self.pause = FIRST_PAUSE if now - self.started > SETTLED else self.pause * 2
-            self.due = now + min(self.pause, LONGEST_PAUSE)
-            self.fails += 1
+            self.restart_at = 0.0
+            is_due = now - self.health_checked_at >= HEALTH_INTERVAL_S
+            return self._stop_if_unhealthy(now) if is_due else None
+        if not self.restart_at:
+            is_stable = now - self.started_at > STABLE_AFTER_S
+            self.restart_pause_s = MIN_RESTART_PAUSE_S if is_stable else self.restart_pause_s * 2
+            self.restart_at = now + min(self.restart_pause_s, MAX_RESTART_PAUSE_S)
+            self.failures += 1
             return f"{self.child.name} ended with {self.child.returncode}"
-        return self._restart() if now >= self.due else None
+        return self._restart() if now >= self.restart_at else None
 
-    def _cure(self, now: float) -> str | None:
+    def _stop_if_unhealthy(self, now: float) -> str | None:
         """End a child that has been there for a while and does not do well."""
-        self.asked = now
-        why = self.child.health_problem()
-        self.sick_since = 0.0 if why is None else self.sick_since or now
-        if why is None or now - self.sick_since < SICK:
+        self.health_checked_at = now
+        problem = self.child.health_problem()
+        self.unhealthy_since = 0.0 if problem is None else self.unhealthy_since or now
+        if problem is None or now - self.unhealthy_since < UNHEALTHY_TIMEOUT_S:
             return None
-        self.sick_since = 0.0
+        self.unhealthy_since = 0.0
         self.child.stop()
-        return f"{self.child.name} is ended, to be started again: {why}"
+        return f"{self.child.name} is ended, to be started again: {problem}"
 
     def _restart(self) -> str:
-        self.started, self.due = time.monotonic(), 0.0
+        self.started_at, self.restart_at = time.monotonic(), 0.0
         try:
             self.child.start()
             if self.after_restart is not None:
@@ -166,14 +171,14 @@ class _Care:
 class Supervisor:
     """Starts children in order, keeps them alive, and stops them in the opposite order."""
 
-    def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
-        self._say, self._changed = say, changed
-        self._cares: list[_Care] = []
+    def __init__(self, log: Callable[[str], None], state_changed: Callable[[], None]) -> None:
+        self._log, self._state_changed = log, state_changed
+        self._supervised: list[_SupervisedChild] = []
 
     @property
     def children(self) -> list[Child]:
         """All children, in the order they were started."""
-        return [care.child for care in self._cares]
+        return [supervised.child for supervised in self._supervised]
 
     @property
     def programs(self) -> list[Program]:
@@ -182,43 +187,45 @@ class Supervisor:
 
     def start(self, child: Child, after_restart: Callable[[], object] | None = None) -> None:
         """Start a child and care for it from now on."""
-        self._cares.append(_Care(child, after_restart))
+        self._supervised.append(_SupervisedChild(child, after_restart))
         child.start()
-        self._changed()
+        self._state_changed()
 
-    def look_after(self) -> None:
+    def check_children(self) -> None:
         """Look once whether everybody is alive."""
-        for care in self._cares:
-            told = care.look(time.monotonic())
-            if told is not None:
+        for supervised in self._supervised:
+            event = supervised.check(time.monotonic())
+            if event is not None:
                 with suppress(OSError):  # a full disk: it is no reason to stop looking
-                    self._say(told)
+                    self._log(event)
                 with suppress(OSError):
-                    self._changed()
+                    self._state_changed()
 
     def wait_ready(self, timeout: float) -> None:
         """Wait until all programs are ready, or degraded: those are named, with the reason.
 
         Raises `CannotStart` with the reason of one that takes too long.
         """
-        until = time.monotonic() + timeout
-        while waiting := [p for p in self.programs if not (p.ready() or p.degraded())]:
-            self.look_after()
-            hopeless = [care.child for care in self._cares if care.fails > 2]
-            if hopeless or time.monotonic() > until:
-                child = (hopeless or waiting)[0]
+        deadline = time.monotonic() + timeout
+        while waiting := [p for p in self.programs if not (p.ready() or p.degraded_reason())]:
+            self.check_children()
+            failing = [
+                supervised.child for supervised in self._supervised if supervised.failures > 2
+            ]
+            if failing or time.monotonic() > deadline:
+                child = (failing or waiting)[0]
                 reason = child.last_error(0) if child.log_size() else "it said nothing"
                 raise CannotStart(f"{child.name} is not ready ({reason}); see {child.log}")
-            time.sleep(LOOK)
+            time.sleep(CHECK_INTERVAL_S)
         for program in self.programs:
-            if (why := program.degraded()) is not None:
-                self._say(f"degraded: {program.name}: {why}")
+            if (alarm := program.degraded_reason()) is not None:
+                self._log(f"degraded: {program.name}: {alarm}")
 
     def watch(self) -> None:
         """Keep everybody alive, for ever."""
         while True:
-            self.look_after()
-            time.sleep(LOOK)
+            self.check_children()
+            time.sleep(CHECK_INTERVAL_S)
 
     def stop(self) -> None:
         """Stop the programs together, then the rest, last started first."""

@@ -10,20 +10,20 @@ from collections.abc import Callable, Coroutine
 
 from trunkline.facts import StreamFact
 from trunkline.filters import FactFilter
-from trunkline.following import following
+from trunkline.following import follow_facts
 from trunkline.instance import Instance
 
 
-def tail(instance: Instance, wanted: FactFilter, *, as_json: bool, count: int | None) -> None:
+def tail(instance: Instance, fact_filter: FactFilter, *, as_json: bool, count: int | None) -> None:
     """Print facts until Ctrl-C, until nobody reads any more, or until there were enough."""
 
-    def show(seen: StreamFact) -> None:
-        line = seen.wire.decode() if as_json else seen.line()
+    def print_fact(fact: StreamFact) -> None:
+        line = fact.wire.decode() if as_json else fact.line()
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
     try:
-        asyncio.run(_while_read(_follow(instance, wanted, show, count)))
+        asyncio.run(_run_until_closed(_follow(instance, fact_filter, print_fact, count)))
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
@@ -32,31 +32,34 @@ def tail(instance: Instance, wanted: FactFilter, *, as_json: bool, count: int | 
 
 
 async def _follow(
-    instance: Instance, wanted: FactFilter, show: Callable[[StreamFact], None], count: int | None
+    instance: Instance,
+    fact_filter: FactFilter,
+    print_fact: Callable[[StreamFact], None],
+    count: int | None,
 ) -> None:
-    shown = 0
-    async with following(instance, wanted) as facts:
-        async for seen in facts:
-            show(seen)
-            shown += 1
-            if shown == count:
+    count_printed = 0
+    async with follow_facts(instance, fact_filter) as facts:
+        async for fact in facts:
+            print_fact(fact)
+            count_printed += 1
+            if count_printed == count:
                 return
 
 
-async def _while_read(work: Coroutine[None, None, None]) -> None:
+async def _run_until_closed(printing: Coroutine[None, None, None]) -> None:
     """Work until somebody closes the pipe we write to; that is noticed before the next fact."""
-    task = asyncio.create_task(work)
-    out, unread = sys.stdout.fileno(), []
+    task = asyncio.create_task(printing)
+    output, is_closed = sys.stdout.fileno(), []
 
-    def left() -> None:
-        asyncio.get_running_loop().remove_reader(out)
-        unread.append(True)
+    def reader_gone() -> None:
+        asyncio.get_running_loop().remove_reader(output)
+        is_closed.append(True)
         task.cancel()
 
-    if stat.S_ISFIFO(os.fstat(out).st_mode):
-        asyncio.get_running_loop().add_reader(out, left)
+    if stat.S_ISFIFO(os.fstat(output).st_mode):
+        asyncio.get_running_loop().add_reader(output, reader_gone)
     try:
         await task
     except asyncio.CancelledError:
-        if not unread:
+        if not is_closed:
             raise

@@ -53,11 +53,11 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
     nc = await connect_as("admin", nats_url, creds)
     try:
         js = nc.jetstream(timeout=10)
-        configured = await _in_force(js)
-        ages = {RAW_DELIVERIES: configured.retention.inbound} if configured else {}
-        whole = plan_for(plan, configured)
-        unknown = configured is None
-        return applied + await provision_streams(js, whole, ages=ages, keep_strangers=unknown)
+        workspace = await _workspace_in_force(js)
+        ages = {RAW_DELIVERIES: workspace.retention.inbound} if workspace else {}
+        full_plan = plan_for(plan, workspace)
+        unknown = workspace is None
+        return applied + await provision_streams(js, full_plan, ages=ages, keep_strangers=unknown)
     finally:
         await nc.close()
 
@@ -66,13 +66,13 @@ def plan_for(plan: Plan, workspace: Workspace | None) -> Plan:
     """Give the plan with a workspace's subscribers and integrators. Write the files of this one."""
     if workspace is None:
         return plan
-    named = {
+    subscribers = {
         name: Subscriber.model_validate(s.model_dump()) for name, s in workspace.subscribers.items()
     }
-    return plan.with_subscribers(named).with_integrators(workspace.integrators)
+    return plan.with_subscribers(subscribers).with_integrators(workspace.integrators)
 
 
-async def _in_force(js: JetStreamContext) -> Workspace | None:
+async def _workspace_in_force(js: JetStreamContext) -> Workspace | None:
     try:
         return (await newest(js))[1]
     except NotFoundError:

@@ -10,17 +10,24 @@ from typing import Any
 
 import nkeys
 
-from trunkline.provision.grants import SEVERAL, STREAMS, Crossing, Grants, accounts, crossings
+from trunkline.provision.grants import (
+    MULTIPLE_RESPONSES,
+    STREAMS,
+    Grants,
+    Import,
+    accounts,
+    imports,
+)
 from trunkline.provision.plan import Plan
 
-MEMORY = 64 * 1024 * 1024
-CONNECTIONS = 64
+MAX_MEMORY_STORE_BYTES = 64 * 1024 * 1024
+MAX_INTEGRATOR_CONNECTIONS = 64
 """How many one integrator may have."""
 RESPONSE_THRESHOLD = "10s"
 """How long the server keeps the way back for a call answered with several messages: longer than a
 request for a batch lives (`chassis.messaging.pull_consumer.EXPIRES`), for each of them takes
 about a kilobyte."""
-SPARE = 256 * 1024 * 1024
+STORE_MARGIN_BYTES = 256 * 1024 * 1024
 """Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
 
 
@@ -39,7 +46,7 @@ def write_files(
     for service in plan.services:
         _secret(creds / f"{service}.pg", secrets.token_urlsafe(24))
     keys = {
-        user: _public(creds / f"{user}.nk")
+        user: _public_key(creds / f"{user}.nk")
         for user in [*(user for users in accounts(plan).values() for user in users), "sys"]
     }
     document = _configuration(plan, keys) | {
@@ -49,8 +56,8 @@ def write_files(
         "jetstream": {
             "store_dir": str(store_dir or data / "nats"),
             "sync_interval": "always",
-            "max_memory_store": MEMORY,
-            "max_file_store": sum(s.max_bytes for s in plan.streams.values()) + SPARE,
+            "max_memory_store": MAX_MEMORY_STORE_BYTES,
+            "max_file_store": sum(s.max_bytes for s in plan.streams.values()) + STORE_MARGIN_BYTES,
         },
     }
     config = data / "nats.conf"
@@ -60,7 +67,7 @@ def write_files(
 
 def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
     users = accounts(plan)
-    crossed = list(crossings(users))
+    all_imports = list(imports(users))
     limited = {f"CUSTOM_{name}" for name in plan.integrators}
     return {
         "max_payload": 1024 * 1024,
@@ -71,7 +78,7 @@ def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
         "accounts": {
             "SYS": {"users": [{"nkey": keys["sys"]}]},
             **{
-                name: _account(name, members, crossed, keys, limited=name in limited)
+                name: _account(name, members, all_imports, keys, limited=name in limited)
                 for name, members in users.items()
             },
         },
@@ -82,7 +89,7 @@ def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
 def _account(
     name: str,
     members: dict[str, Grants],
-    crossed: list[Crossing],
+    all_imports: list[Import],
     keys: dict[str, str],
     *,
     limited: bool,
@@ -91,29 +98,29 @@ def _account(
     account: dict[str, Any] = {"jetstream": "enabled"} if name == STREAMS else {}
     account["users"] = [_user(keys[user], grant) for user, grant in members.items()]
     exports: dict[tuple[str, str], list[str]] = {}
-    for each in crossed:
-        if each.exporter == name:
-            exports.setdefault((each.kind, each.subject), []).append(each.importer)
+    for import_ in all_imports:
+        if import_.exporter == name:
+            exports.setdefault((import_.kind, import_.subject), []).append(import_.importer)
     if exports:
         account["exports"] = [_export(*key, importers) for key, importers in exports.items()]
     imports = [
-        {each.kind: {"account": each.exporter, "subject": each.subject}}
-        for each in crossed
-        if each.importer == name
+        {import_.kind: {"account": import_.exporter, "subject": import_.subject}}
+        for import_ in all_imports
+        if import_.importer == name
     ]
     if imports:
         account["imports"] = imports
     if limited:
         account["limits"] = {
-            "max_connections": CONNECTIONS,
-            "max_subscriptions": 10 * CONNECTIONS,
+            "max_connections": MAX_INTEGRATOR_CONNECTIONS,
+            "max_subscriptions": 10 * MAX_INTEGRATOR_CONNECTIONS,
         }
     return account
 
 
 def _export(kind: str, subject: str, importers: list[str]) -> dict[str, Any]:
     export: dict[str, Any] = {kind: subject, "accounts": importers}
-    if subject.startswith(SEVERAL):
+    if subject.startswith(MULTIPLE_RESPONSES):
         export |= {"response_type": "stream", "response_threshold": RESPONSE_THRESHOLD}
     return export
 
@@ -141,7 +148,7 @@ def render(value: Any, indent: int = 0) -> str:
             return str(value)
 
 
-def _public(file: Path) -> str:
+def _public_key(file: Path) -> str:
     seed = _secret(file, nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode())
     key: str = nkeys.from_seed(seed.encode()).public_key.decode()
     return key

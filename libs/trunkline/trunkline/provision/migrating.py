@@ -17,7 +17,7 @@ from chassis.postgres.locks import lock_key
 
 TABLE = "_yoyo_migration"
 INTERNALS = (TABLE, "_yoyo_log", "_yoyo_version", "yoyo_lock")
-EVERY, OUTBOX = "package:chassis:migrations/every", "package:chassis:migrations/outbox"
+EVERY_SERVICE, OUTBOX = "package:chassis:migrations/every", "package:chassis:migrations/outbox"
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyped
@@ -38,12 +38,12 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyp
 
 def sources(service: str, outbox: str = "table") -> list[str]:
     """Where a service's migrations are: chassis' own, then `<service>/migrations/*.sql`."""
-    own = [EVERY, OUTBOX] if outbox == "table" else [EVERY]
+    own = [EVERY_SERVICE, OUTBOX] if outbox == "table" else [EVERY_SERVICE]
     try:
-        has = resources.files(service).joinpath("migrations").is_dir()
+        has_migrations = resources.files(service).joinpath("migrations").is_dir()
     except ModuleNotFoundError:
-        has = False
-    return [*own, f"package:{service}:migrations"] if has else own
+        has_migrations = False
+    return [*own, f"package:{service}:migrations"] if has_migrations else own
 
 
 def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]:
@@ -59,18 +59,18 @@ def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]
 
 
 def _apply(backend: _Backend, stage: Any) -> list[str]:
-    due = backend.to_apply(stage)
-    names = [migration.id for migration in due]
-    backend.apply_migrations(due)
-    if left := [migration.id for migration in backend.to_apply(stage)]:
-        raise RuntimeError(f"migrations that could not be read: {left}")
+    pending = backend.to_apply(stage)
+    names = [migration.id for migration in pending]
+    backend.apply_migrations(pending)
+    if unapplied := [migration.id for migration in backend.to_apply(stage)]:
+        raise RuntimeError(f"migrations that could not be read: {unapplied}")
     return names
 
 
 def _address(admin_dsn: str, service: str) -> Any:
     """Connect as the administrator, act as the owner, see only the service's schema."""
     parts: Mapping[str, Any] = conninfo_to_dict(admin_dsn)
-    rest = {k: str(v) for k, v in parts.items() if k not in _PLACES}
+    rest = {k: str(v) for k, v in parts.items() if k not in _URI_PARTS}
     options = f"{rest.pop('options', '')} -c role={service}_owner -c statement_timeout=0".strip()
     return DatabaseURI(
         scheme="postgresql+psycopg",
@@ -83,7 +83,7 @@ def _address(admin_dsn: str, service: str) -> Any:
     )
 
 
-_PLACES = {"user", "password", "host", "port", "dbname"}
+_URI_PARTS = {"user", "password", "host", "port", "dbname"}
 
 
 def _keep_internals_private(conn: psycopg.Connection, service: str) -> None:

@@ -30,33 +30,33 @@ IntegratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$
 StreamName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 Duration = Annotated[str, Field(pattern=r"^[0-9]+(ms|s|min|h)$")]
 
-CONFIGURATION = "WORKSPACE"
-REPLAYS = "REDRIVE"
-CUSTOM = "channels.custom"
+WORKSPACE_STREAM = "WORKSPACE"
+REPLAY_STREAM = "REDRIVE"
+CUSTOM_SUBJECT = "channels.custom"
 """What integrators ask on: this and their name."""
 
 
-def _splits_evenly(groups: int) -> int:
+def _check_slot_groups(groups: int) -> int:
     if groups not in SLOT_GROUPS:
         raise ValueError(f"{groups} groups: allowed are {', '.join(map(str, SLOT_GROUPS))}")
     return groups
 
 
 Groups = Annotated[
-    list[Annotated[int, AfterValidator(_splits_evenly)]],
+    list[Annotated[int, AfterValidator(_check_slot_groups)]],
     BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
     Field(min_length=1),
 ]
 """A number of slot groups, or several while replicas are changed from one to the other."""
 
 
-class Part(BaseModel):
+class PlanPart(BaseModel):
     """A piece of the file; what it does not know, it refuses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Stream(Part):
+class Stream(PlanPart):
     """One stream: kept on disk, full means refused, nothing in it is replaced or deleted."""
 
     subjects: Annotated[list[str], Field(min_length=1)]
@@ -67,7 +67,7 @@ class Stream(Part):
     may_purge: bool = False
 
 
-class Reads(Part):
+class AdditionalReader(PlanPart):
     """A reader beside those that are named for the stream they read."""
 
     stream: StreamName
@@ -75,12 +75,12 @@ class Reads(Part):
     """What its subjects begin with, up to the slot."""
 
 
-class Service(Part):
+class Service(PlanPart):
     """What one service is called, hears and says."""
 
     stream: StreamName
     reads: list[StreamName]
-    also_reads: dict[Name, Reads] = {}
+    also_reads: dict[Name, AdditionalReader] = {}
     publishes: list[str] = []
     """Subjects beyond those every service has."""
     requests: list[str] = []
@@ -93,7 +93,7 @@ class Service(Part):
     """`view`: the service's own log is its outbox, so it gets no table of that name."""
 
 
-class Subscriber(Part):
+class Subscriber(PlanPart):
     """An internal service that reads: a user, and a durable of its own on each stream."""
 
     streams: Annotated[list[StreamName], Field(min_length=1)]
@@ -101,7 +101,7 @@ class Subscriber(Part):
     """Subjects to hear; none means all."""
 
 
-class Limits(Part):
+class Limits(PlanPart):
     """What one service's role may cost the database."""
 
     connections: int = Field(default=60, ge=1)
@@ -110,7 +110,7 @@ class Limits(Part):
     idle_in_transaction_session_timeout: Duration = "10s"
 
 
-class Plan(Part):
+class Plan(PlanPart):
     """The whole file."""
 
     streams: dict[StreamName, Stream]
@@ -125,42 +125,42 @@ class Plan(Part):
     database: Limits = Limits()
 
     @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        for where, streams in self._named():
-            self._known(where, streams)
+    def _check_references(self) -> Self:
+        for path, streams in self._stream_references():
+            self._check_streams(path, streams)
         for name in self.subscribers:
             if name in self.users:
                 raise ValueError(f"subscribers.{name}: the name of a user that exists already")
         for name in self.integrators:
             if name in self.users or name in self.subscribers:
                 raise ValueError(f"integrators.{name}: the name of a user that exists already")
-        self._consumers_named_once()
+        self._check_consumer_names()
         for name in self.readers:
             if name not in self.services:
                 raise ValueError(f"readers.{name}: not a service ({', '.join(self.services)})")
         return self
 
-    def _named(self) -> Iterator[tuple[str, list[str]]]:
+    def _stream_references(self) -> Iterator[tuple[str, list[str]]]:
         for name, service in self.services.items():
-            named = [service.stream, *service.reads, *service.relay_streams]
-            named += [reader.stream for reader in service.also_reads.values()]
-            yield f"services.{name}", named
+            streams = [service.stream, *service.reads, *service.relay_streams]
+            streams += [reader.stream for reader in service.also_reads.values()]
+            yield f"services.{name}", streams
         for name, streams in self.observers.items():
             yield f"observers.{name}", streams
         for name, subscriber in self.subscribers.items():
             yield f"subscribers.{name}", subscriber.streams
 
-    def _consumers_named_once(self) -> None:
+    def _check_consumer_names(self) -> None:
         for consumer in self.consumers():
             subscriber = self.subscribers.get(consumer.name)
             if subscriber is not None and consumer.stream in subscriber.streams:
                 raise ValueError(f"subscribers.{consumer.name}: the name of a reader's consumer")
 
-    def _known(self, where: str, streams: list[str]) -> None:
+    def _check_streams(self, path: str, streams: list[str]) -> None:
         for stream in streams:
             if stream not in self.streams:
-                known = ", ".join(self.streams)
-                raise ValueError(f"{where}: no such stream {stream!r} (allowed: {known})")
+                allowed = ", ".join(self.streams)
+                raise ValueError(f"{path}: no such stream {stream!r} (allowed: {allowed})")
 
     @property
     def users(self) -> list[str]:
@@ -193,20 +193,20 @@ class Plan(Part):
 
     def with_readers(self, groups: int) -> "Plan":
         """Return the same plan with so many slot groups where the file does not say."""
-        given = {name: [groups] for name in self.services} | self.readers
-        return Plan.model_validate({**self.model_dump(), "readers": given})
+        readers = {name: [groups] for name in self.services} | self.readers
+        return Plan.model_validate({**self.model_dump(), "readers": readers})
 
-    def with_subscribers(self, more: Mapping[str, Subscriber]) -> "Plan":
+    def with_subscribers(self, additional: Mapping[str, Subscriber]) -> "Plan":
         """Give the same plan with the workspace's subscribers too."""
-        together = {**self.subscribers, **more}
+        combined = {**self.subscribers, **additional}
         return Plan.model_validate(
-            {**self.model_dump(), "subscribers": {k: v.model_dump() for k, v in together.items()}}
+            {**self.model_dump(), "subscribers": {k: v.model_dump() for k, v in combined.items()}}
         )
 
-    def with_integrators(self, more: Iterable[str]) -> "Plan":
+    def with_integrators(self, additional: Iterable[str]) -> "Plan":
         """Give the same plan with the workspace's integrators too."""
-        together = sorted({*self.integrators, *more})
-        return Plan.model_validate({**self.model_dump(), "integrators": together})
+        combined = sorted({*self.integrators, *additional})
+        return Plan.model_validate({**self.model_dump(), "integrators": combined})
 
 
 def read_plan(file: Path) -> Plan:

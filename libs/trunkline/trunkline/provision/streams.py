@@ -12,14 +12,16 @@ from chassis.messaging.slots import groups_key
 from chassis.provision.consumers import provision_consumers
 from trunkline.provision.plan import Plan, Stream
 
-FOR_GOOD = ("storage", "retention")
+IMMUTABLE_FIELDS = ("storage", "retention")
 """What the server cannot change in a stream that exists."""
 
-MAX_CONSUMERS = 256
+MAX_CONSUMERS_PER_STREAM = 256
 """Of one stream: four services in sixteen groups, and subscribers."""
 
 
-def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) -> StreamConfig:
+def stream_config(
+    name: str, stream: Stream, metadata: dict[str, str] | None = None
+) -> StreamConfig:
     """Give a stream's configuration as declared."""
     return StreamConfig(
         name=name,
@@ -30,7 +32,7 @@ def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) ->
         max_bytes=int(stream.max_bytes),
         max_age=stream.max_age.total_seconds(),
         max_msgs=-1,
-        max_consumers=MAX_CONSUMERS,
+        max_consumers=MAX_CONSUMERS_PER_STREAM,
         duplicate_window=stream.duplicate_window.total_seconds(),
         deny_delete=not stream.may_delete,
         deny_purge=not stream.may_purge,
@@ -41,7 +43,7 @@ def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) ->
     )
 
 
-async def make_stream(
+async def provision_stream(
     js: JetStreamContext,
     name: str,
     stream: Stream,
@@ -50,16 +52,16 @@ async def make_stream(
     metadata: dict[str, str] | None = None,
 ) -> bool:
     """Create the stream, or correct it. Gives whether anything had to be done."""
-    config = wanted(name, stream, metadata)
+    config = stream_config(name, stream, metadata)
     if max_age is not None:
         config = config.evolve(max_age=max_age.total_seconds())
     try:
-        found = (await js.stream_info(name)).config
+        current = (await js.stream_info(name)).config
     except NotFoundError:
         await js.add_stream(config)
         return True
-    drift = _drift(found, config)
-    for field in FOR_GOOD:
+    drift = _drift(current, config)
+    for field in IMMUTABLE_FIELDS:
         if field in drift:
             raise RuntimeError(
                 f"stream {name}: {field} is {drift[field][0]!r} and must be {drift[field][1]!r},"
@@ -68,18 +70,20 @@ async def make_stream(
     if not drift:
         return False
     # A protection that was added by hand cannot be taken back, and need not be.
-    held = {f: True for f in ("deny_delete", "deny_purge") if getattr(found, f)}
-    await js.update_stream(found.evolve(**{f: want for f, (_, want) in drift.items()} | held))
+    protections = {f: True for f in ("deny_delete", "deny_purge") if getattr(current, f)}
+    await js.update_stream(
+        current.evolve(**{f: want for f, (_, want) in drift.items()} | protections)
+    )
     return True
 
 
-def _drift(found: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, Any]]:
+def _drift(current: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, Any]]:
     pairs = {
-        field: (getattr(found, field), value)
+        field: (getattr(current, field), value)
         for field, value in vars(config).items()
         if value is not None and field not in {"name", "metadata"}
     }
-    has = {k: v for k, v in (found.metadata or {}).items() if not k.startswith("_nats.")}
+    has = {k: v for k, v in (current.metadata or {}).items() if not k.startswith("_nats.")}
     held = {HELD: has[HELD]} if HELD in has else {}
     pairs["metadata"] = (has, (config.metadata or {}) | held)
     protections = ("deny_delete", "deny_purge")
@@ -105,7 +109,7 @@ async def provision_streams(
     changed = [
         name
         for name, stream in plan.streams.items()
-        if await make_stream(
+        if await provision_stream(
             js, name, stream, max_age=(ages or {}).get(name), metadata=_metadata(plan, name)
         )
     ]
