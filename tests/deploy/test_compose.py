@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-import yaml
 from desk import soon
+from ruamel.yaml import YAML
 
 from trunkline import paths
 from trunkline.child import free_port
@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 PLACE = "/run/trunkline"
 CHOICE = re.compile(r"\$\{\w+:-([^}]*)\}")
-COMPOSE = yaml.safe_load(CHOICE.sub(r"\1", (ROOT / "docker-compose.yml").read_text()))
+COMPOSE = YAML(typ="safe", pure=True).load(
+    CHOICE.sub(r"\1", (ROOT / "docker-compose.yml").read_text())
+)
 TRUNKLINE = [sys.executable, "-m", "trunkline"]
 
 

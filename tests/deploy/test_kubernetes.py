@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy/k8s"
@@ -16,7 +16,7 @@ SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 
 
 def documents(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((MANIFESTS / name).read_text()))
+    return list(YAML(typ="safe", pure=True).load_all((MANIFESTS / name).read_text()))
 
 
 def test_everything_that_is_named_is_there() -> None:

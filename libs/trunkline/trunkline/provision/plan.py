@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,6 +17,7 @@ from pydantic import (
     Field,
     model_validator,
 )
+from ruamel.yaml import YAML
 
 from chassis.messaging.slots import SLOT_GROUPS, Consumer, slot_groups
 
@@ -211,4 +211,4 @@ class Plan(PlanPart):
 
 def read_plan(file: Path) -> Plan:
     """Read and check the declarative file."""
-    return Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return Plan.model_validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
