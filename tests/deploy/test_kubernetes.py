@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ def test_a_service_is_probed_drained_and_told_what_it_understands(service: str) 
     deployment, address, budget = documents(f"{service}.yaml")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    fields = importlib.import_module(f"{service}.settings").Settings.model_fields
+    own = importlib.util.find_spec(f"{service}.settings")
+    module = importlib.import_module(f"{service}.settings" if own else "chassis.settings")
+    fields = module.Settings.model_fields
     (addresses,) = documents("addresses.yaml")
     told = {*addresses["data"], *(each["name"] for each in container.get("env", []))}
 
