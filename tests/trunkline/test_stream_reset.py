@@ -253,7 +253,7 @@ async def test_a_reset_of_a_spoiled_stream_keeps_all_ids(pair: Pair, instance: I
         (["INBOUND"], "INBOUND is not reset: it holds deliveries that nothing else has"),
         (["WORKSPACE"], "WORKSPACE is not reset"),
         (["NOPE"], r"no domain stream 'NOPE': it is one of INGEST, TICKETS, ROUTING, SLA, NOTIFY"),
-        ([], "name streams .*, or say --all"),
+        ([], "name at least one stream of .*, or use --all"),
     ],
 )
 def test_streams_of_other_kinds_are_refused(names: list[str], why: str, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_killed_child_comes_back_on_its_port(
     until(lambda: sink.pid != before and sink.ready(), supervisor)
     supervisor.stop()
 
-    assert said == ["sink ended with -9", "sink is started again"]
+    assert said == ["sink exited with -9", "sink was restarted"]
     assert sink.url == url
     assert sink.returncode in {0, -signal.SIGTERM}
 
@@ -75,8 +75,8 @@ def test_a_child_that_complains_for_long_is_started_again(
     sink.complaint_ = ""
     until(sink.ready, supervisor)
 
-    assert said[0] == "sink is ended, to be started again: its /healthz says 503"
-    assert said[-1] == "sink is started again"
+    assert said[0] == "sink was stopped and will be restarted: its /healthz says 503"
+    assert said[-1] == "sink was restarted"
 
 
 REFUSES = """

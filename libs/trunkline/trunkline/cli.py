@@ -1,7 +1,4 @@
-"""The command people type. Every sub-command takes `--data`; every refusal is one line.
-
-Long, as it lists every sub-command.
-"""
+"""The `trunkline` command: one function per sub-command; errors are printed as one line."""
 
 from __future__ import annotations
 
@@ -16,8 +13,10 @@ import typer
 
 from trunkline.paths import CannotStart
 
-Data = Annotated[Path, typer.Option(help="The instance's folder.")]
-PortBase = Annotated[int, typer.Option(help="The first of its ports; ingest is the next one.")]
+Data = Annotated[Path, typer.Option(help="The data folder of the instance.")]
+PortBase = Annotated[
+    int, typer.Option(help="The first port of the instance; ingest listens on the next one.")
+]
 DEFAULT_DATA, DEFAULT_PORT_BASE = Path(".trunkline"), 8000
 
 
@@ -25,12 +24,12 @@ commands = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Event-sourced request processing: run it, and ask it how it is.",
+    help="Event-sourced request processing: run an instance and inspect it.",
 )
 
 
 def app() -> None:
-    """Run the command; a refusal is one line instead of a traceback."""
+    """Run the command; print expected errors as one line instead of a traceback."""
     try:
         commands()
     except (CannotStart, PermissionError, NotADirectoryError) as reason:
@@ -41,12 +40,14 @@ def app() -> None:
 def up(
     data: Data = DEFAULT_DATA,
     port_base: PortBase = DEFAULT_PORT_BASE,
-    detach: Annotated[bool, typer.Option("--detach", help="Return once all is ready.")] = False,  # noqa: FBT002
+    detach: Annotated[  # noqa: FBT002
+        bool, typer.Option("--detach", help="Return once it is ready.")
+    ] = False,
     replicas: Annotated[
-        list[str] | None, typer.Option(help="More of one service: routing=2. Repeatable.")
+        list[str] | None, typer.Option(help="Replicas of a service, such as routing=2. Repeatable.")
     ] = None,
 ) -> None:
-    """Start servers, services and the sink, and keep them alive."""
+    """Start the servers, the services and the sink, and restart whatever exits."""
     from trunkline import up as running
     from trunkline.instance import Instance
 
@@ -73,7 +74,10 @@ def _replicas(options: list[str]) -> dict[str, int]:
     for option in options:
         name, _, number = option.partition("=")
         if name not in SERVICES or not number.isdecimal() or int(number) < 1:
-            raise CannotStart(f"--replicas {option}: say it as routing=2, of {', '.join(SERVICES)}")
+            raise CannotStart(
+                f"--replicas {option}: expected SERVICE=NUMBER, such as routing=2;"
+                f" the services are {', '.join(SERVICES)}"
+            )
         replicas_by_service[name] = int(number)
     return replicas_by_service
 
@@ -91,9 +95,9 @@ def _print_status(state: dict[str, Any], data: Path) -> None:
 @commands.command()
 def status(
     data: Data = DEFAULT_DATA,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,  # noqa: FBT002
 ) -> None:
-    """Say where everything is and whether it is ready."""
+    """Print the address, process id and state of every server and service."""
     from trunkline import up as running
 
     state = running.status(data.absolute())
@@ -115,7 +119,7 @@ def down(data: Data = DEFAULT_DATA) -> None:
 def serve(service: str, data: Data = DEFAULT_DATA) -> None:
     """Run one service, or the sink, in this process.
 
-    What the environment does not say is taken from the instance.
+    If SERVICE_DATABASE_URL is not set, the settings of the instance in --data are used.
     """
     from trunkline.instance import SERVICE_PORTS, Instance, read_state
     from trunkline.serving import serve as run
@@ -125,7 +129,8 @@ def serve(service: str, data: Data = DEFAULT_DATA) -> None:
         instance = Instance(data.absolute(), base)
         if not (instance.creds / f"{service}.pg").exists():
             raise CannotStart(
-                f"SERVICE_DATABASE_URL is not set, and {instance.creds} knows no role {service}"
+                f"SERVICE_DATABASE_URL is not set, and {instance.creds}"
+                f" has no password for role {service}"
             )
         environment = instance.environment(service)
         for name in set(os.environ) - set(environment):
@@ -139,15 +144,19 @@ def serve(service: str, data: Data = DEFAULT_DATA) -> None:
 def provision(
     data: Data = DEFAULT_DATA,
     port_base: PortBase = DEFAULT_PORT_BASE,
-    files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
+    files: Annotated[  # noqa: FBT002
+        bool, typer.Option("--files", help="Only write files.")
+    ] = False,
     listen: Annotated[
-        str | None, typer.Option(help="With --files: where a NATS server of its own listens.")
+        str | None,
+        typer.Option(help="With --files: the address a separate NATS server uses."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="With --files: where that server keeps its streams.")
+        Path | None,
+        typer.Option(help="With --files: the folder in which it stores streams."),
     ] = None,
 ) -> None:
-    """Create or correct what the declarative file names, in the servers or as files."""
+    """Create or correct everything the provisioning file declares."""
     from trunkline import provisioning
     from trunkline.instance import Instance, read_state
 
@@ -162,7 +171,7 @@ def provision(
 
 @commands.command()
 def apply(file: Path, data: Data = DEFAULT_DATA) -> None:
-    """Check a workspace file, show what it changes, and make it the next version."""
+    """Check a workspace file, print its changes and make it the next version."""
     from trunkline import configuration, provisioning
     from trunkline.instance import Instance
 
@@ -175,8 +184,8 @@ def apply(file: Path, data: Data = DEFAULT_DATA) -> None:
 @commands.command()
 def token(
     role: Annotated[list[str], typer.Option(help="A role; repeatable.")],
-    subject: Annotated[str, typer.Option(help="Who it is for.")],
-    ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 12 hours.")] = 43200,
+    subject: Annotated[str, typer.Option(help="The subject of the token (`sub`).")],
+    ttl: Annotated[int, typer.Option(help="Lifetime in seconds, at most 12 hours.")] = 43200,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Print a token for the API."""
@@ -196,13 +205,13 @@ def token(
 
 @commands.command()
 def device_token(
-    account: Annotated[str, typer.Option(help="The API's account the app writes for.")],
-    contact: Annotated[str, typer.Option(help="The customer whose device it is.")],
-    key: Annotated[str, typer.Option(help="The device's key, by its thumbprint (RFC 7638).")],
-    ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 15 minutes.")] = 900,
+    account: Annotated[str, typer.Option(help="The account of the API the app belongs to.")],
+    contact: Annotated[str, typer.Option(help="The customer who owns the device.")],
+    key: Annotated[str, typer.Option(help="The thumbprint of the device's key (RFC 7638).")],
+    ttl: Annotated[int, typer.Option(help="Lifetime in seconds, at most 15 minutes.")] = 900,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Print a token for a customer's device, as the company's own server would give it."""
+    """Print a token for a customer's device, as the company's own server would issue it."""
     from datetime import timedelta
 
     from trunkline.tokens import Signer
@@ -224,13 +233,13 @@ def _require_key(data: Path) -> None:
 def audit(
     data: Data = DEFAULT_DATA,
     accept_lost: Annotated[
-        int | None, typer.Option(min=0, help="Record that so many lost deliveries are known.")
+        int | None, typer.Option(min=0, help="Acknowledge this number of lost deliveries.")
     ] = None,
     reason: Annotated[
-        str, typer.Option(help="With --accept-lost: why they are lost.")
+        str, typer.Option(help="With --accept-lost: the reason to record.")
     ] = "accepted with trunkline audit",
 ) -> None:
-    """Print the ledger's balance; exit 1 when it does not hold."""
+    """Print the balance of the ledger; exit with 1 if it does not balance."""
     from trunkline.audit import Balance, accept_losses
     from trunkline.instance import Instance
 
@@ -243,17 +252,21 @@ def audit(
         raise typer.Exit(1)
 
 
-streams = typer.Typer(no_args_is_help=True, help="Streams of the instance.")
+streams = typer.Typer(
+    no_args_is_help=True, help="Reset, hold or release the domain streams of the instance."
+)
 commands.add_typer(streams, name="stream")
 
 
 @streams.command()
 def reset(
-    names: Annotated[list[str] | None, typer.Argument(help="Domain streams: INGEST, …")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of domain streams, such as INGEST.")
+    ] = None,
     is_all: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Make domain streams anew from PostgreSQL; keep in a file what only they had."""
+    """Recreate domain streams from PostgreSQL; save messages found nowhere else to a file."""
     from trunkline.instance import Instance
     from trunkline.stream_reset import choose_streams
     from trunkline.stream_reset import reset as run
@@ -265,13 +278,13 @@ def reset(
 
 @streams.command()
 def hold(data: Data = DEFAULT_DATA) -> None:
-    """Have nothing read from the domain streams until they are reset, or released."""
+    """Stop all readers of the domain streams until the streams are reset or released."""
     _hold(data, release=False)
 
 
 @streams.command()
 def release(data: Data = DEFAULT_DATA) -> None:
-    """Have the domain streams read again as they are."""
+    """Allow readers to continue on the domain streams as they are."""
     _hold(data, release=True)
 
 
@@ -287,19 +300,24 @@ def _hold(data: Path, *, release: bool) -> None:
 def tail(
     data: Data = DEFAULT_DATA,
     request: Annotated[
-        list[str] | None, typer.Option(help="A request's id, or its first digits. Repeatable.")
+        list[str] | None, typer.Option(help="The id of a request, or its first digits. Repeatable.")
     ] = None,
     type: Annotated[
-        list[str] | None, typer.Option(help="A fact's name, with wildcards. Repeatable.")
+        list[str] | None,
+        typer.Option(help="The name of a fact, or a pattern. Repeatable."),
     ] = None,
     stream: Annotated[
-        list[str] | None, typer.Option(help="TICKETS unless said otherwise. Repeatable.")
+        list[str] | None, typer.Option(help="A domain stream; TICKETS by default. Repeatable.")
     ] = None,
-    since: Annotated[str, typer.Option(help="A sequence of the stream, all, or now.")] = "now",
-    as_json: Annotated[bool, typer.Option("--json", help="As it travels.")] = False,  # noqa: FBT002
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    since: Annotated[str, typer.Option(help="A stream sequence, all or now.")] = "now",
+    as_json: Annotated[  # noqa: FBT002
+        bool, typer.Option("--json", help="Print stored JSON.")
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Exit after this number of facts.")
+    ] = None,
 ) -> None:
-    """Follow what happens, a fact a line: place in the stream, time, what, to which request."""
+    """Print facts as they are published: sequence, time, name and request, one per line."""
     from trunkline.filters import FactFilter
     from trunkline.instance import Instance
     from trunkline.tail import tail as follow
@@ -310,11 +328,13 @@ def tail(
 
 @commands.command()
 def demo(
-    seconds: Annotated[float, typer.Option(min=8, help="How long the day lasts.")] = 45,
-    seed: Annotated[int, typer.Option(help="Which day it is.")] = 1,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the desk open afterwards.")] = False,  # noqa: FBT002
+    seconds: Annotated[float, typer.Option(min=8, help="Duration of the demo in seconds.")] = 45,
+    seed: Annotated[int, typer.Option(help="Seed of the generated day.")] = 1,
+    keep: Annotated[  # noqa: FBT002
+        bool, typer.Option("--keep", help="Keep the instance running.")
+    ] = False,
 ) -> None:
-    """Show a day at a small desk, on an instance of its own; exit 1 when it does not balance."""
+    """Show a generated day on a separate instance; exit with 1 if the ledger does not balance."""
     from rich.console import Console
 
     from trunkline.demo.run import demo as show

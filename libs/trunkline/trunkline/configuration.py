@@ -1,4 +1,4 @@
-"""Applying workspaces: a person's file, or the example when there is nothing yet."""
+"""Apply a workspace from a file, or the example if there is none yet."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from trunkline.provision import connect_as
 from trunkline_workspace import reading
 
 MAX_RECORDED_VERSION = "SELECT coalesce(max(version), 0) FROM tickets.workspace"
-"""The record of versions is tickets' schema: what the stream has lost comes back from there."""
+"""The schema of tickets records all versions; a stream that lost some gets them back from it."""
 
 
 def read(file: Path) -> str:
-    """The text of a workspace file."""
+    """Return the text of a workspace file; raises `CannotStart` if it cannot be read."""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -31,7 +31,10 @@ def read(file: Path) -> str:
 
 
 async def apply(instance: Instance, text: str) -> str:
-    """Make a workspace the next version; says what changed."""
+    """Make a workspace the next version; return its changes, one per line.
+
+    Raises `CannotStart` if it is invalid, or if another version was applied at the same time.
+    """
     try:
         document = reading.load(text)
         recorded = await _recorded_version(instance)
@@ -49,7 +52,7 @@ async def apply(instance: Instance, text: str) -> str:
 
 
 async def apply_example(instance: Instance) -> bool:
-    """Apply the example if no version was ever applied; tells whether it was."""
+    """Apply the example if no version was ever applied; return True if it was applied."""
     async with _jetstream(instance) as js:
         version, _ = await publishing.newest(js)
     if version or await _recorded_version(instance):
@@ -68,7 +71,7 @@ async def _jetstream(instance: Instance) -> AsyncIterator[JetStreamContext]:
     try:
         yield client.jetstream(timeout=10)
     except (JetStreamError, nats.errors.Error) as error:
-        raise CannotStart(f"NATS does not take the workspace: {error}") from None
+        raise CannotStart(f"NATS refuses the workspace: {error}") from None
     finally:
         await client.close()
 
@@ -80,5 +83,5 @@ async def _recorded_version(instance: Instance) -> int:
             row = await (await db.execute(MAX_RECORDED_VERSION)).fetchone()
     except psycopg.Error as error:
         first_line, *_ = str(error).splitlines()
-        raise CannotStart(f"PostgreSQL does not tell the version in force: {first_line}") from None
+        raise CannotStart(f"PostgreSQL does not return the version: {first_line}") from None
     return row[0] if row else 0

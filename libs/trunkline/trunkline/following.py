@@ -1,7 +1,4 @@
-"""Following the domain streams: in order, through restarts of NATS, as a user that only reads.
-
-Long: a stream is read, and streams are merged.
-"""
+"""Follow the domain streams in order and across restarts of NATS, as a read-only user."""
 
 from __future__ import annotations
 
@@ -27,13 +24,13 @@ from trunkline.paths import CannotStart
 USER = "tail"
 CONNECT_TIMEOUT_S, RETRY_INTERVAL_S = 5.0, 0.3
 POLL_INTERVAL_S = 0.15
-"""Seconds between looks for what is new."""
+"""Interval between requests for new messages at the end of a stream."""
 MAX_QUEUED_FACTS = 512
-"""Facts of a stream held ready while an older one of another stream goes first."""
+"""Facts of one stream that may wait while older facts of another stream are returned."""
 
 
 class Source:
-    """One stream's facts, in order. It outlives its server, and goes on behind what it has seen."""
+    """Reads the facts of one stream in order; after a restart of NATS it continues where it was."""
 
     def __init__(self, line: Line, stream: str, fact_filter: FactFilter) -> None:
         self._line, self._stream, self._filter = line, stream, fact_filter
@@ -41,17 +38,17 @@ class Source:
         self._created: datetime | None = None
         self._returns = line.returns
         self.queue: asyncio.Queue[StreamFact | None] = asyncio.Queue(MAX_QUEUED_FACTS)
-        """What was seen; None stands once where the past ends."""
+        """Facts read so far; a single None marks the end of the stored facts."""
 
     async def find_start(self) -> None:
-        """Settle where to begin."""
+        """Set the stream sequence to start from."""
         info = await self._line.js.stream_info(self._stream)
         self._created = info.created
         since = self._filter.since
         self._next = {ALL: 1, NOW: info.state.last_seq + 1}.get(since) or max(1, int(since))
 
     async def run(self) -> None:
-        """Hear, for ever."""
+        """Read facts into the queue until cancelled."""
         is_past = True
         while True:
             with suppress(NotReady, nats.errors.Error, JetStreamError, OSError, TimeoutError):
@@ -70,14 +67,14 @@ class Source:
             await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def _check_stream(self) -> None:
-        """Begin anew in a stream that was made anew: positions tell what was seen already."""
+        """Start over if the stream was recreated; facts already read are skipped by position."""
         self._returns = self._line.returns
         created = (await self._line.js.stream_info(self._stream)).created
         if created != self._created:
             self._created, self._next = created, 1
 
     async def _queue_batch(self, reading: Reading) -> bool:
-        """Queue what there is; tells whether there was anything."""
+        """Queue the next facts; return False if there are no more messages."""
         batch = await reading.batch()
         for item in batch:
             self._next = item.stream_sequence + 1
@@ -94,10 +91,13 @@ class Source:
 async def follow_facts(
     instance: Instance, fact_filter: FactFilter
 ) -> AsyncGenerator[AsyncGenerator[StreamFact]]:
-    """Follow facts: the past of all streams by time, then each as it comes."""
+    """Yield facts: stored facts of all streams ordered by time, then new ones as they arrive.
+
+    Raises `CannotStart` if NATS does not answer or the user `tail` is not provisioned.
+    """
     creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
     if not (creds / f"{USER}.nk").exists():
-        raise CannotStart(f"{creds} knows no user {USER!r}: start the instance again")
+        raise CannotStart(f"{creds} has no seed of user {USER!r}: restart the instance")
     line = Line(instance.nats_url, USER, creds, USER)
     sources = [Source(line, stream, fact_filter) for stream in fact_filter.streams]
     async with AsyncExitStack() as stack:
@@ -150,7 +150,7 @@ async def _in_arrival_order(
 
 
 async def _cancel_all(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End them all; a cancellation that was lost to an answer just come is said again."""
+    """Cancel all tasks; repeat it, as a response that arrives may swallow a cancellation."""
     pending = set(tasks)
     while pending:
         for task in pending:

@@ -1,7 +1,7 @@
-"""Holding domain streams: readers of a held stream wait until it is made anew, or released.
+"""Hold domain streams: readers of a held stream wait until it is recreated or released.
 
-PostgreSQL restored to an older state has lost facts that the streams still hold. A service that
-applied them would take what comes in their stead for something it has seen.
+A PostgreSQL restored to an older state has lost facts that the streams still contain. A service
+that applied them would treat the facts recorded in their place as duplicates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HELD_BY_COMMAND = "by `trunkline stream hold`"
 
 
 async def hold(js: JetStreamContext, streams: Sequence[str], reason: str | None) -> list[str]:
-    """Hold streams for a reason, or release them (None). Return those that changed."""
+    """Hold streams for a reason, or release them if it is None; return the streams that changed."""
     changed = []
     for stream in streams:
         config = (await js.stream_info(stream)).config
@@ -40,9 +40,10 @@ async def hold(js: JetStreamContext, streams: Sequence[str], reason: str | None)
 async def hold_when_ahead(
     instance: Instance, creds: Path, *, release: bool = False
 ) -> dict[str, str]:
-    """Hold all domain streams when one of them is ahead of its outbox.
+    """Hold all domain streams if one of them is ahead of its outbox.
 
-    When none is, and `release`, release them. Return what changed: `held` or `released`.
+    If none is ahead and `release` is set, release them. Return `held` or `released` for each
+    stream that changed.
     """
     streams = domain_streams(instance.plan)
     async with (
@@ -70,13 +71,13 @@ async def _ahead_reason(
 
 
 def domain_streams(plan: Plan) -> list[str]:
-    """Return the streams that are made from an outbox."""
+    """Return the streams that are published from an outbox."""
     return [service.stream for service in plan.services.values()]
 
 
 @asynccontextmanager
 async def jetstream_as_admin(instance: Instance, creds: Path) -> AsyncGenerator[JetStreamContext]:
-    """Connect to JetStream as the administrator."""
+    """Connect to JetStream as the administrator and close the connection afterwards."""
     client = await connect_as("admin", instance.nats_url, creds)
     try:
         yield client.jetstream(timeout=10)

@@ -1,8 +1,7 @@
-"""What an instance's servers are told: files, then roles, schemas and streams; users as they come.
+"""Provision an instance: configuration files, then roles, schemas and streams.
 
-Who may connect to NATS stands in its configuration and depends on the workspace: a new integrator
-or subscriber is written into it, and our own server reads it again without anybody noticing.
-Long: files, servers and users are provisioned together.
+The users of NATS are part of its configuration and depend on the workspace: a new integrator or
+subscriber is added there, and the instance's own server reloads it without closing connections.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from trunkline_workspace import reading
 from trunkline_workspace.document import Workspace
 
 RELOAD_COMMAND = "nats-server --signal reload"
-"""Twice: what an account that is new imports is joined only when it is known already."""
+"""To be run twice: imports of a new account take effect only once the account exists."""
 
 
 def write_files(
@@ -40,13 +39,13 @@ def write_files(
     listen: str | None = None,
     store: Path | None = None,
 ) -> Path:
-    """Write the servers' configuration and everybody's secrets; what exists is kept.
+    """Write the configuration of NATS and all secrets; return the path of `nats.conf`.
 
-    Without a workspace it is the one that was known last, or else the example. `listen` is for a
-    server of its own: at that address, on NATS' usual ports.
+    Existing secrets are kept. Without a workspace, the last one used here counts, or else the
+    example. `listen` is the address of a separate NATS server, which uses the standard ports.
     """
-    instance.signer  # noqa: B018  makes the key
-    instance.password  # noqa: B018  the administrator's, likewise
+    instance.signer  # noqa: B018  creates the key
+    instance.password  # noqa: B018  creates the password
     instance.make_secrets()
     workspace = workspace or _last_workspace(instance)
     config = provision.write_files(
@@ -73,7 +72,7 @@ def _last_workspace(instance: Instance) -> Workspace:
 
 
 async def workspace_in_force(instance: Instance) -> Workspace | None:
-    """Ask NATS for the workspace in force; None when there is none yet, or nobody to ask."""
+    """Return the workspace in force; None if there is none yet or NATS does not answer."""
     try:
         client = await provision.connect_as("admin", instance.nats_url, credentials(instance))
     except (OSError, nats.errors.Error):
@@ -87,16 +86,17 @@ async def workspace_in_force(instance: Instance) -> Workspace | None:
 
 
 def credentials(instance: Instance) -> Path:
-    """Return the folder of the NATS users' seeds."""
+    """Return the folder with the seeds of the NATS users."""
     return Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
 
 
 async def provision_servers(
     instance: Instance, reload_nats: Callable[[], None] | None = None, *, release: bool = False
 ) -> list[str]:
-    """Create or correct users, roles, schemas, tables and streams; says what had to be changed.
+    """Create or correct users, roles, schemas, tables and streams; return a line per change.
 
-    Streams are held when one is ahead of its outbox; `release` them when none is any more.
+    All domain streams are held if one is ahead of its outbox; with `release`, they are released
+    if none is. Raises `CannotStart` for unsafe servers and for failures.
     """
     try:
         await check_nats(instance.monitor_url)
@@ -117,7 +117,7 @@ async def provision_servers(
 async def apply_to_nats(
     instance: Instance, reload_nats: Callable[[], None] | None = None
 ) -> list[str]:
-    """Do what a workspace just applied asks of NATS: users, accounts, subscribers' durables."""
+    """Create the users, accounts and subscribers' durables of a newly applied workspace in NATS."""
     workspace = await workspace_in_force(instance)
     lines = update_users(instance, workspace, reload_nats)
     plan = provision.plan_for(instance.plan, workspace)
@@ -127,7 +127,7 @@ async def apply_to_nats(
         for name, subscriber in plan.subscribers.items():
             await provision.make_durables(js, name, subscriber)
     except (JetStreamError, nats.errors.Error) as error:
-        raise CannotStart(f"NATS does not make a subscriber's durable: {error}") from error
+        raise CannotStart(f"NATS refuses the durable of a subscriber: {error}") from error
     finally:
         await client.close()
     return lines
@@ -136,7 +136,7 @@ async def apply_to_nats(
 def update_users(
     instance: Instance, workspace: Workspace | None, reload_nats: Callable[[], None] | None = None
 ) -> list[str]:
-    """Let in whom a workspace declares, and nobody it does not; says who is new, or what to run."""
+    """Admit exactly the NATS users a workspace declares; return new users, or commands to run."""
     if workspace is None:
         return []
     creds = credentials(instance)

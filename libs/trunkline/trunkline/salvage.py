@@ -1,7 +1,4 @@
-"""What a stream holds and its outbox does not: found, and written to a file before a reset.
-
-Long: reading, comparing and writing are one pass.
-"""
+"""Save the messages of a stream that its outbox does not have to a file before a reset."""
 
 from __future__ import annotations
 
@@ -30,34 +27,34 @@ if TYPE_CHECKING:
 BATCH = 500
 FETCH_TIMEOUT_S = 10.0
 MAX_IDLE_S = 30.0
-"""After which the server forgets a consumer that asks no more."""
+"""Idle time after which the server deletes the temporary consumer."""
 
 
 @dataclass
 class Salvage:
-    """One stream compared with its outbox."""
+    """The result of comparing a stream with its outbox."""
 
     stream: str
     file: Path
     last_seq: int = 0
     count: int = 0
-    """Messages written to the file; without any there is no file."""
+    """Number of messages written to the file; there is no file if it is 0."""
     newest: int = 0
-    """The highest position at which both have the same fact."""
+    """The highest position at which the stream and the outbox have the same fact."""
     lost: int | None = None
-    """The lowest position above `newest` of a fact that the outbox does not have."""
+    """The lowest position above `newest` whose fact the outbox does not have."""
     lost_at: datetime | None = None
     first_position: int | None = None
-    """From where on facts belong to a new epoch, when the stream is ahead of its outbox."""
+    """The first position of the new epoch if the stream is ahead of its outbox, else None."""
 
     def count_recorded(self, position: int) -> None:
-        """Count a fact that both have."""
+        """Count a fact that the stream and the outbox have."""
         self.newest = max(self.newest, position)
         if self.lost is not None and self.lost <= self.newest:
             self.lost = self.lost_at = None
 
     def count_missing(self, position: int, time: datetime) -> None:
-        """Count a fact that the outbox does not have."""
+        """Count a fact that only the stream has."""
         if position > self.newest and (self.lost is None or position < self.lost):
             self.lost, self.lost_at = position, time
 
@@ -65,9 +62,9 @@ class Salvage:
 async def salvage(
     conn: psycopg.AsyncConnection, js: JetStreamContext, stream: str, folder: Path
 ) -> Salvage:
-    """Compare a domain stream with its outbox; write what only the stream has, readable by us.
+    """Compare a domain stream with its outbox; write messages only the stream has to a file.
 
-    Raises NotFoundError when there is no such stream.
+    Only the owner may read the file. Raises `NotFoundError` if there is no such stream.
     """
     now = datetime.now(UTC)
     result = Salvage(stream, folder / f"{stream}-{now:%Y%m%dT%H%M%S.%fZ}.jsonl")
@@ -95,7 +92,7 @@ async def salvage(
 
 
 async def _batches(js: JetStreamContext, stream: str) -> AsyncGenerator[list[Msg]]:
-    """Yield every message up to the stream's end, which may move on meanwhile."""
+    """Yield every message up to the end of the stream, including those added meanwhile."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.ALL,
         ack_policy=AckPolicy.NONE,
@@ -115,7 +112,7 @@ async def _batches(js: JetStreamContext, stream: str) -> AsyncGenerator[list[Msg
 async def _compare(
     conn: psycopg.AsyncConnection, batch: Iterable[Msg], epochs: Epochs, result: Salvage
 ) -> list[str]:
-    """Return a line for each message that the outbox does not have."""
+    """Return one line for each message that the outbox does not have."""
     positioned = [
         (message, number((message.headers or {}).get("Trunkline-Position", "")))
         for message in batch
@@ -137,7 +134,7 @@ async def _compare(
 
 
 def _line(message: Msg) -> str:
-    """Write a message as one line of JSON; bytes that are no text as hex."""
+    """Return a message as one line of JSON; data that is not UTF-8 as hex."""
     record: dict[str, Any] = {
         "sequence": message.metadata.sequence.stream,
         "time": message.metadata.timestamp.isoformat(),

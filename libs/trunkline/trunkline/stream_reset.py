@@ -1,9 +1,9 @@
-"""`trunkline stream reset`: make a domain stream anew from its outbox, and keep what only it had.
+"""`trunkline stream reset`: recreate domain streams from their outboxes.
 
-When the stream is ahead of its outbox, PostgreSQL was restored to an older state. Then a new epoch
-begins, and readers are set back to where the stream and the outbox part: what they may have applied
-beyond that is no longer recorded, and other facts have taken its positions. Long: the order of the
-steps is what makes it safe.
+Messages that only the stream had are saved to a file. A stream ahead of its outbox means that
+PostgreSQL was restored to an older state. A new epoch then begins, and readers are set back to the
+last position the stream and the outbox share: facts beyond it are no longer recorded, and other
+facts have taken their positions. The order of the steps is what makes an interrupted reset safe.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ END_SESSIONS = (
 
 
 async def hold_all(instance: Instance, *, release: bool) -> list[str]:
-    """Hold all domain streams, or release them; return a line for each that changed."""
+    """Hold or release all domain streams; return a line for each stream that changed."""
     try:
         async with jetstream_as_admin(instance, credentials(instance)) as js:
             reason = None if release else HELD_BY_COMMAND
@@ -63,10 +63,10 @@ async def hold_all(instance: Instance, *, release: bool) -> list[str]:
 
 
 def choose_streams(plan: Plan, names: Sequence[str], *, is_all: bool) -> list[str]:
-    """Return the domain streams meant; raise `CannotStart` for any other name."""
+    """Return the chosen domain streams; raises `CannotStart` for any other name."""
     allowed = domain_streams(plan)
     if is_all == bool(names):
-        raise CannotStart(f"name streams ({', '.join(allowed)}), or say --all")
+        raise CannotStart(f"name at least one stream of {', '.join(allowed)}, or use --all")
     for name in names:
         if name in REASONS_NOT_RESETTABLE:
             raise CannotStart(f"{name} is not reset: {REASONS_NOT_RESETTABLE[name]}")
@@ -78,7 +78,10 @@ def choose_streams(plan: Plan, names: Sequence[str], *, is_all: bool) -> list[st
 
 
 async def reset(instance: Instance, streams: Sequence[str]) -> list[str]:
-    """Reset domain streams; return a line for each thing done. May be run again at any time."""
+    """Reset domain streams; return a line for each step. It may be repeated at any time.
+
+    Raises `CannotStart` if a server fails meanwhile.
+    """
     try:
         async with (
             await psycopg.AsyncConnection.connect(
@@ -88,7 +91,7 @@ async def reset(instance: Instance, streams: Sequence[str]) -> list[str]:
         ):
             lines = await _reset(conn, js, instance, streams)
     except (OSError, psycopg.Error, nats.errors.Error, JetStreamError) as error:
-        raise CannotStart(f"the reset broke off, run it again: {error}") from error
+        raise CannotStart(f"the reset was interrupted, run it again: {error}") from error
     return lines + await provision_servers(instance, release=True)
 
 
@@ -104,7 +107,7 @@ async def _reset(
         try:
             results.append(await salvage(conn, js, stream, instance.data / "salvage"))
         except NotFoundError:
-            lines.append(f"{stream}: there was none")
+            lines.append(f"{stream}: there was no such stream")
     lines += [_summary(result) for result in results]
     if ahead := [result for result in results if result.first_position is not None]:
         lines += await _begin_epochs(conn, instance.plan, ahead)
@@ -121,10 +124,11 @@ def _summary(result: Salvage) -> str:
 async def _begin_epochs(
     conn: psycopg.AsyncConnection, plan: Plan, ahead: Sequence[Salvage]
 ) -> list[str]:
-    """Begin the new epochs, set readers back, and end the services' sessions.
+    """Begin new epochs, set readers back and end the database sessions of the services.
 
-    One transaction, before any stream is deleted: broken off, all of it is found again. The
-    sessions end because what services remember is of the state that was lost; they begin anew.
+    All of it is one transaction, before any stream is deleted, so that an interrupted reset can be
+    repeated. Sessions end because services still hold the lost state in memory; they reconnect and
+    load the current state.
     """
     lines = []
     readers = {result.stream: _readers(plan, result.stream) for result in ahead}
@@ -154,7 +158,7 @@ def _readers(plan: Plan, stream: str) -> list[str]:
 async def _set_back(conn: psycopg.AsyncConnection, reader: str, result: Salvage) -> None:
     name, last = result.stream.lower(), (result.first_position or 1) - 1
     where = {"reader": sql.Identifier(reader)}
-    # At the end of the old stream: none of it is read any more before it is deleted.
+    # At the end of the old stream, so that nothing more of it is read before it is deleted.
     await conn.execute(sql.SQL(SET_READER_BACK).format(**where), (last, result.last_seq, name))
     for statement in (DELETE_DEFERRED, RELEASE_PARKED_POSITIONS):
         await conn.execute(sql.SQL(statement).format(**where), (name, last))
@@ -165,5 +169,5 @@ async def _end_sessions(conn: psycopg.AsyncConnection, services: list[str]) -> l
         async with conn.transaction():
             await conn.execute(END_SESSIONS, (services,))
     except psycopg.errors.InsufficientPrivilege:
-        return ["restart the services: this role may not end their sessions"]
+        return ["restart the services: the role of DATABASE_URL may not end their sessions"]
     return []

@@ -1,7 +1,4 @@
-"""Keeps children alive: whatever dies is started again, until somebody says stop.
-
-Long: the whole care for a child is read together.
-"""
+"""Supervise child processes: restart those that exit or stay unhealthy."""
 
 from __future__ import annotations
 
@@ -22,19 +19,19 @@ from trunkline.paths import CannotStart
 MIN_RESTART_PAUSE_S, MAX_RESTART_PAUSE_S, STABLE_AFTER_S = 0.1, 5.0, 10.0
 CHECK_INTERVAL_S = 0.1
 RELAY_ALARM = "relay_alarm"
-"""The name of the check that fails while a service publishes nothing, and does the rest."""
+"""The readiness check that fails while a service works but does not publish."""
 HEALTH_INTERVAL_S, UNHEALTHY_TIMEOUT_S = 2.0, 10.0
-"""Seconds between questions how a child does, and how long it may complain before it is started
-again: a server that is starting recovers its store in less."""
+"""Interval of health checks, and the time a child may stay unhealthy before it is restarted. A
+starting server recovers its store in less."""
 
 
 class Stopped(BaseException):
-    """Somebody sent SIGINT or SIGTERM."""
+    """SIGINT or SIGTERM was received."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `Stopped`; later ones change nothing."""
+    """Raise `Stopped` on the first SIGINT or SIGTERM and ignore later ones."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in previous:
@@ -52,7 +49,7 @@ def stoppable() -> Iterator[None]:
 
 
 class Program(Child):
-    """One of our own processes, which answers `/health/ready` on its port."""
+    """A process of Trunkline that serves `/health/ready` on its port."""
 
     def __init__(
         self,
@@ -68,36 +65,39 @@ class Program(Child):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The base address of the process."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        """Start it, without waiting until it is ready."""
+        """Start the process without waiting until it is ready."""
         wait_for_port(self.port, self.name)
         environment = {**self.environment, "HOST": "127.0.0.1", "PORT": str(self.port)}
         self.process = spawn(self.command, log=self.log, dies_by=self.stop_signal, env=environment)
         return self
 
     def ready(self) -> bool:
-        """Whether it says it is ready."""
+        """Return True if the process is alive and reports that it is ready."""
         return self.alive and answers_ok(f"{self.url}/health/ready")
 
     def degraded_reason(self) -> str | None:
-        """Return why it publishes nothing, when only that keeps it from being ready."""
+        """Return the relay's alarm if that is the only reason why the process is not ready."""
         return degraded_reason(self.url) if self.alive else None
 
     def wait(self, timeout: float = 30.0) -> Self:
-        """Wait until it is ready."""
+        """Wait until the process is ready.
+
+        Raises `CannotStart` if it exits or takes longer than `timeout` seconds.
+        """
         log_start = self.log_size()
         if self.await_ready(self.ready, timeout):
             return self
         raise CannotStart(
-            f"{self.name} ended at once ({self.last_error(log_start)}); see {self.log}"
+            f"{self.name} did not become ready ({self.last_error(log_start)}); see {self.log}"
         )
 
 
 def answers_ok(url: str) -> bool:
-    """Whether a GET there is answered with 200."""
+    """Return True if a GET of the address returns 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  our own address
             return bool(response.status == 200)
@@ -106,7 +106,7 @@ def answers_ok(url: str) -> bool:
 
 
 def degraded_reason(url: str) -> str | None:
-    """Return the alarm of a service's relay, when it is all that `/health/ready` complains of."""
+    """Return the alarm of a service's relay if no other check of `/health/ready` fails."""
     try:
         with urllib.request.urlopen(f"{url}/health/ready", timeout=2):  # noqa: S310  our own address
             return None
@@ -124,7 +124,7 @@ def degraded_reason(url: str) -> str | None:
 
 
 class _SupervisedChild:
-    """One child, and how patient to be with it."""
+    """A child process with the state of its restarts and health checks."""
 
     def __init__(self, child: Child, after_restart: Callable[[], object] | None) -> None:
         self.child, self.after_restart = child, after_restart
@@ -133,7 +133,7 @@ class _SupervisedChild:
         self.health_checked_at, self.unhealthy_since = 0.0, 0.0
 
     def check(self, now: float) -> str | None:
-        """Start the child again when it is gone and its pause is over; say what was done."""
+        """Restart an exited child once its pause is over; return a line about what happened."""
         if self.child.alive:
             self.restart_at = 0.0
             is_due = now - self.health_checked_at >= HEALTH_INTERVAL_S
@@ -143,11 +143,11 @@ class _SupervisedChild:
             self.restart_pause_s = MIN_RESTART_PAUSE_S if is_stable else self.restart_pause_s * 2
             self.restart_at = now + min(self.restart_pause_s, MAX_RESTART_PAUSE_S)
             self.failures += 1
-            return f"{self.child.name} ended with {self.child.returncode}"
+            return f"{self.child.name} exited with {self.child.returncode}"
         return self._restart() if now >= self.restart_at else None
 
     def _stop_if_unhealthy(self, now: float) -> str | None:
-        """End a child that has been there for a while and does not do well."""
+        """Stop a child that has been unhealthy for `UNHEALTHY_TIMEOUT_S`."""
         self.health_checked_at = now
         problem = self.child.health_problem()
         self.unhealthy_since = 0.0 if problem is None else self.unhealthy_since or now
@@ -155,7 +155,7 @@ class _SupervisedChild:
             return None
         self.unhealthy_since = 0.0
         self.child.stop()
-        return f"{self.child.name} is ended, to be started again: {problem}"
+        return f"{self.child.name} was stopped and will be restarted: {problem}"
 
     def _restart(self) -> str:
         self.started_at, self.restart_at = time.monotonic(), 0.0
@@ -163,13 +163,13 @@ class _SupervisedChild:
             self.child.start()
             if self.after_restart is not None:
                 self.after_restart()
-        except Exception as error:  # noqa: BLE001  whatever it was, the next round tries again
-            return f"{self.child.name} does not come back: {error}"
-        return f"{self.child.name} is started again"
+        except Exception as error:  # noqa: BLE001  any failure is retried in the next round
+            return f"{self.child.name} could not be restarted: {error}"
+        return f"{self.child.name} was restarted"
 
 
 class Supervisor:
-    """Starts children in order, keeps them alive, and stops them in the opposite order."""
+    """Starts children in order, restarts those that fail and stops them in reverse order."""
 
     def __init__(self, log: Callable[[str], None], state_changed: Callable[[], None]) -> None:
         self._log, self._state_changed = log, state_changed
@@ -177,34 +177,34 @@ class Supervisor:
 
     @property
     def children(self) -> list[Child]:
-        """All children, in the order they were started."""
+        """All children, in the order in which they were started."""
         return [supervised.child for supervised in self._supervised]
 
     @property
     def programs(self) -> list[Program]:
-        """Those of the children that are our own processes."""
+        """The children that are processes of Trunkline."""
         return [child for child in self.children if isinstance(child, Program)]
 
     def start(self, child: Child, after_restart: Callable[[], object] | None = None) -> None:
-        """Start a child and care for it from now on."""
+        """Start a child and supervise it from now on."""
         self._supervised.append(_SupervisedChild(child, after_restart))
         child.start()
         self._state_changed()
 
     def check_children(self) -> None:
-        """Look once whether everybody is alive."""
+        """Check every child once and restart those whose restart is due."""
         for supervised in self._supervised:
             event = supervised.check(time.monotonic())
             if event is not None:
-                with suppress(OSError):  # a full disk: it is no reason to stop looking
+                with suppress(OSError):  # a full disk must not end the supervision
                     self._log(event)
                 with suppress(OSError):
                     self._state_changed()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until all programs are ready, or degraded: those are named, with the reason.
+        """Wait until all programs are ready or degraded; log the reason of each degraded one.
 
-        Raises `CannotStart` with the reason of one that takes too long.
+        Raises `CannotStart` if one fails repeatedly or takes longer than `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while waiting := [p for p in self.programs if not (p.ready() or p.degraded_reason())]:
@@ -214,7 +214,7 @@ class Supervisor:
             ]
             if failing or time.monotonic() > deadline:
                 child = (failing or waiting)[0]
-                reason = child.last_error(0) if child.log_size() else "it said nothing"
+                reason = child.last_error(0) if child.log_size() else "it wrote nothing"
                 raise CannotStart(f"{child.name} is not ready ({reason}); see {child.log}")
             time.sleep(CHECK_INTERVAL_S)
         for program in self.programs:
@@ -222,13 +222,13 @@ class Supervisor:
                 self._log(f"degraded: {program.name}: {alarm}")
 
     def watch(self) -> None:
-        """Keep everybody alive, for ever."""
+        """Supervise all children until interrupted."""
         while True:
             self.check_children()
             time.sleep(CHECK_INTERVAL_S)
 
     def stop(self) -> None:
-        """Stop the programs together, then the rest, last started first."""
+        """Stop all programs at once, then the other children in reverse order."""
         for program in self.programs:
             program.request_stop()
         for child in (*self.programs, *reversed(self.children)):

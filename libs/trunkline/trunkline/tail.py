@@ -1,4 +1,4 @@
-"""`trunkline tail`: prints the domain streams' facts as they happen."""
+"""`trunkline tail`: print the facts of the domain streams as they are published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trunkline.instance import Instance
 
 
 def tail(instance: Instance, fact_filter: FactFilter, *, as_json: bool, count: int | None) -> None:
-    """Print facts until Ctrl-C, until nobody reads any more, or until there were enough."""
+    """Print facts until Ctrl-C, until the output pipe is closed, or until `count` were printed."""
 
     def print_fact(fact: StreamFact) -> None:
         line = fact.wire.decode() if as_json else fact.line()
@@ -27,7 +27,7 @@ def tail(instance: Instance, fact_filter: FactFilter, *, as_json: bool, count: i
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        # nobody reads: what is left in the buffer goes nowhere, without a complaint at exit
+        # The pipe is closed: discard the buffered output, so that Python reports no error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -47,7 +47,7 @@ async def _follow(
 
 
 async def _run_until_closed(printing: Coroutine[None, None, None]) -> None:
-    """Work until somebody closes the pipe we write to; that is noticed before the next fact."""
+    """Run until the reader closes our output pipe, which is noticed without writing to it."""
     task = asyncio.create_task(printing)
     output, is_closed = sys.stdout.fileno(), []
 

@@ -1,7 +1,4 @@
-"""`trunkline up`: servers, provisioning, the sink, the services; and keeping all of it alive.
-
-Long: up, down and status speak of the same things.
-"""
+"""`trunkline up`, `down` and `status`: start, stop and inspect an instance."""
 
 from __future__ import annotations
 
@@ -45,14 +42,14 @@ from trunkline.supervisor import (
 
 READY_TIMEOUT_S, DETACHED_READY_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0, 40.0
 ERROR_REPORT_MARGIN_S = 5.0
-"""What a detached start leaves of its time for saying why it failed."""
+"""Time a detached start reserves for reporting why it failed."""
 PROGRAM_ARGUMENTS = ("-m", "trunkline")
 RESULT_PIPE_VARIABLE = "TRUNKLINE_TELL"
-"""Names the file descriptor on which a detached `up` tells how its start went."""
+"""Variable with the file descriptor to which a detached `up` writes `ready` or its error."""
 
 
 class InstanceRunner:
-    """A running instance."""
+    """Runs an instance: its servers, its services and the sink."""
 
     def __init__(
         self, instance: Instance, replicas: Mapping[str, int], *, detached: bool = False
@@ -64,7 +61,7 @@ class InstanceRunner:
         self.state, self.started_at = "starting", time.monotonic()
 
     def start(self) -> None:
-        """Bring everything up, and return when it is ready."""
+        """Start everything and return when it is ready."""
         write_files(self.instance)
         self._start_servers()
         asyncio.run(provision_servers(self.instance, self._reload_nats))
@@ -84,7 +81,7 @@ class InstanceRunner:
         return max(1.0, timeout - (time.monotonic() - self.started_at))
 
     def stop(self) -> None:
-        """Stop everything, servers last."""
+        """Stop everything, the servers last."""
         self.state = "stopped"
         self.supervisor.stop()
         self._write_state()
@@ -107,7 +104,7 @@ class InstanceRunner:
                 instance.port(NATS_MONITOR),
                 log=instance.log("nats"),
             )
-            # a store that was lost while the server was away gets its streams again
+            # The store may have been lost with the server: create its streams again.
             self.supervisor.start(
                 self.nats, lambda: asyncio.run(provision_servers(instance, self._reload_nats))
             )
@@ -207,7 +204,7 @@ def detach(instance: Instance, arguments: list[str]) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     with log.open("ab") as out:
-        child = Popen(  # noqa: S603 (this very program)
+        child = Popen(  # noqa: S603 (this program itself)
             [sys.executable, *PROGRAM_ARGUMENTS, "up", *arguments],
             stdin=DEVNULL,
             stdout=out,
@@ -219,7 +216,7 @@ def detach(instance: Instance, arguments: list[str]) -> None:
     os.close(writing)
     try:
         result = _read_result(reading, DETACHED_READY_TIMEOUT_S)
-    except BaseException:  # somebody gave up waiting: nothing stays behind in the background
+    except BaseException:  # The wait was interrupted: leave no process in the background.
         child.send_signal(signal.SIGTERM)
         child.wait(STOP_TIMEOUT_S)
         raise
@@ -227,14 +224,16 @@ def detach(instance: Instance, arguments: list[str]) -> None:
         return
     if result is None:
         child.send_signal(signal.SIGTERM)
-        result = f"it was not ready within {DETACHED_READY_TIMEOUT_S:.0f} s"
+        result = f"the instance was not ready within {DETACHED_READY_TIMEOUT_S:.0f} s"
     raise CannotStart(
-        result if "; see " in result else f"{result or 'it ended too early'}; see {log}"
+        result
+        if "; see " in result
+        else f"{result or 'the instance exited during its start'}; see {log}"
     )
 
 
 def _read_result(descriptor: int, seconds: float) -> str | None:
-    """What the background process tells before it closes the pipe; None if it takes too long."""
+    """Return what the child wrote before it closed the pipe; None after a timeout in seconds."""
     result, deadline = b"", time.monotonic() + seconds
     with os.fdopen(descriptor, "rb", buffering=0) as pipe:
         while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -246,12 +245,15 @@ def _read_result(descriptor: int, seconds: float) -> str | None:
 
 
 def down(data: Path) -> bool:
-    """Stop the instance in this folder; False when none runs."""
+    """Stop the instance in this folder; return False if none runs.
+
+    Raises `CannotStart` if it is still running after `STOP_TIMEOUT_S`.
+    """
     deadline, last_pid, is_asked = time.monotonic() + STOP_TIMEOUT_S, 0, False
     while (pid := lock_holder(data)) is not None:
-        # Read twice: at the instant it is locked anew, the file still names whoever was there last.
+        # Read the pid twice: just after a new lock the file still holds the previous pid.
         if pid and pid == last_pid and not is_asked:
-            with suppress(ProcessLookupError):  # it ends just now
+            with suppress(ProcessLookupError):  # it has just exited
                 os.kill(pid, signal.SIGTERM)
             is_asked = True
         if time.monotonic() > deadline:
@@ -264,7 +266,7 @@ def down(data: Path) -> bool:
 
 
 def _service_state(url: str) -> dict[str, str]:
-    """Return a service's state right now; of a degraded one the reason, too."""
+    """Return the current state of a service, with the reason if it is degraded."""
     if answers_ok(f"{url}/health/ready"):
         return {"state": "ready"}
     alarm = degraded_reason(url)
@@ -272,13 +274,16 @@ def _service_state(url: str) -> dict[str, str]:
 
 
 def status(data: Path) -> dict[str, Any]:
-    """Where everything is, and how it does right now."""
+    """Return the addresses, process ids and current states of all parts.
+
+    Raises `CannotStart` if no instance runs in the folder or if it has only begun to start.
+    """
     state = read_state(data)
     pid = lock_holder(data)
     if pid is None:
         raise CannotStart(f"no instance runs in {data}")
     if state.get("supervisor") != pid:
-        raise CannotStart(f"the instance in {data} begins to start; ask again shortly")
+        raise CannotStart(f"the instance in {data} is starting; try again shortly")
     for service in state["services"]:
         if service["state"] == "running":
             service.update(_service_state(service["url"]))

@@ -1,6 +1,6 @@
-"""Provisioning from one declarative file: files and secrets, then roles, schemas, tables, streams.
+"""Provision files and secrets, roles, schemas, tables and streams from one declarative file.
 
-Services declare nothing; everything here may be run again at any time, and by several at once.
+Services declare nothing themselves. All steps may be repeated, also by several processes at once.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ __all__ = [
 
 
 async def connect_as(user: str, nats_url: str, creds: Path) -> Client:
-    """Connect to NATS once, as one of the declared users; fails at once when it cannot."""
+    """Connect to NATS as a declared user, without reconnecting; fails at once if it cannot."""
     return await nats.connect(
         nats_url,
         name=user,
@@ -48,7 +48,7 @@ async def connect_as(user: str, nats_url: str, creds: Path) -> Client:
 
 
 async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> list[str]:
-    """Create or correct everything the plan declares. Gives what had to be changed."""
+    """Create or correct everything the plan declares; return the names of what changed."""
     applied = await provision_postgres(admin_dsn, creds, plan)
     nc = await connect_as("admin", nats_url, creds)
     try:
@@ -63,7 +63,7 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
 
 
 def plan_for(plan: Plan, workspace: Workspace | None) -> Plan:
-    """Give the plan with a workspace's subscribers and integrators. Write the files of this one."""
+    """Return the plan with the subscribers and integrators of a workspace."""
     if workspace is None:
         return plan
     subscribers = {

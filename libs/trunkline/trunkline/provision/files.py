@@ -1,7 +1,4 @@
-"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role.
-
-Long: the configuration is written in one place.
-"""
+"""Write the configuration of NATS, a seed for each of its users and a password for each role."""
 
 import os
 import secrets
@@ -22,13 +19,13 @@ from trunkline.provision.plan import Plan
 
 MAX_MEMORY_STORE_BYTES = 64 * 1024 * 1024
 MAX_INTEGRATOR_CONNECTIONS = 64
-"""How many one integrator may have."""
+"""Limit for one integrator."""
 RESPONSE_THRESHOLD = "10s"
-"""How long the server keeps the way back for a call answered with several messages: longer than a
-request for a batch lives (`chassis.messaging.pull_consumer.EXPIRES`), for each of them takes
-about a kilobyte."""
+"""How long the server keeps the reply route of a call with several responses. It must exceed the
+lifetime of a batch request (`chassis.messaging.pull_consumer.EXPIRES`) and stay short, as each
+route takes about 1 kB."""
 STORE_MARGIN_BYTES = 256 * 1024 * 1024
-"""Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
+"""Space beyond the streams: the server reserves the `max_bytes` of each and needs some more."""
 
 
 def write_files(
@@ -40,7 +37,7 @@ def write_files(
     host: str = "127.0.0.1",
     store_dir: Path | None = None,
 ) -> Path:
-    """Write `nats.conf`, whose path it gives, and `creds/`; secrets that exist already are kept."""
+    """Write `nats.conf` and `creds/`, keep existing secrets and return the path of `nats.conf`."""
     creds = data / "creds"
     creds.mkdir(mode=0o700, parents=True, exist_ok=True)
     for service in plan.services:
@@ -94,7 +91,7 @@ def _account(
     *,
     limited: bool,
 ) -> dict[str, Any]:
-    """Write an account. What it imports are services: a reply subject stays within it."""
+    """Return an account. It imports calls as services, so reply subjects stay within it."""
     account: dict[str, Any] = {"jetstream": "enabled"} if name == STREAMS else {}
     account["users"] = [_user(keys[user], grant) for user, grant in members.items()]
     exports: dict[tuple[str, str], list[str]] = {}
@@ -133,7 +130,7 @@ def _user(key: str, grant: Grants) -> dict[str, Any]:
 
 
 def render(value: Any, indent: int = 0) -> str:
-    """Write a value in the server's own configuration language."""
+    """Return a value in the configuration language of NATS."""
     pad = "  " * (indent + 1)
     match value:
         case dict():
@@ -155,14 +152,14 @@ def _public_key(file: Path) -> str:
 
 
 def _secret(file: Path, fresh: str) -> str:
-    """Give the secret in a file; the first call decides it, and only its owner may read it."""
+    """Return the secret in a file; write `fresh` first if it does not exist, for the owner only."""
     if not file.exists():
         _replace(file, fresh)
     return file.read_text(encoding="ascii").strip()
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a whole file or nothing, readable by its owner only."""
+    """Write a file atomically, readable by its owner only."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Migrations: plain SQL, applied by yoyo as the schema's owner, each once in one transaction."""
+"""Apply SQL migrations with yoyo as the owner of the schema, each in one transaction."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ EVERY_SERVICE, OUTBOX = "package:chassis:migrations/every", "package:chassis:mig
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyped
-    """yoyo's backend, which asks neither the passwd database nor DNS who we are."""
+    """The backend of yoyo without its lookups of the user and the host name."""
 
     def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, object]:
-        """Say what was done, in UTC."""
+        """Return the log entry of a migration, in UTC."""
         return {
             "id": str(uuid1()),
             "migration_id": migration.id if migration else None,
@@ -37,7 +37,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyp
 
 
 def sources(service: str, outbox: str = "table") -> list[str]:
-    """Where a service's migrations are: chassis' own, then `<service>/migrations/*.sql`."""
+    """Return the migration folders of a service: those of the chassis, then its own."""
     own = [EVERY_SERVICE, OUTBOX] if outbox == "table" else [EVERY_SERVICE]
     try:
         has_migrations = resources.files(service).joinpath("migrations").is_dir()
@@ -47,7 +47,7 @@ def sources(service: str, outbox: str = "table") -> list[str]:
 
 
 def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]:
-    """Bring a service's schema up to date; gives what was applied now. Several may run at once."""
+    """Apply the pending migrations of a service and return their names; may run concurrently."""
     stages = [read_migrations(source) for source in sources(service, outbox)]
     with psycopg.connect(admin_dsn, autocommit=True) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (lock_key("migrate", service),))
@@ -68,7 +68,7 @@ def _apply(backend: _Backend, stage: Any) -> list[str]:
 
 
 def _address(admin_dsn: str, service: str) -> Any:
-    """Connect as the administrator, act as the owner, see only the service's schema."""
+    """Return the address for the administrator acting as the owner of the service's schema."""
     parts: Mapping[str, Any] = conninfo_to_dict(admin_dsn)
     rest = {k: str(v) for k, v in parts.items() if k not in _URI_PARTS}
     options = f"{rest.pop('options', '')} -c role={service}_owner -c statement_timeout=0".strip()

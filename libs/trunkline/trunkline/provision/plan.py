@@ -1,7 +1,4 @@
-"""The declarative file: streams, who reads and says what, roles. The rest is derived from it.
-
-Long: the whole file's form is read together.
-"""
+"""The provisioning file: streams, readers, permissions and limits of roles, checked on reading."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -22,10 +19,10 @@ from ruamel.yaml import YAML
 from chassis.messaging.slots import SLOT_GROUPS, Consumer, slot_groups
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
-"""A service's or user's name: one token of a subject, and a role's and schema's name too."""
+"""The name of a service or user: a subject token, and the name of a role and a schema."""
 
 IntegratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-"""A custom channel's account: a token of a subject, an account and a user of its own."""
+"""The account of a custom channel: a subject token, and the name of an account and a user."""
 
 StreamName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
 Duration = Annotated[str, Field(pattern=r"^[0-9]+(ms|s|min|h)$")]
@@ -33,7 +30,7 @@ Duration = Annotated[str, Field(pattern=r"^[0-9]+(ms|s|min|h)$")]
 WORKSPACE_STREAM = "WORKSPACE"
 REPLAY_STREAM = "REDRIVE"
 CUSTOM_SUBJECT = "channels.custom"
-"""What integrators ask on: this and their name."""
+"""Integrators send requests to this subject followed by their name."""
 
 
 def _check_slot_groups(groups: int) -> int:
@@ -47,17 +44,17 @@ Groups = Annotated[
     BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
     Field(min_length=1),
 ]
-"""A number of slot groups, or several while replicas are changed from one to the other."""
+"""A number of slot groups, or several while replicas change from one number to another."""
 
 
 class PlanPart(BaseModel):
-    """A piece of the file; what it does not know, it refuses."""
+    """A part of the file; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Stream(PlanPart):
-    """One stream: kept on disk, full means refused, nothing in it is replaced or deleted."""
+    """A stream: stored on disk, refuses new messages when full, replaces and deletes nothing."""
 
     subjects: Annotated[list[str], Field(min_length=1)]
     max_bytes: ByteSize
@@ -68,41 +65,41 @@ class Stream(PlanPart):
 
 
 class AdditionalReader(PlanPart):
-    """A reader beside those that are named for the stream they read."""
+    """A reader in addition to those named after the stream they read."""
 
     stream: StreamName
     subjects: str
-    """What its subjects begin with, up to the slot."""
+    """The beginning of its subjects, up to the slot."""
 
 
 class Service(PlanPart):
-    """What one service is called, hears and says."""
+    """A service: its stream, the streams it reads and the subjects it publishes to."""
 
     stream: StreamName
     reads: list[StreamName]
     also_reads: dict[Name, AdditionalReader] = {}
     publishes: list[str] = []
-    """Subjects beyond those every service has."""
+    """Subjects in addition to those of every service."""
     requests: list[str] = []
-    """JetStream calls beyond those every reader has. None that makes or deletes anything."""
+    """JetStream calls in addition to those of every reader; none that creates or deletes."""
     answers: list[str] = []
-    """Subjects on which one of its replicas answers whoever asks."""
+    """Subjects on which one of its replicas answers requests."""
     relay_publishes: list[str] = []
     relay_streams: list[StreamName] = []
     outbox: Literal["table", "view"] = "table"
-    """`view`: the service's own log is its outbox, so it gets no table of that name."""
+    """`view`: the event log of the service is its outbox, so no table `outbox` is created."""
 
 
 class Subscriber(PlanPart):
-    """An internal service that reads: a user, and a durable of its own on each stream."""
+    """An internal service that reads facts: a user with a durable on each stream."""
 
     streams: Annotated[list[StreamName], Field(min_length=1)]
     filters: list[str] = []
-    """Subjects to hear; none means all."""
+    """Subjects to read; none means all."""
 
 
 class Limits(PlanPart):
-    """What one service's role may cost the database."""
+    """Limits of the database role of a service."""
 
     connections: int = Field(default=60, ge=1)
     statement_timeout: Duration = "10s"
@@ -111,17 +108,17 @@ class Limits(PlanPart):
 
 
 class Plan(PlanPart):
-    """The whole file."""
+    """The whole provisioning file."""
 
     streams: dict[StreamName, Stream]
     services: dict[Name, Service]
     readers: dict[Name, Groups] = {}
-    """Into how many groups of slots a service's readers are split; one unless said."""
+    """The number of slot groups of the readers of a service; one by default."""
     subscribers: dict[Name, Subscriber] = {}
     observers: dict[Name, list[StreamName]] = {}
-    """Users that look on: they read these streams from anywhere, and leave nothing behind."""
+    """Read-only users and the streams they may read, from any sequence, without a consumer."""
     integrators: list[IntegratorName] = []
-    """Those with a channel of their own: each gets an account that can do nothing but ask there."""
+    """Integrators; each gets an account that can only send requests to its own channel."""
     database: Limits = Limits()
 
     @model_validator(mode="after")
@@ -130,10 +127,10 @@ class Plan(PlanPart):
             self._check_streams(path, streams)
         for name in self.subscribers:
             if name in self.users:
-                raise ValueError(f"subscribers.{name}: the name of a user that exists already")
+                raise ValueError(f"subscribers.{name}: a user of this name exists already")
         for name in self.integrators:
             if name in self.users or name in self.subscribers:
-                raise ValueError(f"integrators.{name}: the name of a user that exists already")
+                raise ValueError(f"integrators.{name}: a user of this name exists already")
         self._check_consumer_names()
         for name in self.readers:
             if name not in self.services:
@@ -164,25 +161,25 @@ class Plan(PlanPart):
 
     @property
     def users(self) -> list[str]:
-        """NATS users that belong to the system itself."""
+        """The names of the NATS users of Trunkline itself."""
         own = [user for name in self.services for user in (name, f"{name}-relay")]
         return ["admin", "sys", *own, *self.observers]
 
     def owner_of(self, stream: str) -> str | None:
-        """Give the service that a stream is the voice of, if it is one's."""
+        """Return the service that publishes to a stream, None if there is none."""
         return next((n for n, s in self.services.items() if s.stream == stream), None)
 
     def groups(self, service: str) -> list[int]:
-        """Into how many groups of slots the service's readers are split."""
+        """Return the numbers of slot groups of the readers of a service."""
         return self.readers.get(service, [1])
 
     def consumers(self) -> Iterator[Consumer]:
-        """Yield the consumers of all services' readers."""
+        """Yield the consumers of the readers of all services."""
         for name in self.services:
             yield from self.consumers_of(name)
 
     def consumers_of(self, service: str) -> Iterator[Consumer]:
-        """Yield the consumers of a service's readers: one for each group of slots."""
+        """Yield the consumers of the readers of a service: one per reader and slot group."""
         declared = self.services[service]
         readers = [(stream.lower(), stream, "") for stream in declared.reads]
         readers += [(name, r.stream, r.subjects) for name, r in declared.also_reads.items()]
@@ -192,23 +189,23 @@ class Plan(PlanPart):
                     yield Consumer.of(service, reader, stream, subjects, slots)
 
     def with_readers(self, groups: int) -> "Plan":
-        """Return the same plan with so many slot groups where the file does not say."""
+        """Return the plan with this number of slot groups for services the file does not name."""
         readers = {name: [groups] for name in self.services} | self.readers
         return Plan.model_validate({**self.model_dump(), "readers": readers})
 
     def with_subscribers(self, additional: Mapping[str, Subscriber]) -> "Plan":
-        """Give the same plan with the workspace's subscribers too."""
+        """Return the plan with additional subscribers."""
         combined = {**self.subscribers, **additional}
         return Plan.model_validate(
             {**self.model_dump(), "subscribers": {k: v.model_dump() for k, v in combined.items()}}
         )
 
     def with_integrators(self, additional: Iterable[str]) -> "Plan":
-        """Give the same plan with the workspace's integrators too."""
+        """Return the plan with additional integrators."""
         combined = sorted({*self.integrators, *additional})
         return Plan.model_validate({**self.model_dump(), "integrators": combined})
 
 
 def read_plan(file: Path) -> Plan:
-    """Read and check the declarative file."""
+    """Return the checked provisioning file; raises `ValidationError` if it is invalid."""
     return Plan.model_validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))

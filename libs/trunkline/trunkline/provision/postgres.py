@@ -1,4 +1,4 @@
-"""Roles and schemas: an owner that cannot log in, a role that can do little, a closed schema."""
+"""Provision roles and schemas: an owner without login and a restricted role per service."""
 
 import asyncio
 from pathlib import Path
@@ -41,13 +41,13 @@ ALTER_LOGIN = (
 
 
 def service_dsn(admin_dsn: str, creds: Path, service: str) -> str:
-    """Give the address a service connects with: as itself, to the same database."""
+    """Return the address with which a service connects to the same database as itself."""
     password = (creds / f"{service}.pg").read_text(encoding="ascii").strip()
     return make_conninfo(admin_dsn, user=service, password=password, application_name=service)
 
 
 async def provision_postgres(admin_dsn: str, creds: Path, plan: Plan) -> list[str]:
-    """Create or correct roles, schemas and tables. Gives what was applied: `service/migration`."""
+    """Create or correct roles, schemas and tables; return the migrations as `service/name`."""
     return await asyncio.to_thread(_provision, admin_dsn, creds, plan)
 
 

@@ -1,4 +1,4 @@
-"""Streams: made as declared, and corrected when somebody changed them; then their consumers."""
+"""Create streams and their consumers as declared and correct those that differ."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,16 +13,16 @@ from chassis.provision.consumers import provision_consumers
 from trunkline.provision.plan import Plan, Stream
 
 IMMUTABLE_FIELDS = ("storage", "retention")
-"""What the server cannot change in a stream that exists."""
+"""Settings the server cannot change in an existing stream."""
 
 MAX_CONSUMERS_PER_STREAM = 256
-"""Of one stream: four services in sixteen groups, and subscribers."""
+"""Enough for four services with sixteen slot groups each, and subscribers."""
 
 
 def stream_config(
     name: str, stream: Stream, metadata: dict[str, str] | None = None
 ) -> StreamConfig:
-    """Give a stream's configuration as declared."""
+    """Return the declared configuration of a stream."""
     return StreamConfig(
         name=name,
         subjects=list(stream.subjects),
@@ -51,7 +51,10 @@ async def provision_stream(
     max_age: timedelta | None = None,
     metadata: dict[str, str] | None = None,
 ) -> bool:
-    """Create the stream, or correct it. Gives whether anything had to be done."""
+    """Create or correct a stream; return True if anything changed.
+
+    Raises `RuntimeError` if it differs in a setting that cannot be changed.
+    """
     config = stream_config(name, stream, metadata)
     if max_age is not None:
         config = config.evolve(max_age=max_age.total_seconds())
@@ -69,7 +72,7 @@ async def provision_stream(
             )
     if not drift:
         return False
-    # A protection that was added by hand cannot be taken back, and need not be.
+    # The server cannot remove a protection that was added manually, and it does no harm.
     protections = {f: True for f in ("deny_delete", "deny_purge") if getattr(current, f)}
     await js.update_stream(
         current.evolve(**{f: want for f, (_, want) in drift.items()} | protections)
@@ -101,10 +104,10 @@ async def provision_streams(
     ages: dict[str, timedelta] | None = None,
     keep_strangers: bool = False,
 ) -> list[str]:
-    """Make streams and consumers as declared, some with another `max_age`. Gives what changed.
+    """Create or correct streams and consumers; return the names of those that changed.
 
-    Consumers that are not declared are deleted; with `keep_strangers` only those of our readers
-    are: the durables of subscribers stay while nobody knows which are declared.
+    `ages` overrides the declared `max_age` of streams. Undeclared consumers are deleted. With
+    `keep_strangers`, only those of readers are deleted: the subscribers are not known then.
     """
     changed = [
         name
@@ -119,6 +122,6 @@ async def provision_streams(
 
 
 def _metadata(plan: Plan, stream: str) -> dict[str, str]:
-    """Return how many slot groups each reader of the stream has: readers compare it with theirs."""
+    """Return the numbers of slot groups per reading service, which readers compare with READERS."""
     readers = {consumer.service for consumer in plan.consumers() if consumer.stream == stream}
     return {groups_key(name): ",".join(map(str, plan.groups(name))) for name in sorted(readers)}
