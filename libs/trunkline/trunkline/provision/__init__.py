@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from chassis.configuration.publishing import RAW_DELIVERIES, newest
-from chassis.provision.consumers import make_durables
+from trunkline.provision.consumers import make_durables
 from trunkline.provision.files import write_files
 from trunkline.provision.migrating import migrate
 from trunkline.provision.plan import Plan, Subscriber, read_plan
@@ -56,8 +56,8 @@ async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> l
         workspace = await _workspace_in_force(js)
         ages = {RAW_DELIVERIES: workspace.retention.inbound} if workspace else {}
         full_plan = plan_for(plan, workspace)
-        unknown = workspace is None
-        return applied + await provision_streams(js, full_plan, ages=ages, keep_strangers=unknown)
+        is_unknown = workspace is None
+        return applied + await provision_streams(js, full_plan, ages=ages, keep_unknown=is_unknown)
     finally:
         await nc.close()
 

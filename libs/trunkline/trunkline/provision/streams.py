@@ -9,7 +9,7 @@ from nats.js.errors import NotFoundError
 
 from chassis.messaging.resuming import HELD
 from chassis.messaging.slots import groups_key
-from chassis.provision.consumers import provision_consumers
+from trunkline.provision.consumers import provision_consumers
 from trunkline.provision.plan import Plan, Stream
 
 IMMUTABLE_FIELDS = ("storage", "retention")
@@ -102,12 +102,12 @@ async def provision_streams(
     plan: Plan,
     *,
     ages: dict[str, timedelta] | None = None,
-    keep_strangers: bool = False,
+    keep_unknown: bool = False,
 ) -> list[str]:
     """Create or correct streams and consumers; return the names of those that changed.
 
     `ages` overrides the declared `max_age` of streams. Undeclared consumers are deleted. With
-    `keep_strangers`, only those of readers are deleted: the subscribers are not known then.
+    `keep_unknown`, only those of readers are deleted: the subscribers are not known then.
     """
     changed = [
         name
@@ -117,7 +117,7 @@ async def provision_streams(
         )
     ]
     for name in plan.streams:
-        changed += await provision_consumers(js, plan, name, keep_strangers=keep_strangers)
+        changed += await provision_consumers(js, plan, name, keep_unknown=keep_unknown)
     return changed
 
 
