@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import psycopg
 import pytest
 from desk import soon
 from ruamel.yaml import YAML
+from service_settings import settings_class
 
 from trunkline import paths
 from trunkline.child import free_port
@@ -62,7 +62,7 @@ def test_the_image_is_nobodys_and_checks_its_health() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_can_be_scaled_and_is_told_what_it_understands(service: str) -> None:
     told = COMPOSE["services"][service]
-    fields = importlib.import_module(f"{service}.settings").Settings.model_fields
+    fields = settings_class(service).model_fields
     understood = {name.upper() for name in fields} | {"DATABASE_URL"}
 
     assert told["command"][:2] == ["serve", service]

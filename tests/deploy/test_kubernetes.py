@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from service_settings import settings_class
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy/k8s"
@@ -32,9 +31,7 @@ def test_a_service_is_probed_drained_and_told_what_it_understands(service: str) 
     deployment, address, budget = documents(f"{service}.yaml")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    own = importlib.util.find_spec(f"{service}.settings")
-    module = importlib.import_module(f"{service}.settings" if own else "chassis.settings")
-    fields = module.Settings.model_fields
+    fields = settings_class(service).model_fields
     (addresses,) = documents("addresses.yaml")
     told = {*addresses["data"], *(each["name"] for each in container.get("env", []))}
 
