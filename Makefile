@@ -1,5 +1,5 @@
-# The one door. On a fresh machine `make up` or `make test` is all there is to type:
-# both build .venv first, from Python >= 3.11 and the pins in requirements.lock.
+# On a new machine run `make up` or `make test`: both first create .venv, from Python >= 3.11 and
+# the pins in requirements.lock.
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -16,31 +16,31 @@ $(READY): requirements.lock pyproject.toml libs/contracts/pyproject.toml
 		--no-build-isolation -e libs/contracts -e .
 	@touch $(READY)
 
-up: .venv  ## everything on this machine, in the foreground
+up: .venv  ## run an instance on this machine, in the foreground
 	$(BIN)/trunkline up
 
-demo: .venv  ## a day at a small desk, live, on an instance of its own; make demo ARGS="--seed 7"
+demo: .venv  ## show a generated day on a separate instance; make demo ARGS="--seed 7"
 	$(BIN)/trunkline demo $(ARGS)
 
-down: .venv  ## stop what `trunkline up --detach` left running
+down: .venv  ## stop the instance started by `trunkline up --detach`
 	$(BIN)/trunkline down
 
-test: .venv  ## all tests, against real NATS and PostgreSQL; make test ARGS="-k door"
+test: .venv  ## run all tests against real NATS and PostgreSQL; make test ARGS="-k routing"
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-soak: .venv  ## the tests that take minutes
+soak: .venv  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
 
-bench: .venv  ## the figures of docs/performance.md
+bench: .venv  ## measure the figures of docs/performance.md
 	$(BIN)/python -m bench $(ARGS)
 
-schemas: .venv  ## the wire's JSON Schemas, from the classes
+schemas: .venv  ## generate the JSON Schemas of the contracts
 	$(BIN)/python -m trunkline_contracts.schema libs/contracts/schemas
 
-docs: .venv schemas  ## everything else that is generated and committed
+docs: .venv schemas  ## generate all other committed documents
 	$(BIN)/python docs/documents.py
 	$(BIN)/python docs/adr/index.py
 	$(BIN)/python tests/counts.py
 
-check: .venv  ## everything that can be said without running the system; all of it, then the verdict
+check: .venv  ## run all static checks and list those that fail
 	@.ci/check

@@ -16,7 +16,7 @@ from world import World, provision_nats, the_plan
 from chassis.messaging.reader import Loop, Reader
 from trunkline.provision import provision_postgres, write_files
 from trunkline.servers import Nats, Postgres
-from trunkline.serving import rest_collector
+from trunkline.serving import tune_garbage_collector
 from trunkline_contracts.fact import SLOTS
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def measure_in_turn(
     ours: Callable[[], Awaitable[float]], theirs: Callable[[], Awaitable[float]]
 ) -> AsyncIterator[tuple[float, float]]:
     """Measure both alternately, so that a disturbance affects both."""
-    rest_collector()
+    tune_garbage_collector()
     for _ in range(ROUNDS):
         yield await ours(), await theirs()
 

@@ -40,20 +40,20 @@ class Stream:
     async def publish(self, world: World) -> int:
         """Store messages of many chats; return the stream sequence of the last."""
         nc = await connect_as("ingest", world.nats.url, world.creds)
-        js, place = nc.jetstream(timeout=10), 0
+        js, sequence = nc.jetstream(timeout=10), 0
         for start in range(0, MESSAGES, BATCH):
             group = uuid4().hex
             for n in range(1, BATCH + 1):
-                letter = self._next(start + n)
-                headers = {"Nats-Batch-Id": group, "Nats-Batch-Sequence": str(n)}
+                delivery = self._next(start + n)
+                batch_headers = {"Nats-Batch-Id": group, "Nats-Batch-Sequence": str(n)}
                 if n < BATCH:
-                    told = letter.headers | headers
-                    await nc.publish(letter.subject, letter.body, headers=told)
+                    headers = delivery.headers | batch_headers
+                    await nc.publish(delivery.subject, delivery.body, headers=headers)
                     continue
-                told = letter.headers | headers | {"Nats-Batch-Commit": "1"}
-                place = (await js.publish(letter.subject, letter.body, headers=told)).seq
+                headers = delivery.headers | batch_headers | {"Nats-Batch-Commit": "1"}
+                sequence = (await js.publish(delivery.subject, delivery.body, headers=headers)).seq
         await nc.close()
-        return place
+        return sequence
 
     def _next(self, n: int) -> envelope.Letter:
         self.number += 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Bring what `READERS=4 trunkline provision --files --data DIR` wrote (READERS as in addresses.yaml), and a
-# workspace, into the cluster:
+# Add the output of `READERS=4 trunkline provision --files --data DIR` (READERS as in addresses.yaml) and a
+# workspace to the cluster:
 # deploy/k8s/secrets.sh DIR WORKSPACE.yaml
 set -euo pipefail
 

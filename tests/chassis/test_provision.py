@@ -238,7 +238,7 @@ async def test_subscribers_durables_stay_while_the_workspace_is_unknown(
     alone = Plan.model_validate(provisioned.plan.model_dump() | {"subscribers": {}})
     async with user(provisioned, "admin") as (nc, _):
         js = nc.jetstream()
-        await provision_streams(js, alone, keep_strangers=True)
+        await provision_streams(js, alone, keep_unknown=True)
         kept = {each.name for each in await js.consumers_info("TICKETS")}
         await provision_streams(js, alone)
         gone = {each.name for each in await js.consumers_info("TICKETS")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -17,8 +16,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-import yaml
 from desk import soon
+from ruamel.yaml import YAML
+from service_settings import settings_class
 
 from trunkline import paths
 from trunkline.child import free_port
@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 PLACE = "/run/trunkline"
 CHOICE = re.compile(r"\$\{\w+:-([^}]*)\}")
-COMPOSE = yaml.safe_load(CHOICE.sub(r"\1", (ROOT / "docker-compose.yml").read_text()))
+COMPOSE = YAML(typ="safe", pure=True).load(
+    CHOICE.sub(r"\1", (ROOT / "docker-compose.yml").read_text())
+)
 TRUNKLINE = [sys.executable, "-m", "trunkline"]
 
 
@@ -60,7 +62,7 @@ def test_the_image_is_nobodys_and_checks_its_health() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_can_be_scaled_and_is_told_what_it_understands(service: str) -> None:
     told = COMPOSE["services"][service]
-    fields = importlib.import_module(f"{service}.settings").Settings.model_fields
+    fields = settings_class(service).model_fields
     understood = {name.upper() for name in fields} | {"DATABASE_URL"}
 
     assert told["command"][:2] == ["serve", service]

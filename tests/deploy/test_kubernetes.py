@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
+from service_settings import settings_class
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy/k8s"
@@ -16,7 +16,7 @@ SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
 
 
 def documents(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((MANIFESTS / name).read_text()))
+    return list(YAML(typ="safe", pure=True).load_all((MANIFESTS / name).read_text()))
 
 
 def test_everything_that_is_named_is_there() -> None:
@@ -31,7 +31,7 @@ def test_a_service_is_probed_drained_and_told_what_it_understands(service: str) 
     deployment, address, budget = documents(f"{service}.yaml")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    fields = importlib.import_module(f"{service}.settings").Settings.model_fields
+    fields = settings_class(service).model_fields
     (addresses,) = documents("addresses.yaml")
     told = {*addresses["data"], *(each["name"] for each in container.get("env", []))}
 

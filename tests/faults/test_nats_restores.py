@@ -149,7 +149,7 @@ class Drill:
         unknown = await self.unknown()
         if unknown:
             assert audit.returncode == 1, audit.stdout
-            assert f"{unknown} were accepted and are nowhere to be found" in audit.stdout
+            assert f"{unknown} accepted deliveries are lost and not acknowledged" in audit.stdout
         assert not lost or await self.reasons(lost) == {("pending", "not_in_inbound")}
         ((known,),) = await query(self.town.dsn, KNOWN)
         await self.typed("Losses are acknowledged", LOST=str(known + unknown))

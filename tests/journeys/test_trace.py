@@ -17,6 +17,7 @@ from desk import update
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from service_settings import settings_class
 
 from chassis.observability import tracing
 from chassis.testing import eventually, running
@@ -75,7 +76,7 @@ async def everything(world: World) -> AsyncGenerator[dict[str, httpx.AsyncClient
         sink = await stack.enter_async_context(outside())
         clients = {}
         for name in SERVICES:
-            kind = importlib.import_module(f"{name}.settings").Settings
+            kind = settings_class(name)
             settings = world.settings(name, kind, SINK_URL=sink)
             app = importlib.import_module(f"{name}.app").make(settings)
             clients[name] = await stack.enter_async_context(running(app))

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import pytest
 from entrances import SHOP, entrances, opened
 from fuzzing import FEW, MANY, try_out
+from service_settings import settings_class
 from tampering import NEW
 
 from chassis.testing import eventually, running
@@ -133,7 +134,7 @@ async def test_whatever_the_others_are_asked(world: World, size: Size) -> None:
     cases = 0
     async with AsyncExitStack() as stack:
         for name in OTHERS:
-            kind = importlib.import_module(f"{name}.settings").Settings
+            kind = settings_class(name)
             app = importlib.import_module(f"{name}.app").make(world.settings(name, kind))
             await eventually(ready(await stack.enter_async_context(running(app))))
             before = await kept(world, name)

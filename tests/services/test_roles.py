@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from granting import OTHERS, PUBLIC, ROLES, ROWS, SERVICES, STRANGER, Row
 from ruamel.yaml import YAML
+from service_settings import settings_class
 from world import EXAMPLE
 
 from chassis.testing import eventually, running
@@ -97,11 +98,8 @@ async def shop(world: World) -> AsyncGenerator[Shop]:
     async with AsyncExitStack() as stack:
         apps, http = {}, {}
         for name in SERVICES:
-            try:
-                kind = importlib.import_module(f"{name}.settings").Settings
-            except ModuleNotFoundError:
-                kind = importlib.import_module("chassis.settings").Settings
-            apps[name] = importlib.import_module(f"{name}.app").make(world.settings(name, kind))
+            settings = world.settings(name, settings_class(name))
+            apps[name] = importlib.import_module(f"{name}.app").make(settings)
             http[name] = await stack.enter_async_context(running(apps[name]))
         made = Shop(world, apps, http, {"id": "audit", "parked_id": "1", "name": "x"})
         await furnish(made)

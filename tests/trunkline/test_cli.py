@@ -69,7 +69,7 @@ async def test_a_device_gets_a_token_of_its_own(tmp_path: Path) -> None:
     ("arguments", "refusal"),
     [
         ("status", r"^no instance runs in .*$"),
-        ("audit", r"^nothing was ever started in .*$"),
+        ("audit", r"^no instance was ever started in .*$"),
         ("token --role=operator --subject=anna", r"^.* holds no key: run .*$"),
         (
             "token --role=boss --subject=anna",
@@ -77,11 +77,14 @@ async def test_a_device_gets_a_token_of_its_own(tmp_path: Path) -> None:
         ),
         ("device-token --account=shop --contact=c-7 --key=k", r"^.* holds no key: run .*$"),
         ("serve everything", r"^there is no service 'everything': it is one of ingest, .*$"),
-        ("serve sla", r"^SERVICE_DATABASE_URL is not set, and .* knows no role sla$"),
+        ("serve sla", r"^SERVICE_DATABASE_URL is not set, and .* has no password for role sla$"),
         ("up --port-base 65535", r"^--port-base 65535 is not between 1 and 65503$"),
-        ("up --replicas sink=2", r"^--replicas sink=2: say it as routing=2, of ingest, .*$"),
+        (
+            "up --replicas sink=2",
+            r"^--replicas sink=2: expected SERVICE=NUMBER, .* ingest, .*$",
+        ),
         ("provision", r"^NATS does not answer at http://127.0.0.1:1023/jsz: .*$"),
-        ("apply nowhere.yaml", r"^nothing was ever started in .*$"),
+        ("apply nowhere.yaml", r"^no instance was ever started in .*$"),
     ],
 )
 def test_a_refusal_is_one_clear_line(
@@ -122,7 +125,7 @@ def test_only_who_holds_the_folder_is_told_to_stop(
     holding = (
         "import pathlib, sys, time\n"
         "from trunkline.instance import Instance\n"
-        "with Instance(pathlib.Path(sys.argv[1]), 9000).claimed():\n"
+        "with Instance(pathlib.Path(sys.argv[1]), 9000).locked():\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -131,7 +134,7 @@ def test_only_who_holds_the_folder_is_told_to_stop(
     ) as instance:
         assert instance.stdout is not None
         assert instance.stdout.readline() == b"held\n"
-        with pytest.raises(CannotStart, match=r"^the instance in .* begins to start"):
+        with pytest.raises(CannotStart, match=r"^the instance in .* is starting; try"):
             run("status", f"--data={tmp_path}")
         with pytest.raises(CannotStart, match=rf"already \(pid {instance.pid}\)$"):
             run("up", f"--data={tmp_path}")

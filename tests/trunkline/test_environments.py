@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.instance import SECRETS_OF, SERVICE_PORTS, Instance, without_password
+from trunkline.instance import SERVICE_PORTS, SERVICES_WITH_SECRETS, Instance, without_password
 from trunkline.provisioning import write_files
 
 PROCESSES = [*SERVICE_PORTS, "sink"]
@@ -29,7 +29,7 @@ def test_process_gets_secrets_only_where_needed(instance: Instance, name: str) -
     known = instance.environment(name)
 
     secrets = [key for key in known if key.endswith(("_SECRET", "_TOKEN"))]
-    assert bool(secrets) == (name in SECRETS_OF)
+    assert bool(secrets) == (name in SERVICES_WITH_SECRETS)
     assert ("1:real" in known.values()) == (name in {"ingest", "notify"})
     assert ("INBOUND_KEY" in known) == (name == "ingest")
 
@@ -45,7 +45,7 @@ def test_process_gets_no_way_in_but_its_own(instance: Instance, name: str) -> No
 
 def test_secret_everywhere_is_noticed(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: were all services handed secrets, the rule above would not hold."""
-    monkeypatch.setattr("trunkline.instance.SECRETS_OF", set(SERVICE_PORTS))
+    monkeypatch.setattr("trunkline.instance.SERVICES_WITH_SECRETS", set(SERVICE_PORTS))
 
     assert "1:real" in instance.environment("sla").values()
 

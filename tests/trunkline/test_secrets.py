@@ -9,12 +9,12 @@ from pathlib import Path
 
 import jwt
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from trunkline import secret_values
 from trunkline.tokens import LONGEST, Signer
 
-WORKSPACE = yaml.safe_load("""
+WORKSPACE = YAML(typ="safe", pure=True).load("""
 channels:
   telegram: {main: {secret: env:TELEGRAM_MAIN_SECRET, token: env:TELEGRAM_MAIN_TOKEN}}
   custom: {acme: {secret: [env:CUSTOM_ACME_SECRET, env:CUSTOM_ACME_OLD], url: sink}}

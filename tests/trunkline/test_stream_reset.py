@@ -18,7 +18,7 @@ from trunkline import provisioning
 from trunkline.instance import Instance
 from trunkline.paths import CannotStart
 from trunkline.provisioning import provision_servers
-from trunkline.stream_reset import chosen, hold_all, reset
+from trunkline.stream_reset import choose_streams, hold_all, reset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,9 +253,9 @@ async def test_a_reset_of_a_spoiled_stream_keeps_all_ids(pair: Pair, instance: I
         (["INBOUND"], "INBOUND is not reset: it holds deliveries that nothing else has"),
         (["WORKSPACE"], "WORKSPACE is not reset"),
         (["NOPE"], r"no domain stream 'NOPE': it is one of INGEST, TICKETS, ROUTING, SLA, NOTIFY"),
-        ([], "name streams .*, or say --all"),
+        ([], "name at least one stream of .*, or use --all"),
     ],
 )
 def test_streams_of_other_kinds_are_refused(names: list[str], why: str, tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match=why):
-        chosen(Instance(tmp_path).plan, names, everything=False)
+        choose_streams(Instance(tmp_path).plan, names, is_all=False)

@@ -32,7 +32,7 @@ def until(done: Callable[[], bool], supervisor: Supervisor) -> None:
     end = time.monotonic() + 15
     while not done():
         assert time.monotonic() < end
-        supervisor.look_after()
+        supervisor.check_children()
         time.sleep(0.02)
 
 
@@ -47,7 +47,7 @@ def test_a_killed_child_comes_back_on_its_port(
     until(lambda: sink.pid != before and sink.ready(), supervisor)
     supervisor.stop()
 
-    assert said == ["sink ended with -9", "sink is started again"]
+    assert said == ["sink exited with -9", "sink was restarted"]
     assert sink.url == url
     assert sink.returncode in {0, -signal.SIGTERM}
 
@@ -64,19 +64,19 @@ class Ailing(Program):
 def test_a_child_that_complains_for_long_is_started_again(
     supervisor: Supervisor, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trunkline.supervisor.ASK", 0.05)
-    monkeypatch.setattr("trunkline.supervisor.SICK", 0.3)
+    monkeypatch.setattr("trunkline.supervisor.HEALTH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("trunkline.supervisor.UNHEALTHY_TIMEOUT_S", 0.3)
     sink = Ailing("sink", SINK, tmp_path / "sink.log", environment=os.environ)
     supervisor.start(sink)
     before = sink.pid
-    supervisor.look_after()
+    supervisor.check_children()
     assert sink.pid == before  # not for one complaint
     until(lambda: sink.pid != before, supervisor)
     sink.complaint_ = ""
     until(sink.ready, supervisor)
 
-    assert said[0] == "sink is ended, to be started again: its /healthz says 503"
-    assert said[-1] == "sink is started again"
+    assert said[0] == "sink was stopped and will be restarted: its /healthz says 503"
+    assert said[-1] == "sink was restarted"
 
 
 REFUSES = """
@@ -110,7 +110,7 @@ def test_a_service_with_a_relay_alarm_counts_as_started(
 
     assert said == ["degraded: sla: of relay_alarm"]
     before = sla.pid
-    supervisor.look_after()
+    supervisor.check_children()
     assert sla.pid == before
 
 
@@ -121,7 +121,7 @@ def test_a_service_with_another_complaint_is_not_started(
     supervisor.start(sla)
     with pytest.raises(CannotStart, match="sla is not ready"):
         supervisor.wait_ready(1)
-    assert sla.degraded() is None
+    assert sla.degraded_reason() is None
 
 
 def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:

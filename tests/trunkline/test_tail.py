@@ -151,7 +151,7 @@ def test_it_ends_when_nobody_reads_any_more(desk: Desk) -> None:
             r"^--since yesterday: allowed are all, now and a sequence of the stream$",
         ),
         ("--request #12", r"^--request #12: not an id or the first digits of one$"),
-        ("", r"^nothing was ever started in .*$"),
+        ("", r"^no instance was ever started in .*$"),
     ],
 )
 def test_a_refusal_says_what_is_allowed(words: str, refusal: str, tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The command people type. Every sub-command takes `--data`; every refusal is one line.
-
-Long, as it lists every sub-command.
-"""
+"""The `trunkline` command: one function per sub-command; errors are printed as one line."""
 
 from __future__ import annotations
 
@@ -16,21 +13,23 @@ import typer
 
 from trunkline.paths import CannotStart
 
-Data = Annotated[Path, typer.Option(help="The instance's folder.")]
-PortBase = Annotated[int, typer.Option(help="The first of its ports; ingest is the next one.")]
-DATA, BASE = Path(".trunkline"), 8000
+Data = Annotated[Path, typer.Option(help="The data folder of the instance.")]
+PortBase = Annotated[
+    int, typer.Option(help="The first port of the instance; ingest listens on the next one.")
+]
+DEFAULT_DATA, DEFAULT_PORT_BASE = Path(".trunkline"), 8000
 
 
 commands = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Event-sourced request processing: run it, and ask it how it is.",
+    help="Event-sourced request processing: run an instance and inspect it.",
 )
 
 
 def app() -> None:
-    """Run the command; a refusal is one line instead of a traceback."""
+    """Run the command; print expected errors as one line instead of a traceback."""
     try:
         commands()
     except (CannotStart, PermissionError, NotADirectoryError) as reason:
@@ -39,42 +38,53 @@ def app() -> None:
 
 @commands.command()
 def up(
-    data: Data = DATA,
-    port_base: PortBase = BASE,
-    detach: Annotated[bool, typer.Option("--detach", help="Return once all is ready.")] = False,  # noqa: FBT002
+    data: Data = DEFAULT_DATA,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    detach: Annotated[  # noqa: FBT002
+        bool, typer.Option("--detach", help="Return once it is ready.")
+    ] = False,
     replicas: Annotated[
-        list[str] | None, typer.Option(help="More of one service: routing=2. Repeatable.")
+        list[str] | None, typer.Option(help="Replicas of a service, such as routing=2. Repeatable.")
     ] = None,
 ) -> None:
-    """Start servers, services and the sink, and keep them alive."""
+    """Start the servers, the services and the sink, and restart whatever exits."""
     from trunkline import up as running
     from trunkline.instance import Instance
 
     instance = Instance(data.absolute(), port_base)
-    wanted = _replicas(replicas or [])
+    replicas_by_service = _replicas(replicas or [])
     if detach:
-        more = [f"--replicas={name}={number}" for name, number in wanted.items()]
-        running.detach(instance, [f"--data={instance.data}", f"--port-base={instance.base}", *more])
-        _show(running.status(instance.data), instance.data)
+        arguments = [f"--replicas={name}={number}" for name, number in replicas_by_service.items()]
+        running.detach(
+            instance, [f"--data={instance.data}", f"--port-base={instance.base}", *arguments]
+        )
+        _print_status(running.status(instance.data), instance.data)
     else:
-        running.up(instance, wanted, lambda: _show(running.status(instance.data), instance.data))
+        running.up(
+            instance,
+            replicas_by_service,
+            lambda: _print_status(running.status(instance.data), instance.data),
+        )
 
 
-def _replicas(asked: list[str]) -> dict[str, int]:
+def _replicas(options: list[str]) -> dict[str, int]:
     from trunkline.serving import SERVICES
 
-    wanted = {}
-    for one in asked:
-        name, _, number = one.partition("=")
+    replicas_by_service = {}
+    for option in options:
+        name, _, number = option.partition("=")
         if name not in SERVICES or not number.isdecimal() or int(number) < 1:
-            raise CannotStart(f"--replicas {one}: say it as routing=2, of {', '.join(SERVICES)}")
-        wanted[name] = int(number)
-    return wanted
+            raise CannotStart(
+                f"--replicas {option}: expected SERVICE=NUMBER, such as routing=2;"
+                f" the services are {', '.join(SERVICES)}"
+            )
+        replicas_by_service[name] = int(number)
+    return replicas_by_service
 
 
-def _show(told: dict[str, Any], data: Path) -> None:
-    parts = {service["name"]: service for service in told["services"]}
-    parts |= {part: told[part] for part in ("nats", "postgres", "sink")}
+def _print_status(state: dict[str, Any], data: Path) -> None:
+    parts = {service["name"]: service for service in state["services"]}
+    parts |= {part: state[part] for part in ("nats", "postgres", "sink")}
     for name, part in parts.items():
         typer.echo(f"{name:12} {part['pid'] or '-':>8} {part.get('state', ''):9} {part['url']}")
         if "reason" in part:
@@ -84,21 +94,21 @@ def _show(told: dict[str, Any], data: Path) -> None:
 
 @commands.command()
 def status(
-    data: Data = DATA,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
+    data: Data = DEFAULT_DATA,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,  # noqa: FBT002
 ) -> None:
-    """Say where everything is and whether it is ready."""
+    """Print the address, process id and state of every server and service."""
     from trunkline import up as running
 
     state = running.status(data.absolute())
     if as_json:
         typer.echo(json.dumps(state))
     else:
-        _show(state, data)
+        _print_status(state, data)
 
 
 @commands.command()
-def down(data: Data = DATA) -> None:
+def down(data: Data = DEFAULT_DATA) -> None:
     """Stop the instance."""
     from trunkline import up as running
 
@@ -106,20 +116,21 @@ def down(data: Data = DATA) -> None:
 
 
 @commands.command()
-def serve(service: str, data: Data = DATA) -> None:
+def serve(service: str, data: Data = DEFAULT_DATA) -> None:
     """Run one service, or the sink, in this process.
 
-    What the environment does not say is taken from the instance.
+    If SERVICE_DATABASE_URL is not set, the settings of the instance in --data are used.
     """
     from trunkline.instance import SERVICE_PORTS, Instance, read_state
     from trunkline.serving import serve as run
 
     if service in SERVICE_PORTS and "SERVICE_DATABASE_URL" not in os.environ:
-        base = read_state(data).get("base", BASE)
+        base = read_state(data).get("base", DEFAULT_PORT_BASE)
         instance = Instance(data.absolute(), base)
         if not (instance.creds / f"{service}.pg").exists():
             raise CannotStart(
-                f"SERVICE_DATABASE_URL is not set, and {instance.creds} knows no role {service}"
+                f"SERVICE_DATABASE_URL is not set, and {instance.creds}"
+                f" has no password for role {service}"
             )
         environment = instance.environment(service)
         for name in set(os.environ) - set(environment):
@@ -131,47 +142,51 @@ def serve(service: str, data: Data = DATA) -> None:
 
 @commands.command()
 def provision(
-    data: Data = DATA,
-    port_base: PortBase = BASE,
-    files: Annotated[bool, typer.Option("--files", help="Only write the files.")] = False,  # noqa: FBT002
+    data: Data = DEFAULT_DATA,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    files: Annotated[  # noqa: FBT002
+        bool, typer.Option("--files", help="Only write files.")
+    ] = False,
     listen: Annotated[
-        str | None, typer.Option(help="With --files: where a NATS server of its own listens.")
+        str | None,
+        typer.Option(help="With --files: the address a separate NATS server uses."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="With --files: where that server keeps its streams.")
+        Path | None,
+        typer.Option(help="With --files: the folder in which it stores streams."),
     ] = None,
 ) -> None:
-    """Create or correct what the declarative file names, in the servers or as files."""
+    """Create or correct everything the provisioning file declares."""
     from trunkline import provisioning
     from trunkline.instance import Instance, read_state
 
     instance = Instance(data.absolute(), read_state(data).get("base", port_base))
     if files:
-        declared = asyncio.run(provisioning.in_force(instance))
-        typer.echo(provisioning.write_files(instance, declared, listen=listen, store=store))
+        workspace = asyncio.run(provisioning.workspace_in_force(instance))
+        typer.echo(provisioning.write_files(instance, workspace, listen=listen, store=store))
         return
     changed = asyncio.run(provisioning.provision_servers(instance))
     typer.echo("\n".join(changed) or "nothing to change")
 
 
 @commands.command()
-def apply(file: Path, data: Data = DATA) -> None:
-    """Check a workspace file, show what it changes, and make it the next version."""
+def apply(file: Path, data: Data = DEFAULT_DATA) -> None:
+    """Check a workspace file, print its changes and make it the next version."""
     from trunkline import configuration, provisioning
     from trunkline.instance import Instance
 
     instance = Instance.running(data)
     typer.echo(asyncio.run(configuration.apply(instance, configuration.read(file))))
-    for line in asyncio.run(provisioning.follow(instance)):
+    for line in asyncio.run(provisioning.apply_to_nats(instance)):
         typer.echo(line)
 
 
 @commands.command()
 def token(
     role: Annotated[list[str], typer.Option(help="A role; repeatable.")],
-    subject: Annotated[str, typer.Option(help="Who it is for.")],
-    ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 12 hours.")] = 43200,
-    data: Data = DATA,
+    subject: Annotated[str, typer.Option(help="The subject of the token (`sub`).")],
+    ttl: Annotated[int, typer.Option(help="Lifetime in seconds, at most 12 hours.")] = 43200,
+    data: Data = DEFAULT_DATA,
 ) -> None:
     """Print a token for the API."""
     from datetime import timedelta
@@ -179,93 +194,97 @@ def token(
     from chassis.auth.roles import Role
     from trunkline.tokens import Signer
 
-    if unknown := [one for one in role if one not in list(Role)]:
+    if unknown := [name for name in role if name not in list(Role)]:
         raise CannotStart(f"there is no role {unknown[0]!r}: it is one of {', '.join(Role)}")
-    _has_key(data)
+    _require_key(data)
     try:
         typer.echo(Signer(data).token(subject, role, timedelta(seconds=ttl)))
-    except ValueError as refused:
-        raise CannotStart(str(refused)) from None
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 @commands.command()
 def device_token(
-    account: Annotated[str, typer.Option(help="The API's account the app writes for.")],
-    contact: Annotated[str, typer.Option(help="The customer whose device it is.")],
-    key: Annotated[str, typer.Option(help="The device's key, by its thumbprint (RFC 7638).")],
-    ttl: Annotated[int, typer.Option(help="Seconds it is good for, at most 15 minutes.")] = 900,
-    data: Data = DATA,
+    account: Annotated[str, typer.Option(help="The account of the API the app belongs to.")],
+    contact: Annotated[str, typer.Option(help="The customer who owns the device.")],
+    key: Annotated[str, typer.Option(help="The thumbprint of the device's key (RFC 7638).")],
+    ttl: Annotated[int, typer.Option(help="Lifetime in seconds, at most 15 minutes.")] = 900,
+    data: Data = DEFAULT_DATA,
 ) -> None:
-    """Print a token for a customer's device, as the company's own server would give it."""
+    """Print a token for a customer's device, as the company's own server would issue it."""
     from datetime import timedelta
 
     from trunkline.tokens import Signer
 
-    _has_key(data)
+    _require_key(data)
     try:
-        ends = timedelta(seconds=ttl)
-        typer.echo(Signer(data).device_token(account, contact, key, ends))
-    except ValueError as refused:
-        raise CannotStart(str(refused)) from None
+        lifetime = timedelta(seconds=ttl)
+        typer.echo(Signer(data).device_token(account, contact, key, lifetime))
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
-def _has_key(data: Path) -> None:
+def _require_key(data: Path) -> None:
     if not (data / "token.key").exists():
         raise CannotStart(f"{data} holds no key: run `trunkline up` or `provision --files` first")
 
 
 @commands.command()
 def audit(
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
     accept_lost: Annotated[
-        int | None, typer.Option(min=0, help="Record that so many lost deliveries are known.")
+        int | None, typer.Option(min=0, help="Acknowledge this number of lost deliveries.")
     ] = None,
     reason: Annotated[
-        str, typer.Option(help="With --accept-lost: why they are lost.")
+        str, typer.Option(help="With --accept-lost: the reason to record.")
     ] = "accepted with trunkline audit",
 ) -> None:
-    """Print the ledger's balance; exit 1 when it does not hold."""
+    """Print the balance of the ledger; exit with 1 if it does not balance."""
     from trunkline.audit import Balance, accept_losses
     from trunkline.instance import Instance
 
     instance = Instance.running(data.absolute())
     if accept_lost is not None:
         asyncio.run(accept_losses(instance, accept_lost, reason))
-    balance = asyncio.run(Balance.of(instance))
+    balance = asyncio.run(Balance.load(instance))
     typer.echo(balance.text())
     if balance.faults:
         raise typer.Exit(1)
 
 
-streams = typer.Typer(no_args_is_help=True, help="Streams of the instance.")
+streams = typer.Typer(
+    no_args_is_help=True, help="Reset, hold or release the domain streams of the instance."
+)
 commands.add_typer(streams, name="stream")
 
 
 @streams.command()
 def reset(
-    names: Annotated[list[str] | None, typer.Argument(help="Domain streams: INGEST, …")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
-    data: Data = DATA,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of domain streams, such as INGEST.")
+    ] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="All domain streams.")] = False,  # noqa: FBT002
+    data: Data = DEFAULT_DATA,
 ) -> None:
-    """Make domain streams anew from PostgreSQL; keep in a file what only they had."""
+    """Recreate domain streams from PostgreSQL; save messages found nowhere else to a file."""
     from trunkline.instance import Instance
-    from trunkline.stream_reset import chosen
+    from trunkline.stream_reset import choose_streams
     from trunkline.stream_reset import reset as run
 
     instance = Instance.running(data.absolute())
-    wanted = chosen(instance.plan, names or [], everything=everything)
-    typer.echo("\n".join(asyncio.run(run(instance, wanted))))
+    chosen_streams = choose_streams(instance.plan, names or [], is_all=is_all)
+    typer.echo("\n".join(asyncio.run(run(instance, chosen_streams))))
 
 
 @streams.command()
-def hold(data: Data = DATA) -> None:
-    """Have nothing read from the domain streams until they are reset, or released."""
+def hold(data: Data = DEFAULT_DATA) -> None:
+    """Stop all readers of the domain streams until the streams are reset or released."""
     _hold(data, release=False)
 
 
 @streams.command()
-def release(data: Data = DATA) -> None:
-    """Have the domain streams read again as they are."""
+def release(data: Data = DEFAULT_DATA) -> None:
+    """Allow readers to continue on the domain streams as they are."""
     _hold(data, release=True)
 
 
@@ -279,36 +298,43 @@ def _hold(data: Path, *, release: bool) -> None:
 
 @commands.command()
 def tail(
-    data: Data = DATA,
+    data: Data = DEFAULT_DATA,
     request: Annotated[
-        list[str] | None, typer.Option(help="A request's id, or its first digits. Repeatable.")
+        list[str] | None, typer.Option(help="The id of a request, or its first digits. Repeatable.")
     ] = None,
     type: Annotated[
-        list[str] | None, typer.Option(help="A fact's name, with wildcards. Repeatable.")
+        list[str] | None,
+        typer.Option(help="The name of a fact, or a pattern. Repeatable."),
     ] = None,
     stream: Annotated[
-        list[str] | None, typer.Option(help="TICKETS unless said otherwise. Repeatable.")
+        list[str] | None, typer.Option(help="A domain stream; TICKETS by default. Repeatable.")
     ] = None,
-    since: Annotated[str, typer.Option(help="A sequence of the stream, all, or now.")] = "now",
-    as_json: Annotated[bool, typer.Option("--json", help="As it travels.")] = False,  # noqa: FBT002
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    since: Annotated[str, typer.Option(help="A stream sequence, all or now.")] = "now",
+    as_json: Annotated[  # noqa: FBT002
+        bool, typer.Option("--json", help="Print stored JSON.")
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Exit after this number of facts.")
+    ] = None,
 ) -> None:
-    """Follow what happens, a fact a line: place in the stream, time, what, to which request."""
+    """Print facts as they are published: sequence, time, name and request, one per line."""
     from trunkline.filters import FactFilter
     from trunkline.instance import Instance
     from trunkline.tail import tail as follow
 
-    wanted = FactFilter.parse(stream or [], type or [], request or [], since)
-    follow(Instance.running(data.absolute()), wanted, as_json=as_json, count=count)
+    fact_filter = FactFilter.parse(stream or [], type or [], request or [], since)
+    follow(Instance.running(data.absolute()), fact_filter, as_json=as_json, count=count)
 
 
 @commands.command()
 def demo(
-    seconds: Annotated[float, typer.Option(min=8, help="How long the day lasts.")] = 45,
-    seed: Annotated[int, typer.Option(help="Which day it is.")] = 1,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the desk open afterwards.")] = False,  # noqa: FBT002
+    seconds: Annotated[float, typer.Option(min=8, help="Duration of the demo in seconds.")] = 45,
+    seed: Annotated[int, typer.Option(help="Seed of the generated day.")] = 1,
+    keep: Annotated[  # noqa: FBT002
+        bool, typer.Option("--keep", help="Keep the instance running.")
+    ] = False,
 ) -> None:
-    """Show a day at a small desk, on an instance of its own; exit 1 when it does not balance."""
+    """Show a generated day on a separate instance; exit with 1 if the ledger does not balance."""
     from rich.console import Console
 
     from trunkline.demo.run import demo as show

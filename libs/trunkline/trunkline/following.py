@@ -1,7 +1,4 @@
-"""Following the domain streams: in order, through restarts of NATS, as a user that only reads.
-
-Long: a stream is read, and streams are merged.
-"""
+"""Follow the domain streams in order and across restarts of NATS, as a read-only user."""
 
 from __future__ import annotations
 
@@ -25,114 +22,117 @@ from trunkline.instance import Instance
 from trunkline.paths import CannotStart
 
 USER = "tail"
-ANSWERS_WITHIN, AGAIN = 5.0, 0.3
-LOOK_S = 0.15
-"""Seconds between looks for what is new."""
-AHEAD = 512
-"""Facts of a stream held ready while an older one of another stream goes first."""
+CONNECT_TIMEOUT_S, RETRY_INTERVAL_S = 5.0, 0.3
+POLL_INTERVAL_S = 0.15
+"""Interval between requests for new messages at the end of a stream."""
+MAX_QUEUED_FACTS = 512
+"""Facts of one stream that may wait while older facts of another stream are returned."""
 
 
 class Source:
-    """One stream's facts, in order. It outlives its server, and goes on behind what it has seen."""
+    """Reads the facts of one stream in order; after a restart of NATS it continues where it was."""
 
-    def __init__(self, line: Line, stream: str, wanted: FactFilter) -> None:
-        self._line, self._stream, self._wanted = line, stream, wanted
+    def __init__(self, line: Line, stream: str, fact_filter: FactFilter) -> None:
+        self._line, self._stream, self._filter = line, stream, fact_filter
         self._next, self._position = 1, 0
         self._created: datetime | None = None
         self._returns = line.returns
-        self.queue: asyncio.Queue[StreamFact | None] = asyncio.Queue(AHEAD)
-        """What was seen; None stands once where the past ends."""
+        self.queue: asyncio.Queue[StreamFact | None] = asyncio.Queue(MAX_QUEUED_FACTS)
+        """Facts read so far; a single None marks the end of the stored facts."""
 
-    async def begin(self) -> None:
-        """Settle where to begin."""
+    async def find_start(self) -> None:
+        """Set the stream sequence to start from."""
         info = await self._line.js.stream_info(self._stream)
         self._created = info.created
-        since = self._wanted.since
+        since = self._filter.since
         self._next = {ALL: 1, NOW: info.state.last_seq + 1}.get(since) or max(1, int(since))
 
     async def run(self) -> None:
-        """Hear, for ever."""
-        past = True
+        """Read facts into the queue until cancelled."""
+        is_past = True
         while True:
             with suppress(NotReady, nats.errors.Error, JetStreamError, OSError, TimeoutError):
-                await self._look()
-                subject = self._wanted.subject(self._stream)
+                await self._check_stream()
+                subject = self._filter.subject(self._stream)
                 async with Reading(self._line, self._stream, subject, self._next) as reading:
                     while True:
-                        if await self._take(reading):
+                        if await self._queue_batch(reading):
                             continue
-                        if past:
-                            past = False
+                        if is_past:
+                            is_past = False
                             await self.queue.put(None)
-                        await asyncio.sleep(LOOK_S)
+                        await asyncio.sleep(POLL_INTERVAL_S)
                         if self._returns != self._line.returns:
                             break
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RETRY_INTERVAL_S)
 
-    async def _look(self) -> None:
-        """Begin anew in a stream that was made anew: positions tell what was seen already."""
+    async def _check_stream(self) -> None:
+        """Start over if the stream was recreated; facts already read are skipped by position."""
         self._returns = self._line.returns
         created = (await self._line.js.stream_info(self._stream)).created
         if created != self._created:
             self._created, self._next = created, 1
 
-    async def _take(self, reading: Reading) -> bool:
-        """Queue what there is; tells whether there was anything."""
+    async def _queue_batch(self, reading: Reading) -> bool:
+        """Queue the next facts; return False if there are no more messages."""
         batch = await reading.batch()
         for item in batch:
             self._next = item.stream_sequence + 1
             if item.position is not None and item.position <= self._position:
                 continue
             self._position = item.position or self._position
-            seen = StreamFact.of(self._stream, item)
-            if self._wanted.matches(seen):
-                await self.queue.put(seen)
+            fact = StreamFact.of(self._stream, item)
+            if self._filter.matches(fact):
+                await self.queue.put(fact)
         return bool(batch)
 
 
 @asynccontextmanager
-async def following(
-    instance: Instance, wanted: FactFilter
+async def follow_facts(
+    instance: Instance, fact_filter: FactFilter
 ) -> AsyncGenerator[AsyncGenerator[StreamFact]]:
-    """Follow facts: the past of all streams by time, then each as it comes."""
+    """Yield facts: stored facts of all streams ordered by time, then new ones as they arrive.
+
+    Raises `CannotStart` if NATS does not answer or the user `tail` is not provisioned.
+    """
     creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
     if not (creds / f"{USER}.nk").exists():
-        raise CannotStart(f"{creds} knows no user {USER!r}: start the instance again")
+        raise CannotStart(f"{creds} has no seed of user {USER!r}: restart the instance")
     line = Line(instance.nats_url, USER, creds, USER)
-    sources = [Source(line, stream, wanted) for stream in wanted.streams]
+    sources = [Source(line, stream, fact_filter) for stream in fact_filter.streams]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(line.close)
         try:
-            await asyncio.wait_for(line.broker.connect(), ANSWERS_WITHIN)
+            await asyncio.wait_for(line.broker.connect(), CONNECT_TIMEOUT_S)
             for source in sources:
-                await source.begin()
-        except (OSError, TimeoutError, nats.errors.Error, JetStreamError) as why:
-            raise CannotStart(f"NATS does not answer at {instance.nats_url}: {why!r}") from None
+                await source.find_start()
+        except (OSError, TimeoutError, nats.errors.Error, JetStreamError) as error:
+            raise CannotStart(f"NATS does not answer at {instance.nats_url}: {error!r}") from None
         tasks = [asyncio.create_task(source.run()) for source in sources]
-        stack.push_async_callback(_ended, tasks)
-        yield await stack.enter_async_context(aclosing(_merged(sources)))
+        stack.push_async_callback(_cancel_all, tasks)
+        yield await stack.enter_async_context(aclosing(_merge(sources)))
 
 
-async def _merged(sources: Sequence[Source]) -> AsyncGenerator[StreamFact]:
+async def _merge(sources: Sequence[Source]) -> AsyncGenerator[StreamFact]:
     heads: list[tuple[datetime, int, StreamFact]] = []
 
     async def advance(number: int) -> None:
-        seen = await sources[number].queue.get()
-        if seen is not None:
-            heapq.heappush(heads, (seen.time, number, seen))
+        fact = await sources[number].queue.get()
+        if fact is not None:
+            heapq.heappush(heads, (fact.time, number, fact))
 
     for number in range(len(sources)):
         await advance(number)
     while heads:
-        _, number, seen = heapq.heappop(heads)
-        yield seen
+        _, number, fact = heapq.heappop(heads)
+        yield fact
         await advance(number)
-    async with aclosing(_as_they_come([source.queue for source in sources])) as present:
-        async for seen in present:
-            yield seen
+    async with aclosing(_in_arrival_order([source.queue for source in sources])) as present:
+        async for fact in present:
+            yield fact
 
 
-async def _as_they_come(
+async def _in_arrival_order(
     queues: Sequence[asyncio.Queue[StreamFact | None]],
 ) -> AsyncGenerator[StreamFact]:
     waits = {asyncio.ensure_future(queue.get()): queue for queue in queues}
@@ -142,17 +142,17 @@ async def _as_they_come(
             for wait in done:
                 queue = waits.pop(wait)
                 waits[asyncio.ensure_future(queue.get())] = queue
-                if (seen := wait.result()) is not None:
-                    yield seen
+                if (fact := wait.result()) is not None:
+                    yield fact
     finally:
         for wait in waits:
             wait.cancel()
 
 
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End them all; a cancellation that was lost to an answer just come is said again."""
-    left = set(tasks)
-    while left:
-        for task in left:
+async def _cancel_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel all tasks; repeat it, as a response that arrives may swallow a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=1)
+        _, pending = await asyncio.wait(pending, timeout=1)

@@ -1,7 +1,7 @@
-"""Holding domain streams: readers of a held stream wait until it is made anew, or released.
+"""Hold domain streams: readers of a held stream wait until it is recreated or released.
 
-PostgreSQL restored to an older state has lost facts that the streams still hold. A service that
-applied them would take what comes in their stead for something it has seen.
+A PostgreSQL restored to an older state has lost facts that the streams still contain. A service
+that applied them would treat the facts recorded in their place as duplicates.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from trunkline.provision import Plan, connect_as
 if TYPE_CHECKING:
     from trunkline.instance import Instance
 
-BY_HAND = "by `trunkline stream hold`"
+HELD_BY_COMMAND = "by `trunkline stream hold`"
 
 
-async def hold(js: JetStreamContext, streams: Sequence[str], why: str | None) -> list[str]:
-    """Hold streams for a reason, or release them (None). Return those that changed."""
+async def hold(js: JetStreamContext, streams: Sequence[str], reason: str | None) -> list[str]:
+    """Hold streams for a reason, or release them if it is None; return the streams that changed."""
     changed = []
     for stream in streams:
         config = (await js.stream_info(stream)).config
         metadata = {name: value for name, value in (config.metadata or {}).items() if name != HELD}
-        wanted = metadata if why is None else {**metadata, HELD: why}
-        if wanted != (config.metadata or {}):
-            await js.update_stream(config.evolve(metadata=wanted))
+        new_metadata = metadata if reason is None else {**metadata, HELD: reason}
+        if new_metadata != (config.metadata or {}):
+            await js.update_stream(config.evolve(metadata=new_metadata))
             changed.append(stream)
     return changed
 
@@ -40,23 +40,24 @@ async def hold(js: JetStreamContext, streams: Sequence[str], why: str | None) ->
 async def hold_when_ahead(
     instance: Instance, creds: Path, *, release: bool = False
 ) -> dict[str, str]:
-    """Hold all domain streams when one of them is ahead of its outbox.
+    """Hold all domain streams if one of them is ahead of its outbox.
 
-    When none is, and `release`, release them. Return what changed: `held` or `released`.
+    If none is ahead and `release` is set, release them. Return `held` or `released` for each
+    stream that changed.
     """
-    streams = domain(instance.plan)
+    streams = domain_streams(instance.plan)
     async with (
         await psycopg.AsyncConnection.connect(
             instance.database_url, autocommit=True, connect_timeout=10
         ) as conn,
-        administrator(instance, creds) as js,
+        jetstream_as_admin(instance, creds) as js,
     ):
-        why = await _ahead(conn, js, streams)
-        changed = await hold(js, streams, why) if why or release else []
-    return dict.fromkeys(changed, "held" if why else "released")
+        reason = await _ahead_reason(conn, js, streams)
+        changed = await hold(js, streams, reason) if reason or release else []
+    return dict.fromkeys(changed, "held" if reason else "released")
 
 
-async def _ahead(
+async def _ahead_reason(
     conn: psycopg.AsyncConnection, js: JetStreamContext, streams: Sequence[str]
 ) -> str | None:
     for stream in streams:
@@ -64,19 +65,19 @@ async def _ahead(
         await conn.execute(sql.SQL("SET search_path = {}").format(schema))
         try:
             await prove(conn, js, await js.stream_info(stream), further=0)
-        except Ahead as why:
-            return f"{stream}: {why}"
+        except Ahead as reason:
+            return f"{stream}: {reason}"
     return None
 
 
-def domain(plan: Plan) -> list[str]:
-    """Return the streams that are made from an outbox."""
+def domain_streams(plan: Plan) -> list[str]:
+    """Return the streams that are published from an outbox."""
     return [service.stream for service in plan.services.values()]
 
 
 @asynccontextmanager
-async def administrator(instance: Instance, creds: Path) -> AsyncGenerator[JetStreamContext]:
-    """Connect to JetStream as the administrator."""
+async def jetstream_as_admin(instance: Instance, creds: Path) -> AsyncGenerator[JetStreamContext]:
+    """Connect to JetStream as the administrator and close the connection afterwards."""
     client = await connect_as("admin", instance.nats_url, creds)
     try:
         yield client.jetstream(timeout=10)

@@ -1,7 +1,4 @@
-"""One instance: its data folder, its ports, and what each of its processes has to know.
-
-Long, as it lists what each process is told.
-"""
+"""An instance: its data folder, its ports and the environment of each of its processes."""
 
 from __future__ import annotations
 
@@ -25,72 +22,75 @@ from trunkline.provision import Plan, read_plan, service_dsn
 from trunkline.tokens import Signer, write_private
 from trunkline_workspace.reading import load
 
-HERE = Path(__file__).parent
-PLAN = HERE / "provision.yaml"
-EXAMPLE = HERE / "workspace.example.yaml"
+FOLDER = Path(__file__).parent
+PLAN = FOLDER / "provision.yaml"
+EXAMPLE = FOLDER / "workspace.example.yaml"
 
 SERVICE_PORTS = {"ingest": 1, "routing": 2, "tickets": 3, "sla": 4, "notify": 5}
 SINK, NATS, NATS_MONITOR, POSTGRES = 9, 22, 23, 32
 SMTP_PORTS = {"ingest": 25, "sink": 26}
 HIGHEST_BASE = 65535 - POSTGRES
 
-SECRETS_OF = {"ingest", "notify"}
-"""The services that speak to platforms, and so are handed the secrets of `secrets.env`."""
-DOOR_KEY = "INBOUND_KEY"
-"""The key of the HMAC in inbound ids: made up like a secret, though no workspace names it."""
+SERVICES_WITH_SECRETS = {"ingest", "notify"}
+"""The services that talk to platforms and therefore receive the secrets of `secrets.env`."""
+INBOUND_KEY_NAME = "INBOUND_KEY"
+"""The key of the HMAC in inbound ids: generated like a secret, but not named in workspaces."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A data folder and the first of its ports."""
+    """A data folder and its first port."""
 
     data: Path
     base: int = 8000
 
     @classmethod
     def running(cls, data: Path) -> Self:
-        """The instance that was started with this folder, or servers the environment names."""
+        """Return the instance of this folder, or one with the servers the environment names.
+
+        Raises `CannotStart` if none was ever started.
+        """
         base = read_state(data).get("base")
         if os.environ.get("NATS_URL") and os.environ.get("DATABASE_URL"):
             return cls(data.absolute(), base if isinstance(base, int) else cls.base)
         if not isinstance(base, int):
-            raise CannotStart(f"nothing was ever started in {data}: run `trunkline up` first")
+            raise CannotStart(f"no instance was ever started in {data}: run `trunkline up` first")
         return cls(data.absolute(), base)
 
     def port(self, offset: int) -> int:
-        """One of the instance's ports."""
+        """Return a port of the instance."""
         return self.base + offset
 
     def log(self, name: str) -> Path:
-        """Where a process writes what it has to say."""
+        """Return the log file of a process."""
         return self.data / "logs" / f"{name}.log"
 
     @property
     def creds(self) -> Path:
-        """Seeds and passwords, one file each."""
+        """The folder of seeds and passwords, one file each."""
         return self.data / "creds"
 
     @property
     def nats_url(self) -> str:
-        """The NATS server: a real one if the environment names it, else our own."""
+        """The address of NATS: from NATS_URL, else of the instance's own server."""
         return os.environ.get("NATS_URL") or f"nats://127.0.0.1:{self.port(NATS)}"
 
     @property
     def monitor_url(self) -> str | None:
-        """The NATS server's monitoring address; a real server's must be given."""
+        """The monitoring address of NATS; for an external server, NATS_MONITOR_URL must name it."""
         if os.environ.get("NATS_URL"):
             return os.environ.get("NATS_MONITOR_URL")
         return f"http://127.0.0.1:{self.port(NATS_MONITOR)}"
 
     @property
     def database_url(self) -> str:
-        """The administrator's address of PostgreSQL."""
-        own = f"127.0.0.1:{self.port(POSTGRES)}/postgres"
-        return os.environ.get("DATABASE_URL") or f"postgresql://postgres:{self.password}@{own}"
+        """The address of PostgreSQL for the administrator."""
+        address = f"127.0.0.1:{self.port(POSTGRES)}/postgres"
+        return os.environ.get("DATABASE_URL") or f"postgresql://postgres:{self.password}@{address}"
 
     @property
     def password(self) -> str:
-        """The embedded PostgreSQL's superuser's password, made up once."""
+        """The password of the embedded PostgreSQL's superuser, generated once."""
         file = self.creds / "postgres.pg"
         if not file.exists():
             write_private(file, secrets.token_urlsafe(24))
@@ -98,77 +98,81 @@ class Instance:
 
     @property
     def signer(self) -> Signer:
-        """Who signs tokens here."""
+        """The signer of tokens."""
         return Signer(self.data)
 
     @property
     def plan(self) -> Plan:
-        """What is to be provisioned. READERS holds for services the file does not name.
+        """The provisioning plan; READERS applies to services the file does not name.
 
-        Where it is not set, what `up` was started with last holds.
+        If READERS is not set, the value of the last `up` applies. Raises `CannotStart` for a
+        number that is not allowed.
         """
-        told = os.environ.get("READERS") or read_state(self.data).get("readers") or 1
-        if str(told) not in map(str, SLOT_GROUPS):
+        readers = os.environ.get("READERS") or read_state(self.data).get("readers") or 1
+        if str(readers) not in map(str, SLOT_GROUPS):
             allowed = ", ".join(map(str, SLOT_GROUPS))
-            raise CannotStart(f"READERS must be one of {allowed}, not {told}")
-        return read_plan(PLAN).with_readers(int(told))
+            raise CannotStart(f"READERS must be one of {allowed}, not {readers}")
+        return read_plan(PLAN).with_readers(int(readers))
 
     def url(self, service: str) -> str:
-        """Where a service, or the sink, listens."""
+        """Return the address of a service or the sink."""
         return f"http://127.0.0.1:{self.port({**SERVICE_PORTS, 'sink': SINK}[service])}"
 
     @property
     def sink_smtp(self) -> str:
-        """Where the sink takes mail."""
+        """The SMTP address of the sink."""
         return f"smtp://127.0.0.1:{self.port(SMTP_PORTS['sink'])}"
 
     @property
     def secrets_file(self) -> Path:
-        """The secrets a workspace may refer to."""
+        """The file with the secrets a workspace may refer to."""
         return self.data / "secrets.env"
 
     def make_secrets(self) -> None:
-        """Make up the secrets of the example workspace that are missing."""
+        """Generate the missing secrets of the example workspace."""
         example = load(EXAMPLE.read_text(encoding="utf-8")).model_dump(mode="json")
-        secret_values.ensure(self.secrets_file, example, (DOOR_KEY,))
+        secret_values.ensure(self.secrets_file, example, (INBOUND_KEY_NAME,))
 
     def environment(self, service: str, number: int = 1) -> dict[str, str]:
         """Return the environment of a service's process, or of the sink's.
 
-        A port belongs to the first of its replicas. Only `SECRETS_OF` get secrets, wherever they
-        come from, and none the administrator's way into PostgreSQL.
+        Ports belong to the first replica. Only `SERVICES_WITH_SECRETS` receive secrets, whether
+        from the file or from the environment; no process receives the administrator's database
+        address.
         """
-        secret = secret_values.read(self.secrets_file)
-        withheld = {*secret, "SMTP_PORT", "DATABASE_URL", "SERVICE_DATABASE_URL"}
-        known = {name: value for name, value in os.environ.items() if name not in withheld}
+        secrets_by_name = secret_values.read(self.secrets_file)
+        withheld = {*secrets_by_name, "SMTP_PORT", "DATABASE_URL", "SERVICE_DATABASE_URL"}
+        environment = {name: value for name, value in os.environ.items() if name not in withheld}
         if service in SMTP_PORTS and number == 1:
-            known["SMTP_PORT"] = str(self.port(SMTP_PORTS[service]))
-        if not known.get("JWKS_URL"):
-            known["JWKS_URL"] = self.signer.jwks_file.as_uri()
-        known.setdefault("SINK_URL", self.url("sink"))
-        known.setdefault("SINK_SMTP", self.sink_smtp)
-        known.setdefault("NATS_CREDS_DIR", str(self.creds))
-        known["NATS_URL"] = self.nats_url
+            environment["SMTP_PORT"] = str(self.port(SMTP_PORTS[service]))
+        if not environment.get("JWKS_URL"):
+            environment["JWKS_URL"] = self.signer.jwks_file.as_uri()
+        environment.setdefault("SINK_URL", self.url("sink"))
+        environment.setdefault("SINK_SMTP", self.sink_smtp)
+        environment.setdefault("NATS_CREDS_DIR", str(self.creds))
+        environment["NATS_URL"] = self.nats_url
         if self.monitor_url is not None:
-            known["NATS_MONITOR_URL"] = self.monitor_url
+            environment["NATS_MONITOR_URL"] = self.monitor_url
         if service in SERVICE_PORTS:
             groups = [str(number) for number in self.plan.groups(service)]
-            if known.get("READERS") not in groups:
-                known["READERS"] = groups[-1]
-            known["SERVICE_DATABASE_URL"] = service_dsn(self.database_url, self.creds, service)
-        if service in SECRETS_OF:
-            known |= secret
+            if environment.get("READERS") not in groups:
+                environment["READERS"] = groups[-1]
+            environment["SERVICE_DATABASE_URL"] = service_dsn(
+                self.database_url, self.creds, service
+            )
+        if service in SERVICES_WITH_SECRETS:
+            environment |= secrets_by_name
         if service != "ingest":
-            known.pop(DOOR_KEY, None)
-        return known
+            environment.pop(INBOUND_KEY_NAME, None)
+        return environment
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Hold the data folder, so that only one `up` works in it."""
+    def locked(self) -> Iterator[None]:
+        """Lock the data folder for this process; raises `CannotStart` if another `up` holds it."""
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "lock").open("a+") as lock:
-            if not _locked(lock):
-                pid = holder(self.data) or "not told yet"
+            if not _try_lock(lock):
+                pid = lock_holder(self.data) or "not known yet"
                 raise CannotStart(f"an instance runs in {self.data} already (pid {pid})")
             lock.truncate(0)
             print(os.getpid(), file=lock, flush=True)
@@ -176,22 +180,25 @@ class Instance:
 
 
 def without_password(url: str) -> str:
-    """Return a server's address without the password it may carry, for everybody to see.
+    """Return the address of a server without its password.
 
-    PostgreSQL's may be a URL, with the password in the user's part or the query, or `key=value`.
+    A PostgreSQL address is a URL, with the password after the user or in the query, or
+    `key=value` pairs.
     """
     if "://" not in url:
         return re.sub(r"\bpassword\s*=\s*('(?:\\.|[^'\\])*'|\S+)\s*", "", url).strip()
     parts = urlsplit(url)
-    user, at, place = parts.netloc.rpartition("@")
+    user, at, address = parts.netloc.rpartition("@")
     query = "&".join(
-        each for each in parts.query.split("&") if not each.lower().startswith("password=")
+        parameter
+        for parameter in parts.query.split("&")
+        if not parameter.lower().startswith("password=")
     )
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + place, query=query))
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + address, query=query))
 
 
-def _locked(lock: IO[str]) -> bool:
-    for _ in range(10):  # somebody who only asks holds it for a moment
+def _try_lock(lock: IO[str]) -> bool:
+    for _ in range(10):  # `lock_holder` takes the lock for a moment
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -201,25 +208,26 @@ def _locked(lock: IO[str]) -> bool:
     return False
 
 
-def holder(data: Path) -> int | None:
-    """Give the process id of the `up` that holds this folder; 0 while it has not told, else None.
+def lock_holder(data: Path) -> int | None:
+    """Return the process id of the `up` that runs in this folder; None if there is none.
 
-    Whoever holds the lock has written it there: what `run.json` says may be of an earlier one.
+    0 if it has not written its id yet. The id is read from the lock file, which the owner of the
+    lock writes: `run.json` may be left from an earlier instance.
     """
     try:
         with (data / "lock").open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                told = lock.read().strip()
-                return int(told) if told.isdigit() else 0
+                content = lock.read().strip()
+                return int(content) if content.isdigit() else 0
     except FileNotFoundError:
         return None
     return None
 
 
 def read_state(data: Path) -> dict[str, Any]:
-    """What the supervisor last wrote about itself."""
+    """Return the state the supervisor wrote last; empty if there is none."""
     try:
         state: dict[str, Any] = json.loads((data / "run.json").read_text())
     except (FileNotFoundError, ValueError):
@@ -228,5 +236,5 @@ def read_state(data: Path) -> dict[str, Any]:
 
 
 def write_state(data: Path, state: Mapping[str, Any]) -> None:
-    """Say where everything is, for `status` and `down`."""
+    """Write the state that `status` and `down` read."""
     write_private(data / "run.json", json.dumps(state, indent=1))

@@ -1,7 +1,4 @@
-"""What a stream holds and its outbox does not: found, and written to a file before a reset.
-
-Long: reading, comparing and writing are one pass.
-"""
+"""Save the messages of a stream that its outbox does not have to a file before a reset."""
 
 from __future__ import annotations
 
@@ -30,128 +27,128 @@ if TYPE_CHECKING:
 BATCH = 500
 FETCH_TIMEOUT_S = 10.0
 MAX_IDLE_S = 30.0
-"""After which the server forgets a consumer that asks no more."""
+"""Idle time after which the server deletes the temporary consumer."""
 
 
 @dataclass
 class Salvage:
-    """One stream compared with its outbox."""
+    """The result of comparing a stream with its outbox."""
 
     stream: str
     file: Path
     last_seq: int = 0
     count: int = 0
-    """Messages written to the file; without any there is no file."""
+    """Number of messages written to the file; there is no file if it is 0."""
     newest: int = 0
-    """The highest position at which both have the same fact."""
+    """The highest position at which the stream and the outbox have the same fact."""
     lost: int | None = None
-    """The lowest position above `newest` of a fact that the outbox does not have."""
+    """The lowest position above `newest` whose fact the outbox does not have."""
     lost_at: datetime | None = None
     first_position: int | None = None
-    """From where on facts belong to a new epoch, when the stream is ahead of its outbox."""
+    """The first position of the new epoch if the stream is ahead of its outbox, else None."""
 
-    def same(self, position: int) -> None:
-        """Count a fact that both have."""
+    def count_recorded(self, position: int) -> None:
+        """Count a fact that the stream and the outbox have."""
         self.newest = max(self.newest, position)
         if self.lost is not None and self.lost <= self.newest:
             self.lost = self.lost_at = None
 
-    def missing(self, position: int, at: datetime) -> None:
-        """Count a fact that the outbox does not have."""
+    def count_missing(self, position: int, time: datetime) -> None:
+        """Count a fact that only the stream has."""
         if position > self.newest and (self.lost is None or position < self.lost):
-            self.lost, self.lost_at = position, at
+            self.lost, self.lost_at = position, time
 
 
 async def salvage(
     conn: psycopg.AsyncConnection, js: JetStreamContext, stream: str, folder: Path
 ) -> Salvage:
-    """Compare a domain stream with its outbox; write what only the stream has, readable by us.
+    """Compare a domain stream with its outbox; write messages only the stream has to a file.
 
-    Raises NotFoundError when there is no such stream.
+    Only the owner may read the file. Raises `NotFoundError` if there is no such stream.
     """
     now = datetime.now(UTC)
-    found = Salvage(stream, folder / f"{stream}-{now:%Y%m%dT%H%M%S.%fZ}.jsonl")
+    result = Salvage(stream, folder / f"{stream}-{now:%Y%m%dT%H%M%S.%fZ}.jsonl")
     schema = sql.Identifier(stream.lower())
     await conn.execute(sql.SQL("SET search_path = {}").format(schema))
     epochs = await Epochs.load(conn)
     out: IO[str] | None = None
     try:
         async for batch in _batches(js, stream):
-            found.last_seq = batch[-1].metadata.sequence.stream
-            for line in await _compare(conn, batch, epochs, found):
-                out = out or _private(found.file)
+            result.last_seq = batch[-1].metadata.sequence.stream
+            for line in await _compare(conn, batch, epochs, result):
+                out = out or _open_private(result.file)
                 out.write(line + "\n")
-                found.count += 1
+                result.count += 1
         if out is not None:
             out.flush()
             os.fsync(out.fileno())
     finally:
         if out is not None:
             out.close()
-    if found.lost is not None:
-        behind = found.newest or await first_floor(conn, found.lost_at)
-        found.first_position = behind + 1
-    return found
+    if result.lost is not None:
+        last_common = result.newest or await first_floor(conn, result.lost_at)
+        result.first_position = last_common + 1
+    return result
 
 
 async def _batches(js: JetStreamContext, stream: str) -> AsyncGenerator[list[Msg]]:
-    """Yield every message up to the stream's end, which may move on meanwhile."""
+    """Yield every message up to the end of the stream, including those added meanwhile."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.ALL,
         ack_policy=AckPolicy.NONE,
         inactive_threshold=MAX_IDLE_S,
         mem_storage=True,
     )
-    left = (await js.stream_info(stream)).state.messages
+    remaining = (await js.stream_info(stream)).state.messages
     consumer = await js.add_consumer(stream, config)
-    place = await js.pull_subscribe_bind(consumer=consumer.name, stream=stream)
-    while left:
-        batch = await place.fetch(BATCH, timeout=FETCH_TIMEOUT_S)
+    subscription = await js.pull_subscribe_bind(consumer=consumer.name, stream=stream)
+    while remaining:
+        batch = await subscription.fetch(BATCH, timeout=FETCH_TIMEOUT_S)
         yield batch
-        left = batch[-1].metadata.num_pending
-    await place.unsubscribe()
+        remaining = batch[-1].metadata.num_pending
+    await subscription.unsubscribe()
 
 
 async def _compare(
-    conn: psycopg.AsyncConnection, batch: Iterable[Msg], epochs: Epochs, found: Salvage
+    conn: psycopg.AsyncConnection, batch: Iterable[Msg], epochs: Epochs, result: Salvage
 ) -> list[str]:
-    """Return a line for each message that the outbox does not have."""
-    at = [
+    """Return one line for each message that the outbox does not have."""
+    positioned = [
         (message, number((message.headers or {}).get("Trunkline-Position", "")))
         for message in batch
     ]
-    positions = [position for _, position in at if position is not None]
+    positions = [position for _, position in positioned if position is not None]
     rows: list[Any] = await (await conn.execute(EXACT, (positions,), binary=True)).fetchall()
     by_position = {row[0]: row for row in rows}
     lines = []
-    for message, position in at:
+    for message, position in positioned:
         id_ = str((message.headers or {}).get("Nats-Msg-Id", ""))
         row = by_position.get(position)
         if position is not None and row and is_same(row, id_, message.data, epochs):
-            found.same(position)
+            result.count_recorded(position)
             continue
         if position is not None and is_recorded(message.subject, id_, message.data):
-            found.missing(position, message.metadata.timestamp)
+            result.count_missing(position, message.metadata.timestamp)
         lines.append(_line(message))
     return lines
 
 
 def _line(message: Msg) -> str:
-    """Write a message as one line of JSON; bytes that are no text as hex."""
-    told: dict[str, Any] = {
+    """Return a message as one line of JSON; data that is not UTF-8 as hex."""
+    record: dict[str, Any] = {
         "sequence": message.metadata.sequence.stream,
         "time": message.metadata.timestamp.isoformat(),
         "subject": message.subject,
         "headers": {name: str(value) for name, value in (message.headers or {}).items()},
     }
     try:
-        told["data"] = message.data.decode()
+        record["data"] = message.data.decode()
     except UnicodeDecodeError:
-        told["hex"] = message.data.hex()
-    return json.dumps(told, ensure_ascii=False)
+        record["hex"] = message.data.hex()
+    return json.dumps(record, ensure_ascii=False)
 
 
-def _private(file: Path) -> IO[str]:
+def _open_private(file: Path) -> IO[str]:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.fdopen(
         os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"

@@ -1,7 +1,7 @@
-"""One service, one process: `trunkline serve ingest`.
+"""Run one service in this process: `trunkline serve ingest`.
 
-The environment says everything; before the service starts, the servers behind it are asked whether
-they write before they acknowledge. Long by a few lines: a process's beginning is in one place.
+All settings come from the environment. The service starts only if NATS and PostgreSQL write to disk
+before they acknowledge.
 """
 
 from __future__ import annotations
@@ -31,37 +31,40 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 SERVICES = ("ingest", "routing", "tickets", "sla", "notify")
-PATIENCE = 30.0
-YOUNG = 20_000
-"""Objects made before the collector looks; at Python's 700 it took a twelfth of all time."""
-LAST_ANSWERS = 3
-"""Seconds for requests in flight; streams that never end are cut then."""
+SERVERS_TIMEOUT_S = 30.0
+GC_THRESHOLD_OBJECTS = 20_000
+"""Allocations before a garbage collection; at Python's 700 it took a twelfth of the time."""
+SHUTDOWN_GRACE_S = 3
+"""Time for requests in flight; endless event streams are closed after it."""
 
 
 class Server(uvicorn.Server):
-    """Told to stop, it ends what was begun, which is no failure; told early, it ends at once."""
+    """A uvicorn server that exits at once, with 0, if it is stopped before it has started."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and be at rest."""
+        """Start, then tune the garbage collector for the objects of a running service."""
         await super().startup(sockets)
-        rest_collector()
+        tune_garbage_collector()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop as soon as there is something to stop: until then nothing has been begun."""
+        """Exit at once before the start is complete: nothing is in flight. Else stop normally."""
         if not self.started:
-            os._exit(0)  # an exception would come out wherever the application happens to be
+            os._exit(0)  # an exception would surface at an arbitrary place of the application
         super().handle_exit(sig, frame)
 
 
-def rest_collector() -> None:
-    """Have the collector look seldom, and never at what is there by now: that stays."""
+def tune_garbage_collector() -> None:
+    """Collect less often, and never the objects that exist now: they stay until the exit."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 50)
+    gc.set_threshold(GC_THRESHOLD_OBJECTS, 20, 50)
 
 
 def run(app: ASGIApp | str, name: str = "") -> None:
-    """Serve an application until SIGTERM, letting requests in flight end."""
+    """Serve an application until SIGTERM, then finish the requests in flight.
+
+    Raises `CannotStart` if there are too few file descriptors.
+    """
     config = uvicorn.Config(
         app,
         host=os.environ.get("HOST", "127.0.0.1"),
@@ -73,10 +76,10 @@ def run(app: ASGIApp | str, name: str = "") -> None:
         access_log=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=LAST_ANSWERS,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
     server = Server(config)
-    # uvicorn raises the signal again when all is done; what it did before is to end us with it.
+    # uvicorn raises the signal again at its end; the default handler would not exit with 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run()
     if not server.started:
@@ -84,7 +87,7 @@ def run(app: ASGIApp | str, name: str = "") -> None:
 
 
 def _protocol(name: str) -> Any:
-    """Return a service's protocol, with as many connections as there are file descriptors for."""
+    """Return the HTTP protocol, with as many connections as the file descriptors allow."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         return limited(ConnectionTable(name, connection_limit(descriptors)))
@@ -93,16 +96,16 @@ def _protocol(name: str) -> Any:
 
 
 async def _check_servers() -> None:
-    """Wait until the servers answer, and refuse unsafe ones."""
-    until = time.monotonic() + PATIENCE
+    """Wait until NATS and PostgreSQL answer; raises `CannotStart` for unsafe settings."""
+    deadline = time.monotonic() + SERVERS_TIMEOUT_S
     while True:
         try:
             await check_nats(os.environ.get("NATS_MONITOR_URL"))
             await check_postgres(os.environ.get("SERVICE_DATABASE_URL", ""))
-        except Unsafe as unsafe:
-            raise CannotStart(str(unsafe)) from None
+        except Unsafe as error:
+            raise CannotStart(str(error)) from None
         except OSError as error:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise CannotStart(str(error)) from None
         else:
             return
@@ -110,7 +113,7 @@ async def _check_servers() -> None:
 
 
 def serve(name: str) -> None:
-    """Run one service, or the sink, in this process."""
+    """Run one service, or the sink, in this process; raises `CannotStart` for bad settings."""
     if name == "sink":
         from trunkline.sink.server import main
 
@@ -118,30 +121,30 @@ def serve(name: str) -> None:
     elif name in SERVICES:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
-            Settings()  # before anything is waited for
+            Settings()  # checked before waiting for the servers
             asyncio.run(_check_servers())
             run(f"{name}.app:app", name)
-        except ValidationError as bad:
-            raise CannotStart(_refusal(bad)) from None
+        except ValidationError as error:
+            raise CannotStart(_setting_errors(error)) from None
     else:
         raise CannotStart(f"there is no service {name!r}: it is one of {', '.join(SERVICES)}, sink")
 
 
-def _refusal(bad: ValidationError) -> str:
-    """Return what is wrong with each setting, in one line."""
+def _setting_errors(error: ValidationError) -> str:
+    """Return the errors of all settings as one line."""
     return "; ".join(
         " ".join(
             [
-                *(str(part).upper() for part in each["loc"]),
-                each["msg"].removeprefix("Value error, "),
+                *(str(part).upper() for part in setting_error["loc"]),
+                setting_error["msg"].removeprefix("Value error, "),
             ]
         )
-        for each in bad.errors(include_url=False, include_input=False)
+        for setting_error in error.errors(include_url=False, include_input=False)
     )
 
 
 def main() -> None:
-    """`python -m trunkline.serving NAME`: the command without the rest of the command."""
+    """Run `python -m trunkline.serving NAME`, which imports nothing of the other sub-commands."""
     try:
         serve(*sys.argv[1:])
     except CannotStart as reason:

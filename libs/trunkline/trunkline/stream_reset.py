@@ -1,9 +1,9 @@
-"""`trunkline stream reset`: make a domain stream anew from its outbox, and keep what only it had.
+"""`trunkline stream reset`: recreate domain streams from their outboxes.
 
-When the stream is ahead of its outbox, PostgreSQL was restored to an older state. Then a new epoch
-begins, and readers are set back to where the stream and the outbox part: what they may have applied
-beyond that is no longer recorded, and other facts have taken its positions. Long: the order of the
-steps is what makes it safe.
+Messages that only the stream had are saved to a file. A stream ahead of its outbox means that
+PostgreSQL was restored to an older state. A new epoch then begins, and readers are set back to the
+last position the stream and the outbox share: facts beyond it are no longer recorded, and other
+facts have taken their positions. The order of the steps is what makes an interrupted reset safe.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nats.js.errors import NotFoundError
 from psycopg import sql
 
 from chassis.postgres.locks import lock_key
-from trunkline.holding import BY_HAND, administrator, domain, hold
+from trunkline.holding import HELD_BY_COMMAND, domain_streams, hold, jetstream_as_admin
 from trunkline.instance import Instance
 from trunkline.paths import CannotStart
 from trunkline.provision import Plan
 from trunkline.provisioning import credentials, provision_servers
 from trunkline.salvage import Salvage, salvage
 
-REFUSED = {
+REASONS_NOT_RESETTABLE = {
     "INBOUND": "it holds deliveries that nothing else has",
     "WORKSPACE": "it holds the workspace's versions, and no outbox has them",
 }
@@ -36,13 +36,15 @@ BEGIN_EPOCH = (
     " SELECT greatest(%s, coalesce(max(epoch), 0) + 1), %s, now() FROM {service}.outbox_epoch"
     " RETURNING epoch"
 )
-LOCK = "LOCK TABLE {reader}.reader_position IN EXCLUSIVE MODE"
-SET_BACK = (
+LOCK_POSITIONS = "LOCK TABLE {reader}.reader_position IN EXCLUSIVE MODE"
+SET_READER_BACK = (
     "UPDATE {reader}.reader_position SET position = least(position, %s), stream_sequence = %s"
     " WHERE reader = %s"
 )
-FORGET_WAITING = "DELETE FROM {reader}.waiting WHERE reader = %s AND position > %s"
-SET_ASIDE = "UPDATE {reader}.parked SET position = -id WHERE reader = %s AND position > %s"
+DELETE_DEFERRED = "DELETE FROM {reader}.waiting WHERE reader = %s AND position > %s"
+RELEASE_PARKED_POSITIONS = (
+    "UPDATE {reader}.parked SET position = -id WHERE reader = %s AND position > %s"
+)
 END_SESSIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename = ANY(%s)"
@@ -50,43 +52,46 @@ END_SESSIONS = (
 
 
 async def hold_all(instance: Instance, *, release: bool) -> list[str]:
-    """Hold all domain streams, or release them; return a line for each that changed."""
+    """Hold or release all domain streams; return a line for each stream that changed."""
     try:
-        async with administrator(instance, credentials(instance)) as js:
-            why = None if release else BY_HAND
-            changed = await hold(js, domain(instance.plan), why)
+        async with jetstream_as_admin(instance, credentials(instance)) as js:
+            reason = None if release else HELD_BY_COMMAND
+            changed = await hold(js, domain_streams(instance.plan), reason)
     except (OSError, nats.errors.Error, JetStreamError) as error:
         raise CannotStart(f"NATS refuses: {error!r}") from error
     return [f"{stream} is {'released' if release else 'held'}" for stream in changed]
 
 
-def chosen(plan: Plan, names: Sequence[str], *, everything: bool) -> list[str]:
-    """Return the domain streams meant; raise `CannotStart` for any other name."""
-    allowed = domain(plan)
-    if everything == bool(names):
-        raise CannotStart(f"name streams ({', '.join(allowed)}), or say --all")
+def choose_streams(plan: Plan, names: Sequence[str], *, is_all: bool) -> list[str]:
+    """Return the chosen domain streams; raises `CannotStart` for any other name."""
+    allowed = domain_streams(plan)
+    if is_all == bool(names):
+        raise CannotStart(f"name at least one stream of {', '.join(allowed)}, or use --all")
     for name in names:
-        if name in REFUSED:
-            raise CannotStart(f"{name} is not reset: {REFUSED[name]}")
+        if name in REASONS_NOT_RESETTABLE:
+            raise CannotStart(f"{name} is not reset: {REASONS_NOT_RESETTABLE[name]}")
         if name not in allowed:
             raise CannotStart(
                 f"there is no domain stream {name!r}: it is one of {', '.join(allowed)}"
             )
-    return allowed if everything else list(dict.fromkeys(names))
+    return allowed if is_all else list(dict.fromkeys(names))
 
 
 async def reset(instance: Instance, streams: Sequence[str]) -> list[str]:
-    """Reset domain streams; return a line for each thing done. May be run again at any time."""
+    """Reset domain streams; return a line for each step. It may be repeated at any time.
+
+    Raises `CannotStart` if a server fails meanwhile.
+    """
     try:
         async with (
             await psycopg.AsyncConnection.connect(
                 instance.database_url, autocommit=True, connect_timeout=10
             ) as conn,
-            administrator(instance, credentials(instance)) as js,
+            jetstream_as_admin(instance, credentials(instance)) as js,
         ):
             lines = await _reset(conn, js, instance, streams)
     except (OSError, psycopg.Error, nats.errors.Error, JetStreamError) as error:
-        raise CannotStart(f"the reset broke off, run it again: {error}") from error
+        raise CannotStart(f"the reset was interrupted, run it again: {error}") from error
     return lines + await provision_servers(instance, release=True)
 
 
@@ -97,50 +102,51 @@ async def _reset(
     streams: Sequence[str],
 ) -> list[str]:
     await conn.execute("SELECT pg_advisory_lock(%s)", (lock_key("provision", "reset"),))
-    found, lines = [], []
+    results, lines = [], []
     for stream in streams:
         try:
-            found.append(await salvage(conn, js, stream, instance.data / "salvage"))
+            results.append(await salvage(conn, js, stream, instance.data / "salvage"))
         except NotFoundError:
-            lines.append(f"{stream}: there was none")
-    lines += [_told(each) for each in found]
-    if ahead := [each for each in found if each.first_position is not None]:
+            lines.append(f"{stream}: there was no such stream")
+    lines += [_summary(result) for result in results]
+    if ahead := [result for result in results if result.first_position is not None]:
         lines += await _begin_epochs(conn, instance.plan, ahead)
-    for each in found:
-        await js.delete_stream(each.stream)
+    for result in results:
+        await js.delete_stream(result.stream)
     return lines
 
 
-def _told(each: Salvage) -> str:
-    where = f", kept in {each.file}" if each.count else ""
-    return f"{each.stream}: {each.count} messages that its outbox does not have{where}"
+def _summary(result: Salvage) -> str:
+    where = f", kept in {result.file}" if result.count else ""
+    return f"{result.stream}: {result.count} messages that its outbox does not have{where}"
 
 
 async def _begin_epochs(
     conn: psycopg.AsyncConnection, plan: Plan, ahead: Sequence[Salvage]
 ) -> list[str]:
-    """Begin the new epochs, set readers back, and end the services' sessions.
+    """Begin new epochs, set readers back and end the database sessions of the services.
 
-    One transaction, before any stream is deleted: broken off, all of it is found again. The
-    sessions end because what services remember is of the state that was lost; they begin anew.
+    All of it is one transaction, before any stream is deleted, so that an interrupted reset can be
+    repeated. Sessions end because services still hold the lost state in memory; they reconnect and
+    load the current state.
     """
     lines = []
-    readers = {each.stream: _readers(plan, each.stream) for each in ahead}
+    readers = {result.stream: _readers(plan, result.stream) for result in ahead}
     async with conn.transaction():
         for reader in sorted({name for names in readers.values() for name in names}):
-            await conn.execute(sql.SQL(LOCK).format(reader=sql.Identifier(reader)))
-        for each in ahead:
-            service = sql.Identifier(each.stream.lower())
+            await conn.execute(sql.SQL(LOCK_POSITIONS).format(reader=sql.Identifier(reader)))
+        for result in ahead:
+            service = sql.Identifier(result.stream.lower())
             begin = sql.SQL(BEGIN_EPOCH).format(service=service)
             row = await (
-                await conn.execute(begin, (int(time.time()), each.first_position))
+                await conn.execute(begin, (int(time.time()), result.first_position))
             ).fetchone()
             lines.append(
-                f"{each.stream}: was ahead of its outbox; facts from position"
-                f" {each.first_position} on belong to epoch {row[0] if row else '?'}"
+                f"{result.stream}: was ahead of its outbox; facts from position"
+                f" {result.first_position} on belong to epoch {row[0] if row else '?'}"
             )
-            for reader in readers[each.stream]:
-                await _set_back(conn, reader, each)
+            for reader in readers[result.stream]:
+                await _set_back(conn, reader, result)
         lines += await _end_sessions(conn, list(plan.services))
     return lines
 
@@ -149,12 +155,12 @@ def _readers(plan: Plan, stream: str) -> list[str]:
     return [name for name, service in plan.services.items() if stream in service.reads]
 
 
-async def _set_back(conn: psycopg.AsyncConnection, reader: str, each: Salvage) -> None:
-    name, last = each.stream.lower(), (each.first_position or 1) - 1
+async def _set_back(conn: psycopg.AsyncConnection, reader: str, result: Salvage) -> None:
+    name, last = result.stream.lower(), (result.first_position or 1) - 1
     where = {"reader": sql.Identifier(reader)}
-    # At the end of the old stream: none of it is read any more before it is deleted.
-    await conn.execute(sql.SQL(SET_BACK).format(**where), (last, each.last_seq, name))
-    for statement in (FORGET_WAITING, SET_ASIDE):
+    # At the end of the old stream, so that nothing more of it is read before it is deleted.
+    await conn.execute(sql.SQL(SET_READER_BACK).format(**where), (last, result.last_seq, name))
+    for statement in (DELETE_DEFERRED, RELEASE_PARKED_POSITIONS):
         await conn.execute(sql.SQL(statement).format(**where), (name, last))
 
 
@@ -163,5 +169,5 @@ async def _end_sessions(conn: psycopg.AsyncConnection, services: list[str]) -> l
         async with conn.transaction():
             await conn.execute(END_SESSIONS, (services,))
     except psycopg.errors.InsufficientPrivilege:
-        return ["restart the services: this role may not end their sessions"]
+        return ["restart the services: the role of DATABASE_URL may not end their sessions"]
     return []

@@ -1,7 +1,4 @@
-"""Keeps children alive: whatever dies is started again, until somebody says stop.
-
-Long: the whole care for a child is read together.
-"""
+"""Supervise child processes: restart those that exit or stay unhealthy."""
 
 from __future__ import annotations
 
@@ -19,40 +16,40 @@ from urllib.error import HTTPError
 from trunkline.child import Child, free_port, spawn, wait_for_port
 from trunkline.paths import CannotStart
 
-FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.1, 5.0, 10.0
-LOOK = 0.1
+MIN_RESTART_PAUSE_S, MAX_RESTART_PAUSE_S, STABLE_AFTER_S = 0.1, 5.0, 10.0
+CHECK_INTERVAL_S = 0.1
 RELAY_ALARM = "relay_alarm"
-"""The name of the check that fails while a service publishes nothing, and does the rest."""
-ASK, SICK = 2.0, 10.0
-"""Seconds between questions how a child does, and how long it may complain before it is started
-again: a server that is starting recovers its store in less."""
+"""The readiness check that fails while a service works but does not publish."""
+HEALTH_INTERVAL_S, UNHEALTHY_TIMEOUT_S = 2.0, 10.0
+"""Interval of health checks, and the time a child may stay unhealthy before it is restarted. A
+starting server recovers its store in less."""
 
 
 class Stopped(BaseException):
-    """Somebody sent SIGINT or SIGTERM."""
+    """SIGINT or SIGTERM was received."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `Stopped`; later ones change nothing."""
+    """Raise `Stopped` on the first SIGINT or SIGTERM and ignore later ones."""
 
-    def heard(_number: int, _frame: FrameType | None) -> None:
-        for number in old:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in previous:
             signal.signal(number, signal.SIG_IGN)
         raise Stopped
 
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in old:
-        signal.signal(number, heard)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in old.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 class Program(Child):
-    """One of our own processes, which answers `/health/ready` on its port."""
+    """A process of Trunkline that serves `/health/ready` on its port."""
 
     def __init__(
         self,
@@ -68,49 +65,54 @@ class Program(Child):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The base address of the process."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        """Start it, without waiting until it is ready."""
+        """Start the process without waiting until it is ready."""
         wait_for_port(self.port, self.name)
         environment = {**self.environment, "HOST": "127.0.0.1", "PORT": str(self.port)}
         self.process = spawn(self.command, log=self.log, dies_by=self.stop_signal, env=environment)
         return self
 
     def ready(self) -> bool:
-        """Whether it says it is ready."""
-        return self.alive and answers(f"{self.url}/health/ready")
+        """Return True if the process is alive and reports that it is ready."""
+        return self.alive and answers_ok(f"{self.url}/health/ready")
 
-    def degraded(self) -> str | None:
-        """Return why it publishes nothing, when only that keeps it from being ready."""
-        return degraded(self.url) if self.alive else None
+    def degraded_reason(self) -> str | None:
+        """Return the relay's alarm if that is the only reason why the process is not ready."""
+        return degraded_reason(self.url) if self.alive else None
 
     def wait(self, timeout: float = 30.0) -> Self:
-        """Wait until it is ready."""
-        since = self.log_size()
+        """Wait until the process is ready.
+
+        Raises `CannotStart` if it exits or takes longer than `timeout` seconds.
+        """
+        log_start = self.log_size()
         if self.await_ready(self.ready, timeout):
             return self
-        raise CannotStart(f"{self.name} ended at once ({self.last_error(since)}); see {self.log}")
+        raise CannotStart(
+            f"{self.name} did not become ready ({self.last_error(log_start)}); see {self.log}"
+        )
 
 
-def answers(url: str) -> bool:
-    """Whether a GET there is answered with 200."""
+def answers_ok(url: str) -> bool:
+    """Return True if a GET of the address returns 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own address
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  our own address
+            return bool(response.status == 200)
     except OSError:
         return False
 
 
-def degraded(url: str) -> str | None:
-    """Return the alarm of a service's relay, when it is all that `/health/ready` complains of."""
+def degraded_reason(url: str) -> str | None:
+    """Return the alarm of a service's relay if no other check of `/health/ready` fails."""
     try:
         with urllib.request.urlopen(f"{url}/health/ready", timeout=2):  # noqa: S310  our own address
             return None
-    except HTTPError as refused:
-        with refused:
-            body = refused.read()
+    except HTTPError as error:
+        with error:
+            body = error.read()
     except OSError:
         return None
     try:
@@ -121,107 +123,112 @@ def degraded(url: str) -> str | None:
         return None
 
 
-class _Care:
-    """One child, and how patient to be with it."""
+class _SupervisedChild:
+    """A child process with the state of its restarts and health checks."""
 
     def __init__(self, child: Child, after_restart: Callable[[], object] | None) -> None:
         self.child, self.after_restart = child, after_restart
-        self.pause, self.started, self.due, self.fails = FIRST_PAUSE, time.monotonic(), 0.0, 0
-        self.asked, self.sick_since = 0.0, 0.0
+        self.restart_pause_s, self.failures = MIN_RESTART_PAUSE_S, 0
+        self.started_at, self.restart_at = time.monotonic(), 0.0
+        self.health_checked_at, self.unhealthy_since = 0.0, 0.0
 
-    def look(self, now: float) -> str | None:
-        """Start the child again when it is gone and its pause is over; say what was done."""
+    def check(self, now: float) -> str | None:
+        """Restart an exited child once its pause is over; return a line about what happened."""
         if self.child.alive:
-            self.due = 0.0
-            return self._cure(now) if now - self.asked >= ASK else None
-        if not self.due:
-            self.pause = FIRST_PAUSE if now - self.started > SETTLED else self.pause * 2
-            self.due = now + min(self.pause, LONGEST_PAUSE)
-            self.fails += 1
-            return f"{self.child.name} ended with {self.child.returncode}"
-        return self._restart() if now >= self.due else None
+            self.restart_at = 0.0
+            is_due = now - self.health_checked_at >= HEALTH_INTERVAL_S
+            return self._stop_if_unhealthy(now) if is_due else None
+        if not self.restart_at:
+            is_stable = now - self.started_at > STABLE_AFTER_S
+            self.restart_pause_s = MIN_RESTART_PAUSE_S if is_stable else self.restart_pause_s * 2
+            self.restart_at = now + min(self.restart_pause_s, MAX_RESTART_PAUSE_S)
+            self.failures += 1
+            return f"{self.child.name} exited with {self.child.returncode}"
+        return self._restart() if now >= self.restart_at else None
 
-    def _cure(self, now: float) -> str | None:
-        """End a child that has been there for a while and does not do well."""
-        self.asked = now
-        why = self.child.health_problem()
-        self.sick_since = 0.0 if why is None else self.sick_since or now
-        if why is None or now - self.sick_since < SICK:
+    def _stop_if_unhealthy(self, now: float) -> str | None:
+        """Stop a child that has been unhealthy for `UNHEALTHY_TIMEOUT_S`."""
+        self.health_checked_at = now
+        problem = self.child.health_problem()
+        self.unhealthy_since = 0.0 if problem is None else self.unhealthy_since or now
+        if problem is None or now - self.unhealthy_since < UNHEALTHY_TIMEOUT_S:
             return None
-        self.sick_since = 0.0
+        self.unhealthy_since = 0.0
         self.child.stop()
-        return f"{self.child.name} is ended, to be started again: {why}"
+        return f"{self.child.name} was stopped and will be restarted: {problem}"
 
     def _restart(self) -> str:
-        self.started, self.due = time.monotonic(), 0.0
+        self.started_at, self.restart_at = time.monotonic(), 0.0
         try:
             self.child.start()
             if self.after_restart is not None:
                 self.after_restart()
-        except Exception as error:  # noqa: BLE001  whatever it was, the next round tries again
-            return f"{self.child.name} does not come back: {error}"
-        return f"{self.child.name} is started again"
+        except Exception as error:  # noqa: BLE001  any failure is retried in the next round
+            return f"{self.child.name} could not be restarted: {error}"
+        return f"{self.child.name} was restarted"
 
 
 class Supervisor:
-    """Starts children in order, keeps them alive, and stops them in the opposite order."""
+    """Starts children in order, restarts those that fail and stops them in reverse order."""
 
-    def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
-        self._say, self._changed = say, changed
-        self._cares: list[_Care] = []
+    def __init__(self, log: Callable[[str], None], state_changed: Callable[[], None]) -> None:
+        self._log, self._state_changed = log, state_changed
+        self._supervised: list[_SupervisedChild] = []
 
     @property
     def children(self) -> list[Child]:
-        """All children, in the order they were started."""
-        return [care.child for care in self._cares]
+        """All children, in the order in which they were started."""
+        return [supervised.child for supervised in self._supervised]
 
     @property
     def programs(self) -> list[Program]:
-        """Those of the children that are our own processes."""
+        """The children that are processes of Trunkline."""
         return [child for child in self.children if isinstance(child, Program)]
 
     def start(self, child: Child, after_restart: Callable[[], object] | None = None) -> None:
-        """Start a child and care for it from now on."""
-        self._cares.append(_Care(child, after_restart))
+        """Start a child and supervise it from now on."""
+        self._supervised.append(_SupervisedChild(child, after_restart))
         child.start()
-        self._changed()
+        self._state_changed()
 
-    def look_after(self) -> None:
-        """Look once whether everybody is alive."""
-        for care in self._cares:
-            told = care.look(time.monotonic())
-            if told is not None:
-                with suppress(OSError):  # a full disk: it is no reason to stop looking
-                    self._say(told)
+    def check_children(self) -> None:
+        """Check every child once and restart those whose restart is due."""
+        for supervised in self._supervised:
+            event = supervised.check(time.monotonic())
+            if event is not None:
+                with suppress(OSError):  # a full disk must not end the supervision
+                    self._log(event)
                 with suppress(OSError):
-                    self._changed()
+                    self._state_changed()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until all programs are ready, or degraded: those are named, with the reason.
+        """Wait until all programs are ready or degraded; log the reason of each degraded one.
 
-        Raises `CannotStart` with the reason of one that takes too long.
+        Raises `CannotStart` if one fails repeatedly or takes longer than `timeout` seconds.
         """
-        until = time.monotonic() + timeout
-        while waiting := [p for p in self.programs if not (p.ready() or p.degraded())]:
-            self.look_after()
-            hopeless = [care.child for care in self._cares if care.fails > 2]
-            if hopeless or time.monotonic() > until:
-                child = (hopeless or waiting)[0]
-                reason = child.last_error(0) if child.log_size() else "it said nothing"
+        deadline = time.monotonic() + timeout
+        while waiting := [p for p in self.programs if not (p.ready() or p.degraded_reason())]:
+            self.check_children()
+            failing = [
+                supervised.child for supervised in self._supervised if supervised.failures > 2
+            ]
+            if failing or time.monotonic() > deadline:
+                child = (failing or waiting)[0]
+                reason = child.last_error(0) if child.log_size() else "it wrote nothing"
                 raise CannotStart(f"{child.name} is not ready ({reason}); see {child.log}")
-            time.sleep(LOOK)
+            time.sleep(CHECK_INTERVAL_S)
         for program in self.programs:
-            if (why := program.degraded()) is not None:
-                self._say(f"degraded: {program.name}: {why}")
+            if (alarm := program.degraded_reason()) is not None:
+                self._log(f"degraded: {program.name}: {alarm}")
 
     def watch(self) -> None:
-        """Keep everybody alive, for ever."""
+        """Supervise all children until interrupted."""
         while True:
-            self.look_after()
-            time.sleep(LOOK)
+            self.check_children()
+            time.sleep(CHECK_INTERVAL_S)
 
     def stop(self) -> None:
-        """Stop the programs together, then the rest, last started first."""
+        """Stop all programs at once, then the other children in reverse order."""
         for program in self.programs:
             program.request_stop()
         for child in (*self.programs, *reversed(self.children)):

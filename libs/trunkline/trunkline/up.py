@@ -1,7 +1,4 @@
-"""`trunkline up`: servers, provisioning, the sink, the services; and keeping all of it alive.
-
-Long: up, down and status speak of the same things.
-"""
+"""`trunkline up`, `down` and `status`: start, stop and inspect an instance."""
 
 from __future__ import annotations
 
@@ -26,91 +23,93 @@ from trunkline.instance import (
     SERVICE_PORTS,
     SINK,
     Instance,
-    holder,
+    lock_holder,
     read_state,
     without_password,
     write_state,
 )
 from trunkline.paths import CannotStart
-from trunkline.provisioning import follow, provision_servers, write_files
+from trunkline.provisioning import apply_to_nats, provision_servers, write_files
 from trunkline.servers import Nats, Postgres
 from trunkline.supervisor import (
     Program,
     Stopped,
     Supervisor,
-    answers,
-    degraded,
+    answers_ok,
+    degraded_reason,
     stoppable,
 )
 
-READY_WITHIN, DETACHED_WITHIN, DOWN_WITHIN = 120.0, 60.0, 40.0
-MARGIN = 5.0
-"""What a detached start leaves of its time for saying why it failed."""
-STARTER = ("-m", "trunkline")
-TELL = "TRUNKLINE_TELL"
-"""Names the file descriptor on which a detached `up` tells how its start went."""
+READY_TIMEOUT_S, DETACHED_READY_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0, 40.0
+ERROR_REPORT_MARGIN_S = 5.0
+"""Time a detached start reserves for reporting why it failed."""
+PROGRAM_ARGUMENTS = ("-m", "trunkline")
+RESULT_PIPE_VARIABLE = "TRUNKLINE_TELL"
+"""Variable with the file descriptor to which a detached `up` writes `ready` or its error."""
 
 
-class Up:
-    """A running instance."""
+class InstanceRunner:
+    """Runs an instance: its servers, its services and the sink."""
 
     def __init__(
         self, instance: Instance, replicas: Mapping[str, int], *, detached: bool = False
     ) -> None:
         self.instance, self.replicas, self.detached = instance, replicas, detached
-        self.supervisor = Supervisor(self._say, self._write)
+        self.supervisor = Supervisor(self._log, self._write_state)
         self.nats: Nats | None = None
         self.postgres: Postgres | None = None
-        self.state, self.began = "starting", time.monotonic()
+        self.state, self.started_at = "starting", time.monotonic()
 
     def start(self) -> None:
-        """Bring everything up, and return when it is ready."""
+        """Start everything and return when it is ready."""
         write_files(self.instance)
         self._start_servers()
-        asyncio.run(provision_servers(self.instance, self._tell_nats))
+        asyncio.run(provision_servers(self.instance, self._reload_nats))
         if asyncio.run(configuration.apply_example(self.instance)):
-            asyncio.run(follow(self.instance, self._tell_nats))
+            asyncio.run(apply_to_nats(self.instance, self._reload_nats))
         for name in ("sink", *SERVICE_PORTS):
             for number in range(1, self.replicas.get(name, 1) + 1):
                 self.supervisor.start(self._program(name, number))
-        self.supervisor.wait_ready(self._patience())
+        self.supervisor.wait_ready(self._ready_timeout())
         self.state = "ready"
-        self._write()
+        self._write_state()
 
-    def _patience(self) -> float:
-        whole = DETACHED_WITHIN - MARGIN if self.detached else READY_WITHIN
-        return max(1.0, whole - (time.monotonic() - self.began))
+    def _ready_timeout(self) -> float:
+        timeout = (
+            DETACHED_READY_TIMEOUT_S - ERROR_REPORT_MARGIN_S if self.detached else READY_TIMEOUT_S
+        )
+        return max(1.0, timeout - (time.monotonic() - self.started_at))
 
     def stop(self) -> None:
-        """Stop everything, servers last."""
+        """Stop everything, the servers last."""
         self.state = "stopped"
         self.supervisor.stop()
-        self._write()
+        self._write_state()
 
     def _start_servers(self) -> None:
-        here = self.instance
+        instance = self.instance
         if not os.environ.get("DATABASE_URL"):
             self.postgres = Postgres(
-                here.data / "postgres",
-                here.port(POSTGRES),
-                here.password,
-                log=here.log("postgres"),
+                instance.data / "postgres",
+                instance.port(POSTGRES),
+                instance.password,
+                log=instance.log("postgres"),
             )
             self.supervisor.start(self.postgres)
         if not os.environ.get("NATS_URL"):
             self.nats = Nats(
-                here.data / "nats.conf",
-                here.data / "nats",
-                here.port(NATS),
-                here.port(NATS_MONITOR),
-                log=here.log("nats"),
+                instance.data / "nats.conf",
+                instance.data / "nats",
+                instance.port(NATS),
+                instance.port(NATS_MONITOR),
+                log=instance.log("nats"),
             )
-            # a store that was lost while the server was away gets its streams again
+            # The store may have been lost with the server: create its streams again.
             self.supervisor.start(
-                self.nats, lambda: asyncio.run(provision_servers(here, self._tell_nats))
+                self.nats, lambda: asyncio.run(provision_servers(instance, self._reload_nats))
             )
 
-    def _tell_nats(self) -> None:
+    def _reload_nats(self) -> None:
         if self.nats is not None:
             self.nats.reload()
 
@@ -125,11 +124,11 @@ class Up:
             self.instance.environment(name, number),
         )
 
-    def _say(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
-    def _write(self) -> None:
-        here = self.instance
+    def _write_state(self) -> None:
+        instance = self.instance
         programs = [
             {"name": p.name, "pid": p.pid, "url": p.url, "state": "running" if p.alive else "down"}
             for p in self.supervisor.programs
@@ -137,19 +136,23 @@ class Up:
         ]
         sink = next((p for p in programs if p["name"] == "sink"), {"pid": None})
         write_state(
-            here.data,
+            instance.data,
             {
-                "base": here.base,
+                "base": instance.base,
                 "readers": os.environ.get("READERS") or None,
                 "supervisor": os.getpid(),
                 "state": self.state,
                 "services": [p for p in programs if p["name"] != "sink"],
-                "nats": {"pid": _pid(self.nats), "url": without_password(here.nats_url)},
+                "nats": {"pid": _pid(self.nats), "url": without_password(instance.nats_url)},
                 "postgres": {
                     "pid": _pid(self.postgres),
-                    "url": without_password(here.database_url),
+                    "url": without_password(instance.database_url),
                 },
-                "sink": {"pid": sink["pid"], "url": here.url("sink"), "smtp": here.sink_smtp},
+                "sink": {
+                    "pid": sink["pid"],
+                    "url": instance.url("sink"),
+                    "smtp": instance.sink_smtp,
+                },
             },
         )
 
@@ -162,31 +165,37 @@ def up(instance: Instance, replicas: Mapping[str, int], announce: Callable[[], N
     """Run an instance in the foreground until SIGINT or SIGTERM."""
     if not 1 <= instance.base <= HIGHEST_BASE:
         raise CannotStart(f"--port-base {instance.base} is not between 1 and {HIGHEST_BASE}")
-    descriptor = os.environ.pop(TELL, None)
+    descriptor = os.environ.pop(RESULT_PIPE_VARIABLE, None)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         if descriptor is not None:
             with os.fdopen(int(descriptor), "w") as pipe:
                 pipe.write(line)
 
     try:
-        with instance.claimed(), stoppable():
-            _run(Up(instance, replicas, detached=descriptor is not None), announce, tell)
+        with instance.locked(), stoppable():
+            _run(
+                InstanceRunner(instance, replicas, detached=descriptor is not None),
+                announce,
+                report,
+            )
     except CannotStart as reason:
-        tell(str(reason))
+        report(str(reason))
         raise
 
 
-def _run(running: Up, announce: Callable[[], None], tell: Callable[[str], None]) -> None:
+def _run(
+    runner: InstanceRunner, announce: Callable[[], None], report: Callable[[str], None]
+) -> None:
     try:
-        running.start()
+        runner.start()
         announce()
-        tell("ready")
-        running.supervisor.watch()
+        report("ready")
+        runner.supervisor.watch()
     except Stopped:
         return
     finally:
-        running.stop()
+        runner.stop()
 
 
 def detach(instance: Instance, arguments: list[str]) -> None:
@@ -195,75 +204,87 @@ def detach(instance: Instance, arguments: list[str]) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     with log.open("ab") as out:
-        child = Popen(  # noqa: S603 (this very program)
-            [sys.executable, *STARTER, "up", *arguments],
+        child = Popen(  # noqa: S603 (this program itself)
+            [sys.executable, *PROGRAM_ARGUMENTS, "up", *arguments],
             stdin=DEVNULL,
             stdout=out,
             stderr=out,
-            env={**os.environ, TELL: str(writing)},
+            env={**os.environ, RESULT_PIPE_VARIABLE: str(writing)},
             pass_fds=[writing],
             start_new_session=True,
         )
     os.close(writing)
     try:
-        told = _listen(reading, DETACHED_WITHIN)
-    except BaseException:  # somebody gave up waiting: nothing stays behind in the background
+        result = _read_result(reading, DETACHED_READY_TIMEOUT_S)
+    except BaseException:  # The wait was interrupted: leave no process in the background.
         child.send_signal(signal.SIGTERM)
-        child.wait(DOWN_WITHIN)
+        child.wait(STOP_TIMEOUT_S)
         raise
-    if told == "ready":
+    if result == "ready":
         return
-    if told is None:
+    if result is None:
         child.send_signal(signal.SIGTERM)
-        told = f"it was not ready within {DETACHED_WITHIN:.0f} s"
-    raise CannotStart(told if "; see " in told else f"{told or 'it ended too early'}; see {log}")
+        result = f"the instance was not ready within {DETACHED_READY_TIMEOUT_S:.0f} s"
+    raise CannotStart(
+        result
+        if "; see " in result
+        else f"{result or 'the instance exited during its start'}; see {log}"
+    )
 
 
-def _listen(descriptor: int, seconds: float) -> str | None:
-    """What the background process tells before it closes the pipe; None if it takes too long."""
-    told, until = b"", time.monotonic() + seconds
+def _read_result(descriptor: int, seconds: float) -> str | None:
+    """Return what the child wrote before it closed the pipe; None after a timeout in seconds."""
+    result, deadline = b"", time.monotonic() + seconds
     with os.fdopen(descriptor, "rb", buffering=0) as pipe:
-        while select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+        while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
             part = pipe.read(4096)
             if not part:
-                return told.decode()
-            told += part
+                return result.decode()
+            result += part
     return None
 
 
 def down(data: Path) -> bool:
-    """Stop the instance in this folder; False when none runs."""
-    until, seen, asked = time.monotonic() + DOWN_WITHIN, 0, False
-    while (pid := holder(data)) is not None:
-        # Read twice: at the instant it is locked anew, the file still names whoever was there last.
-        if pid and pid == seen and not asked:
-            with suppress(ProcessLookupError):  # it ends just now
+    """Stop the instance in this folder; return False if none runs.
+
+    Raises `CannotStart` if it is still running after `STOP_TIMEOUT_S`.
+    """
+    deadline, last_pid, is_asked = time.monotonic() + STOP_TIMEOUT_S, 0, False
+    while (pid := lock_holder(data)) is not None:
+        # Read the pid twice: just after a new lock the file still holds the previous pid.
+        if pid and pid == last_pid and not is_asked:
+            with suppress(ProcessLookupError):  # it has just exited
                 os.kill(pid, signal.SIGTERM)
-            asked = True
-        if time.monotonic() > until:
-            raise CannotStart(f"the instance (pid {pid}) did not stop within {DOWN_WITHIN:.0f} s")
-        seen = pid
+            is_asked = True
+        if time.monotonic() > deadline:
+            raise CannotStart(
+                f"the instance (pid {pid}) did not stop within {STOP_TIMEOUT_S:.0f} s"
+            )
+        last_pid = pid
         time.sleep(0.05)
-    return asked
+    return is_asked
 
 
-def _condition(url: str) -> dict[str, str]:
-    """Return a service's state right now; of a degraded one the reason, too."""
-    if answers(f"{url}/health/ready"):
+def _service_state(url: str) -> dict[str, str]:
+    """Return the current state of a service, with the reason if it is degraded."""
+    if answers_ok(f"{url}/health/ready"):
         return {"state": "ready"}
-    why = degraded(url)
-    return {"state": "starting"} if why is None else {"state": "degraded", "reason": why}
+    alarm = degraded_reason(url)
+    return {"state": "starting"} if alarm is None else {"state": "degraded", "reason": alarm}
 
 
 def status(data: Path) -> dict[str, Any]:
-    """Where everything is, and how it does right now."""
+    """Return the addresses, process ids and current states of all parts.
+
+    Raises `CannotStart` if no instance runs in the folder or if it has only begun to start.
+    """
     state = read_state(data)
-    pid = holder(data)
+    pid = lock_holder(data)
     if pid is None:
         raise CannotStart(f"no instance runs in {data}")
     if state.get("supervisor") != pid:
-        raise CannotStart(f"the instance in {data} begins to start; ask again shortly")
+        raise CannotStart(f"the instance in {data} is starting; try again shortly")
     for service in state["services"]:
         if service["state"] == "running":
-            service.update(_condition(service["url"]))
+            service.update(_service_state(service["url"]))
     return {part: state[part] for part in ("services", "nats", "postgres", "sink")}

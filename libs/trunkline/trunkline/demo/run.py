@@ -28,7 +28,7 @@ from trunkline.demo.report import Report
 from trunkline.demo.screen import Screen
 from trunkline.facts import StreamFact
 from trunkline.filters import NOW, FactFilter
-from trunkline.following import following
+from trunkline.following import follow_facts
 from trunkline.instance import Instance
 from trunkline.paths import CannotStart
 
@@ -106,7 +106,7 @@ async def _run_day(instance: Instance, day: Day, console: Console) -> Report:
     client, progress = Client(instance), Progress()
     await client.wait_for_topic("contracts")
     screen = Screen(day, progress)
-    async with following(instance, FactFilter(STREAMS, (), (), NOW)) as facts:
+    async with follow_facts(instance, FactFilter(STREAMS, (), (), NOW)) as facts:
         try:
             with _display(screen, console) as show:
                 delivered = await _simulate(client, day, progress, _watch(facts, progress, show))
@@ -117,7 +117,7 @@ async def _run_day(instance: Instance, day: Day, console: Console) -> Report:
     sent = await client.http.get(client.url("sink", "/sent"))
     received = Counter(item["channel"] for item in sent.json()["items"])
     await client.http.aclose()
-    return Report(progress, await Balance.of(instance), delivered, received)
+    return Report(progress, await Balance.load(instance), delivered, received)
 
 
 async def _simulate(

@@ -1,6 +1,6 @@
-"""Provisioning from one declarative file: files and secrets, then roles, schemas, tables, streams.
+"""Provision files and secrets, roles, schemas, tables and streams from one declarative file.
 
-Services declare nothing; everything here may be run again at any time, and by several at once.
+Services declare nothing themselves. All steps may be repeated, also by several processes at once.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from chassis.configuration.publishing import RAW_DELIVERIES, newest
-from chassis.provision.consumers import make_durables
+from trunkline.provision.consumers import make_durables
 from trunkline.provision.files import write_files
 from trunkline.provision.migrating import migrate
 from trunkline.provision.plan import Plan, Subscriber, read_plan
@@ -38,11 +38,11 @@ __all__ = [
 
 
 RECORDED = "SELECT document FROM tickets.workspace WHERE version > %s ORDER BY version DESC LIMIT 1"
-"""The record of versions is tickets' schema: what the stream has lost comes back from there."""
+"""Selects a newer version from the schema of tickets, which records every version."""
 
 
 async def connect_as(user: str, nats_url: str, creds: Path) -> Client:
-    """Connect to NATS once, as one of the declared users; fails at once when it cannot."""
+    """Connect to NATS as a declared user, without reconnecting; fails at once if it cannot."""
     return await nats.connect(
         nats_url,
         name=user,
@@ -54,35 +54,35 @@ async def connect_as(user: str, nats_url: str, creds: Path) -> Client:
 
 
 async def provision(admin_dsn: str, nats_url: str, creds: Path, plan: Plan) -> list[str]:
-    """Create or correct everything the plan declares. Gives what had to be changed."""
+    """Create or correct everything the plan declares; return the names of what changed."""
     applied = await provision_postgres(admin_dsn, creds, plan)
     nc = await connect_as("admin", nats_url, creds)
     try:
         js = nc.jetstream(timeout=10)
-        configured = await _in_force(js, admin_dsn)
-        ages = {RAW_DELIVERIES: configured.retention.inbound} if configured else {}
-        whole = plan_for(plan, configured)
-        unknown = configured is None
-        return applied + await provision_streams(js, whole, ages=ages, keep_strangers=unknown)
+        workspace = await _workspace_in_force(js, admin_dsn)
+        ages = {RAW_DELIVERIES: workspace.retention.inbound} if workspace else {}
+        full_plan = plan_for(plan, workspace)
+        is_unknown = workspace is None
+        return applied + await provision_streams(js, full_plan, ages=ages, keep_unknown=is_unknown)
     finally:
         await nc.close()
 
 
 def plan_for(plan: Plan, workspace: Workspace | None) -> Plan:
-    """Give the plan with a workspace's subscribers and integrators. Write the files of this one."""
+    """Return the plan with the subscribers and integrators of a workspace."""
     if workspace is None:
         return plan
-    named = {
+    subscribers = {
         name: Subscriber.model_validate(s.model_dump()) for name, s in workspace.subscribers.items()
     }
-    return plan.with_subscribers(named).with_integrators(workspace.integrators)
+    return plan.with_subscribers(subscribers).with_integrators(workspace.integrators)
 
 
-async def _in_force(js: JetStreamContext, admin_dsn: str) -> Workspace | None:
+async def _workspace_in_force(js: JetStreamContext, admin_dsn: str) -> Workspace | None:
     """Return the workspace in force: the stream's, else the one tickets has recorded.
 
     A stream that was lost is filled again from that record only when tickets runs, and by then the
-    durables of subscribers must be there.
+    durables of subscribers must exist.
     """
     try:
         version, workspace = await newest(js)

@@ -1,7 +1,4 @@
-"""What `provision --files` writes: NATS' configuration, a seed per user, a password per role.
-
-Long: the configuration is written in one place.
-"""
+"""Write the configuration of NATS, a seed for each of its users and a password for each role."""
 
 import os
 import secrets
@@ -10,18 +7,25 @@ from typing import Any
 
 import nkeys
 
-from trunkline.provision.grants import SEVERAL, STREAMS, Crossing, Grants, accounts, crossings
+from trunkline.provision.grants import (
+    MULTIPLE_RESPONSES,
+    STREAMS,
+    Grants,
+    Import,
+    accounts,
+    imports,
+)
 from trunkline.provision.plan import Plan
 
-MEMORY = 64 * 1024 * 1024
-CONNECTIONS = 64
-"""How many one integrator may have."""
+MAX_MEMORY_STORE_BYTES = 64 * 1024 * 1024
+MAX_INTEGRATOR_CONNECTIONS = 64
+"""Limit for one integrator."""
 RESPONSE_THRESHOLD = "10s"
-"""How long the server keeps the way back for a call answered with several messages: longer than a
-request for a batch lives (`chassis.messaging.pull_consumer.EXPIRES`), for each of them takes
-about a kilobyte."""
-SPARE = 256 * 1024 * 1024
-"""Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
+"""How long the server keeps the reply route of a call with several responses. It must exceed the
+lifetime of a batch request (`chassis.messaging.pull_consumer.EXPIRES`) and stay short, as each
+route takes about 1 kB."""
+STORE_MARGIN_BYTES = 256 * 1024 * 1024
+"""Space beyond the streams: the server reserves the `max_bytes` of each and needs some more."""
 
 
 def write_files(
@@ -33,13 +37,13 @@ def write_files(
     host: str = "127.0.0.1",
     store_dir: Path | None = None,
 ) -> Path:
-    """Write `nats.conf`, whose path it gives, and `creds/`; secrets that exist already are kept."""
+    """Write `nats.conf` and `creds/`, keep existing secrets and return the path of `nats.conf`."""
     creds = data / "creds"
     creds.mkdir(mode=0o700, parents=True, exist_ok=True)
     for service in plan.services:
         _secret(creds / f"{service}.pg", secrets.token_urlsafe(24))
     keys = {
-        user: _public(creds / f"{user}.nk")
+        user: _public_key(creds / f"{user}.nk")
         for user in [*(user for users in accounts(plan).values() for user in users), "sys"]
     }
     document = _configuration(plan, keys) | {
@@ -49,8 +53,8 @@ def write_files(
         "jetstream": {
             "store_dir": str(store_dir or data / "nats"),
             "sync_interval": "always",
-            "max_memory_store": MEMORY,
-            "max_file_store": sum(s.max_bytes for s in plan.streams.values()) + SPARE,
+            "max_memory_store": MAX_MEMORY_STORE_BYTES,
+            "max_file_store": sum(s.max_bytes for s in plan.streams.values()) + STORE_MARGIN_BYTES,
         },
     }
     config = data / "nats.conf"
@@ -60,7 +64,7 @@ def write_files(
 
 def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
     users = accounts(plan)
-    crossed = list(crossings(users))
+    all_imports = list(imports(users))
     limited = {f"CUSTOM_{name}" for name in plan.integrators}
     return {
         "max_payload": 1024 * 1024,
@@ -71,7 +75,7 @@ def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
         "accounts": {
             "SYS": {"users": [{"nkey": keys["sys"]}]},
             **{
-                name: _account(name, members, crossed, keys, limited=name in limited)
+                name: _account(name, members, all_imports, keys, limited=name in limited)
                 for name, members in users.items()
             },
         },
@@ -82,38 +86,38 @@ def _configuration(plan: Plan, keys: dict[str, str]) -> dict[str, Any]:
 def _account(
     name: str,
     members: dict[str, Grants],
-    crossed: list[Crossing],
+    all_imports: list[Import],
     keys: dict[str, str],
     *,
     limited: bool,
 ) -> dict[str, Any]:
-    """Write an account. What it imports are services: a reply subject stays within it."""
+    """Return an account. It imports calls as services, so reply subjects stay within it."""
     account: dict[str, Any] = {"jetstream": "enabled"} if name == STREAMS else {}
     account["users"] = [_user(keys[user], grant) for user, grant in members.items()]
     exports: dict[tuple[str, str], list[str]] = {}
-    for each in crossed:
-        if each.exporter == name:
-            exports.setdefault((each.kind, each.subject), []).append(each.importer)
+    for import_ in all_imports:
+        if import_.exporter == name:
+            exports.setdefault((import_.kind, import_.subject), []).append(import_.importer)
     if exports:
         account["exports"] = [_export(*key, importers) for key, importers in exports.items()]
     imports = [
-        {each.kind: {"account": each.exporter, "subject": each.subject}}
-        for each in crossed
-        if each.importer == name
+        {import_.kind: {"account": import_.exporter, "subject": import_.subject}}
+        for import_ in all_imports
+        if import_.importer == name
     ]
     if imports:
         account["imports"] = imports
     if limited:
         account["limits"] = {
-            "max_connections": CONNECTIONS,
-            "max_subscriptions": 10 * CONNECTIONS,
+            "max_connections": MAX_INTEGRATOR_CONNECTIONS,
+            "max_subscriptions": 10 * MAX_INTEGRATOR_CONNECTIONS,
         }
     return account
 
 
 def _export(kind: str, subject: str, importers: list[str]) -> dict[str, Any]:
     export: dict[str, Any] = {kind: subject, "accounts": importers}
-    if subject.startswith(SEVERAL):
+    if subject.startswith(MULTIPLE_RESPONSES):
         export |= {"response_type": "stream", "response_threshold": RESPONSE_THRESHOLD}
     return export
 
@@ -126,7 +130,7 @@ def _user(key: str, grant: Grants) -> dict[str, Any]:
 
 
 def render(value: Any, indent: int = 0) -> str:
-    """Write a value in the server's own configuration language."""
+    """Return a value in the configuration language of NATS."""
     pad = "  " * (indent + 1)
     match value:
         case dict():
@@ -141,21 +145,21 @@ def render(value: Any, indent: int = 0) -> str:
             return str(value)
 
 
-def _public(file: Path) -> str:
+def _public_key(file: Path) -> str:
     seed = _secret(file, nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode())
     key: str = nkeys.from_seed(seed.encode()).public_key.decode()
     return key
 
 
 def _secret(file: Path, fresh: str) -> str:
-    """Give the secret in a file; the first call decides it, and only its owner may read it."""
+    """Return the secret in a file; write `fresh` first if it does not exist, for the owner only."""
     if not file.exists():
         _replace(file, fresh)
     return file.read_text(encoding="ascii").strip()
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a whole file or nothing, readable by its owner only."""
+    """Write a file atomically, readable by its owner only."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Migrations: plain SQL, applied by yoyo as the schema's owner, each once in one transaction."""
+"""Apply SQL migrations with yoyo as the owner of the schema, each in one transaction."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,14 +17,14 @@ from chassis.postgres.locks import lock_key
 
 TABLE = "_yoyo_migration"
 INTERNALS = (TABLE, "_yoyo_log", "_yoyo_version", "yoyo_lock")
-EVERY, OUTBOX = "package:chassis:migrations/every", "package:chassis:migrations/outbox"
+EVERY_SERVICE, OUTBOX = "package:chassis:migrations/every", "package:chassis:migrations/outbox"
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyped
-    """yoyo's backend, which asks neither the passwd database nor DNS who we are."""
+    """The backend of yoyo without its lookups of the user and the host name."""
 
     def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, object]:
-        """Say what was done, in UTC."""
+        """Return the log entry of a migration, in UTC."""
         return {
             "id": str(uuid1()),
             "migration_id": migration.id if migration else None,
@@ -37,17 +37,17 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is untyp
 
 
 def sources(service: str, outbox: str = "table") -> list[str]:
-    """Where a service's migrations are: chassis' own, then `<service>/migrations/*.sql`."""
-    own = [EVERY, OUTBOX] if outbox == "table" else [EVERY]
+    """Return the migration folders of a service: those of the chassis, then its own."""
+    own = [EVERY_SERVICE, OUTBOX] if outbox == "table" else [EVERY_SERVICE]
     try:
-        has = resources.files(service).joinpath("migrations").is_dir()
+        has_migrations = resources.files(service).joinpath("migrations").is_dir()
     except ModuleNotFoundError:
-        has = False
-    return [*own, f"package:{service}:migrations"] if has else own
+        has_migrations = False
+    return [*own, f"package:{service}:migrations"] if has_migrations else own
 
 
 def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]:
-    """Bring a service's schema up to date; gives what was applied now. Several may run at once."""
+    """Apply the pending migrations of a service and return their names; may run concurrently."""
     stages = [read_migrations(source) for source in sources(service, outbox)]
     with psycopg.connect(admin_dsn, autocommit=True) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (lock_key("migrate", service),))
@@ -59,18 +59,18 @@ def migrate(admin_dsn: str, service: str, *, outbox: str = "table") -> list[str]
 
 
 def _apply(backend: _Backend, stage: Any) -> list[str]:
-    due = backend.to_apply(stage)
-    names = [migration.id for migration in due]
-    backend.apply_migrations(due)
-    if left := [migration.id for migration in backend.to_apply(stage)]:
-        raise RuntimeError(f"migrations that could not be read: {left}")
+    pending = backend.to_apply(stage)
+    names = [migration.id for migration in pending]
+    backend.apply_migrations(pending)
+    if unapplied := [migration.id for migration in backend.to_apply(stage)]:
+        raise RuntimeError(f"migrations that could not be read: {unapplied}")
     return names
 
 
 def _address(admin_dsn: str, service: str) -> Any:
-    """Connect as the administrator, act as the owner, see only the service's schema."""
+    """Return the address for the administrator acting as the owner of the service's schema."""
     parts: Mapping[str, Any] = conninfo_to_dict(admin_dsn)
-    rest = {k: str(v) for k, v in parts.items() if k not in _PLACES}
+    rest = {k: str(v) for k, v in parts.items() if k not in _URI_PARTS}
     options = f"{rest.pop('options', '')} -c role={service}_owner -c statement_timeout=0".strip()
     return DatabaseURI(
         scheme="postgresql+psycopg",
@@ -83,7 +83,7 @@ def _address(admin_dsn: str, service: str) -> Any:
     )
 
 
-_PLACES = {"user", "password", "host", "port", "dbname"}
+_URI_PARTS = {"user", "password", "host", "port", "dbname"}
 
 
 def _keep_internals_private(conn: psycopg.Connection, service: str) -> None:

@@ -1,4 +1,4 @@
-"""Roles and schemas: an owner that cannot log in, a role that can do little, a closed schema."""
+"""Provision roles and schemas: an owner without login and a restricted role per service."""
 
 import asyncio
 from pathlib import Path
@@ -15,12 +15,12 @@ Conn = psycopg.Connection
 
 ROLE_EXISTS = "SELECT 1 FROM pg_roles WHERE rolname = %s"
 
-CLOSE_DATABASE = (
+REVOKE_PUBLIC = (
     "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
     "REVOKE ALL ON SCHEMA public FROM PUBLIC",
 )
 
-OPEN_SCHEMA = (
+CREATE_SCHEMA = (
     "GRANT CONNECT ON DATABASE {database} TO {role}",
     "CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {owner}",
     "REVOKE ALL ON SCHEMA {role} FROM PUBLIC",
@@ -34,20 +34,20 @@ OPEN_SCHEMA = (
     " GRANT EXECUTE ON FUNCTIONS TO {role}",
 )
 
-LOGIN = (
+ALTER_LOGIN = (
     "ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
     " NOINHERIT CONNECTION LIMIT {connections} PASSWORD {password}"
 )
 
 
 def service_dsn(admin_dsn: str, creds: Path, service: str) -> str:
-    """Give the address a service connects with: as itself, to the same database."""
+    """Return the address with which a service connects to the same database as itself."""
     password = (creds / f"{service}.pg").read_text(encoding="ascii").strip()
     return make_conninfo(admin_dsn, user=service, password=password, application_name=service)
 
 
 async def provision_postgres(admin_dsn: str, creds: Path, plan: Plan) -> list[str]:
-    """Create or correct roles, schemas and tables. Gives what was applied: `service/migration`."""
+    """Create or correct roles, schemas and tables; return the migrations as `service/name`."""
     return await asyncio.to_thread(_provision, admin_dsn, creds, plan)
 
 
@@ -56,25 +56,25 @@ def _provision(admin_dsn: str, creds: Path, plan: Plan) -> list[str]:
     with psycopg.connect(admin_dsn, autocommit=True, connect_timeout=10) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", (lock_key("provision", "*"),))
         database = sql.Identifier(conn.info.dbname)
-        for statement in CLOSE_DATABASE:
+        for statement in REVOKE_PUBLIC:
             conn.execute(sql.SQL(statement).format(database=database))
         for name, service in plan.services.items():
             password = (creds / f"{name}.pg").read_text(encoding="ascii").strip()
-            _role(conn, name, password, plan.database)
-            done = migrate(admin_dsn, name, outbox=service.outbox)
-            applied += [f"{name}/{migration}" for migration in done]
+            _provision_role(conn, name, password, plan.database)
+            migrations = migrate(admin_dsn, name, outbox=service.outbox)
+            applied += [f"{name}/{migration}" for migration in migrations]
     return applied
 
 
-def _role(conn: Conn, name: str, password: str, limits: Limits) -> None:
+def _provision_role(conn: Conn, name: str, password: str, limits: Limits) -> None:
     role, owner = sql.Identifier(name), sql.Identifier(f"{name}_owner")
-    for each in (name, f"{name}_owner"):
-        if conn.execute(ROLE_EXISTS, (each,)).fetchone() is None:
-            conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(each)))
+    for role_name in (name, f"{name}_owner"):
+        if conn.execute(ROLE_EXISTS, (role_name,)).fetchone() is None:
+            conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role_name)))
     conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(owner))
     verifier = conn.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
     conn.execute(
-        sql.SQL(LOGIN).format(
+        sql.SQL(ALTER_LOGIN).format(
             role=role,
             connections=sql.Literal(limits.connections),
             password=sql.Literal(verifier.decode()),
@@ -84,7 +84,7 @@ def _role(conn: Conn, name: str, password: str, limits: Limits) -> None:
         conn.execute(
             sql.SQL("ALTER ROLE {} SET {} TO {}").format(role, sql.Identifier(setting), value)
         )
-    for statement in OPEN_SCHEMA:
+    for statement in CREATE_SCHEMA:
         names = {"database": sql.Identifier(conn.info.dbname), "role": role, "owner": owner}
         conn.execute(sql.SQL(statement).format(**names))
 

@@ -1,4 +1,4 @@
-"""Streams: made as declared, and corrected when somebody changed them; then their consumers."""
+"""Create streams and their consumers as declared and correct those that differ."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,18 +9,20 @@ from nats.js.errors import NotFoundError
 
 from chassis.messaging.resuming import HELD
 from chassis.messaging.slots import groups_key
-from chassis.provision.consumers import provision_consumers
+from trunkline.provision.consumers import provision_consumers
 from trunkline.provision.plan import Plan, Stream
 
-FOR_GOOD = ("storage", "retention")
-"""What the server cannot change in a stream that exists."""
+IMMUTABLE_FIELDS = ("storage", "retention")
+"""Settings the server cannot change in an existing stream."""
 
-MAX_CONSUMERS = 256
-"""Of one stream: four services in sixteen groups, and subscribers."""
+MAX_CONSUMERS_PER_STREAM = 256
+"""Enough for four services with sixteen slot groups each, and subscribers."""
 
 
-def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) -> StreamConfig:
-    """Give a stream's configuration as declared."""
+def stream_config(
+    name: str, stream: Stream, metadata: dict[str, str] | None = None
+) -> StreamConfig:
+    """Return the declared configuration of a stream."""
     return StreamConfig(
         name=name,
         subjects=list(stream.subjects),
@@ -30,7 +32,7 @@ def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) ->
         max_bytes=int(stream.max_bytes),
         max_age=stream.max_age.total_seconds(),
         max_msgs=-1,
-        max_consumers=MAX_CONSUMERS,
+        max_consumers=MAX_CONSUMERS_PER_STREAM,
         duplicate_window=stream.duplicate_window.total_seconds(),
         deny_delete=not stream.may_delete,
         deny_purge=not stream.may_purge,
@@ -41,7 +43,7 @@ def wanted(name: str, stream: Stream, metadata: dict[str, str] | None = None) ->
     )
 
 
-async def make_stream(
+async def provision_stream(
     js: JetStreamContext,
     name: str,
     stream: Stream,
@@ -49,17 +51,20 @@ async def make_stream(
     max_age: timedelta | None = None,
     metadata: dict[str, str] | None = None,
 ) -> bool:
-    """Create the stream, or correct it. Gives whether anything had to be done."""
-    config = wanted(name, stream, metadata)
+    """Create or correct a stream; return True if anything changed.
+
+    Raises `RuntimeError` if it differs in a setting that cannot be changed.
+    """
+    config = stream_config(name, stream, metadata)
     if max_age is not None:
         config = config.evolve(max_age=max_age.total_seconds())
     try:
-        found = (await js.stream_info(name)).config
+        current = (await js.stream_info(name)).config
     except NotFoundError:
         await js.add_stream(config)
         return True
-    drift = _drift(found, config)
-    for field in FOR_GOOD:
+    drift = _drift(current, config)
+    for field in IMMUTABLE_FIELDS:
         if field in drift:
             raise RuntimeError(
                 f"stream {name}: {field} is {drift[field][0]!r} and must be {drift[field][1]!r},"
@@ -67,19 +72,21 @@ async def make_stream(
             )
     if not drift:
         return False
-    # A protection that was added by hand cannot be taken back, and need not be.
-    held = {f: True for f in ("deny_delete", "deny_purge") if getattr(found, f)}
-    await js.update_stream(found.evolve(**{f: want for f, (_, want) in drift.items()} | held))
+    # The server cannot remove a protection that was added manually, and it does no harm.
+    protections = {f: True for f in ("deny_delete", "deny_purge") if getattr(current, f)}
+    await js.update_stream(
+        current.evolve(**{f: want for f, (_, want) in drift.items()} | protections)
+    )
     return True
 
 
-def _drift(found: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, Any]]:
+def _drift(current: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, Any]]:
     pairs = {
-        field: (getattr(found, field), value)
+        field: (getattr(current, field), value)
         for field, value in vars(config).items()
         if value is not None and field not in {"name", "metadata"}
     }
-    has = {k: v for k, v in (found.metadata or {}).items() if not k.startswith("_nats.")}
+    has = {k: v for k, v in (current.metadata or {}).items() if not k.startswith("_nats.")}
     held = {HELD: has[HELD]} if HELD in has else {}
     pairs["metadata"] = (has, (config.metadata or {}) | held)
     protections = ("deny_delete", "deny_purge")
@@ -95,26 +102,26 @@ async def provision_streams(
     plan: Plan,
     *,
     ages: dict[str, timedelta] | None = None,
-    keep_strangers: bool = False,
+    keep_unknown: bool = False,
 ) -> list[str]:
-    """Make streams and consumers as declared, some with another `max_age`. Gives what changed.
+    """Create or correct streams and consumers; return the names of those that changed.
 
-    Consumers that are not declared are deleted; with `keep_strangers` only those of our readers
-    are: the durables of subscribers stay while nobody knows which are declared.
+    `ages` overrides the declared `max_age` of streams. Undeclared consumers are deleted. With
+    `keep_unknown`, only those of readers are deleted: the subscribers are not known then.
     """
     changed = [
         name
         for name, stream in plan.streams.items()
-        if await make_stream(
+        if await provision_stream(
             js, name, stream, max_age=(ages or {}).get(name), metadata=_metadata(plan, name)
         )
     ]
     for name in plan.streams:
-        changed += await provision_consumers(js, plan, name, keep_strangers=keep_strangers)
+        changed += await provision_consumers(js, plan, name, keep_unknown=keep_unknown)
     return changed
 
 
 def _metadata(plan: Plan, stream: str) -> dict[str, str]:
-    """Return how many slot groups each reader of the stream has: readers compare it with theirs."""
+    """Return the numbers of slot groups per reading service, which readers compare with READERS."""
     readers = {consumer.service for consumer in plan.consumers() if consumer.stream == stream}
     return {groups_key(name): ",".join(map(str, plan.groups(name))) for name in sorted(readers)}

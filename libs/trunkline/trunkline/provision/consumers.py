@@ -1,6 +1,7 @@
-"""Consumers: of readers and of subscribers, made as declared; no others exist.
+"""Create, correct and delete the consumers of readers and subscribers as declared.
 
-Who reads makes none: the right to make one would be the right to have the server publish anywhere.
+Readers and subscribers may not create consumers themselves: that right would allow them to make the
+server publish to any subject (ADR 0019).
 """
 
 import re
@@ -13,13 +14,14 @@ from nats.js.errors import NotFoundError
 from chassis.messaging.slots import Consumer
 from trunkline.provision.plan import Plan, Subscriber
 
-ACK_WAIT = 30.0
-PAGE = 256
-"""Consumers the server lists in one answer."""
+ACK_WAIT_S = 30.0
+MAX_ACK_PENDING = 1000
+PAGE_SIZE = 256
+"""Consumers the server lists in one response."""
 
 
 async def make_durables(js: JetStreamContext, name: str, subscriber: Subscriber) -> None:
-    """Create or correct a subscriber's durable on each stream it reads."""
+    """Create or correct the durables of a subscriber, one per stream."""
     for stream in subscriber.streams:
         await make_durable(js, stream, name, subscriber)
 
@@ -27,15 +29,15 @@ async def make_durables(js: JetStreamContext, name: str, subscriber: Subscriber)
 async def make_durable(
     js: JetStreamContext, stream: str, name: str, subscriber: Subscriber
 ) -> None:
-    """Create or correct a subscriber's durable: acknowledged one by one."""
+    """Create or correct a durable of a subscriber, which acknowledges each message."""
     prefixes = (await js.stream_info(stream)).config.subjects or []
     filters = [f for f in subscriber.filters if _within(f, prefixes)]
     config = ConsumerConfig(
         name=name,
         durable_name=name,
         ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT,
-        max_ack_pending=1000,
+        ack_wait=ACK_WAIT_S,
+        max_ack_pending=MAX_ACK_PENDING,
         filter_subjects=filters or None,
     )
     await js.add_consumer(stream, config)
@@ -46,7 +48,7 @@ def _within(filter_: str, subjects: list[str]) -> bool:
 
 
 async def make_consumer(js: JetStreamContext, consumer: Consumer) -> None:
-    """Create or correct the consumer of one slot group: on disk, so that it outlives the server."""
+    """Create the consumer of a slot group, stored on disk so that it survives a server restart."""
     config = ConsumerConfig(
         name=consumer.name,
         durable_name=consumer.name,
@@ -58,23 +60,26 @@ async def make_consumer(js: JetStreamContext, consumer: Consumer) -> None:
 
 
 async def provision_consumers(
-    js: JetStreamContext, plan: Plan, stream: str, *, keep_strangers: bool
+    js: JetStreamContext, plan: Plan, stream: str, *, keep_unknown: bool
 ) -> list[str]:
-    """Make a stream's consumers as declared, and delete others. Return what changed.
+    """Create and correct the declared consumers of a stream; delete all others.
 
-    With `keep_strangers` only readers' consumers are deleted.
+    With `keep_unknown`, only undeclared consumers of readers are deleted. Return the
+    consumers that changed as `stream/name`.
     """
-    found = {info.name: info for info in await _consumers(js, stream)}
-    ours = {each.name: each for each in plan.consumers() if each.stream == stream}
+    current = {info.name: info for info in await _list_consumers(js, stream)}
+    declared = {
+        consumer.name: consumer for consumer in plan.consumers() if consumer.stream == stream
+    }
     subscribers = {n: s for n, s in plan.subscribers.items() if stream in s.streams}
     changed = []
-    for name in found.keys() - ours.keys() - subscribers.keys():
-        if not keep_strangers or _is_a_readers(plan, name):
+    for name in current.keys() - declared.keys() - subscribers.keys():
+        if not keep_unknown or _belongs_to_reader(plan, name):
             await _delete(js, stream, name)
             changed.append(f"{stream}/{name}")
-    for name, consumer in ours.items():
-        if name not in found or _other(found[name].config, consumer):
-            if name in found:
+    for name, consumer in declared.items():
+        if name not in current or _differs(current[name].config, consumer):
+            if name in current:
                 await _delete(js, stream, name)
             await make_consumer(js, consumer)
             changed.append(f"{stream}/{name}")
@@ -83,33 +88,35 @@ async def provision_consumers(
     return changed
 
 
-async def _consumers(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
+async def _list_consumers(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
     found: list[ConsumerInfo] = []
     while page := await js.consumers_info(stream, offset=len(found)):
         found += page
-        if len(page) < PAGE:
+        if len(page) < PAGE_SIZE:
             break
     return found
 
 
-def _is_a_readers(plan: Plan, name: str) -> bool:
-    """Whether it is named as readers' consumers are, of whatever number of groups."""
+def _belongs_to_reader(plan: Plan, name: str) -> bool:
+    """Return True if the name is that of a reader's consumer, for any number of slot groups."""
     return any(re.fullmatch(rf"{service}-.+-\d\d-\d\d", name) for service in plan.services)
 
 
-def _other(found: ConsumerConfig, consumer: Consumer) -> bool:
-    """Whether a consumer is not what a reader needs."""
-    filters = found.filter_subjects or ([found.filter_subject] if found.filter_subject else [])
+def _differs(current: ConsumerConfig, consumer: Consumer) -> bool:
+    """Return True if a consumer differs from what its reader needs."""
+    filters = current.filter_subjects or (
+        [current.filter_subject] if current.filter_subject else []
+    )
     return (
         {*filters} != {*consumer.filters}
-        or found.ack_policy != AckPolicy.NONE
-        or found.deliver_subject is not None
-        or found.deliver_policy not in {None, DeliverPolicy.ALL}
-        or bool(found.mem_storage)
-        or not found.durable_name
+        or current.ack_policy != AckPolicy.NONE
+        or current.deliver_subject is not None
+        or current.deliver_policy not in {None, DeliverPolicy.ALL}
+        or bool(current.mem_storage)
+        or not current.durable_name
     )
 
 
 async def _delete(js: JetStreamContext, stream: str, name: str) -> None:
-    with suppress(NotFoundError):  # somebody else provisions, too
+    with suppress(NotFoundError):  # another process may be provisioning too
         await js.delete_consumer(stream, name)
