@@ -58,7 +58,7 @@ def key(which: str) -> str:
 
 def _session(secret: str, body: bytes, now: float) -> dict[str, bytes]:
     at = datetime.fromtimestamp(now, UTC)
-    mine = web_sessions.begun("main", SHOP, str(UUID(int=1)), str(UUID(int=2)), at)
+    mine = web_sessions.new_session("main", SHOP, str(UUID(int=1)), str(UUID(int=2)), at)
     token = web_sessions.sign(mine, secret)
     return {"origin": SHOP.encode(), "authorization": b"Bearer " + token.encode()}
 

@@ -15,13 +15,13 @@ from ingest.bans.store import BanCache
 from ingest.channels.custom.parser import CustomMessage
 from ingest.channels.email.parser_pool import ParserPool
 from ingest.configuration import IngestConfiguration
-from ingest.envelope import token_of
+from ingest.envelope import account_token
 from ingest.gateway import api, smtp, web_api
-from ingest.gateway.endpoints import SCHEMES
-from ingest.gateway.inbound_ids import Mint
-from ingest.gateway.nats import Integrators
-from ingest.gateway.receiver import Door
-from ingest.gateway.web import Pages
+from ingest.gateway.endpoints import ENDPOINTS
+from ingest.gateway.inbound_ids import InboundIdIssuer
+from ingest.gateway.nats import NatsReceiver
+from ingest.gateway.receiver import Receiver
+from ingest.gateway.web import WebReceiver
 from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 
@@ -39,9 +39,11 @@ def make(settings: Settings) -> FastAPI:
 
     def readers(service: Service) -> list[Reader]:
         accounts = IngestConfiguration(service.workspaces)
-        service.state["door"] = door = Door(service, Mint(settings.mint_key()), accounts)
-        service.state["pages"] = Pages(service, accounts, door)
-        service.state["integrators"] = Integrators(service, accounts, door)
+        service.state["door"] = door = Receiver(
+            service, InboundIdIssuer(settings.mint_key()), accounts
+        )
+        service.state["pages"] = WebReceiver(service, accounts, door)
+        service.state["integrators"] = NatsReceiver(service, accounts, door)
         service.state["mailbox"] = accounts.account_for_address
         service.state["mailroom"] = mailroom = ParserPool()
         service.state["bans"] = bans = BanCache()
@@ -53,7 +55,7 @@ def make(settings: Settings) -> FastAPI:
         return intake.readers(epochs.look)
 
     async def listen(service: Service) -> None:
-        integrators: Integrators = service.state["integrators"]
+        integrators: NatsReceiver = service.state["integrators"]
         await integrators.listen()
 
     async def follow_epochs(service: Service) -> None:
@@ -71,7 +73,7 @@ def make(settings: Settings) -> FastAPI:
     async def receive(service: Service) -> None:
         peers = settings.mail_servers()
         bans: BanCache = service.state["bans"]
-        handler = smtp.Handler(
+        handler = smtp.SmtpHandler(
             service.state["door"], service.state["mailbox"], peers, bans.blocks_host
         )
         await smtp.listen(handler, settings.host, settings.smtp_port)
@@ -83,12 +85,14 @@ def make(settings: Settings) -> FastAPI:
         settings,
         readers=readers,
         routers=[api.door, web_api.router, api.router, api.health, banning.router],
-        subjects={"channel": Token(2), "account": Token(3, token_of)},
+        subjects={"channel": Token(2), "account": Token(3, account_token)},
         tasks=tasks,
         answers=[ASKED],
     )
     large = {
-        scheme.address.partition("{")[0]: scheme.limit for scheme in SCHEMES if scheme.limit != BODY
+        scheme.address.partition("{")[0]: scheme.limit
+        for scheme in ENDPOINTS
+        if scheme.limit != BODY
     }
     limit_bodies(app, large)
     return app

@@ -18,13 +18,23 @@ from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
 
-PIECE = 200_000
+CHUNK_BYTES = 200_000
 """Bytes of a body that go into one message."""
-LONGEST, MOST = 254, 20
+MAX_ADDRESS_CHARS, MAX_ADDRESSES = 254, 20
 """Characters of an address in an envelope (RFC 5321, 4.5.3), and addresses that are kept of it."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _ENVELOPED = re.compile(r"<([^<>]*)>")
-RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION, FORM = (
+(
+    RECEIVED_HEADER,
+    ACCOUNT_HEADER,
+    DIGEST_HEADER,
+    KEY_HEADER,
+    PRINCIPAL_HEADER,
+    SENDER_HEADER,
+    ENVELOPE_HEADER,
+    CONVERSATION_HEADER,
+    FORM_HEADER,
+) = (
     "Trunkline-Received",
     "Trunkline-Account",
     "Trunkline-Sha256",
@@ -35,7 +45,7 @@ RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION, FORM = (
     "Trunkline-Conversation",
     "Trunkline-Form",
 )
-PERSON = [field.name for field in fields(Person)]
+PERSON_FIELDS = [field.name for field in fields(Person)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutgoingEnvelope:
     """A delivery on its way into INBOUND."""
 
     subject: str
@@ -67,7 +77,7 @@ class Letter:
     @property
     def messages(self) -> int:
         """How many messages it takes."""
-        return max(1, -(-len(self.body) // PIECE))
+        return max(1, -(-len(self.body) // CHUNK_BYTES))
 
     def pieces(self) -> Iterator[tuple[dict[str, str], bytes]]:
         """Give those messages: one, or the chunks of a large body."""
@@ -77,42 +87,48 @@ class Letter:
             return
         for n in range(of):
             told = {"Nats-Msg-Id": f"{self.id}.{n + 1}", CHUNK: f"{n + 1}/{of}"}
-            yield {**self.headers, **told}, self.body[n * PIECE : (n + 1) * PIECE]
+            yield {**self.headers, **told}, self.body[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES]
 
 
 def write(
     raw: RawDelivery, *, content_type: str = "", principal: str = "", traceparent: str | None = None
-) -> Letter:
+) -> OutgoingEnvelope:
     """Address a delivery; the same bytes, and their digest."""
     headers = {
         "Nats-Msg-Id": raw.inbound_id,
-        RECEIVED: raw.received_at.isoformat(),
-        ACCOUNT: quote(raw.account, safe=""),
-        DIGEST: sha256(raw.body).hexdigest(),
+        RECEIVED_HEADER: raw.received_at.isoformat(),
+        ACCOUNT_HEADER: quote(raw.account, safe=""),
+        DIGEST_HEADER: sha256(raw.body).hexdigest(),
     }
     for name, value in (
-        (KEY, raw.idempotency_key),
-        (BY, principal),
-        (CONVERSATION, raw.conversation),
-        (FORM, raw.form),
+        (KEY_HEADER, raw.idempotency_key),
+        (PRINCIPAL_HEADER, principal),
+        (CONVERSATION_HEADER, raw.conversation),
+        (FORM_HEADER, raw.form),
         ("Content-Type", content_type),
     ):
         if value:
             headers[name] = quote(value, safe="/;= ")
     if raw.sender is not None:
         told = {name: value for name, value in asdict(raw.sender).items() if value is not None}
-        headers[SENDER] = quote(json.dumps(told), safe="")
+        headers[SENDER_HEADER] = quote(json.dumps(told), safe="")
     if raw.envelope:
-        names = (quote(each[:LONGEST], safe="@+", errors="replace") for each in raw.envelope)
-        headers[ENVELOPE] = " ".join(f"<{each}>" for each in itertools.islice(names, MOST))
+        names = (
+            quote(each[:MAX_ADDRESS_CHARS], safe="@+", errors="replace") for each in raw.envelope
+        )
+        headers[ENVELOPE_HEADER] = " ".join(
+            f"<{each}>" for each in itertools.islice(names, MAX_ADDRESSES)
+        )
     if traceparent:
         headers["traceparent"] = traceparent
     slot = f"{slot_of(raw.inbound_id):02d}"
-    account = token_of(raw.account)
-    return Letter(f"inbound.{raw.channel}.{account}.{slot}.{raw.inbound_id}", headers, raw.body)
+    account = account_token(raw.account)
+    return OutgoingEnvelope(
+        f"inbound.{raw.channel}.{account}.{slot}.{raw.inbound_id}", headers, raw.body
+    )
 
 
-def token_of(account: str) -> str:
+def account_token(account: str) -> str:
     """Give an account's name as one token of a subject."""
     if _TOKEN.fullmatch(account):
         return account
@@ -122,35 +138,35 @@ def token_of(account: str) -> str:
 def read(item: Incoming) -> Delivery:
     """Read a delivery; raises ValueError when it is not as the door wrote it."""
     headers: Mapping[str, str] = item.headers
-    raw = envelope(item, datetime.fromtimestamp(0, UTC))
-    if headers.get(DIGEST, raw.sha256) != raw.sha256:
+    raw = read_unchecked(item, datetime.fromtimestamp(0, UTC))
+    if headers.get(DIGEST_HEADER, raw.sha256) != raw.sha256:
         raise ValueError("the body is not the one that was accepted: its digest differs")
-    if SENDER in headers and raw.sender is None:
+    if SENDER_HEADER in headers and raw.sender is None:
         raise ValueError("it cannot be read who sent it")
     if raw.inbound_id != item.key:
         raise ValueError("its id is not one the door gives")
     return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
 
 
-def envelope(item: Incoming, otherwise: datetime) -> RawDelivery:
+def read_unchecked(item: Incoming, otherwise: datetime) -> RawDelivery:
     """Read what is around a body, whoever wrote it; never fails. Undated, it came `otherwise`."""
     _, channel, token, *_ = [*item.subject.split("."), "", ""]
     headers: Mapping[str, str] = item.headers
-    key, talk = headers.get(KEY), headers.get(CONVERSATION)
+    key, talk = headers.get(KEY_HEADER), headers.get(CONVERSATION_HEADER)
     return RawDelivery(
         clean(channel),
-        clean(unquote(headers.get(ACCOUNT, token))),
-        id_of(item.subject),
+        clean(unquote(headers.get(ACCOUNT_HEADER, token))),
+        inbound_id_of(item.subject),
         item.data,
         received_at(headers, otherwise),
         sha256(item.data).hexdigest(),
         clean(unquote(key)) if key else None,
-        _sender(headers.get(SENDER)),
+        _sender(headers.get(SENDER_HEADER)),
         envelope=tuple(
-            clean(unquote(each)) for each in _ENVELOPED.findall(headers.get(ENVELOPE, ""))
+            clean(unquote(each)) for each in _ENVELOPED.findall(headers.get(ENVELOPE_HEADER, ""))
         ),
         conversation=clean(unquote(talk)) if talk else None,
-        form=headers.get(FORM, ""),
+        form=headers.get(FORM_HEADER, ""),
     )
 
 
@@ -160,12 +176,12 @@ def _sender(told: str | None) -> Person | None:
         return None
     try:
         said = json.loads(unquote(told))
-        return Person(**{name: clean(str(said[name])) for name in PERSON if name in said})
+        return Person(**{name: clean(str(said[name])) for name in PERSON_FIELDS if name in said})
     except (ValueError, TypeError):
         return None
 
 
-def id_of(subject: str) -> str:
+def inbound_id_of(subject: str) -> str:
     """Return the inbound id of a message by its subject; made up where that names none."""
     try:
         return str(UUID(subject.rsplit(".", 1)[-1]))
@@ -173,7 +189,7 @@ def id_of(subject: str) -> str:
         return str(uuid5(NAMESPACE, subject))
 
 
-def again_id(inbound_id: str, epoch: int, sequence: int) -> str:
+def repeated_id(inbound_id: str, epoch: int, sequence: int) -> str:
     """Return the id of a delivery that the broker has stored a second time, at that place."""
     return str(uuid5(UUID(inbound_id), f"again at {epoch}/{sequence}"))
 
@@ -181,7 +197,7 @@ def again_id(inbound_id: str, epoch: int, sequence: int) -> str:
 def received_at(headers: Mapping[str, str], otherwise: datetime) -> datetime:
     """Return when the door received a delivery, by its headers."""
     try:
-        at = datetime.fromisoformat(headers.get(RECEIVED, ""))
+        at = datetime.fromisoformat(headers.get(RECEIVED_HEADER, ""))
     except ValueError:
         return otherwise
     return at if at.tzinfo else otherwise

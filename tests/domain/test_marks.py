@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ingest.audit.marks import MOST_OLDER, Marks
+from ingest.audit.marks import MAX_OLDER_MARKS, Marks
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -61,4 +61,4 @@ def test_marks_of_many_set_backs_are_bounded() -> None:
     for sequence in range(100, 0, -1):
         wave(marks, sequence)
 
-    assert len(marks.known()) == MOST_OLDER + 1
+    assert len(marks.known()) == MAX_OLDER_MARKS + 1

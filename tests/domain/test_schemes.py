@@ -14,8 +14,8 @@ import pytest
 from tampering import BODIES, NEW, OLD, PLATFORMS, Pairs, Way, pairs, scheme_of, tampered
 
 from chassis.auth.standard_webhooks import TOLERANCE, Unverified
-from ingest.gateway.endpoints import SCHEMES
-from ingest.gateway.signatures import Shown
+from ingest.gateway.endpoints import ENDPOINTS
+from ingest.gateway.signatures import Credentials
 
 NOW = 1772442000.0
 
@@ -27,7 +27,7 @@ def name(way: Way) -> str:
 def let_in(way: Way, headers: Pairs, body: bytes, *known: str, query: str = "") -> bool:
     secrets = [way.secret(each) if each else "" for each in known]
     try:
-        scheme_of(way).verify(Shown(headers, body, NOW, query.encode()), secrets)
+        scheme_of(way).verify(Credentials(headers, body, NOW, query.encode()), secrets)
     except Unverified:
         return False
     return True
@@ -94,4 +94,4 @@ def test_a_timestamp_is_looked_at_even_when_it_is_signed(at: str, *, good: bool)
 
 
 def test_every_scheme_is_tried() -> None:
-    assert {each.operation or each.channel for each in SCHEMES} == {way.name for way in PLATFORMS}
+    assert {each.operation or each.channel for each in ENDPOINTS} == {way.name for way in PLATFORMS}

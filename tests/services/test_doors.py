@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from knocking import DOORS, GONE, HANDSHAKES, NEW, OLD, environment, rotating
 
-from ingest.gateway.endpoints import SCHEMES
+from ingest.gateway.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     import httpx
@@ -26,7 +26,7 @@ def workspace(world: World) -> str:
 
 
 def test_every_platforms_door_is_tried() -> None:
-    assert {each.operation or each.channel for each in SCHEMES} - {"custom", "email"} == {
+    assert {each.operation or each.channel for each in ENDPOINTS} - {"custom", "email"} == {
         door.name for door in DOORS
     }
 

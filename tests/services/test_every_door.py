@@ -16,7 +16,7 @@ from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.testing import eventually
 from chassis.web.conventions import BODY
-from ingest.envelope import PIECE
+from ingest.envelope import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -119,7 +119,7 @@ async def test_everywhere_an_account_has_its_rate(ingest: Ingest) -> None:
 
 async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -> None:
     doors = entrances()
-    doors += [filled(door, PIECE + 1) for door in doors]  # what takes several messages, too
+    doors += [filled(door, CHUNK_BYTES + 1) for door in doors]  # what takes several messages, too
 
     async def refused() -> list[httpx.Response]:
         async with asyncio.timeout(3):

@@ -179,12 +179,14 @@ async def test_a_session_is_of_its_page_its_account_and_its_quarter_of_an_hour(
 ) -> None:
     token = (await session(ingest)).json()["token"]
     now = ingest.apps[0].state.service.clock()
-    old = web_sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.LIFE)
-    foreign = web_sessions.begun("other", SHOP, str(uuid4()), str(uuid4()), now)
-    by_old_secret = web_sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now)
-    late = timedelta(seconds=1) + web_sessions.KNOWN
-    gone = web_sessions.begun(
-        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.LIFE - late
+    old = web_sessions.new_session(
+        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.TOKEN_LIFETIME
+    )
+    foreign = web_sessions.new_session("other", SHOP, str(uuid4()), str(uuid4()), now)
+    by_old_secret = web_sessions.new_session("main", SHOP, str(uuid4()), str(uuid4()), now)
+    late = timedelta(seconds=1) + web_sessions.VISITOR_LIFETIME
+    gone = web_sessions.new_session(
+        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.TOKEN_LIFETIME - late
     )
     answers = {
         "no token": await ingest.http.post("/channels/widget/main", json={"text": "x"}),

@@ -23,7 +23,7 @@ from chassis.errors import NotReady
 from chassis.testing import eventually
 from ingest import envelope
 from ingest.domain.items import RawDelivery
-from ingest.gateway.inbound_ids import Mint
+from ingest.gateway.inbound_ids import InboundIdIssuer
 from ingest.intake import store
 from trunkline.instance import Instance
 from trunkline.stream_reset import reset
@@ -167,7 +167,7 @@ async def test_set_back_between_position_and_acknowledged_counts_lost(
 
 async def store_raw(world: World, first: int, last: int) -> list[str]:
     """Store deliveries as a door does, while ingest is away; return their ids."""
-    mint, ids = Mint(world.environment["INBOUND_KEY"]), []
+    mint, ids = InboundIdIssuer(world.environment["INBOUND_KEY"]), []
     nc = await world.as_admin()
     for number in range(first, last + 1):
         body = json.dumps(update(number, number, f"text {number}")).encode()

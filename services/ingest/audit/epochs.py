@@ -23,13 +23,13 @@ from chassis.observability import metrics
 from chassis.postgres.locks import lock_key
 from chassis.service import Service
 from ingest.audit.marks import Mark, Marks
-from ingest.envelope import again_id, id_of, received_at
+from ingest.envelope import inbound_id_of, received_at, repeated_id
 
 log = logging.getLogger(__name__)
 
 STREAM = "INBOUND"
 READERS = ["inbound", "mail"]
-LOOK_S = 1.0
+CHECK_INTERVAL_S = 1.0
 SETBACKS = metrics.counter("inbound_setback_total", "Set-backs and new creations found", "cause")
 
 NEWEST: LiteralString = (
@@ -78,7 +78,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonPart:
     """How much of INBOUND is still as it was: by what was taken in, and by what was accepted."""
 
     taken_in: int
@@ -103,7 +103,7 @@ class Epochs:
                 await self.look()
             except TRANSIENT as why:
                 log.info("cannot look whether INBOUND was set back: %r", why)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def look(self) -> int:
         """Return the number of INBOUND's epoch, a new one when it is not the stream it was."""
@@ -188,7 +188,7 @@ class Epochs:
         if mark.epoch == newest.number:
             return mark.epoch
         message = await self._message(mark.sequence)
-        there = message is not None and id_of(message.subject or "") == mark.inbound_id
+        there = message is not None and inbound_id_of(message.subject or "") == mark.inbound_id
         return newest.number if there else mark.epoch or newest.number - 1
 
     # ------------------------------------------------------------- a new epoch
@@ -204,7 +204,7 @@ class Epochs:
                 return newest
             if newest is not None:
                 newest = await self._acknowledged(tx, newest, marks)
-            common = Common(0, "", 0)
+            common = CommonPart(0, "", 0)
             if newest is not None and cause == "set_back":
                 common = await self._common(tx.conn, newest, info)
             number = newest.number + 1 if newest else 1
@@ -226,7 +226,7 @@ class Epochs:
                 await tx.run(ACKNOWLEDGED, *_acknowledged(mark, newest.number))
         return await self._newest(tx.conn) or newest
 
-    async def _write(self, tx: Tx, begun: Epoch, cause: str, common: Common) -> None:
+    async def _write(self, tx: Tx, begun: Epoch, cause: str, common: CommonPart) -> None:
         taken_in, id = common.taken_in, common.inbound_id
         await tx.run(KEEP, begun.shared, begun.shared)
         await tx.run(BEGIN, begun.number, begun.created, cause, begun.shared)
@@ -236,7 +236,7 @@ class Epochs:
 
     async def _common(
         self, conn: psycopg.AsyncConnection[Any], newest: Epoch, info: StreamInfo
-    ) -> Common:
+    ) -> CommonPart:
         """Find where the stream parts from what it was: by ids as far as it was taken in.
 
         What was accepted and not taken in has no row to compare; the door stamped it at the latest
@@ -255,7 +255,7 @@ class Epochs:
                 low = taken_in
         rows = await (await conn.execute(TAKEN_IN, (taken_in + 1,))).fetchall()
         until = min([info.state.last_seq, newest.acked, *(row[0] - row[1] for row in rows[:1])])
-        return Common(taken_in, id, await self._stamped(taken_in, until, newest.acked_at))
+        return CommonPart(taken_in, id, await self._stamped(taken_in, until, newest.acked_at))
 
     async def _agreed(
         self, conn: psycopg.AsyncConnection[Any], first: int, last: int
@@ -266,8 +266,8 @@ class Epochs:
             message = await self._message(sequence) if sequence <= last else None
             if message is None:
                 continue
-            id = id_of(message.subject or "")
-            return (sequence, id) if known in (id, again_id(id, epoch, sequence)) else None
+            id = inbound_id_of(message.subject or "")
+            return (sequence, id) if known in (id, repeated_id(id, epoch, sequence)) else None
         return None
 
     async def _stamped(self, low: int, high: int, upto: datetime | None) -> int:

@@ -18,10 +18,10 @@ from chassis.messaging.message import CHUNK
 from chassis.service import Service
 from ingest.audit import queries
 from ingest.audit.epochs import STREAM, Epochs
-from ingest.audit.queries import Epoch, Line
+from ingest.audit.queries import AccountFigures, Epoch
 from trunkline_contracts.fact import slot_of
 
-LOOKED_AT = 500
+MAX_INSPECTED = 500
 """Deliveries not taken in yet that are looked at one by one; more are only counted."""
 
 
@@ -30,7 +30,7 @@ class Ledger:
     """How it stands at one moment."""
 
     epochs: list[Epoch]
-    lines: dict[tuple[str, str], Line]
+    lines: dict[tuple[str, str], AccountFigures]
     acknowledged: int = 0
     """Losses that a person has looked at."""
     overlooked: int = 0
@@ -60,7 +60,7 @@ class Ledger:
         """Write it as it is answered."""
         accounts = [line.as_json() for _, line in sorted(self.lines.items())]
         return {
-            **summed(self.lines.values()),
+            **total_figures(self.lines.values()),
             "accepted": sum(each.accepted for each in self.epochs),
             "pending": self.pending,
             "lost": self.lost,
@@ -72,9 +72,9 @@ class Ledger:
         }
 
 
-def summed(lines: Iterable[Line]) -> dict[str, Any]:
+def total_figures(lines: Iterable[AccountFigures]) -> dict[str, Any]:
     """Add accounts up."""
-    total = Line("", "")
+    total = AccountFigures("", "")
     for line in lines:
         total.taken_in += line.taken_in
         total.pending += line.pending
@@ -83,36 +83,38 @@ def summed(lines: Iterable[Line]) -> dict[str, Any]:
     return total.figures()
 
 
-async def ledger(here: Service) -> Ledger:
+async def load_ledger(here: Service) -> Ledger:
     """Count. What came after the count of the stream is left out of all of it."""
     epochs: Epochs = here.state["epochs"]
     await epochs.look()
     state = (await here.bus.js.stream_info(STREAM)).state
     async with here.transaction() as tx:
         await tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        found = Ledger(await queries.epochs_of(tx.conn), await queries.lines_of(tx.conn))
-        found.acknowledged = await queries.acknowledged_of(tx.conn)
+        found = Ledger(
+            await queries.load_epochs(tx.conn), await queries.load_account_figures(tx.conn)
+        )
+        found.acknowledged = await queries.count_acknowledged_losses(tx.conn)
         present, every = found.epochs[-1], found.epochs
         expired = max(state.first_seq - 1, 0)
-        gone = expired - await queries.covered_of(tx.conn, every, 0, expired)
+        gone = expired - await queries.count_covered(tx.conn, every, 0, expired)
         there = state.last_seq - expired
-        missing = there - await queries.covered_of(tx.conn, every, expired, state.last_seq)
+        missing = there - await queries.count_covered(tx.conn, every, expired, state.last_seq)
         found.surplus = max(-gone, 0) + max(-missing, 0)
-        sequences, positions = [], await queries.positions_of(tx.conn)
+        sequences, positions = [], await queries.load_positions(tx.conn)
         if missing > 0:
             first = max(state.last_seq - max(10 * missing, 10_000), expired) + 1
-            sequences = await queries.missing_of(tx.conn, first, state.last_seq, LOOKED_AT)
+            sequences = await queries.find_missing(tx.conn, first, state.last_seq, MAX_INSPECTED)
         beyond = 0
         if present.end > state.last_seq:
             last = (await here.bus.js.stream_info(STREAM)).state.last_seq
-            covered = await queries.covered_of(tx.conn, every, last, present.end)
+            covered = await queries.count_covered(tx.conn, every, last, present.end)
             beyond = present.end - last - covered
     present.lost, present.pending = max(gone, 0) + max(beyond, 0), max(missing, 0)
-    await _look(here.bus.js, found, sequences, positions)
+    await _inspect_missing(here.bus.js, found, sequences, positions)
     return found
 
 
-async def _look(
+async def _inspect_missing(
     js: JetStreamContext,
     found: Ledger,
     sequences: list[int],
@@ -130,7 +132,7 @@ async def _look(
             present.pending -= 1
             continue
         _, channel, account, *rest = (there.subject or "").split(".")
-        found.lines.setdefault((channel, account), Line(channel, account)).pending += 1
+        found.lines.setdefault((channel, account), AccountFigures(channel, account)).pending += 1
         reader = "mail" if channel == "email" else "inbound"
         slot = int(rest[0]) if rest and rest[0].isdecimal() else -1
         found.overlooked += positions.get((reader, slot), 0) >= sequence

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-MOST_OLDER = 16
+MAX_OLDER_MARKS = 16
 """Marks of earlier epochs that wait to be stored; each is one set-back while PostgreSQL is away."""
 
 
@@ -44,7 +44,7 @@ class Marks:
         if highest is not None and self._floor < sequence <= highest.sequence:
             return
         if highest is not None and sequence <= self._floor:
-            self._older = [*self._older, highest][-MOST_OLDER:]
+            self._older = [*self._older, highest][-MAX_OLDER_MARKS:]
             self._floor = 0
         self._highest = Mark(sequence, inbound_id, self._clock(), self.epoch)
 

@@ -13,8 +13,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-HIGHEST = 2**63 - 1
-WORDS = ("opened", "appended", "noted", "duplicate", "rejected", "parked")
+MAX_BIGINT = 2**63 - 1
+OUTCOMES = ("opened", "appended", "noted", "duplicate", "rejected", "parked")
 
 # A duplicate goes where its original went, also when that was corrected later.
 ITEMS: LiteralString = """
@@ -58,21 +58,21 @@ ACKNOWLEDGE: LiteralString = (
 )
 
 
-async def items_of(conn: AsyncConnection[Any], inbound_id: UUID) -> list[dict[str, Any]]:
+async def load_items(conn: AsyncConnection[Any], inbound_id: UUID) -> list[dict[str, Any]]:
     """Give the items of a delivery with their outcomes; none when it is not taken in yet."""
     cursor = conn.cursor(row_factory=dict_row)
     return await (await cursor.execute(ITEMS, (inbound_id,))).fetchall()
 
 
 @dataclass
-class Line:
+class AccountFigures:
     """One account of the ledger."""
 
     channel: str
     account: str
     taken_in: int = 0
     pending: int = 0
-    words: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WORDS, 0))
+    words: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
 
     def figures(self) -> dict[str, Any]:
         """Write its figures as they are answered."""
@@ -124,17 +124,17 @@ class Epoch:
         return {**{name: getattr(self, name) for name in names}, "lost": self.lost}
 
 
-async def lines_of(conn: AsyncConnection[Any]) -> dict[tuple[str, str], Line]:
+async def load_account_figures(conn: AsyncConnection[Any]) -> dict[tuple[str, str], AccountFigures]:
     """Count all items by account and outcome."""
-    lines: dict[tuple[str, str], Line] = {}
+    lines: dict[tuple[str, str], AccountFigures] = {}
     for channel, account, word, items, deliveries in await (await conn.execute(COUNTS)).fetchall():
-        line = lines.setdefault((channel, account), Line(channel, account))
+        line = lines.setdefault((channel, account), AccountFigures(channel, account))
         line.words[word] += items
         line.taken_in += deliveries
     return lines
 
 
-async def epochs_of(conn: AsyncConnection[Any]) -> list[Epoch]:
+async def load_epochs(conn: AsyncConnection[Any]) -> list[Epoch]:
     """Return all epochs; those that have ended with what is lost of them.
 
     Of an epoch that ended is lost what it gave out after what the next one shares with it, as far
@@ -142,19 +142,19 @@ async def epochs_of(conn: AsyncConnection[Any]) -> list[Epoch]:
     """
     epochs = [Epoch(*row) for row in await (await conn.execute(EPOCHS)).fetchall()]
     for n, (epoch, after) in enumerate(pairwise(epochs), 1):
-        covered = await covered_of(conn, epochs[:n], after.shared, epoch.end)
+        covered = await count_covered(conn, epochs[:n], after.shared, epoch.end)
         epoch.lost = max(epoch.end - after.shared - covered, 0)
     return epochs
 
 
-async def covered_of(
+async def count_covered(
     conn: AsyncConnection[Any], epochs: Sequence[Epoch], low: int, high: int
 ) -> int:
     """Count the sequences above `low` and up to `high` of the last of these epochs taken in.
 
     What an earlier one took in counts up to where the later ones share it.
     """
-    upto, shared = [], HIGHEST
+    upto, shared = [], MAX_BIGINT
     for epoch in reversed(epochs):
         upto.append((epoch.number, shared))
         shared = min(shared, epoch.shared)
@@ -163,19 +163,19 @@ async def covered_of(
     return int(row[0]) if row else 0
 
 
-async def missing_of(conn: AsyncConnection[Any], first: int, last: int, most: int) -> list[int]:
+async def find_missing(conn: AsyncConnection[Any], first: int, last: int, most: int) -> list[int]:
     """Name sequences of the present INBOUND that are not taken in."""
     rows = await (await conn.execute(MISSING, (first, last, most))).fetchall()
     return [sequence for (sequence,) in rows]
 
 
-async def positions_of(conn: AsyncConnection[Any]) -> dict[tuple[str, int], int]:
+async def load_positions(conn: AsyncConnection[Any]) -> dict[tuple[str, int], int]:
     """Return how far each slot was read, by reader."""
     rows = await (await conn.execute(POSITIONS)).fetchall()
     return {(reader, slot): position for reader, slot, position in rows}
 
 
-async def acknowledged_of(conn: AsyncConnection[Any]) -> int:
+async def count_acknowledged_losses(conn: AsyncConnection[Any]) -> int:
     """Return how many losses a person has looked at."""
     row = await (await conn.execute(ACKNOWLEDGED)).fetchone()
     return int(row[0]) if row else 0

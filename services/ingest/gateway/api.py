@@ -16,11 +16,11 @@ from chassis.errors import NotReady
 from chassis.service import Here
 from chassis.web.problems import Problem, missing, unavailable
 from ingest.audit import queries
-from ingest.audit.ledger import is_in_inbound, ledger, summed
-from ingest.audit.queries import HIGHEST
+from ingest.audit.ledger import is_in_inbound, load_ledger, total_figures
+from ingest.audit.queries import MAX_BIGINT
 from ingest.channels.http_api.parser import Submission
-from ingest.gateway.endpoints import SCHEMES, Scheme
-from ingest.gateway.receiver import Door, Guarded
+from ingest.gateway.endpoints import ENDPOINTS, InboundEndpoint
+from ingest.gateway.receiver import BanCheckedRoute, Receiver
 
 LOOKS = (Role.SUPERVISOR, Role.ADMINISTRATOR, Role.INTEGRATOR)
 SEES_ALL = (Role.SUPERVISOR, Role.ADMINISTRATOR)
@@ -51,14 +51,14 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 WRONG = {"description": "A value cannot be taken; the problem names it and what is allowed."}
 HANDSHAKE = ("hub.mode", "hub.verify_token", "hub.challenge")
 
-door = APIRouter(route_class=Guarded, tags=["door"])
+door = APIRouter(route_class=BanCheckedRoute, tags=["door"])
 router = APIRouter(prefix="/v1", tags=["inbound"])
 health = APIRouter(prefix="/health", tags=["operations"])
 
 
-def at_the_door(request: Request) -> Door:
+def at_the_door(request: Request) -> Receiver:
     """Give this replica's door."""
-    found: Door = request.app.state.service.state["door"]
+    found: Receiver = request.app.state.service.state["door"]
     return found
 
 
@@ -71,7 +71,7 @@ def _size(limit: int) -> str:
     return f"{limit // 1024} KiB" if rest else f"{mebibytes} MiB"
 
 
-def add(scheme: Scheme) -> None:
+def add(scheme: InboundEndpoint) -> None:
     """Open the door of one channel, and describe it."""
 
     async def take(request: Request) -> Response:
@@ -103,7 +103,7 @@ def add(scheme: Scheme) -> None:
     )
 
 
-def add_handshake(scheme: Scheme) -> None:
+def add_handshake(scheme: InboundEndpoint) -> None:
     """Let Meta ask whether an address is ours."""
 
     async def shake(request: Request) -> Response:
@@ -129,7 +129,7 @@ def add_handshake(scheme: Scheme) -> None:
     )
 
 
-for each in SCHEMES:
+for each in ENDPOINTS:
     add(each)
     if each.handshake:
         add_handshake(each)
@@ -190,7 +190,7 @@ async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
     With the reason `not_in_inbound` it was accepted and is lost: INBOUND does not have it.
     """
     async with here.db.connection() as conn:
-        items = await queries.items_of(conn, inbound_id)
+        items = await queries.load_items(conn, inbound_id)
     if items and not who.has(*SEES_ALL) and not _own(who, items[0]["channel"], items[0]["account"]):
         raise missing("inbound id", inbound_id)
     mint = here.state["door"].mint
@@ -212,7 +212,7 @@ async def balance(
 
     Of one `channel` or `account` when asked for; an integrator is told its own part.
     """
-    found = await ledger(here)
+    found = await load_ledger(here)
     if who.has(*SEES_ALL) and channel is None and account is None:
         return found.as_json()
     lines = [
@@ -222,7 +222,7 @@ async def balance(
         and account in (None, name)
         and (who.has(*SEES_ALL) or _own(who, of, name))
     ]
-    return {**summed(lines), "accounts": [line.as_json() for line in lines]}
+    return {**total_figures(lines), "accounts": [line.as_json() for line in lines]}
 
 
 class Losses(BaseModel):
@@ -230,7 +230,7 @@ class Losses(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    lost: int = Field(ge=0, le=HIGHEST, description="All that is lost, as the ledger has it.")
+    lost: int = Field(ge=0, le=MAX_BIGINT, description="All that is lost, as the ledger has it.")
     reason: str = Field(min_length=1, max_length=500)
 
 
@@ -241,7 +241,7 @@ class Losses(BaseModel):
 )
 async def acknowledge_losses(said: Losses, here: Here, who: Accounting) -> dict[str, Any]:
     """Record that these losses are known: the ledger balances again until there are more."""
-    found = await ledger(here)
+    found = await load_ledger(here)
     if found.lost != said.lost:
         detail = f"lost is {said.lost}, and the ledger has {found.lost}"
         raise Problem(409, "other_losses", detail)

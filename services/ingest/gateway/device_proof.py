@@ -19,21 +19,21 @@ import jwt
 from chassis.auth.claims import is_number
 from chassis.auth.signing import thumbprint
 
-TYPE = "dpop+jwt"
-TOLERANCE = 300
+PROOF_TYPE = "dpop+jwt"
+PROOF_TOLERANCE_S = 300
 """Seconds a proof may be away from our clock: phones' clocks go as they like."""
-BIGGEST = 4096
-CURVES = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+MAX_PROOF_CHARS = 4096
+CURVE_ALGORITHMS = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 
 _ID = re.compile(r"[!-~]{1,200}")
 
 
-class Unproven(Exception):
+class InvalidProof(Exception):
     """It is not shown that the key is held; the message may be told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProvenRequest:
     """The request a proof must be about."""
 
     token: str
@@ -43,45 +43,50 @@ class Asked:
     """In unix seconds, by our clock."""
 
 
-def proven(proof: str, bound_to: object, asked: Asked) -> str:
+def verify_proof(proof: str, bound_to: object, asked: ProvenRequest) -> str:
     """Give the proof's own id when it proves that the key of this thumbprint is held."""
     if not isinstance(bound_to, str) or not bound_to.isascii():
-        raise Unproven("the token is bound to no key (`cnf.jkt`)")
-    if not proof or len(proof) > BIGGEST:
-        raise Unproven("one DPoP header with a proof is needed")
+        raise InvalidProof("the token is bound to no key (`cnf.jkt`)")
+    if not proof or len(proof) > MAX_PROOF_CHARS:
+        raise InvalidProof("one DPoP header with a proof is needed")
     try:
-        claims, held = _opened(proof)
+        claims, held = _verified_claims(proof)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
-        raise Unproven("the proof is malformed, or its signature does not hold") from None
+        raise InvalidProof("the proof is malformed, or its signature does not hold") from None
     if not hmac.compare_digest(held, bound_to):
-        raise Unproven("the proof is by another key than the token is bound to")
-    wrong = _beside_the_point(claims, asked)
+        raise InvalidProof("the proof is by another key than the token is bound to")
+    wrong = _mismatch(claims, asked)
     if wrong is not None:
-        raise Unproven(wrong)
+        raise InvalidProof(wrong)
     return _text(claims, "jti")
 
 
-def _beside_the_point(claims: Mapping[str, Any], asked: Asked) -> str | None:
+def _mismatch(claims: Mapping[str, Any], asked: ProvenRequest) -> str | None:
     meant = urlsafe_b64encode(sha256(asked.token.encode()).digest()).rstrip(b"=")
     if not hmac.compare_digest(_text(claims, "ath").encode(), meant):
         return "the proof is for another token (`ath`)"
     if _text(claims, "htm") != asked.method or _path(_text(claims, "htu")) != asked.path:
         return "the proof is for another request (`htm`, `htu`)"
     made = claims.get("iat")
-    if not is_number(made) or not abs(made - asked.now) <= TOLERANCE:
-        return f"the proof's `iat` is more than {TOLERANCE} s away from our clock"
+    if not is_number(made) or not abs(made - asked.now) <= PROOF_TOLERANCE_S:
+        return f"the proof's `iat` is more than {PROOF_TOLERANCE_S} s away from our clock"
     if not _ID.fullmatch(_text(claims, "jti")):
         return "`jti` must be 1 to 200 printable characters without spaces"
     return None
 
 
-def _opened(proof: str) -> tuple[dict[str, Any], str]:
+def _verified_claims(proof: str) -> tuple[dict[str, Any], str]:
     """Give what a proof says, and the thumbprint of the key that says so."""
     header = jwt.get_unverified_header(proof)
     jwk = header.get("jwk")
-    if header.get("typ") != TYPE or "crit" in header or not isinstance(jwk, Mapping) or "d" in jwk:
+    if (
+        header.get("typ") != PROOF_TYPE
+        or "crit" in header
+        or not isinstance(jwk, Mapping)
+        or "d" in jwk
+    ):
         raise ValueError("not a proof")
-    algorithm = CURVES[jwk["kty"], jwk["crv"]]
+    algorithm = CURVE_ALGORITHMS[jwk["kty"], jwk["crv"]]
     if header.get("alg") != algorithm:
         raise ValueError("the algorithm is not the key's")
     key = jwt.PyJWK(dict(jwk), algorithm=algorithm)

@@ -17,9 +17,9 @@ from chassis.web.problems import Problem, invalid
 from ingest.channels.http_api.parser import Sender
 from ingest.channels.parsing import MAX_NAME_CHARS, text_or_none
 from ingest.domain.items import Person
-from ingest.gateway.device_proof import Asked, Unproven, proven
+from ingest.gateway.device_proof import InvalidProof, ProvenRequest, verify_proof
 
-PACE = 5.0
+CONTACT_RATE_PER_S = 5.0
 """Submissions a second of one contact, so that no device uses up what its account may send."""
 
 
@@ -38,7 +38,7 @@ class Device:
         return "sdk:" + sha256(f"{self.person.address}\n{own}".encode()).hexdigest()
 
 
-async def device_of(request: Request, token: str, now: float) -> Device:
+async def authenticate_device(request: Request, token: str, now: float) -> Device:
     """Give whose device this is, or refuse it."""
     auth: Auth = request.app.state.auth
     claims = await auth.claims(token, DEVICES)
@@ -47,18 +47,18 @@ async def device_of(request: Request, token: str, now: float) -> Device:
     bound = claims.get("cnf")
     held = bound.get("jkt") if isinstance(bound, Mapping) else None
     try:
-        asked = Asked(token, request.method, request.scope["path"], now)
-        id = proven(proof, held, asked)
-    except Unproven as why:
-        raise refusal(str(why), "invalid_dpop_proof") from None
+        asked = ProvenRequest(token, request.method, request.scope["path"], now)
+        id = verify_proof(proof, held, asked)
+    except InvalidProof as why:
+        raise device_refusal(str(why), "invalid_dpop_proof") from None
     account, contact = subject_of(claims, "client_id"), subject_of(claims)
     if account is None or contact is None:
         rule = "`client_id` and `sub` must be 1 to 200 printable characters without spaces"
-        raise refusal(rule, "invalid_token")
+        raise device_refusal(rule, "invalid_token")
     return Device(account, _person(contact, claims), id)
 
 
-def refusal(why: str, error: str | None) -> Problem:
+def device_refusal(why: str, error: str | None) -> Problem:
     """Say that a device has not shown whose it is."""
     return unauthorized(why, error=error, scheme=DEVICES.scheme)
 

@@ -18,34 +18,34 @@ from ingest.channels.custom.parser import CustomMessage
 from ingest.channels.email.mime import MAX_MAIL_BYTES
 from ingest.domain.items import RawDelivery, Unreadable
 from ingest.gateway.signatures import (
-    STANDARD,
-    Check,
-    Verify,
+    STANDARD_WEBHOOK_HEADERS,
+    FormCheck,
+    Verifier,
     check_hub_form,
     check_standard_form,
     check_viber_form,
-    hub_signature,
-    secret_in,
-    secret_in_either,
-    standard_webhook,
-    viber_signature,
+    header_or_query_secret,
+    header_secret,
+    verify_hub_signature,
+    verify_standard_webhook,
+    verify_viber_signature,
 )
 
-LARGE = 3 * 1024 * 1024
+MAX_META_BODY_BYTES = 3 * 1024 * 1024
 """Bytes WhatsApp's deliveries may have, and what Meta's other batches are given too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
+class InboundEndpoint:
     """One channel's door."""
 
     channel: str
-    verify: Verify
+    verify: Verifier
     about: str
     """What comes in here, as its address is described."""
     shows: tuple[str, ...]
     """The headers by which it is let in."""
-    check_form: Check | None = None
+    check_form: FormCheck | None = None
     """Raises `Unverified` for a signature that fits no body, of schemes that sign the body."""
     key: str = "secret"
     """Where in the account its secrets are."""
@@ -84,7 +84,7 @@ class Scheme:
         return self.address.partition("{")[2].partition("}")[0]
 
 
-def check_said(body: bytes) -> None:
+def check_custom_message(body: bytes) -> None:
     """Refuse a message of an integrator's own channel that lacks something."""
     try:
         CustomMessage.model_validate_json(body)
@@ -92,7 +92,7 @@ def check_said(body: bytes) -> None:
         raise of_validation(bad.errors(include_url=False)) from None
 
 
-def check_update(body: bytes) -> None:
+def check_connectiveone_update(body: bytes) -> None:
     """Refuse an update that could not be understood, while its sender can still mend it."""
     try:
         parser.read(RawDelivery("custom", "", "", body, datetime.fromtimestamp(0, UTC)))
@@ -100,21 +100,21 @@ def check_update(body: bytes) -> None:
         raise invalid(str(why)) from None
 
 
-TELEGRAM = "X-Telegram-Bot-Api-Secret-Token"
+TELEGRAM_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
 MAIL = "X-Trunkline-Secret"
 CALLS = "X-Trunkline-Secret"
 HUB = ("X-Hub-Signature-256",)
 
-SCHEMES = (
-    Scheme(
+ENDPOINTS = (
+    InboundEndpoint(
         "telegram",
-        secret_in(TELEGRAM),
+        header_secret(TELEGRAM_SECRET_HEADER),
         "Take an update of a Telegram bot, as its webhook sends it.",
-        (TELEGRAM,),
+        (TELEGRAM_SECRET_HEADER,),
     ),
-    Scheme(
+    InboundEndpoint(
         "email",
-        secret_in(MAIL),
+        header_secret(MAIL),
         "Take a mail as it came, headers and all.",
         (MAIL,),
         status=202,
@@ -122,50 +122,50 @@ SCHEMES = (
         media=("message/rfc822",),
         body={"type": "string", "format": "binary"},
     ),
-    Scheme(
+    InboundEndpoint(
         "custom",
-        standard_webhook,
+        verify_standard_webhook,
         "Take a message of an integrator's own channel, signed as Standard Webhooks 1.0 says.",
-        STANDARD,
+        STANDARD_WEBHOOK_HEADERS,
         check_form=check_standard_form,
         status=202,
         body=CustomMessage.model_json_schema(),
-        check=check_said,
+        check=check_custom_message,
     ),
-    Scheme(
+    InboundEndpoint(
         "custom",
-        secret_in("x-access-token"),
+        header_secret("x-access-token"),
         "Take an update in ConnectiveOne's form; the bot's id is the name of a custom account.",
         ("x-access-token",),
         key="token",
-        check=check_update,
+        check=check_connectiveone_update,
         operation=parser.FORMAT,
         path="/messengers_host/{bot_id}/custom_channel/hooks",
     ),
-    Scheme(
+    InboundEndpoint(
         "viber",
-        viber_signature,
+        verify_viber_signature,
         "Take an event of a Viber bot, as its webhook sends it.",
         ("X-Viber-Content-Signature",),
         check_form=check_viber_form,
         key="token",
     ),
-    Scheme(
+    InboundEndpoint(
         "telephony",
-        secret_in_either(CALLS, "token"),
+        header_or_query_secret(CALLS, "token"),
         "Take an event of a call, in the provider's own words: as JSON, or as a form.",
         (CALLS,),
         query=("token",),
         media=("application/json", "application/x-www-form-urlencoded"),
     ),
     *(
-        Scheme(
+        InboundEndpoint(
             channel,
-            hub_signature,
+            verify_hub_signature,
             f"Take a batch of {name}, as Meta's webhook sends it.",
             HUB,
             check_form=check_hub_form,
-            limit=LARGE,
+            limit=MAX_META_BODY_BYTES,
             handshake=True,
         )
         for channel, name in (

@@ -20,22 +20,24 @@ from chassis.service import Service
 from chassis.web.conventions import BODY
 from chassis.web.problems import Problem, unavailable
 from ingest.configuration import IngestConfiguration
-from ingest.gateway.endpoints import check_said
-from ingest.gateway.receiver import Door
+from ingest.gateway.endpoints import check_custom_message
+from ingest.gateway.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
 CHANNEL, SUBJECT, QUEUE = "custom", "channels.custom.*", "ingest"
-LAST_WORDS = 3.0
+DRAIN_TIMEOUT_S = 3.0
 """Seconds for what is being answered when the door closes."""
 
-asked = counter("channel_asked_total", "Deliveries over NATS, by the status answered", "status")
+NATS_DELIVERIES = counter(
+    "channel_asked_total", "Deliveries over NATS, by the status answered", "status"
+)
 
 
-class Integrators:
+class NatsReceiver:
     """Lets in what integrators ask."""
 
-    def __init__(self, service: Service, accounts: IngestConfiguration, door: Door) -> None:
+    def __init__(self, service: Service, accounts: IngestConfiguration, door: Receiver) -> None:
         self._service = service
         self._accounts = accounts
         self._door = door
@@ -43,7 +45,7 @@ class Integrators:
 
     async def _take(self, account: str, body: bytes) -> bytes:
         self._door.check_rate(CHANNEL, account)
-        check_said(body)
+        check_custom_message(body)
         raw = self._door.raw(CHANNEL, account, body)
         return await self._door.store(raw, content_type="application/json")
 
@@ -54,10 +56,10 @@ class Integrators:
             await asyncio.Event().wait()
         finally:
             with suppress(nats.errors.Error, OSError, TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
                     await asking.drain()  # type: ignore[no-untyped-call]  # the client's own
             if self._busy:
-                await asyncio.wait(self._busy, timeout=LAST_WORDS)
+                await asyncio.wait(self._busy, timeout=DRAIN_TIMEOUT_S)
 
     async def _heard(self, message: Msg) -> None:
         task = asyncio.create_task(self._answer(message))
@@ -67,7 +69,7 @@ class Integrators:
     async def _answer(self, message: Msg) -> None:
         with continued("", SUBJECT, kind=SpanKind.SERVER):
             said = await self._outcome(message)
-        asked.labels("ingest", said.status_code).inc()
+        NATS_DELIVERIES.labels("ingest", said.status_code).inc()
         if message.reply:
             kept = ("content-type", "retry-after")
             headers = {name.title(): said.headers[name] for name in kept if name in said.headers}

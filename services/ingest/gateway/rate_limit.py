@@ -3,11 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-REMEMBERED = 10_000
+MAX_BUCKETS = 10_000
 """Accounts whose buckets are kept; one that was forgotten begins with a full bucket."""
 
 
-class Limits:
+class RateLimit:
     """A bucket per account: full, it allows a burst; it fills at the given rate."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -25,6 +25,6 @@ class Limits:
         tokens = min(burst, tokens + (now - at) * rate)
         missing = 1.0 - tokens
         self._buckets[account] = (tokens if missing > 0 else tokens - 1.0, now)
-        if len(self._buckets) > REMEMBERED:
+        if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return missing / rate if missing > 0 else 0.0

@@ -31,43 +31,45 @@ from ingest.channels.http_api.parser import DeviceSubmission, Submission
 from ingest.configuration import IngestConfiguration
 from ingest.domain.items import RawDelivery
 from ingest.domain.text import clean
-from ingest.gateway.devices import PACE, check_contact, device_of
-from ingest.gateway.endpoints import Scheme
-from ingest.gateway.inbound_ids import Mint
+from ingest.gateway.devices import CONTACT_RATE_PER_S, authenticate_device, check_contact
+from ingest.gateway.endpoints import InboundEndpoint
+from ingest.gateway.inbound_ids import InboundIdIssuer
 from ingest.gateway.publisher import Publisher
-from ingest.gateway.rate_limit import Limits
-from ingest.gateway.signatures import Shown
+from ingest.gateway.rate_limit import RateLimit
+from ingest.gateway.signatures import Credentials
 
-MAY_OPEN = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
+SUBMITTER_ROLES = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
 
 
-class Guarded(Direct):
+class BanCheckedRoute(Direct):
     """A route of the door: it is shut to banned networks."""
 
     async def answer(self, request: Request) -> Response:
         """Refuse whatever comes from a banned network, before anything of it is looked at."""
-        shut_out(request)
+        refuse_banned_network(request)
         return await super().answer(request)
 
 
-def shut_out(request: Request) -> None:
+def refuse_banned_network(request: Request) -> None:
     """Raise a `Problem` when the request comes from a banned network."""
     known: BanCache = request.app.state.service.state["bans"]
     if known.current.networks and known.blocks_host(request.client and request.client.host):
         raise Problem(403, "banned", "nothing is taken from this address")
 
 
-class Door:
+class Receiver:
     """Lets deliveries in, and tells each its number."""
 
-    def __init__(self, service: Service, mint: Mint, accounts: IngestConfiguration) -> None:
+    def __init__(
+        self, service: Service, mint: InboundIdIssuer, accounts: IngestConfiguration
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.mint = mint
         self._service = service
         self._accounts = accounts
         self.marks = Marks(service.clock)
         self._publisher = Publisher(lambda: service.bus.nc, self.marks)
-        self._limits = Limits(loop.time)
+        self._limits = RateLimit(loop.time)
 
     def shut(self) -> str | None:
         """Say why nothing can be taken in; nothing of it is PostgreSQL's."""
@@ -75,7 +77,7 @@ class Door:
             return "no workspace has been applied yet"
         return None if self._service.bus.nc.is_connected else "nats is not connected"
 
-    async def take(self, scheme: Scheme, request: Request) -> Response:
+    async def take(self, scheme: InboundEndpoint, request: Request) -> Response:
         """Take what a platform or a program delivers, by the rules of its channel."""
         account = request.path_params[scheme.parameter]
         secrets = self._accounts.secrets(scheme.channel, account, scheme.key)
@@ -85,10 +87,10 @@ class Door:
         headers, asked = request.scope["headers"], request.scope["query_string"]
         try:
             if scheme.check_form is not None:
-                scheme.check_form(Shown(headers, b"", self._service.clock().timestamp()))
+                scheme.check_form(Credentials(headers, b"", self._service.clock().timestamp()))
                 body = await request.body()
             now = self._service.clock().timestamp()
-            scheme.verify(Shown(headers, body, now, asked), secrets)
+            scheme.verify(Credentials(headers, body, now, asked), secrets)
         except Unverified as why:
             raise unauthorized(str(why), error=None) from None
         sender_known(request.scope)
@@ -100,16 +102,16 @@ class Door:
         raw = replace(raw, form=scheme.operation) if scheme.operation else raw
         return await self.accept(request, raw, scheme.status)
 
-    async def shake(self, scheme: Scheme, request: Request) -> Response:
+    async def shake(self, scheme: InboundEndpoint, request: Request) -> Response:
         """Answer Meta's question whether an address is ours: only to whom knows our token."""
         asked = request.query_params
         tokens = self._accounts.secrets(
             scheme.channel, request.path_params["account"], "verify_token"
         )
-        offered = one(asked, "hub.verify_token").encode()
+        offered = single_parameter(asked, "hub.verify_token").encode()
         same = [hmac.compare_digest(offered, token.encode()) for token in tokens]
-        challenge = one(asked, "hub.challenge")
-        if not any(same) or one(asked, "hub.mode") != "subscribe" or not challenge:
+        challenge = single_parameter(asked, "hub.challenge")
+        if not any(same) or single_parameter(asked, "hub.mode") != "subscribe" or not challenge:
             raise Problem(403, "forbidden", "hub.mode, hub.verify_token or hub.challenge is wrong")
         return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
 
@@ -130,7 +132,7 @@ class Door:
 
     async def _submit_from_device(self, request: Request, token: str) -> Response:
         """Take what a customer writes in the company's own app."""
-        device = await device_of(request, token, self._service.clock().timestamp())
+        device = await authenticate_device(request, token, self._service.clock().timestamp())
         sender_known(request.scope)
         self.check_rate("api", device.account, device.person.address)
         self.check_rate("api", device.account)
@@ -174,7 +176,7 @@ class Door:
         """Refuse more than the workspace allows one account, or than one contact can mean."""
         whose, most = (channel, account), self._accounts.account_rate
         if contact is not None:
-            whose, most = (channel, f"{account} {contact}"), min(most, PACE)
+            whose, most = (channel, f"{account} {contact}"), min(most, CONTACT_RATE_PER_S)
         wait = self._limits.wait(whose, most)
         if wait:
             headers = {"Retry-After": str(math.ceil(wait))}
@@ -187,7 +189,7 @@ class Door:
             raise unauthorized("a bearer token is needed", error=None)
         auth: Auth = request.app.state.auth
         who = await auth.identify(token)
-        who.require(*MAY_OPEN)
+        who.require(*SUBMITTER_ROLES)
         return who
 
     def _check_submission(self, form: type[Submission], body: bytes) -> Submission:
@@ -203,7 +205,7 @@ class Door:
         return said
 
 
-def one(asked: QueryParams, name: str) -> str:
+def single_parameter(asked: QueryParams, name: str) -> str:
     """Give a parameter that is there exactly once, else nothing."""
     found = asked.getlist(name)
     return found[0] if len(found) == 1 else ""

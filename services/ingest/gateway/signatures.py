@@ -16,7 +16,7 @@ from chassis.auth.standard_webhooks import Unverified
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Credentials:
     """What somebody who delivers shows."""
 
     headers: Sequence[tuple[bytes, bytes]]
@@ -35,40 +35,40 @@ class Shown:
         return [value.encode("utf-8", "surrogatepass") for key, value in asked if key == name]
 
 
-Check = Callable[[Shown], None]
+FormCheck = Callable[[Credentials], None]
 """Raises `Unverified` for headers that no body would fit; it is asked before the body is read."""
-Verify = Callable[[Shown, Sequence[str]], None]
+Verifier = Callable[[Credentials, Sequence[str]], None]
 """Returns when what is shown fits one of the secrets; raises `Unverified`, told to whoever asks."""
 
 
-def secret_in(header: str) -> Verify:
+def header_secret(header: str) -> Verifier:
     """Expect the secret itself in a header."""
     name = header.lower().encode()
 
-    def verify(shown: Shown, secrets: Sequence[str]) -> None:
-        compare(shown.only(name), secrets)
+    def verify(shown: Credentials, secrets: Sequence[str]) -> None:
+        check_secret(shown.only(name), secrets)
 
     return verify
 
 
-def compare(offered: bytes, secrets: Sequence[str]) -> None:
+def check_secret(offered: bytes, secrets: Sequence[str]) -> None:
     """Return when this is one of the secrets."""
     same = [hmac.compare_digest(offered, secret.encode()) for secret in secrets]
     if not offered or not any(same):
         raise Unverified("the secret is missing, or it is not this account's")
 
 
-def secret_in_either(header: str, parameter: str) -> Verify:
+def header_or_query_secret(header: str, parameter: str) -> Verifier:
     """Expect the secret in a header or, from who can set none, in the query: in one place only.
 
     What is asked is written into logs on its way here more readily than headers are; not here.
     """
     name = header.lower().encode()
 
-    def verify(shown: Shown, secrets: Sequence[str]) -> None:
+    def verify(shown: Credentials, secrets: Sequence[str]) -> None:
         found = [value for key, value in shown.headers if key == name]
         found += shown.parameters(parameter)
-        compare(found[0] if len(found) == 1 else b"", secrets)
+        check_secret(found[0] if len(found) == 1 else b"", secrets)
 
     return verify
 
@@ -78,20 +78,20 @@ VIBER_UNVERIFIED = "X-Viber-Content-Signature is missing, or no token of the bot
 _HEX_DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
-def check_hub_form(shown: Shown) -> None:
+def check_hub_form(shown: Credentials) -> None:
     """Refuse what is not of the form `sha256=<lowercase hex>`."""
     prefix, _, digest = shown.only(b"x-hub-signature-256").partition(b"=")
     if prefix != b"sha256" or not _HEX_DIGEST.fullmatch(digest):
         raise Unverified(HUB_UNVERIFIED)
 
 
-def check_viber_form(shown: Shown) -> None:
+def check_viber_form(shown: Credentials) -> None:
     """Refuse what is not of the form `<lowercase hex>`."""
     if not _HEX_DIGEST.fullmatch(shown.only(b"x-viber-content-signature")):
         raise Unverified(VIBER_UNVERIFIED)
 
 
-def hub_signature(shown: Shown, secrets: Sequence[str]) -> None:
+def verify_hub_signature(shown: Credentials, secrets: Sequence[str]) -> None:
     """Meta: `X-Hub-Signature-256: sha256=<lowercase hex>`, an HMAC of the body by the app secret.
 
     https://developers.facebook.com/docs/graph-api/webhooks/getting-started#validate-payloads
@@ -103,7 +103,7 @@ def hub_signature(shown: Shown, secrets: Sequence[str]) -> None:
         raise Unverified(HUB_UNVERIFIED)
 
 
-def viber_signature(shown: Shown, secrets: Sequence[str]) -> None:
+def verify_viber_signature(shown: Credentials, secrets: Sequence[str]) -> None:
     """Viber: `X-Viber-Content-Signature: <lowercase hex>`, an HMAC of the body by the bot's token.
 
     https://developers.viber.com/docs/api/rest-bot-api/#callbacks
@@ -115,18 +115,18 @@ def viber_signature(shown: Shown, secrets: Sequence[str]) -> None:
         raise Unverified(VIBER_UNVERIFIED)
 
 
-STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
+STANDARD_WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
-def standard_webhook(shown: Shown, secrets: Sequence[str]) -> None:
+def verify_standard_webhook(shown: Credentials, secrets: Sequence[str]) -> None:
     """Standard Webhooks 1.0; each of its headers once."""
     standard_webhooks.verify(secrets, _standard(shown), shown.body, shown.now)
 
 
-def check_standard_form(shown: Shown) -> None:
+def check_standard_form(shown: Credentials) -> None:
     """Refuse headers that Standard Webhooks 1.0 does not know, or of another time."""
     standard_webhooks.check_headers(_standard(shown), shown.now)
 
 
-def _standard(shown: Shown) -> dict[str, str]:
-    return {name: shown.only(name.encode()).decode("latin-1") for name in STANDARD}
+def _standard(shown: Credentials) -> dict[str, str]:
+    return {name: shown.only(name.encode()).decode("latin-1") for name in STANDARD_WEBHOOK_HEADERS}

@@ -17,24 +17,24 @@ from opentelemetry.trace import SpanKind
 from chassis.observability.tracing import continued
 from chassis.web.problems import Problem
 from ingest.channels.email.mime import MAX_MAIL_BYTES
-from ingest.gateway.receiver import Door
+from ingest.gateway.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
-AGAIN = "451 4.3.0 it could not be stored; send it again"
-NOBODY = "550 5.1.1 no such mailbox here"
-STRANGER = "550 5.7.1 mail is taken from our own mail servers only"
-BANNED = "550 5.7.1 nothing is taken from this address"
-IDLE = 60.0
+TRY_AGAIN_REPLY = "451 4.3.0 it could not be stored; send it again"
+NO_MAILBOX_REPLY = "550 5.1.1 no such mailbox here"
+NOT_OUR_SERVER_REPLY = "550 5.7.1 mail is taken from our own mail servers only"
+BANNED_REPLY = "550 5.7.1 nothing is taken from this address"
+SESSION_IDLE_TIMEOUT_S = 60.0
 """Seconds a silent session may last."""
 
 
-class Handler:
+class SmtpHandler:
     """What happens at each step of a session."""
 
     def __init__(
         self,
-        door: Door,
+        door: Receiver,
         mailbox: Callable[[str], str | None],
         peers: Sequence[IPv4Network | IPv6Network],
         shut_out: Callable[[str], bool],
@@ -50,11 +50,11 @@ class Handler:
         """Take what is for a declared address, from a server that may deliver."""
         peer = ip_address(session.peer[0]) if session.peer else None
         if peer is None or not any(peer in each for each in self._peers):
-            return STRANGER
+            return NOT_OUR_SERVER_REPLY
         if self._shut_out(str(peer)):
-            return BANNED
+            return BANNED_REPLY
         if self._mailbox(address) is None:
-            return NOBODY
+            return NO_MAILBOX_REPLY
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -66,13 +66,13 @@ class Handler:
         data = body if isinstance(body, bytes) else body.encode("utf-8", "surrogateescape")
         found = dict.fromkeys(map(self._mailbox, envelope.rcpt_tos))
         if None in found or not found:
-            return NOBODY
+            return NO_MAILBOX_REPLY
         with continued("", "SMTP DATA", kind=SpanKind.SERVER):
             try:
                 ids = [await self._take(account, data, envelope) for account in found if account]
             except Problem as why:
                 log.warning("a mail could not be taken: %s", why)
-                return AGAIN
+                return TRY_AGAIN_REPLY
         return f"250 2.0.0 {' '.join(ids)}"
 
     async def _take(self, account: str, data: bytes, envelope: Envelope) -> str:
@@ -86,10 +86,10 @@ class Handler:
     async def handle_exception(self, error: Exception) -> str:
         """Whatever broke here is no reason to turn a mail away for good."""
         log.error("a session broke", exc_info=error)
-        return AGAIN
+        return TRY_AGAIN_REPLY
 
 
-class Talk(SMTP):
+class SmtpSession(SMTP):
     """A session. Lines may be longer than they should, for many are."""
 
     line_length_limit = 64 * 1024
@@ -100,20 +100,20 @@ class Talk(SMTP):
             self.transport.close()
 
 
-async def listen(handler: Handler, host: str, port: int) -> None:
+async def listen(handler: SmtpHandler, host: str, port: int) -> None:
     """Listen until told to stop. Sessions end with that; what was not answered is sent again."""
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # it tells who writes to whom
     loop = asyncio.get_running_loop()
-    talks: WeakSet[Talk] = WeakSet()
+    talks: WeakSet[SmtpSession] = WeakSet()
 
-    def begin() -> Talk:
-        talk = Talk(
+    def begin() -> SmtpSession:
+        talk = SmtpSession(
             handler,
             data_size_limit=MAX_MAIL_BYTES,
             enable_SMTPUTF8=True,
             hostname="trunkline",
             ident="trunkline",
-            timeout=IDLE,
+            timeout=SESSION_IDLE_TIMEOUT_S,
             loop=loop,
         )
         talks.add(talk)

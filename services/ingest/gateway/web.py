@@ -25,30 +25,30 @@ from chassis.web.problems import Problem, missing
 from ingest.configuration import IngestConfiguration
 from ingest.domain.items import Person
 from ingest.gateway import web_sessions
-from ingest.gateway.rate_limit import Limits
-from ingest.gateway.receiver import Door
-from ingest.gateway.web_forms import form_of
-from ingest.gateway.web_sessions import NoSession, Session
+from ingest.gateway.rate_limit import RateLimit
+from ingest.gateway.receiver import Receiver
+from ingest.gateway.web_forms import form_schema
+from ingest.gateway.web_sessions import InvalidSession, Session
 
 FORM, WIDGET = "form", "widget"
-TOKEN = "X-Form-Token"  # noqa: S105 (a header's name)
+FORM_TOKEN_HEADER = "X-Form-Token"  # noqa: S105 (a header's name)
 JSON, URLENCODED = "application/json", "application/x-www-form-urlencoded"
-BURST = 10.0
+VISITOR_BURST_S = 10.0
 """Seconds' worth of deliveries a visitor may send at once."""
-REMEMBERED_FOR = "600"
+PREFLIGHT_MAX_AGE_S = "600"
 """Seconds a browser remembers what it may send here."""
 
-Take = Callable[[Request, str, list[str]], Awaitable[Response]]
+PageHandler = Callable[[Request, str, list[str]], Awaitable[Response]]
 
 
-class Pages:
+class WebReceiver:
     """Lets in what pages of the web send."""
 
-    def __init__(self, service: Service, accounts: IngestConfiguration, door: Door) -> None:
+    def __init__(self, service: Service, accounts: IngestConfiguration, door: Receiver) -> None:
         self._service = service
         self._accounts = accounts
         self._door = door
-        self._visitors = Limits(asyncio.get_running_loop().time)
+        self._visitors = RateLimit(asyncio.get_running_loop().time)
 
     async def form(self, request: Request) -> Response:
         """Take a form."""
@@ -72,11 +72,13 @@ class Pages:
         headers = self._cors(request, channel)
         if "Access-Control-Allow-Origin" in headers:
             headers["Access-Control-Allow-Methods"] = "GET, POST"
-            headers["Access-Control-Allow-Headers"] = f"Authorization, Content-Type, {TOKEN}"
-            headers["Access-Control-Max-Age"] = REMEMBERED_FOR
+            headers["Access-Control-Allow-Headers"] = (
+                f"Authorization, Content-Type, {FORM_TOKEN_HEADER}"
+            )
+            headers["Access-Control-Max-Age"] = PREFLIGHT_MAX_AGE_S
         return Response(status_code=204, headers=headers)
 
-    async def _answer(self, request: Request, channel: str, take: Take) -> Response:
+    async def _answer(self, request: Request, channel: str, take: PageHandler) -> Response:
         """Answer so that a declared page may read it, whatever it is."""
         account = request.path_params["account"]
         try:
@@ -93,7 +95,10 @@ class Pages:
         return {"Vary": "Origin", **allowed}
 
     async def _form(self, request: Request, account: str, tokens: list[str]) -> Response:
-        shown = [*request.headers.getlist(TOKEN), *request.query_params.getlist("token")]
+        shown = [
+            *request.headers.getlist(FORM_TOKEN_HEADER),
+            *request.query_params.getlist("token"),
+        ]
         offered = shown[0].encode() if len(shown) == 1 else b""
         same = [hmac.compare_digest(offered, token.encode()) for token in tokens]
         if not offered or not any(same):
@@ -113,7 +118,7 @@ class Pages:
         rules = self._accounts.rules()
         if topic is not None and topic not in rules.topics:
             raise missing("topic", topic)
-        described = orjson.dumps(form_of(rules, topic))
+        described = orjson.dumps(form_schema(rules, topic))
         headers = {"Cache-Control": "public, max-age=60"}
         return Response(described, headers=headers, media_type="application/schema+json")
 
@@ -125,7 +130,7 @@ class Pages:
         now = self._service.clock()
         chat = str(uuid4())
         if request.headers.get("authorization") is None:
-            session = web_sessions.begun(account, origin, str(uuid4()), chat, now)
+            session = web_sessions.new_session(account, origin, str(uuid4()), chat, now)
         else:
             session = self._shown(request, account, secrets, origin).renewed(now, chat)
         said = {
@@ -156,7 +161,7 @@ class Pages:
             raise unauthorized("a session token is needed", error=None)
         try:
             return web_sessions.read(token, secrets, account, origin, self._service.clock())
-        except NoSession as why:
+        except InvalidSession as why:
             raise unauthorized(str(why)) from None
 
     def _check_origin(self, request: Request, channel: str, account: str, *, needed: bool) -> str:
@@ -171,7 +176,7 @@ class Pages:
         """Refuse more than the workspace allows one visitor, and one account."""
         rate = self._accounts.visitor_rate
         visitor = (channel, account, network_of(request))
-        wait = self._visitors.wait(visitor, rate, burst=rate * BURST)
+        wait = self._visitors.wait(visitor, rate, burst=rate * VISITOR_BURST_S)
         if wait:
             detail = f"one visitor may send {rate:g} deliveries a second"
             headers = {"Retry-After": str(math.ceil(wait))}

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.gateway.api import ACCEPTED, REFUSALS
-from ingest.gateway.receiver import Guarded
-from ingest.gateway.web import JSON, TOKEN, URLENCODED, Pages
-from ingest.gateway.web_forms import FORM, SESSION, WIDGET
+from ingest.gateway.receiver import BanCheckedRoute
+from ingest.gateway.web import FORM_TOKEN_HEADER, JSON, URLENCODED, WebReceiver
+from ingest.gateway.web_forms import FORM_SCHEMA, SESSION_SCHEMA, WIDGET_SCHEMA
 
-router = APIRouter(route_class=Guarded, tags=["pages"])
+router = APIRouter(route_class=BanCheckedRoute, tags=["pages"])
 
 ACCOUNT: dict[str, Any] = {
     "name": "account",
@@ -35,8 +35,8 @@ BEARER: dict[str, Any] = {
 FOREIGN: dict[str, Any] = {"description": "The account declares no such origin."}
 
 
-def _at(request: Request) -> Pages:
-    found: Pages = request.app.state.service.state["pages"]
+def _at(request: Request) -> WebReceiver:
+    found: WebReceiver = request.app.state.service.state["pages"]
     return found
 
 
@@ -57,14 +57,14 @@ def _body(*media: str, schema: dict[str, Any]) -> dict[str, Any]:
         "parameters": [
             ACCOUNT,
             {
-                "name": TOKEN,
+                "name": FORM_TOKEN_HEADER,
                 "in": "header",
                 "schema": {"type": "string"},
                 "description": "The form's token; a page without scripts says `?token=` instead.",
             },
             {"name": "token", "in": "query", "schema": {"type": "string"}},
         ],
-        "requestBody": _body(JSON, URLENCODED, schema=FORM),
+        "requestBody": _body(JSON, URLENCODED, schema=FORM_SCHEMA),
     },
 )
 async def submit_form(request: Request) -> Response:
@@ -108,7 +108,7 @@ async def describe_form(request: Request) -> Response:
     responses={
         201: {
             "description": "A session; its token opens the widget's door for 15 minutes.",
-            "content": {"application/json": {"schema": SESSION}},
+            "content": {"application/json": {"schema": SESSION_SCHEMA}},
         },
         401: REFUSALS[401],
         403: FOREIGN,
@@ -131,7 +131,7 @@ async def widget_session(request: Request) -> Response:
     responses={202: ACCEPTED, **REFUSALS, 403: FOREIGN},
     openapi_extra={
         "parameters": [ACCOUNT, PAGE, {**BEARER, "required": True}],
-        "requestBody": _body(JSON, schema=WIDGET),
+        "requestBody": _body(JSON, schema=WIDGET_SCHEMA),
     },
 )
 async def widget_message(request: Request) -> Response:

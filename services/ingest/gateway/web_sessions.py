@@ -14,16 +14,16 @@ from uuid import UUID
 import jwt
 from jwt.types import Options
 
-LIFE = timedelta(minutes=15)
+TOKEN_LIFETIME = timedelta(minutes=15)
 """How long a token opens the door; a page that is open asks for the next one before that."""
-IDLE = timedelta(minutes=30)
+RENEWAL_GRACE = timedelta(minutes=30)
 """How long after its token's end a chat is still the visitor's: a laptop may sleep that long."""
-LONGEST = timedelta(hours=12)
+MAX_CHAT_DURATION = timedelta(hours=12)
 """How long one chat can be renewed."""
-KNOWN = timedelta(days=30)
+VISITOR_LIFETIME = timedelta(days=30)
 """How long a visitor who comes back is still the same one, in another chat."""
 ALGORITHM = "HS256"
-UNCHECKED: Options = {
+DECODE_OPTIONS: Options = {
     "require": ["aud", "sub", "sid", "origin", "auth_time", "exp"],
     "verify_exp": False,  # by our clock, and what has expired can be renewed
     "verify_aud": False,
@@ -32,7 +32,7 @@ UNCHECKED: Options = {
 }
 
 
-class NoSession(Exception):
+class InvalidSession(Exception):
     """There is no session: no token, one that is not ours, or one of another account or page."""
 
 
@@ -53,15 +53,15 @@ class Session:
 
     def renewed(self, now: datetime, chat: str) -> "Session":
         """Give the session the visitor goes on with: in the same chat if it has not ended."""
-        ends = min(self.expires + IDLE, self.began + LONGEST)
+        ends = min(self.expires + RENEWAL_GRACE, self.began + MAX_CHAT_DURATION)
         if now >= ends:
-            return replace(self, chat=chat, began=now, expires=now + LIFE)
-        return replace(self, expires=min(now + LIFE, self.began + LONGEST))
+            return replace(self, chat=chat, began=now, expires=now + TOKEN_LIFETIME)
+        return replace(self, expires=min(now + TOKEN_LIFETIME, self.began + MAX_CHAT_DURATION))
 
 
-def begun(account: str, origin: str, visitor: str, chat: str, now: datetime) -> Session:
+def new_session(account: str, origin: str, visitor: str, chat: str, now: datetime) -> Session:
     """Give a session of somebody who was not here before."""
-    return Session(account, origin, visitor, chat, now, now + LIFE)
+    return Session(account, origin, visitor, chat, now, now + TOKEN_LIFETIME)
 
 
 def sign(session: Session, secret: str) -> str:
@@ -78,12 +78,12 @@ def sign(session: Session, secret: str) -> str:
 
 
 def read(token: str, secrets: list[str], account: str, origin: str, now: datetime) -> Session:
-    """Read a token, whether it has expired or not; `NoSession` says why there is none."""
+    """Read a token, whether it has expired or not; `InvalidSession` says why there is none."""
     claims = _claims(token, secrets)
     if claims is None:
-        raise NoSession("the session token is malformed, or its signature does not hold")
+        raise InvalidSession("the session token is malformed, or its signature does not hold")
     if claims.get("aud") != _audience(account) or claims.get("origin") != origin:
-        raise NoSession("the session token is for another account or origin")
+        raise InvalidSession("the session token is for another account or origin")
     session = Session(
         account,
         origin,
@@ -92,15 +92,15 @@ def read(token: str, secrets: list[str], account: str, origin: str, now: datetim
         datetime.fromtimestamp(claims["auth_time"], UTC),
         datetime.fromtimestamp(claims["exp"], UTC),
     )
-    if now >= session.expires + KNOWN:
-        raise NoSession("the session ended long ago")
+    if now >= session.expires + VISITOR_LIFETIME:
+        raise InvalidSession("the session ended long ago")
     return session
 
 
 def _claims(token: str, secrets: list[str]) -> dict[str, Any] | None:
     for secret in secrets:
         try:
-            return jwt.decode(token, _key(secret), [ALGORITHM], options=UNCHECKED)
+            return jwt.decode(token, _key(secret), [ALGORITHM], options=DECODE_OPTIONS)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             continue
     return None
