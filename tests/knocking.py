@@ -56,9 +56,7 @@ class Door:
     @property
     def limit(self) -> int:
         """Bytes a body may have."""
-        return next(
-            each.limit for each in ENDPOINTS if (each.operation or each.channel) == self.name
-        )
+        return next(each.max_body_bytes for each in ENDPOINTS if each.name == self.name)
 
     def secret(self, age: str) -> str:
         """Give one of the account's secrets."""

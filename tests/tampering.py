@@ -94,7 +94,7 @@ PLATFORMS = (
 
 def scheme_of(way: Way) -> InboundEndpoint:
     """Give the scheme by which this way is looked at."""
-    return next(each for each in ENDPOINTS if (each.operation or each.channel) == way.name)
+    return next(each for each in ENDPOINTS if each.name == way.name)
 
 
 @dataclass(frozen=True)

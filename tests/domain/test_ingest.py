@@ -342,10 +342,10 @@ class TestIds:
         mint, other = InboundIdIssuer("k" * 32), InboundIdIssuer("x" * 32)
         ids = [UUID(mint.issue()) for _ in range(200)]
 
-        assert all(mint.issued(id) for id in ids)
-        assert not any(other.issued(id) for id in ids)
-        assert not any(mint.issued(replaced) for id in ids for replaced in _changed(id))
-        assert not any(mint.issued(uuid4()) for _ in range(200))
+        assert all(mint.is_issued(id) for id in ids)
+        assert not any(other.is_issued(id) for id in ids)
+        assert not any(mint.is_issued(replaced) for id in ids for replaced in _changed(id))
+        assert not any(mint.is_issued(uuid4()) for _ in range(200))
         assert {id.version for id in ids} == {8}
 
     def test_a_short_key_is_refused(self) -> None:
@@ -362,11 +362,11 @@ class TestLimits:
         now = [0.0]
         limits = RateLimit(lambda: now[0])
 
-        assert [limits.wait(("api", "a"), 2) for _ in range(3)] == [0, 0, 0.5]
-        assert limits.wait(("api", "b"), 2) == 0
+        assert [limits.acquire(("api", "a"), 2) for _ in range(3)] == [0, 0, 0.5]
+        assert limits.acquire(("api", "b"), 2) == 0
         now[0] = 0.5
-        assert limits.wait(("api", "a"), 2) == 0
-        assert limits.wait(("api", "a"), 2) > 0
+        assert limits.acquire(("api", "a"), 2) == 0
+        assert limits.acquire(("api", "a"), 2) > 0
 
 
 def test_items_are_compared_whole() -> None:

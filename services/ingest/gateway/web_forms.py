@@ -1,4 +1,4 @@
-"""What pages may send, as JSON Schema (2020-12); a form's comes of what topics ask at creation."""
+"""JSON Schemas (2020-12) of the bodies web pages send; a topic's form has its fields."""
 
 from typing import Any
 
@@ -36,14 +36,14 @@ ATTACHMENT_SCHEMA: dict[str, Any] = {
     },
 }
 MESSAGE_PROPERTIES: dict[str, Any] = {
-    "id": {**NAME_SCHEMA, "description": "The page's own: sent twice, it is one message."},
+    "id": {**NAME_SCHEMA, "description": "The page's own id; sent twice, it is one message."},
     "sent_at": {"type": "string", "format": "date-time"},
     "attachments": {"type": "array", "items": ATTACHMENT_SCHEMA, "maxItems": MAX_FORM_ATTACHMENTS},
 }
 FORM_PROPERTIES: dict[str, Any] = {
     "conversation": {
         **NAME_SCHEMA,
-        "description": "To write again: the first answer's `inbound_id`.",
+        "description": "To add a message: the `inbound_id` of the first response.",
     },
     HONEYPOT_FIELD: {"type": "string", "maxLength": 0, "description": "Hidden from people."},
 }
@@ -58,7 +58,7 @@ FORM_SCHEMA: dict[str, Any] = {
         **FORM_PROPERTIES,
     },
 }
-"""A form, whatever its topics; the form of one account says more."""
+"""A form, whatever its topics; `form_schema` returns the one of a workspace."""
 WIDGET_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["text"],
@@ -77,15 +77,15 @@ SESSION_SCHEMA: dict[str, Any] = {
 
 
 def form_schema(rules: Rules, topic: str | None = None) -> dict[str, Any]:
-    """Describe the form of one topic; without one, that of all, each with its own fields."""
+    """Return the form of one topic, or of all topics, each with its own fields."""
     choice: dict[str, Any] = {"const": topic} if topic else {"enum": sorted(rules.topics)}
     own = _fields(rules, topic) if topic else {}
-    needed = ["text", *own.get("required", [])]
+    required = ["text", *own.get("required", [])]
     return {
         "$schema": DIALECT,
         "title": f"A request about {topic}" if topic else "A request",
         "type": "object",
-        "required": [*needed, "topic"] if topic and topic != rules.topic else needed,
+        "required": [*required, "topic"] if topic and topic != rules.topic else required,
         "properties": {
             "text": TEXT_SCHEMA,
             **REQUEST_PROPERTIES,
@@ -96,24 +96,25 @@ def form_schema(rules: Rules, topic: str | None = None) -> dict[str, Any]:
             **MESSAGE_PROPERTIES,
             **FORM_PROPERTIES,
         },
-        **({} if topic else {"allOf": [_when(rules, each) for each in sorted(rules.topics)]}),
+        **({} if topic else {"allOf": [_if_topic(rules, name) for name in sorted(rules.topics)]}),
     }
 
 
-def _when(rules: Rules, topic: str) -> dict[str, Any]:
-    """Say what is asked if this topic is chosen; nothing chosen is the default one."""
-    chosen: dict[str, Any] = {"properties": {"topic": {"const": topic}}}
+def _if_topic(rules: Rules, topic: str) -> dict[str, Any]:
+    """Return the fields needed if a topic is chosen; without a choice it is the default topic."""
+    condition: dict[str, Any] = {"properties": {"topic": {"const": topic}}}
     if topic != rules.topic:
-        chosen["required"] = ["topic"]
-    return {"if": chosen, "then": _fields(rules, topic)}
+        condition["required"] = ["topic"]
+    return {"if": condition, "then": _fields(rules, topic)}
 
 
 def _fields(rules: Rules, topic: str) -> dict[str, Any]:
-    asked = rules.topics[topic]
-    required = [name for name, must in asked.items() if must]
+    """Return the schema of a topic's fields."""
+    fields_of_topic = rules.topics[topic]
+    required = [name for name, is_required in fields_of_topic.items() if is_required]
     fields = {
         "type": "object",
-        "properties": {name: rules.fields[name].schema() for name in asked},
+        "properties": {name: rules.fields[name].schema() for name in fields_of_topic},
         "required": required,
         "additionalProperties": False,
     }
