@@ -40,37 +40,7 @@ def make(settings: Settings) -> FastAPI:
     """Return the app of one replica: the gateway stores deliveries, the intake processes them."""
 
     def readers(service: Service) -> list[Reader]:
-        accounts = IngestConfiguration(service.workspaces)
-        inbound_ids = InboundIdIssuer(settings.inbound_id_key())
-        service.state["is_issued"] = inbound_ids.is_issued
-        service.state["receiver"] = receiver = Receiver(service, inbound_ids, accounts)
-        service.state["web_receiver"] = WebReceiver(service, accounts, receiver)
-        service.state["nats_receiver"] = NatsReceiver(service, accounts, receiver)
-        service.state["account_for_address"] = accounts.account_for_address
-        service.state["parser_pool"] = parser_pool = ParserPool()
-        service.state["bans"] = bans = BanCache()
-        service.health.add("bans", lambda: None if bans.current.version else "not known yet")
-        service.state["intake"] = intake = IntakeHandlers(
-            accounts.rules, parser_pool, accounts.mailbox, bans
-        )
-        service.state["epochs"] = epochs = Epochs(service, receiver.marks)
-        return intake.readers(epochs.check)
-
-    async def serve_nats(service: Service) -> None:
-        receiver: NatsReceiver = service.state["nats_receiver"]
-        await receiver.listen()
-
-    async def follow_epochs(service: Service) -> None:
-        epochs: Epochs = service.state["epochs"]
-        await epochs.follow()
-
-    async def run_parser_pool(service: Service) -> None:
-        parser_pool: ParserPool = service.state["parser_pool"]
-        await parser_pool.open()
-
-    async def run_expiry(service: Service) -> None:
-        intake: IntakeHandlers = service.state["intake"]
-        await intake.run_expiry(service)
+        return create_components(service, settings)
 
     async def serve_smtp(service: Service) -> None:
         bans: BanCache = service.state["bans"]
@@ -106,6 +76,53 @@ def make(settings: Settings) -> FastAPI:
     }
     limit_bodies(app, limits)
     return app
+
+
+def create_components(service: Service, settings: Settings) -> list[Reader]:
+    """Create the components of a replica, and return its readers."""
+    accounts = IngestConfiguration(service.workspaces)
+    inbound_ids = InboundIdIssuer(settings.inbound_id_key())
+    receiver = Receiver(service, inbound_ids, accounts)
+    parser_pool, bans = ParserPool(), BanCache()
+    intake = IntakeHandlers(accounts.rules, parser_pool, accounts.mailbox, bans)
+    epochs = Epochs(service, receiver.marks)
+    service.state |= {
+        "is_issued": inbound_ids.is_issued,
+        "receiver": receiver,
+        "web_receiver": WebReceiver(service, accounts, receiver),
+        "nats_receiver": NatsReceiver(service, accounts, receiver),
+        "account_for_address": accounts.account_for_address,
+        "parser_pool": parser_pool,
+        "bans": bans,
+        "intake": intake,
+        "epochs": epochs,
+    }
+    service.health.add("bans", lambda: None if bans.current.version else "not known yet")
+    return intake.readers(epochs.check)
+
+
+async def serve_nats(service: Service) -> None:
+    """Receive integrators' messages over NATS."""
+    receiver: NatsReceiver = service.state["nats_receiver"]
+    await receiver.listen()
+
+
+async def follow_epochs(service: Service) -> None:
+    """Check whether INBOUND was set back."""
+    epochs: Epochs = service.state["epochs"]
+    await epochs.follow()
+
+
+async def run_parser_pool(service: Service) -> None:
+    """Run the processes that parse mails."""
+    parser_pool: ParserPool = service.state["parser_pool"]
+    await parser_pool.open()
+
+
+async def run_expiry(service: Service) -> None:
+    """Expire message updates whose message did not arrive."""
+    intake: IntakeHandlers = service.state["intake"]
+    await intake.run_expiry(service)
 
 
 app = make(Settings())

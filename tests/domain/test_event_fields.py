@@ -34,7 +34,7 @@ def of_contract(kind: type[BaseModel]) -> set[str]:
     """Return the wire names of the data of a fact or of a part."""
     if not issubclass(kind, Fact):
         return set(kind.model_fields)
-    return {wire_name(name) for name in set(kind.model_fields) - ENVELOPE - kind.unsaid}
+    return {wire_name(name) for name in set(kind.model_fields) - ENVELOPE - kind.only_in_envelope}
 
 
 def of_stored(kind: type[msgspec.Struct]) -> set[str]:

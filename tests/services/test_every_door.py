@@ -36,7 +36,7 @@ def workspace(world: World) -> str:
 
 def limit(door: Entrance) -> int:
     """Give how many bytes a body may have."""
-    return scheme_of(door.way).limit if door.way in PLATFORMS else BODY
+    return scheme_of(door.way).max_body_bytes if door.way in PLATFORMS else BODY
 
 
 def filled(door: Entrance, size: int) -> Entrance:

@@ -52,7 +52,7 @@ class Ledger:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether accepted = taken in + pending, and items = the sum of their outcomes."""
+        """Return whether accepted = taken in + pending, and items = the sum of their outcomes."""
         by_epoch = sum(epoch.taken_in for epoch in self.epochs)
         by_account = sum(figures.taken_in for figures in self.accounts.values())
         is_wrong = self.overlooked or self.surplus or by_account != by_epoch

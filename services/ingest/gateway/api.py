@@ -13,7 +13,7 @@ from ingest.gateway.endpoints import ENDPOINTS, InboundEndpoint
 from ingest.gateway.receiver import BanCheckedRoute, Receiver
 
 ACCEPTED: dict[str, Any] = {
-    "description": "Stored, and not lost from now on. The id finds its outcome later.",
+    "description": "Stored; it will not be lost. `GET /v1/inbound/{id}` returns its outcome.",
     "content": {
         "application/json": {
             "schema": {
@@ -32,7 +32,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     431: {"description": "Request line and headers are larger than 32 KiB."},
     503: {"description": "It could not be stored; send it again, see Retry-After."},
 }
-INVALID_VALUE = {"description": "A value is not allowed; the problem names it and what is."}
+INVALID_VALUE = {
+    "description": "A value is not allowed; the problem names it and the allowed ones."
+}
 SUBSCRIPTION_PARAMETERS = ("hub.mode", "hub.verify_token", "hub.challenge")
 
 health = APIRouter(prefix="/health", tags=["operations"])

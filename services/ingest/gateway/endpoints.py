@@ -70,7 +70,7 @@ class InboundEndpoint:
 
     @property
     def signs_body(self) -> bool:
-        """Whether the signature covers the body; else the body is read after verification."""
+        """Return whether the signature covers the body; else it is read after verification."""
         return self.check_form is not None
 
     @property

@@ -11,7 +11,7 @@ from ingest.gateway.receiver import BanCheckedRoute
 from ingest.gateway.web import FORM_TOKEN_HEADER, JSON, URLENCODED, WebReceiver
 from ingest.gateway.web_forms import FORM_SCHEMA, SESSION_SCHEMA, WIDGET_SCHEMA
 
-router = APIRouter(route_class=BanCheckedRoute, tags=["web_receiver"])
+router = APIRouter(route_class=BanCheckedRoute, tags=["pages"])
 
 ACCOUNT: dict[str, Any] = {
     "name": "account",
