@@ -1,4 +1,4 @@
-"""A token that is bound to a key does nothing for whoever does not hold the key."""
+"""Proofs of possession (DPoP): a token bound to a key is worthless without the key."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def device(request: pytest.FixtureRequest) -> Device:
     return Device(request.param)
 
 
-def test_the_key_that_the_token_is_bound_to_proves_it(device: Device) -> None:
+def test_proof_by_the_bound_key_is_valid(device: Device) -> None:
     proof = device.proof(TOKEN, jti="once", iat=NOW)
 
     assert verify_proof(proof, device.thumbprint, ASKED) == "once"
 
 
 @pytest.mark.parametrize("late", [-PROOF_TOLERANCE_S, PROOF_TOLERANCE_S])
-def test_a_phones_clock_may_be_off(device: Device, late: int) -> None:
+def test_proof_within_the_tolerance_is_valid(device: Device, late: int) -> None:
     assert verify_proof(device.proof(TOKEN, iat=NOW + late), device.thumbprint, ASKED)
 
 
@@ -53,14 +53,14 @@ def test_a_phones_clock_may_be_off(device: Device, late: int) -> None:
         ({"jti": 7}, "malformed"),
     ],
 )
-def test_a_proof_of_something_else_is_none(
+def test_proof_for_another_request_is_invalid(
     device: Device, claims: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(InvalidProof, match=why):
         verify_proof(device.proof(TOKEN, **({"iat": NOW} | claims)), device.thumbprint, ASKED)
 
 
-def test_another_key_proves_nothing(device: Device) -> None:
+def test_proof_by_another_key_is_invalid(device: Device) -> None:
     thief = Device("ES256")
 
     with pytest.raises(InvalidProof, match="another key"):
@@ -85,12 +85,12 @@ def test_another_key_proves_nothing(device: Device) -> None:
         {"jwk": {"kty": ["EC"], "crv": {}}},
     ],
 )
-def test_what_is_no_proof_is_none(device: Device, header: dict[str, Any]) -> None:
+def test_proof_with_a_malformed_header_is_invalid(device: Device, header: dict[str, Any]) -> None:
     with pytest.raises(InvalidProof, match="malformed"):
         verify_proof(device.proof(TOKEN, iat=NOW, header=header), device.thumbprint, ASKED)
 
 
-def test_a_key_that_is_shown_whole_is_no_secret(device: Device) -> None:
+def test_proof_with_a_private_key_is_invalid(device: Device) -> None:
     header = {"jwk": {**device.jwk, "d": "eHh4"}}
 
     with pytest.raises(InvalidProof, match="malformed"):
@@ -98,7 +98,7 @@ def test_a_key_that_is_shown_whole_is_no_secret(device: Device) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
-def test_a_shared_secret_proves_nothing(device: Device, algorithm: str) -> None:
+def test_proof_with_a_shared_secret_is_invalid(device: Device, algorithm: str) -> None:
     claims = device.claims(TOKEN, iat=NOW)
     key = "" if algorithm == "none" else "x" * 32
     proof = jwt.encode(claims, key, algorithm, headers={"typ": "dpop+jwt", "jwk": device.jwk})
@@ -110,12 +110,12 @@ def test_a_shared_secret_proves_nothing(device: Device, algorithm: str) -> None:
 @pytest.mark.parametrize(
     "proof", ["", "x", "a.b.c", "ä.ä.ä", "W1tb" * 900 + ".e30.e30", "x" * 5000]
 )
-def test_any_text_may_stand_there(device: Device, proof: str) -> None:
+def test_proof_of_any_text_is_invalid(device: Device, proof: str) -> None:
     with pytest.raises(InvalidProof):
         verify_proof(proof, device.thumbprint, ASKED)
 
 
 @pytest.mark.parametrize("bound_to", [None, 7, [], "", "ключ"])
-def test_a_token_bound_to_nothing_cannot_be_proven(device: Device, bound_to: object) -> None:
+def test_token_bound_to_no_key_is_invalid(device: Device, bound_to: object) -> None:
     with pytest.raises(InvalidProof):
         verify_proof(device.proof(TOKEN, iat=NOW), bound_to, ASKED)
