@@ -339,13 +339,13 @@ class TestContactsAndWishes:
 
 class TestIds:
     def test_own_ids_are_recognised_and_no_others(self) -> None:
-        mint, other = InboundIdIssuer("k" * 32), InboundIdIssuer("x" * 32)
-        ids = [UUID(mint.issue()) for _ in range(200)]
+        issuer, other = InboundIdIssuer("k" * 32), InboundIdIssuer("x" * 32)
+        ids = [UUID(issuer.issue()) for _ in range(200)]
 
-        assert all(mint.is_issued(id) for id in ids)
+        assert all(issuer.is_issued(id) for id in ids)
         assert not any(other.is_issued(id) for id in ids)
-        assert not any(mint.is_issued(replaced) for id in ids for replaced in _changed(id))
-        assert not any(mint.is_issued(uuid4()) for _ in range(200))
+        assert not any(issuer.is_issued(replaced) for id in ids for replaced in _changed(id))
+        assert not any(issuer.is_issued(uuid4()) for _ in range(200))
         assert {id.version for id in ids} == {8}
 
     def test_a_short_key_is_refused(self) -> None:

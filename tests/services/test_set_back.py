@@ -167,11 +167,11 @@ async def test_set_back_between_position_and_acknowledged_counts_lost(
 
 async def store_raw(world: World, first: int, last: int) -> list[str]:
     """Store deliveries as a gateway does, while ingest is away; return their ids."""
-    mint, ids = InboundIdIssuer(world.environment["INBOUND_KEY"]), []
+    issuer, ids = InboundIdIssuer(world.environment["INBOUND_KEY"]), []
     nc = await world.as_admin()
     for number in range(first, last + 1):
         body = json.dumps(update(number, number, f"text {number}")).encode()
-        raw = RawDelivery("telegram", "main", mint.issue(), body, datetime.now(UTC))
+        raw = RawDelivery("telegram", "main", issuer.issue(), body, datetime.now(UTC))
         letter = envelope.write(raw, content_type="application/json")
         await nc.jetstream().publish(letter.subject, letter.body, headers=letter.headers)
         ids.append(raw.inbound_id)

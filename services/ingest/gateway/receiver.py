@@ -1,7 +1,8 @@
 """Receive deliveries over HTTP: authenticate the raw bytes, store them in INBOUND, respond.
 
 Nothing here uses PostgreSQL. A delivery costs little more than its publication; see
-`chassis.web.fast_route`.
+`chassis.web.fast_route`. Afterwards `intake/handlers.py` reads it from INBOUND, the parser in
+`channels/` returns its items, and `domain/message_intake.py` decides their outcomes.
 """
 
 import asyncio
