@@ -55,7 +55,7 @@ class Stream:
         await nc.close()
         return sequence
 
-    def _next(self, n: int) -> envelope.Letter:
+    def _next(self, n: int) -> envelope.OutgoingEnvelope:
         self.number += 1
         chat = 40_000_000 + self.number % CHATS
         body = json.dumps(update(self.number, chat, "Is it ready?"))

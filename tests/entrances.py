@@ -58,7 +58,7 @@ def key(which: str) -> str:
 
 def _session(secret: str, body: bytes, now: float) -> dict[str, bytes]:
     at = datetime.fromtimestamp(now, UTC)
-    mine = web_sessions.begun("main", SHOP, str(UUID(int=1)), str(UUID(int=2)), at)
+    mine = web_sessions.new_session("main", SHOP, str(UUID(int=1)), str(UUID(int=2)), at)
     token = web_sessions.sign(mine, secret)
     return {"origin": SHOP.encode(), "authorization": b"Bearer " + token.encode()}
 
@@ -76,11 +76,11 @@ def entrances() -> list[Entrance]:
     found = []
     for way in PLATFORMS:
         scheme = scheme_of(way)
-        place = f"{{{scheme.parameter}}}"
-        path = scheme.address.replace(place, "acme" if scheme.channel == "custom" else "main")
+        place = f"{{{scheme.account_parameter}}}"
+        path = scheme.path.replace(place, "acme" if scheme.channel == "custom" else "main")
         bodies = {"email": MAIL.encode(), "custom": json.dumps(SAID).encode()}
         good = bodies.get(way.name) or door(way.name).case.bytes()
-        found.append(Entrance(way, path, good, scheme.address.replace(place, "nowhere")))
+        found.append(Entrance(way, path, good, scheme.path.replace(place, "nowhere")))
     pages = (Way("form", _token, query="token"), Way("widget", _session))
     for way in pages:
         path = f"/channels/{way.name}"
@@ -102,7 +102,7 @@ def opened(world: World) -> str:
         names = {f"{way.name}_{which}".upper().replace("-", "_"): which for which in (OLD, NEW)}
         world.environment |= {name: way.secret(which) for name, which in names.items()}
         scheme = scheme_of(way) if way in PLATFORMS else None
-        channel, place = (scheme.channel, scheme.key) if scheme else (way.name, "secret")
+        channel, place = (scheme.channel, scheme.account_field) if scheme else (way.name, "secret")
         account = document["channels"][channel]["acme" if channel == "custom" else "main"]
         account[place] = [f"env:{name}" for name in names]
     document["limits"] = {"per_account": "100000/s", "per_visitor": "100000/s"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from corpus import Case, cases
 from world import EXAMPLE
 
-from ingest.gateway.endpoints import SCHEMES
+from ingest.gateway.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class Door:
     @property
     def limit(self) -> int:
         """Bytes a body may have."""
-        return next(each.limit for each in SCHEMES if (each.operation or each.channel) == self.name)
+        return next(each.max_body_bytes for each in ENDPOINTS if each.name == self.name)
 
     def secret(self, age: str) -> str:
         """Give one of the account's secrets."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from chassis.auth.standard_webhooks import sign
-from ingest.gateway.endpoints import SCHEMES, Scheme
+from ingest.gateway.endpoints import ENDPOINTS, InboundEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,9 +92,9 @@ PLATFORMS = (
 )
 
 
-def scheme_of(way: Way) -> Scheme:
+def scheme_of(way: Way) -> InboundEndpoint:
     """Give the scheme by which this way is looked at."""
-    return next(each for each in SCHEMES if (each.operation or each.channel) == way.name)
+    return next(each for each in ENDPOINTS if each.name == way.name)
 
 
 @dataclass(frozen=True)

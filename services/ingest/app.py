@@ -1,4 +1,4 @@
-"""ingest, put together."""
+"""The ingest service, wired together."""
 
 from fastapi import FastAPI
 
@@ -8,26 +8,28 @@ from chassis.service import Service
 from chassis.web.asyncapi import Answers
 from chassis.web.conventions import BODY, limit_bodies
 from chassis.web.parked_api import Token
+from ingest.audit import api as audit_api
 from ingest.audit.epochs import Epochs
-from ingest.bans import api as banning
+from ingest.bans import api as bans_api
 from ingest.bans import store
 from ingest.bans.store import BanCache
 from ingest.channels.custom.parser import CustomMessage
 from ingest.channels.email.parser_pool import ParserPool
 from ingest.configuration import IngestConfiguration
-from ingest.envelope import token_of
-from ingest.gateway import api, smtp, web_api
-from ingest.gateway.endpoints import SCHEMES
-from ingest.gateway.inbound_ids import Mint
-from ingest.gateway.nats import Integrators
-from ingest.gateway.receiver import Door
-from ingest.gateway.web import Pages
+from ingest.envelope import account_token
+from ingest.gateway import api as gateway_api
+from ingest.gateway import smtp, web_api
+from ingest.gateway.endpoints import ENDPOINTS
+from ingest.gateway.inbound_ids import InboundIdIssuer
+from ingest.gateway.nats import NatsReceiver
+from ingest.gateway.receiver import Receiver
+from ingest.gateway.web import WebReceiver
 from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 
-ASKED = Answers(
+CUSTOM_MESSAGES = Answers(
     "channels.custom.{integrator}",
-    "A message of an integrator's own channel; only its own account can ask here",
+    "A message of an integrator's own channel; only the integrator's NATS account may publish it",
     CustomMessage.model_json_schema(),
     {"description": "`inbound_id` when it is stored; otherwise a problem document.",
      "type": "object", "properties": {"inbound_id": {"type": "string", "format": "uuid"}}},
@@ -35,63 +37,92 @@ ASKED = Answers(
 
 
 def make(settings: Settings) -> FastAPI:
-    """Put one replica together: the door lets in, the intake takes in."""
+    """Return the app of one replica: the gateway stores deliveries, the intake processes them."""
 
     def readers(service: Service) -> list[Reader]:
-        accounts = IngestConfiguration(service.workspaces)
-        service.state["door"] = door = Door(service, Mint(settings.mint_key()), accounts)
-        service.state["pages"] = Pages(service, accounts, door)
-        service.state["integrators"] = Integrators(service, accounts, door)
-        service.state["mailbox"] = accounts.account_for_address
-        service.state["mailroom"] = mailroom = ParserPool()
-        service.state["bans"] = bans = BanCache()
-        service.health.add("bans", lambda: None if bans.current.version else "not known yet")
-        service.state["intake"] = intake = IntakeHandlers(
-            accounts.rules, mailroom, accounts.mailbox, bans
-        )
-        service.state["epochs"] = epochs = Epochs(service, door.marks)
-        return intake.readers(epochs.look)
+        return create_components(service, settings)
 
-    async def listen(service: Service) -> None:
-        integrators: Integrators = service.state["integrators"]
-        await integrators.listen()
-
-    async def follow_epochs(service: Service) -> None:
-        found: Epochs = service.state["epochs"]
-        await found.follow()
-
-    async def take_apart(service: Service) -> None:
-        mailroom: ParserPool = service.state["mailroom"]
-        await mailroom.open()
-
-    async def wait_no_longer(service: Service) -> None:
-        intake: IntakeHandlers = service.state["intake"]
-        await intake.run_expiry(service)
-
-    async def receive(service: Service) -> None:
-        peers = settings.mail_servers()
+    async def serve_smtp(service: Service) -> None:
         bans: BanCache = service.state["bans"]
-        handler = smtp.Handler(
-            service.state["door"], service.state["mailbox"], peers, bans.blocks_host
+        handler = smtp.SmtpHandler(
+            service.state["receiver"],
+            service.state["account_for_address"],
+            settings.mail_servers(),
+            bans.blocks_host,
         )
         await smtp.listen(handler, settings.host, settings.smtp_port)
 
-    tasks = [listen, follow_epochs, take_apart, store.follow, wait_no_longer]
-    tasks += [receive] if settings.smtp_port else []
+    tasks = [serve_nats, follow_epochs, run_parser_pool, store.follow, run_expiry]
+    tasks += [serve_smtp] if settings.smtp_port else []
     app = build(
         "ingest",
         settings,
         readers=readers,
-        routers=[api.door, web_api.router, api.router, api.health, banning.router],
-        subjects={"channel": Token(2), "account": Token(3, token_of)},
+        routers=[
+            gateway_api.gateway_router(),
+            web_api.router,
+            audit_api.router,
+            gateway_api.health,
+            bans_api.router,
+        ],
+        subjects={"channel": Token(2), "account": Token(3, account_token)},
         tasks=tasks,
-        answers=[ASKED],
+        answers=[CUSTOM_MESSAGES],
     )
-    large = {
-        scheme.address.partition("{")[0]: scheme.limit for scheme in SCHEMES if scheme.limit != BODY
+    limits = {
+        endpoint.path.partition("{")[0]: endpoint.max_body_bytes
+        for endpoint in ENDPOINTS
+        if endpoint.max_body_bytes != BODY
     }
-    limit_bodies(app, large)
+    limit_bodies(app, limits)
     return app
+
+
+def create_components(service: Service, settings: Settings) -> list[Reader]:
+    """Create the components of a replica, and return its readers."""
+    accounts = IngestConfiguration(service.workspaces)
+    inbound_ids = InboundIdIssuer(settings.inbound_id_key())
+    receiver = Receiver(service, inbound_ids, accounts)
+    parser_pool, bans = ParserPool(), BanCache()
+    intake = IntakeHandlers(accounts.rules, parser_pool, accounts.mailbox, bans)
+    epochs = Epochs(service, receiver.marks)
+    service.state |= {
+        "is_issued": inbound_ids.is_issued,
+        "receiver": receiver,
+        "web_receiver": WebReceiver(service, accounts, receiver),
+        "nats_receiver": NatsReceiver(service, accounts, receiver),
+        "account_for_address": accounts.account_for_address,
+        "parser_pool": parser_pool,
+        "bans": bans,
+        "intake": intake,
+        "epochs": epochs,
+    }
+    service.health.add("bans", lambda: None if bans.current.version else "not known yet")
+    return intake.readers(epochs.check)
+
+
+async def serve_nats(service: Service) -> None:
+    """Receive integrators' messages over NATS."""
+    receiver: NatsReceiver = service.state["nats_receiver"]
+    await receiver.listen()
+
+
+async def follow_epochs(service: Service) -> None:
+    """Check whether INBOUND was set back."""
+    epochs: Epochs = service.state["epochs"]
+    await epochs.follow()
+
+
+async def run_parser_pool(service: Service) -> None:
+    """Run the processes that parse mails."""
+    parser_pool: ParserPool = service.state["parser_pool"]
+    await parser_pool.open()
+
+
+async def run_expiry(service: Service) -> None:
+    """Expire message updates whose message did not arrive."""
+    intake: IntakeHandlers = service.state["intake"]
+    await intake.run_expiry(service)
 
 
 app = make(Settings())

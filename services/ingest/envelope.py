@@ -1,7 +1,4 @@
-"""A raw delivery's form in INBOUND: what the door writes is what the intake reads.
-
-Long: writing and reading stand side by side, so that they agree.
-"""
+"""The form of a delivery in INBOUND: written by the gateway, read by the intake and the audit."""
 
 import itertools
 import json
@@ -18,29 +15,27 @@ from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
 
-PIECE = 200_000
-"""Bytes of a body that go into one message."""
-LONGEST, MOST = 254, 20
-"""Characters of an address in an envelope (RFC 5321, 4.5.3), and addresses that are kept of it."""
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_ENVELOPED = re.compile(r"<([^<>]*)>")
-RECEIVED, ACCOUNT, DIGEST, KEY, BY, SENDER, ENVELOPE, CONVERSATION, FORM = (
-    "Trunkline-Received",
-    "Trunkline-Account",
-    "Trunkline-Sha256",
-    "Trunkline-Idempotency-Key",
-    "Trunkline-Principal",
-    "Trunkline-Sender",
-    "Trunkline-Envelope",
-    "Trunkline-Conversation",
-    "Trunkline-Form",
-)
-PERSON = [field.name for field in fields(Person)]
+CHUNK_BYTES = 200_000
+"""The bytes of a body that fit in one message."""
+MAX_ADDRESS_CHARS, MAX_ADDRESSES = 254, 20
+"""The characters of an SMTP envelope's address (RFC 5321, 4.5.3), and the addresses stored."""
+_SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_BRACKETED = re.compile(r"<([^<>]*)>")
+RECEIVED_HEADER = "Trunkline-Received"
+ACCOUNT_HEADER = "Trunkline-Account"
+DIGEST_HEADER = "Trunkline-Sha256"
+KEY_HEADER = "Trunkline-Idempotency-Key"
+PRINCIPAL_HEADER = "Trunkline-Principal"
+SENDER_HEADER = "Trunkline-Sender"
+ENVELOPE_HEADER = "Trunkline-Envelope"
+CONVERSATION_HEADER = "Trunkline-Conversation"
+FORM_HEADER = "Trunkline-Form"
+PERSON_FIELDS = [field.name for field in fields(Person)]
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery out of INBOUND, with its place there."""
+    """A delivery read from INBOUND, with its sequence there."""
 
     raw: RawDelivery
     slot: int
@@ -48,11 +43,11 @@ class Delivery:
     traceparent: str | None
     chunks: int = 1
     items: Sequence[InboundItem] | Unreadable | None = None
-    """What it is made of, when that was found out already."""
+    """The items, if they were parsed already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutgoingEnvelope:
     """A delivery on its way into INBOUND."""
 
     subject: str
@@ -60,128 +55,142 @@ class Letter:
     body: bytes
 
     @property
-    def id(self) -> str:
-        """Its inbound id."""
+    def inbound_id(self) -> str:
+        """The delivery's inbound id."""
         return self.headers["Nats-Msg-Id"]
 
     @property
-    def messages(self) -> int:
-        """How many messages it takes."""
-        return max(1, -(-len(self.body) // PIECE))
+    def message_count(self) -> int:
+        """The number of messages the delivery needs."""
+        return max(1, -(-len(self.body) // CHUNK_BYTES))
 
-    def pieces(self) -> Iterator[tuple[dict[str, str], bytes]]:
-        """Give those messages: one, or the chunks of a large body."""
-        of = self.messages
-        if of == 1:
+    def messages(self) -> Iterator[tuple[dict[str, str], bytes]]:
+        """Yield the headers and data of each message: one, or the chunks of a large body."""
+        count = self.message_count
+        if count == 1:
             yield self.headers, self.body
             return
-        for n in range(of):
-            told = {"Nats-Msg-Id": f"{self.id}.{n + 1}", CHUNK: f"{n + 1}/{of}"}
-            yield {**self.headers, **told}, self.body[n * PIECE : (n + 1) * PIECE]
+        for n in range(count):
+            own = {"Nats-Msg-Id": f"{self.inbound_id}.{n + 1}", CHUNK: f"{n + 1}/{count}"}
+            yield {**self.headers, **own}, self.body[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES]
 
 
 def write(
     raw: RawDelivery, *, content_type: str = "", principal: str = "", traceparent: str | None = None
-) -> Letter:
-    """Address a delivery; the same bytes, and their digest."""
+) -> OutgoingEnvelope:
+    """Return a delivery's envelope: its subject, headers and digest, and the unchanged body.
+
+    `principal` is the authenticated sender of a submission.
+    """
     headers = {
         "Nats-Msg-Id": raw.inbound_id,
-        RECEIVED: raw.received_at.isoformat(),
-        ACCOUNT: quote(raw.account, safe=""),
-        DIGEST: sha256(raw.body).hexdigest(),
+        RECEIVED_HEADER: raw.received_at.isoformat(),
+        ACCOUNT_HEADER: quote(raw.account, safe=""),
+        DIGEST_HEADER: sha256(raw.body).hexdigest(),
     }
     for name, value in (
-        (KEY, raw.idempotency_key),
-        (BY, principal),
-        (CONVERSATION, raw.conversation),
-        (FORM, raw.form),
+        (KEY_HEADER, raw.idempotency_key),
+        (PRINCIPAL_HEADER, principal),
+        (CONVERSATION_HEADER, raw.conversation),
+        (FORM_HEADER, raw.form),
         ("Content-Type", content_type),
     ):
         if value:
             headers[name] = quote(value, safe="/;= ")
     if raw.sender is not None:
-        told = {name: value for name, value in asdict(raw.sender).items() if value is not None}
-        headers[SENDER] = quote(json.dumps(told), safe="")
+        person = {name: value for name, value in asdict(raw.sender).items() if value is not None}
+        headers[SENDER_HEADER] = quote(json.dumps(person), safe="")
     if raw.envelope:
-        names = (quote(each[:LONGEST], safe="@+", errors="replace") for each in raw.envelope)
-        headers[ENVELOPE] = " ".join(f"<{each}>" for each in itertools.islice(names, MOST))
+        addresses = (
+            quote(address[:MAX_ADDRESS_CHARS], safe="@+", errors="replace")
+            for address in raw.envelope
+        )
+        stored = itertools.islice(addresses, MAX_ADDRESSES)
+        headers[ENVELOPE_HEADER] = " ".join(f"<{address}>" for address in stored)
     if traceparent:
         headers["traceparent"] = traceparent
     slot = f"{slot_of(raw.inbound_id):02d}"
-    account = token_of(raw.account)
-    return Letter(f"inbound.{raw.channel}.{account}.{slot}.{raw.inbound_id}", headers, raw.body)
+    account = account_token(raw.account)
+    subject = f"inbound.{raw.channel}.{account}.{slot}.{raw.inbound_id}"
+    return OutgoingEnvelope(subject, headers, raw.body)
 
 
-def token_of(account: str) -> str:
-    """Give an account's name as one token of a subject."""
-    if _TOKEN.fullmatch(account):
+def account_token(account: str) -> str:
+    """Return an account's name as a token of a subject; a hash if it has other characters."""
+    if _SUBJECT_TOKEN.fullmatch(account):
         return account
     return f"h-{sha256(account.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def read(item: Incoming) -> Delivery:
-    """Read a delivery; raises ValueError when it is not as the door wrote it."""
+    """Read a delivery; raises ValueError if it is not as the gateway wrote it."""
     headers: Mapping[str, str] = item.headers
-    raw = envelope(item, datetime.fromtimestamp(0, UTC))
-    if headers.get(DIGEST, raw.sha256) != raw.sha256:
-        raise ValueError("the body is not the one that was accepted: its digest differs")
-    if SENDER in headers and raw.sender is None:
-        raise ValueError("it cannot be read who sent it")
+    raw = read_unchecked(item, datetime.fromtimestamp(0, UTC))
+    if headers.get(DIGEST_HEADER, raw.sha256) != raw.sha256:
+        raise ValueError("the body differs from the accepted one: its digest is another")
+    if SENDER_HEADER in headers and raw.sender is None:
+        raise ValueError(f"the header {SENDER_HEADER} cannot be read")
     if raw.inbound_id != item.key:
-        raise ValueError("its id is not one the door gives")
+        raise ValueError("the subject does not end with an inbound id")
     return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
 
 
-def envelope(item: Incoming, otherwise: datetime) -> RawDelivery:
-    """Read what is around a body, whoever wrote it; never fails. Undated, it came `otherwise`."""
+def read_unchecked(item: Incoming, otherwise: datetime) -> RawDelivery:
+    """Read the envelope of any message; never fails.
+
+    `otherwise` is the time of receipt if the message has none.
+    """
     _, channel, token, *_ = [*item.subject.split("."), "", ""]
     headers: Mapping[str, str] = item.headers
-    key, talk = headers.get(KEY), headers.get(CONVERSATION)
+    key, conversation = headers.get(KEY_HEADER), headers.get(CONVERSATION_HEADER)
     return RawDelivery(
         clean(channel),
-        clean(unquote(headers.get(ACCOUNT, token))),
-        id_of(item.subject),
+        clean(unquote(headers.get(ACCOUNT_HEADER, token))),
+        inbound_id_of(item.subject),
         item.data,
         received_at(headers, otherwise),
         sha256(item.data).hexdigest(),
         clean(unquote(key)) if key else None,
-        _sender(headers.get(SENDER)),
+        _sender(headers.get(SENDER_HEADER)),
         envelope=tuple(
-            clean(unquote(each)) for each in _ENVELOPED.findall(headers.get(ENVELOPE, ""))
+            clean(unquote(address))
+            for address in _BRACKETED.findall(headers.get(ENVELOPE_HEADER, ""))
         ),
-        conversation=clean(unquote(talk)) if talk else None,
-        form=headers.get(FORM, ""),
+        conversation=clean(unquote(conversation)) if conversation else None,
+        form=headers.get(FORM_HEADER, ""),
     )
 
 
-def _sender(told: str | None) -> Person | None:
-    """Read who sends, as the door wrote it; None when that makes no sense."""
-    if not told:
+def _sender(header: str | None) -> Person | None:
+    """Return the sender as the gateway authenticated it, or None if it cannot be read."""
+    if not header:
         return None
     try:
-        said = json.loads(unquote(told))
-        return Person(**{name: clean(str(said[name])) for name in PERSON if name in said})
+        values = json.loads(unquote(header))
+        return Person(
+            **{name: clean(str(values[name])) for name in PERSON_FIELDS if name in values}
+        )
     except (ValueError, TypeError):
         return None
 
 
-def id_of(subject: str) -> str:
-    """Return the inbound id of a message by its subject; made up where that names none."""
+def inbound_id_of(subject: str) -> str:
+    """Return the inbound id in a subject, or an id derived from a subject that has none."""
     try:
         return str(UUID(subject.rsplit(".", 1)[-1]))
     except ValueError:
         return str(uuid5(NAMESPACE, subject))
 
 
-def again_id(inbound_id: str, epoch: int, sequence: int) -> str:
-    """Return the id of a delivery that the broker has stored a second time, at that place."""
+def repeated_id(inbound_id: str, epoch: int, sequence: int) -> str:
+    """Return the id of a delivery that is in INBOUND a second time, with this sequence."""
     return str(uuid5(UUID(inbound_id), f"again at {epoch}/{sequence}"))
 
 
 def received_at(headers: Mapping[str, str], otherwise: datetime) -> datetime:
-    """Return when the door received a delivery, by its headers."""
+    """Return when the gateway received a delivery, by its headers."""
     try:
-        at = datetime.fromisoformat(headers.get(RECEIVED, ""))
+        at = datetime.fromisoformat(headers.get(RECEIVED_HEADER, ""))
     except ValueError:
         return otherwise
     return at if at.tzinfo else otherwise

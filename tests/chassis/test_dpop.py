@@ -1,4 +1,4 @@
-"""A token that is bound to a key does nothing for whoever does not hold the key."""
+"""Proofs of possession (DPoP): a token bound to a key is worthless without the key."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import jwt
 import pytest
 from proving import Device
 
-from ingest.gateway.device_proof import TOLERANCE, Asked, Unproven, proven
+from ingest.gateway.device_proof import PROOF_TOLERANCE_S, InvalidProof, ProvenRequest, verify_proof
 
 NOW = time.time()
 TOKEN = "header.claims.signature"
-ASKED = Asked(TOKEN, "POST", "/v1/requests", NOW)
+ASKED = ProvenRequest(TOKEN, "POST", "/v1/requests", NOW)
 
 
 @pytest.fixture(params=["ES256", "EdDSA"])
@@ -21,15 +21,15 @@ def device(request: pytest.FixtureRequest) -> Device:
     return Device(request.param)
 
 
-def test_the_key_that_the_token_is_bound_to_proves_it(device: Device) -> None:
+def test_proof_by_the_bound_key_is_valid(device: Device) -> None:
     proof = device.proof(TOKEN, jti="once", iat=NOW)
 
-    assert proven(proof, device.thumbprint, ASKED) == "once"
+    assert verify_proof(proof, device.thumbprint, ASKED) == "once"
 
 
-@pytest.mark.parametrize("late", [-TOLERANCE, TOLERANCE])
-def test_a_phones_clock_may_be_off(device: Device, late: int) -> None:
-    assert proven(device.proof(TOKEN, iat=NOW + late), device.thumbprint, ASKED)
+@pytest.mark.parametrize("late", [-PROOF_TOLERANCE_S, PROOF_TOLERANCE_S])
+def test_proof_within_the_tolerance_is_valid(device: Device, late: int) -> None:
+    assert verify_proof(device.proof(TOKEN, iat=NOW + late), device.thumbprint, ASKED)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_phones_clock_may_be_off(device: Device, late: int) -> None:
         ({"htm": "GET"}, "another request"),
         ({"htu": "https://shop.test/v1/requests/7/close"}, "another request"),
         ({"htu": "http://["}, "another request"),
-        ({"iat": NOW - TOLERANCE - 1}, "300 s"),
-        ({"iat": NOW + TOLERANCE + 1}, "300 s"),
+        ({"iat": NOW - PROOF_TOLERANCE_S - 1}, "300 s"),
+        ({"iat": NOW + PROOF_TOLERANCE_S + 1}, "300 s"),
         ({"iat": float("nan")}, "300 s"),
         ({"iat": float("inf")}, "300 s"),
         ({"iat": 10**400}, "300 s"),
@@ -53,20 +53,22 @@ def test_a_phones_clock_may_be_off(device: Device, late: int) -> None:
         ({"jti": 7}, "malformed"),
     ],
 )
-def test_a_proof_of_something_else_is_none(
+def test_proof_for_another_request_is_invalid(
     device: Device, claims: dict[str, Any], why: str
 ) -> None:
-    with pytest.raises(Unproven, match=why):
-        proven(device.proof(TOKEN, **({"iat": NOW} | claims)), device.thumbprint, ASKED)
+    with pytest.raises(InvalidProof, match=why):
+        verify_proof(device.proof(TOKEN, **({"iat": NOW} | claims)), device.thumbprint, ASKED)
 
 
-def test_another_key_proves_nothing(device: Device) -> None:
+def test_proof_by_another_key_is_invalid(device: Device) -> None:
     thief = Device("ES256")
 
-    with pytest.raises(Unproven, match="another key"):
-        proven(thief.proof(TOKEN, iat=NOW), device.thumbprint, ASKED)
-    with pytest.raises(Unproven, match="signature"):
-        proven(thief.proof(TOKEN, iat=NOW, header={"jwk": device.jwk}), device.thumbprint, ASKED)
+    with pytest.raises(InvalidProof, match="another key"):
+        verify_proof(thief.proof(TOKEN, iat=NOW), device.thumbprint, ASKED)
+    with pytest.raises(InvalidProof, match="signature"):
+        verify_proof(
+            thief.proof(TOKEN, iat=NOW, header={"jwk": device.jwk}), device.thumbprint, ASKED
+        )
 
 
 @pytest.mark.parametrize(
@@ -83,37 +85,37 @@ def test_another_key_proves_nothing(device: Device) -> None:
         {"jwk": {"kty": ["EC"], "crv": {}}},
     ],
 )
-def test_what_is_no_proof_is_none(device: Device, header: dict[str, Any]) -> None:
-    with pytest.raises(Unproven, match="malformed"):
-        proven(device.proof(TOKEN, iat=NOW, header=header), device.thumbprint, ASKED)
+def test_proof_with_a_malformed_header_is_invalid(device: Device, header: dict[str, Any]) -> None:
+    with pytest.raises(InvalidProof, match="malformed"):
+        verify_proof(device.proof(TOKEN, iat=NOW, header=header), device.thumbprint, ASKED)
 
 
-def test_a_key_that_is_shown_whole_is_no_secret(device: Device) -> None:
+def test_proof_with_a_private_key_is_invalid(device: Device) -> None:
     header = {"jwk": {**device.jwk, "d": "eHh4"}}
 
-    with pytest.raises(Unproven, match="malformed"):
-        proven(device.proof(TOKEN, iat=NOW, header=header), device.thumbprint, ASKED)
+    with pytest.raises(InvalidProof, match="malformed"):
+        verify_proof(device.proof(TOKEN, iat=NOW, header=header), device.thumbprint, ASKED)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
-def test_a_shared_secret_proves_nothing(device: Device, algorithm: str) -> None:
+def test_proof_with_a_shared_secret_is_invalid(device: Device, algorithm: str) -> None:
     claims = device.claims(TOKEN, iat=NOW)
     key = "" if algorithm == "none" else "x" * 32
     proof = jwt.encode(claims, key, algorithm, headers={"typ": "dpop+jwt", "jwk": device.jwk})
 
-    with pytest.raises(Unproven, match="malformed"):
-        proven(proof, device.thumbprint, ASKED)
+    with pytest.raises(InvalidProof, match="malformed"):
+        verify_proof(proof, device.thumbprint, ASKED)
 
 
 @pytest.mark.parametrize(
     "proof", ["", "x", "a.b.c", "ä.ä.ä", "W1tb" * 900 + ".e30.e30", "x" * 5000]
 )
-def test_any_text_may_stand_there(device: Device, proof: str) -> None:
-    with pytest.raises(Unproven):
-        proven(proof, device.thumbprint, ASKED)
+def test_proof_of_any_text_is_invalid(device: Device, proof: str) -> None:
+    with pytest.raises(InvalidProof):
+        verify_proof(proof, device.thumbprint, ASKED)
 
 
 @pytest.mark.parametrize("bound_to", [None, 7, [], "", "ключ"])
-def test_a_token_bound_to_nothing_cannot_be_proven(device: Device, bound_to: object) -> None:
-    with pytest.raises(Unproven):
-        proven(device.proof(TOKEN, iat=NOW), bound_to, ASKED)
+def test_token_bound_to_no_key_is_invalid(device: Device, bound_to: object) -> None:
+    with pytest.raises(InvalidProof):
+        verify_proof(device.proof(TOKEN, iat=NOW), bound_to, ASKED)

@@ -13,7 +13,7 @@ import pytest
 from chassis.web.problems import Problem
 from ingest.channels import registry
 from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
-from ingest.gateway.endpoints import check_update
+from ingest.gateway.endpoints import check_connectiveone_update
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -105,5 +105,5 @@ def test_however_deep_it_is_its_sender_is_told_at_once(deep: int) -> None:
     body = json.dumps(update()).replace("{", '{"x":' + "[" * deep + "]" * deep + ",", 1).encode()
 
     with contextlib.suppress(Problem):
-        check_update(body)
+        check_connectiveone_update(body)
         registry.read(RawDelivery("custom", "acme", "0", body, NOW, form="connectiveone"))

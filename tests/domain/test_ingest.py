@@ -28,8 +28,8 @@ from ingest.domain.ticket_facts import (
     handle_returned,
     register_external_request,
 )
-from ingest.gateway.inbound_ids import Mint
-from ingest.gateway.rate_limit import Limits
+from ingest.gateway.inbound_ids import InboundIdIssuer
+from ingest.gateway.rate_limit import RateLimit
 from trunkline_contracts import (
     ContactChanged,
     MessageReceived,
@@ -339,18 +339,18 @@ class TestContactsAndWishes:
 
 class TestIds:
     def test_own_ids_are_recognised_and_no_others(self) -> None:
-        mint, other = Mint("k" * 32), Mint("x" * 32)
-        ids = [UUID(mint.issue()) for _ in range(200)]
+        issuer, other = InboundIdIssuer("k" * 32), InboundIdIssuer("x" * 32)
+        ids = [UUID(issuer.issue()) for _ in range(200)]
 
-        assert all(mint.issued(id) for id in ids)
-        assert not any(other.issued(id) for id in ids)
-        assert not any(mint.issued(replaced) for id in ids for replaced in _changed(id))
-        assert not any(mint.issued(uuid4()) for _ in range(200))
+        assert all(issuer.is_issued(id) for id in ids)
+        assert not any(other.is_issued(id) for id in ids)
+        assert not any(issuer.is_issued(replaced) for id in ids for replaced in _changed(id))
+        assert not any(issuer.is_issued(uuid4()) for _ in range(200))
         assert {id.version for id in ids} == {8}
 
     def test_a_short_key_is_refused(self) -> None:
         with pytest.raises(ValueError, match="16"):
-            Mint("short")
+            InboundIdIssuer("short")
 
 
 def _changed(id: UUID) -> Sequence[UUID]:
@@ -360,13 +360,13 @@ def _changed(id: UUID) -> Sequence[UUID]:
 class TestLimits:
     def test_a_burst_then_the_rate(self) -> None:
         now = [0.0]
-        limits = Limits(lambda: now[0])
+        limits = RateLimit(lambda: now[0])
 
-        assert [limits.wait(("api", "a"), 2) for _ in range(3)] == [0, 0, 0.5]
-        assert limits.wait(("api", "b"), 2) == 0
+        assert [limits.acquire(("api", "a"), 2) for _ in range(3)] == [0, 0, 0.5]
+        assert limits.acquire(("api", "b"), 2) == 0
         now[0] = 0.5
-        assert limits.wait(("api", "a"), 2) == 0
-        assert limits.wait(("api", "a"), 2) > 0
+        assert limits.acquire(("api", "a"), 2) == 0
+        assert limits.acquire(("api", "a"), 2) > 0
 
 
 def test_items_are_compared_whole() -> None:

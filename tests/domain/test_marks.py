@@ -1,20 +1,20 @@
-"""What a door remembers of its acknowledgements."""
+"""Marks: the highest acknowledgements of a gateway, over set-backs of INBOUND."""
 
 from datetime import UTC, datetime
 
-from ingest.audit.marks import MOST_OLDER, Marks
+from ingest.audit.marks import MAX_OLDER_MARKS, Marks
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
 def known(marks: Marks) -> list[tuple[int, str, int]]:
-    return [(mark.sequence, mark.inbound_id, mark.epoch) for mark in marks.known()]
+    return [(mark.sequence, mark.inbound_id, mark.epoch) for mark in marks.snapshot()]
 
 
 def wave(marks: Marks, *sequences: int) -> None:
     marks.begin_wave()
     for sequence in sequences:
-        marks.note(sequence, f"id {sequence}")
+        marks.record(sequence, f"id {sequence}")
 
 
 def test_marks_within_a_wave_keep_the_highest() -> None:
@@ -49,9 +49,9 @@ def test_marks_stored_are_forgotten_but_the_highest() -> None:
     marks = Marks(lambda: NOW)
     wave(marks, 9)
     wave(marks, 4)
-    marks.stored(marks.known())
+    marks.mark_stored(marks.snapshot())
 
-    (highest,) = marks.known()
+    (highest,) = marks.snapshot()
     assert highest.sequence == 4
     assert marks.is_stored(highest)
 
@@ -61,4 +61,4 @@ def test_marks_of_many_set_backs_are_bounded() -> None:
     for sequence in range(100, 0, -1):
         wave(marks, sequence)
 
-    assert len(marks.known()) == MOST_OLDER + 1
+    assert len(marks.snapshot()) == MAX_OLDER_MARKS + 1

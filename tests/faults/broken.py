@@ -94,8 +94,8 @@ def no_acknowledgements(patch: pytest.MonkeyPatch) -> None:
 
     async def believed(self: Publisher, wave: Sequence[Any]) -> None:
         for each in wave:
-            letter = each.letter
-            await self._client().publish(letter.subject, letter.body, headers=letter.headers)
+            envelope = each.envelope
+            await self._client().publish(envelope.subject, envelope.body, headers=envelope.headers)
 
     async def written(bus: Bus, messages: Sequence[relay.Message], last: int) -> int:
         for subject, data, headers in messages:
@@ -171,7 +171,7 @@ def unaware(patch: pytest.MonkeyPatch) -> None:
     async def believed(*_: Any) -> bool:
         return True
 
-    patch.setattr(Epochs, "_is", believed)
+    patch.setattr(Epochs, "_is_unchanged", believed)
 
 
 async def rewrite(world: World, schema: str, function: str, pattern: str, by: str) -> None:

@@ -28,7 +28,7 @@ from faults import broken, checkers, controlled, records
 from faults.controlled import both, settled, verdict
 from faults.recovery import Answer, let_in, refused_in_time
 from ingest.gateway import publisher
-from ingest.gateway.receiver import Door
+from ingest.gateway.receiver import Receiver
 from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings as IngestSettings
 
@@ -162,7 +162,7 @@ async def test_a_door_that_waits_for_ever_is_complained_of(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The protected case is above."""
-    monkeypatch.setattr(publisher, "PATIENCE", 60)
+    monkeypatch.setattr(publisher, "PUBLISH_TIMEOUT_S", 60)
     await world.apply()
     async with platform(world) as sender:
         nats = psutil.Process(world.nats.pid)
@@ -183,14 +183,14 @@ async def test_postgresql_is_away(
     """The door does not need it; what it let in is taken in when it is back."""
     await world.apply()
     if not protected:
-        store = Door.store
+        store = Receiver.store
 
-        async def recorded(self: Door, *args: Any, **named: Any) -> bytes:
+        async def recorded(self: Receiver, *args: Any, **named: Any) -> bytes:
             async with self._service.db.connection() as conn:
                 await conn.execute("SELECT 1")
             return await store(self, *args, **named)
 
-        monkeypatch.setattr(Door, "store", recorded)
+        monkeypatch.setattr(Receiver, "store", recorded)
         monkeypatch.setattr(pool, "RECONNECT", 0.2)
     limit = f"ALTER DATABASE {world.database} CONNECTION LIMIT "
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ingest'"

@@ -1,6 +1,6 @@
-"""Every platform's door on real servers: what opens it, and what is asked of it by Meta.
+"""The endpoints of platforms on real servers: their secrets, and Meta's subscriptions.
 
-What holds at every way in alike stands in test_every_door.py.
+Rules common to all endpoints are in test_every_door.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from knocking import DOORS, GONE, HANDSHAKES, NEW, OLD, environment, rotating
 
-from ingest.gateway.endpoints import SCHEMES
+from ingest.gateway.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     import httpx
@@ -25,13 +25,11 @@ def workspace(world: World) -> str:
     return rotating()
 
 
-def test_every_platforms_door_is_tried() -> None:
-    assert {each.operation or each.channel for each in SCHEMES} - {"custom", "email"} == {
-        door.name for door in DOORS
-    }
+def test_endpoints_of_platforms_are_all_covered() -> None:
+    assert {each.name for each in ENDPOINTS} - {"custom", "email"} == {door.name for door in DOORS}
 
 
-async def test_either_secret_opens_a_request_and_another_none(
+async def test_delivery_with_each_secret_in_force_opens_a_request(
     ingest: Ingest, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for door in DOORS:
@@ -63,7 +61,7 @@ async def test_either_secret_opens_a_request_and_another_none(
     assert (await ingest.ledger())["balanced"]
 
 
-async def test_an_account_without_a_secret_is_a_closed_door(
+async def test_account_without_a_secret_accepts_nothing(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in environment():
@@ -80,11 +78,8 @@ async def test_an_account_without_a_secret_is_a_closed_door(
     assert await ingest.stored() == 0
 
 
-# ------------------------------------------------------------------ Meta's handshake
-
-
 async def ask(ingest: Ingest, channel: str, path: str = "", **other: Any) -> httpx.Response:
-    """Ask whether the address is ours, as Meta does, but for what is said otherwise."""
+    """Verify a subscription as Meta does; `other` replaces parameters."""
     asked = {
         "hub.mode": "subscribe",
         "hub.verify_token": f"{channel}_main_verify-{NEW}",
@@ -94,7 +89,7 @@ async def ask(ingest: Ingest, channel: str, path: str = "", **other: Any) -> htt
     return await ingest.http.get(path or f"/channels/{channel}/main", params=known)
 
 
-async def test_metas_handshake(ingest: Ingest) -> None:
+async def test_subscription_with_the_verify_token_gets_the_challenge(ingest: Ingest) -> None:
     for channel in HANDSHAKES:
         for age in (NEW, OLD):
             good = await ask(

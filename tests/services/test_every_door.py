@@ -1,4 +1,4 @@
-"""What holds at every way in alike: secrets that are gone, sizes, rates, and NATS away."""
+"""Rules common to all endpoints: secrets, sizes, rates, and outages of NATS and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.testing import eventually
 from chassis.web.conventions import BODY
-from ingest.envelope import PIECE
+from ingest.envelope import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,22 +30,22 @@ OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s
 
 @pytest.fixture
 def workspace(world: World) -> str:
-    """Every account has two live secrets."""
+    """Return a workspace whose accounts have two secrets in force."""
     return opened(world)
 
 
 def limit(door: Entrance) -> int:
-    """Give how many bytes a body may have."""
-    return scheme_of(door.way).limit if door.way in PLATFORMS else BODY
+    """Return the bytes a body may have."""
+    return scheme_of(door.way).max_body_bytes if door.way in PLATFORMS else BODY
 
 
 def filled(door: Entrance, size: int) -> Entrance:
-    """Give the same with a body of so many bytes, which means the same."""
+    """Return an entrance whose body has the same meaning and `size` bytes."""
     return Entrance(door.way, door.path, door.good + b" " * (size - len(door.good)))
 
 
 async def knock(http: httpx.AsyncClient, door: Entrance, attempt: Attempt | None = None) -> int:
-    """Show what is right unless told otherwise; gives the status."""
+    """Deliver with valid credentials, or an attempt; return the status."""
     return (await ask(http, door, attempt)).status_code
 
 
@@ -56,7 +56,7 @@ async def ask(
     return await http.post(door.path, content=shown.body, headers=shown.headers)
 
 
-async def test_without_its_secret_a_door_is_closed(
+async def test_account_whose_secret_is_gone_accepts_nothing(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = [door for door in entrances() if door.way.name != "api"]  # its key is the issuer's
@@ -79,12 +79,12 @@ async def test_without_its_secret_a_door_is_closed(
 
 
 async def pieces(body: bytes) -> AsyncGenerator[bytes]:
-    """Send a body without saying how long it will be."""
+    """Yield a body in pieces, so that it has no Content-Length."""
     for begin in range(0, len(body), 65_536):
         yield body[begin : begin + 65_536]
 
 
-async def test_everywhere_a_body_may_have_so_many_bytes_and_no_more(ingest: Ingest) -> None:
+async def test_body_above_the_limit_is_refused_everywhere(ingest: Ingest) -> None:
     for door in entrances():
         most = limit(door)
         larger = filled(door, most + 1)
@@ -96,7 +96,7 @@ async def test_everywhere_a_body_may_have_so_many_bytes_and_no_more(ingest: Inge
     assert (await ingest.ledger())["accepted"] == len(entrances())
 
 
-async def test_everywhere_an_account_has_its_rate(ingest: Ingest) -> None:
+async def test_account_above_its_rate_is_refused_everywhere(ingest: Ingest) -> None:
     document = json.loads(opened(ingest.world))
     document["limits"]["per_account"] = "1/min"
     await ingest.world.apply(json.dumps(document))
@@ -117,9 +117,9 @@ async def test_everywhere_an_account_has_its_rate(ingest: Ingest) -> None:
         assert await knock(ingest.http, door, door.right(GONE)) == 401, door.way.name
 
 
-async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -> None:
+async def test_delivery_without_nats_is_refused_in_time_everywhere(ingest: Ingest) -> None:
     doors = entrances()
-    doors += [filled(door, PIECE + 1) for door in doors]  # what takes several messages, too
+    doors += [filled(door, CHUNK_BYTES + 1) for door in doors]  # what takes several messages, too
 
     async def refused() -> list[httpx.Response]:
         async with asyncio.timeout(3):
@@ -150,7 +150,7 @@ async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -
     assert (await ingest.ledger())["balanced"]
 
 
-async def test_everywhere_is_open_while_postgresql_is_away(
+async def test_delivery_without_postgresql_is_accepted_everywhere(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chassis.service.STUCK", 1.0)
@@ -179,7 +179,7 @@ async def test_everywhere_is_open_while_postgresql_is_away(
         assert (await ingest.outcome(answer))["request_id"], answer.url
 
 
-async def test_malformed_signatures_are_refused_before_the_body(ingest: Ingest) -> None:
+async def test_malformed_signature_is_refused_before_the_body(ingest: Ingest) -> None:
     doors = {door.way.name: door for door in entrances() if door.way.signed}
     assert set(doors) == {"custom", "viber", "whatsapp", "messenger", "instagram"}
     read = []
@@ -189,7 +189,7 @@ async def test_malformed_signatures_are_refused_before_the_body(ingest: Ingest) 
         yield b"{}"
 
     async def show(door: Entrance, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Return whether the body was read; nobody is let in."""
+        """Return whether the body was read; the delivery is refused."""
         read.clear()
         answer = await ingest.http.post(door.path, content=body(), headers=headers)
         assert answer.status_code == 401

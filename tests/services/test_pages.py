@@ -1,4 +1,4 @@
-"""Forms and the web widget on real servers: what a page may send, and what becomes of it."""
+"""Forms and the web widget on real servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ for name in ("FORM_MAIN", "WIDGET_MAIN"):
 
 @pytest.fixture
 def workspace(world: World) -> str:
-    """Every secret has two live versions."""
+    """Return a workspace whose accounts have two secrets in force."""
     world.environment |= SECRETS
     return ROTATING
 
@@ -53,7 +53,7 @@ async def write(ingest: Ingest, token: str, body: Any, origin: str = SHOP) -> ht
     return await ingest.http.post("/channels/widget/main", json=body, headers=headers)
 
 
-async def test_each_form_is_a_request_of_its_own_unless_it_names_one(ingest: Ingest) -> None:
+async def test_form_opens_a_request_unless_it_names_a_conversation(ingest: Ingest) -> None:
     asked = {
         "text": "Where is it?",
         "topic": "delivery",
@@ -74,7 +74,7 @@ async def test_each_form_is_a_request_of_its_own_unless_it_names_one(ingest: Ing
     assert opened["contact"]["name"] == "Ann"
 
 
-async def test_a_page_without_scripts_sends_a_form_too(ingest: Ingest) -> None:
+async def test_urlencoded_form_opens_a_request(ingest: Ingest) -> None:
     answer = await ingest.http.post(
         "/channels/form/main?token=form-new",
         data={"text": "Hello", "contact.email": "bo@example.test", "fields.order_no": "12"},
@@ -85,7 +85,7 @@ async def test_a_page_without_scripts_sends_a_form_too(ingest: Ingest) -> None:
     assert "order_no" in told["reason"]  # it does not fit, so it is left out; the message is not
 
 
-async def test_what_cannot_be_used_is_flagged_where_it_is_read(ingest: Ingest) -> None:
+async def test_form_with_invalid_values_is_flagged(ingest: Ingest) -> None:
     asked = {"text": "Hello", "title": ["x"], "fields": {"order_no": "12"}}
     told = await ingest.outcome(await form(ingest, asked))
 
@@ -97,8 +97,8 @@ async def test_what_cannot_be_used_is_flagged_where_it_is_read(ingest: Ingest) -
 
 
 @pytest.mark.parametrize("odd", ["\x01", "\x00", '"'], ids=["control", "NUL", "quote"])
-async def test_the_longest_form_there_can_be_holds_up_nobody(ingest: Ingest, odd: str) -> None:
-    """Whatever it is full of: what follows from it is told, and so is what comes after it."""
+async def test_longest_form_delays_no_other_delivery(ingest: Ingest, odd: str) -> None:
+    """Its facts are published, and so are those of the next delivery."""
     kind = "application/x-www-form-urlencoded"
     answer = await ingest.http.post(
         "/channels/form/main?token=form-new",
@@ -122,13 +122,13 @@ async def test_the_longest_form_there_can_be_holds_up_nobody(ingest: Ingest, odd
         assert first["flags"] == ["text may have 100000 characters"]
 
 
-async def test_who_fills_what_people_do_not_see_is_rejected(ingest: Ingest) -> None:
+async def test_form_with_the_hidden_field_filled_is_rejected(ingest: Ingest) -> None:
     told = await ingest.outcome(await form(ingest, {"text": "Buy!", "website": "http://x.test"}))
 
     assert (told["outcome"], "machine" in told["reason"]) == ("rejected", True)
 
 
-async def test_a_form_tells_what_it_asks(ingest: Ingest) -> None:
+async def test_form_schema_has_the_fields_of_its_topic(ingest: Ingest) -> None:
     whole = (await ingest.http.get("/channels/form/main")).json()
     one = (await ingest.http.get("/channels/form/main?topic=billing")).json()
 
@@ -138,7 +138,7 @@ async def test_a_form_tells_what_it_asks(ingest: Ingest) -> None:
     assert (await ingest.http.get("/channels/form/other")).status_code == 404
 
 
-async def test_forms_of_strangers_leave_no_trace(
+async def test_form_with_wrong_credentials_is_not_stored(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = [
@@ -155,7 +155,7 @@ async def test_forms_of_strangers_leave_no_trace(
     assert await ingest.stored() == 0
 
 
-async def test_a_visitor_talks_in_one_chat_and_sends_nothing_twice(ingest: Ingest) -> None:
+async def test_visitor_with_a_renewed_session_keeps_the_chat(ingest: Ingest) -> None:
     begun = await session(ingest)
     token = begun.json()["token"]
     first = await ingest.outcome(await write(ingest, token, {"text": "Hi", "id": "m1"}))
@@ -174,17 +174,19 @@ async def test_a_visitor_talks_in_one_chat_and_sends_nothing_twice(ingest: Inges
     assert (renewed["visitor"], renewed["chat"]) == (begun.json()["visitor"], begun.json()["chat"])
 
 
-async def test_a_session_is_of_its_page_its_account_and_its_quarter_of_an_hour(
+async def test_session_of_another_page_account_or_time_is_refused(
     ingest: Ingest,
 ) -> None:
     token = (await session(ingest)).json()["token"]
     now = ingest.apps[0].state.service.clock()
-    old = web_sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.LIFE)
-    foreign = web_sessions.begun("other", SHOP, str(uuid4()), str(uuid4()), now)
-    by_old_secret = web_sessions.begun("main", SHOP, str(uuid4()), str(uuid4()), now)
-    late = timedelta(seconds=1) + web_sessions.KNOWN
-    gone = web_sessions.begun(
-        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.LIFE - late
+    old = web_sessions.new_session(
+        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.TOKEN_LIFETIME
+    )
+    foreign = web_sessions.new_session("other", SHOP, str(uuid4()), str(uuid4()), now)
+    by_old_secret = web_sessions.new_session("main", SHOP, str(uuid4()), str(uuid4()), now)
+    late = timedelta(seconds=1) + web_sessions.VISITOR_LIFETIME
+    gone = web_sessions.new_session(
+        "main", SHOP, str(uuid4()), str(uuid4()), now - web_sessions.TOKEN_LIFETIME - late
     )
     answers = {
         "no token": await ingest.http.post("/channels/widget/main", json={"text": "x"}),
@@ -212,7 +214,7 @@ async def test_a_session_is_of_its_page_its_account_and_its_quarter_of_an_hour(
     assert good.status_code == 202
 
 
-async def test_browsers_are_told_which_pages_may_ask(ingest: Ingest) -> None:
+async def test_preflight_of_a_declared_page_is_allowed(ingest: Ingest) -> None:
     async def asked(origin: str) -> httpx.Response:
         headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
         return await ingest.http.options("/channels/widget/main", headers=headers)
@@ -225,7 +227,7 @@ async def test_browsers_are_told_which_pages_may_ask(ingest: Ingest) -> None:
     assert (await session(ingest)).headers["access-control-allow-origin"] == SHOP
 
 
-async def test_one_visitor_cannot_use_up_an_account(ingest: Ingest) -> None:
+async def test_visitor_above_the_rate_is_refused(ingest: Ingest) -> None:
     await ingest.world.apply(ROTATING.replace("per_visitor: 60/min", "per_visitor: 6/min"))
 
     async def limited() -> httpx.Response | None:

@@ -1,4 +1,4 @@
-"""What platforms deliver, through their doors on real servers: all of it accounted for, once."""
+"""Deliveries of all platforms on real servers: each item has one outcome."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from world import World
 
 OUTCOMES = {"message": {"opened", "appended"}, None: {"rejected"}}
-"""What becomes of an item that comes for the first time; None: what is no item. Others: noted."""
+"""Outcomes of a new item by kind; None: an unreadable item. Other kinds are noted."""
 
 
 @pytest.fixture
 def workspace(world: World) -> str:
-    """Every door has its secrets, and telephony a provider's own words."""
+    """Return a workspace with secrets for every endpoint, and a mapping for telephony."""
     world.environment |= environment()
     return rotating()
 
 
 def corpus(of: Door) -> list[Case]:
-    """Give what is on file for a door; not what only an account with another mapping can read."""
+    """Return the samples of an endpoint, except those of other field mappings."""
     found = cases("custom" if of.name == "connectiveone" else of.name)
     return [case for case in found if "raw" not in case.told]
 
@@ -48,15 +48,15 @@ def delivered(of: Door, case: Case, ingest: Ingest) -> Any:
 
 
 def items_of(case: Case) -> list[tuple[str | None, str | None]]:
-    """Give each item's kind and id; a delivery of no item is one that is none."""
+    """Return each item's kind and id; a delivery without items has one without both."""
     return [
         (None, None) if "unreadable" in item else (item["kind"], item.get("external_id"))
         for item in case.told.get("items") or [{"unreadable": ""}]
     ]
 
 
-async def test_every_type_on_file_comes_in_by_its_door(ingest: Ingest) -> None:
-    """Whatever is accepted is accounted for, each item with the outcome its kind demands."""
+async def test_sample_of_every_type_has_the_outcome_of_its_kind(ingest: Ingest) -> None:
+    """Each item of an accepted delivery has an outcome that fits its kind."""
     accepted: list[tuple[Door, Case, httpx.Response]] = []
     for of in DOORS:
         for case in corpus(of):
@@ -86,8 +86,8 @@ async def test_every_type_on_file_comes_in_by_its_door(ingest: Ingest) -> None:
     assert ledger["outcomes"] == {**dict.fromkeys(ledger["outcomes"], 0), **words}
 
 
-async def test_whatever_is_accepted_is_accounted_for(ingest: Ingest) -> None:
-    """Of every file one in which a field is something else, by every door at once."""
+async def test_mutated_samples_keep_the_ledger_balanced(ingest: Ingest) -> None:
+    """One mutant of every sample, delivered at once to all endpoints."""
     dice, few = random.Random(4), asyncio.Semaphore(16)
     bodies = [(of, mutant(case, dice)) for of in DOORS for case in corpus(of)]
 
@@ -104,7 +104,7 @@ async def test_whatever_is_accepted_is_accounted_for(ingest: Ingest) -> None:
     assert ledger["outcomes"]["parked"] == 0
 
 
-async def test_a_batch_is_many_items_and_one_that_is_bad_is_refused_alone(ingest: Ingest) -> None:
+async def test_batch_with_a_bad_item_rejects_that_item_only(ingest: Ingest) -> None:
     case = case_of("whatsapp", "batch")
     told = await ingest.outcome(await delivered(door("whatsapp"), case, ingest))
     again = await ingest.outcome(await delivered(door("whatsapp"), case, ingest))
@@ -120,7 +120,7 @@ async def test_a_batch_is_many_items_and_one_that_is_bad_is_refused_alone(ingest
     assert (await ingest.ledger())["balanced"]
 
 
-async def test_an_id_used_again_for_something_else_is_flagged(ingest: Ingest) -> None:
+async def test_id_used_again_for_another_message_is_flagged(ingest: Ingest) -> None:
     """Of every platform that names its messages; what was said before is not lost for it."""
     for of in DOORS:
         if of.name == "telephony":  # an event of a call is known by all it says
@@ -141,7 +141,7 @@ async def test_an_id_used_again_for_something_else_is_flagged(ingest: Ingest) ->
         assert received["message"]["text"] == "Something else"
 
 
-async def test_who_was_known_by_a_number_stays_so_when_whatsapp_tells_an_id(
+async def test_contact_with_a_number_is_kept_when_whatsapp_sends_an_id(
     ingest: Ingest,
 ) -> None:
     """In the middle of a conversation; also when the number is hidden afterwards."""
@@ -165,7 +165,7 @@ async def test_who_was_known_by_a_number_stays_so_when_whatsapp_tells_an_id(
 # ------------------------------------------------------------------ Instagram, and ourselves
 
 
-async def test_comments_stories_and_mentions_on_instagram(ingest: Ingest) -> None:
+async def test_instagram_comments_and_stories_have_conversations(ingest: Ingest) -> None:
     """A comment's author has a conversation below it; a story is answered in direct messages."""
 
     async def come(stem: str) -> dict[str, Any]:
@@ -195,9 +195,7 @@ async def test_comments_stories_and_mentions_on_instagram(ingest: Ingest) -> Non
 
 
 @pytest.mark.parametrize("open_", [False, True])
-async def test_what_we_wrote_ourselves_is_noted_and_never_answered(
-    ingest: Ingest, *, open_: bool
-) -> None:
+async def test_echo_of_our_own_message_is_noted(ingest: Ingest, *, open_: bool) -> None:
     """Neither where nothing is open nor where the customer's request is."""
     own = [
         (of, case)
@@ -229,7 +227,7 @@ class Written:
         self.id = uuid4()
 
     async def write(self, conversation: str) -> None:
-        """Have tickets say that it was written, and wait until that is known."""
+        """Publish that the message was written, and wait until ingest knows it."""
         message = Message(id=self.id, text="On its way.", sent_at=NOW)
         reply = ReplySent(
             time=NOW, request_id=self.request_id, message=message, by="anna",
@@ -240,7 +238,7 @@ class Written:
         await self._known("written_at")
 
     async def send(self, name: str) -> None:
-        """Have tickets say that it is on its way, under a name of the platform's."""
+        """Publish that the message was sent under the platform's id."""
         recorded = DeliveryRecorded(
             time=NOW, request_id=self.request_id, message_id=self.id, state="sent", platform_id=name
         )
@@ -269,7 +267,7 @@ def messenger_event(customer: str, **more: Any) -> dict[str, Any]:
     return {"object": "page", "entry": [{"id": "1", "time": 1, "messaging": [event]}]}
 
 
-async def test_receipts_of_every_platform_find_our_message(ingest: Ingest) -> None:
+async def test_receipt_of_every_platform_finds_our_message(ingest: Ingest) -> None:
     """By the id we gave it, by the platform's, or by the time until which all was read."""
     receipts: dict[str, Any] = {
         "whatsapp": lambda ours, name: (
@@ -306,7 +304,7 @@ async def test_receipts_of_every_platform_find_our_message(ingest: Ingest) -> No
         assert states == ["delivered", "read"], channel
 
 
-async def test_each_platforms_failure_is_told_with_its_reason(ingest: Ingest) -> None:
+async def test_failed_delivery_is_reported_with_its_reason(ingest: Ingest) -> None:
     for channel, body in (
         ("whatsapp", whatsapp_status(
             "failed", id="m-1", errors=[{"code": 131047, "title": "Re-engagement message"}],

@@ -284,9 +284,9 @@ class Receipts:
         )
 
     async def deliver(self, **told: Any) -> dict[str, Any]:
-        door = self.ingest.apps[0].state.service.state["door"]
+        receiver = self.ingest.apps[0].state.service.state["receiver"]
         body = json.dumps(told).encode()
-        said = await door.store(door.raw("widget", "main", body))
+        said = await receiver.store(receiver.new_delivery("widget", "main", body))
         id = json.loads(said)["inbound_id"]
 
         async def settled() -> dict[str, Any] | None:

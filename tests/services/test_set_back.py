@@ -1,4 +1,4 @@
-"""INBOUND is set back, made anew or robbed, and PostgreSQL is: ingest takes in what there is.
+"""INBOUND or PostgreSQL is set back, created anew or loses messages; the ledger finds losses.
 
 What was accepted and exists nowhere any more is counted as lost.
 """
@@ -23,7 +23,7 @@ from chassis.errors import NotReady
 from chassis.testing import eventually
 from ingest import envelope
 from ingest.domain.items import RawDelivery
-from ingest.gateway.inbound_ids import Mint
+from ingest.gateway.inbound_ids import InboundIdIssuer
 from ingest.intake import store
 from trunkline.instance import Instance
 from trunkline.stream_reset import reset
@@ -39,7 +39,7 @@ NUMBERS = "SELECT number, cause FROM inbound_epoch ORDER BY number"
 
 
 async def deliver(ingest: Ingest, first: int, last: int, replica: int = 0) -> list[httpx.Response]:
-    """Deliver these updates one after the other, each as soon as it is let in."""
+    """Deliver updates one after the other, each as soon as it is accepted."""
     accepted = []
     for number in range(first, last + 1):
 
@@ -54,7 +54,7 @@ async def deliver(ingest: Ingest, first: int, last: int, replica: int = 0) -> li
 
 
 async def restore(backup: StoreBackup, ingest: Ingest) -> None:
-    """Set NATS back, and wait until the door is connected again."""
+    """Set NATS back, and wait until the gateway is connected again."""
     returns = [app.state.service.bus.own.returns for app in ingest.apps]
     await asyncio.to_thread(backup.restore)
 
@@ -70,7 +70,7 @@ async def settled(ingest: Ingest, accepted: Sequence[httpx.Response]) -> list[st
 
 
 async def noted(ingest: Ingest, sequence: int) -> None:
-    """Wait until PostgreSQL knows what was acknowledged up to here."""
+    """Wait until PostgreSQL has the marks up to a sequence."""
 
     async def known() -> bool:
         return bool(await ingest.world.sql("ingest", ACKED) == [(sequence,)])
@@ -89,7 +89,7 @@ async def began(ingest: Ingest) -> list[tuple[int, str]]:
 
 
 async def noticed(ingest: Ingest, number: int) -> None:
-    """Wait until this epoch has begun: nothing pulled before is taken in any more."""
+    """Wait until an epoch has begun: deliveries pulled before are not taken in."""
 
     async def begun() -> bool:
         return len(await began(ingest)) == number
@@ -98,7 +98,7 @@ async def noticed(ingest: Ingest, number: int) -> None:
 
 
 def figures(ledger: dict[str, Any]) -> list[tuple[int, int, int, int]]:
-    """Each epoch's accepted, taken in, pending and lost."""
+    """Return accepted, taken in, pending and lost of each epoch."""
     names = ("accepted", "taken_in", "pending", "lost")
     return [tuple(epoch[name] for name in names) for epoch in ledger["epochs"]]
 
@@ -110,7 +110,7 @@ def pause_intake(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(store, "save", wait)
 
 
-async def test_set_back_before_the_position_new_deliveries_are_taken_in(
+async def test_set_back_before_the_position_takes_in_new_deliveries(
     ingest: Ingest, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = await deliver(ingest, 1, 5)
@@ -166,12 +166,12 @@ async def test_set_back_between_position_and_acknowledged_counts_lost(
 
 
 async def store_raw(world: World, first: int, last: int) -> list[str]:
-    """Store deliveries as a door does, while ingest is away; return their ids."""
-    mint, ids = Mint(world.environment["INBOUND_KEY"]), []
+    """Store deliveries as a gateway does, while ingest is away; return their ids."""
+    issuer, ids = InboundIdIssuer(world.environment["INBOUND_KEY"]), []
     nc = await world.as_admin()
     for number in range(first, last + 1):
         body = json.dumps(update(number, number, f"text {number}")).encode()
-        raw = RawDelivery("telegram", "main", mint.issue(), body, datetime.now(UTC))
+        raw = RawDelivery("telegram", "main", issuer.issue(), body, datetime.now(UTC))
         letter = envelope.write(raw, content_type="application/json")
         await nc.jetstream().publish(letter.subject, letter.body, headers=letter.headers)
         ids.append(raw.inbound_id)
@@ -200,7 +200,7 @@ async def mail(ingest: Ingest, number: int, size: int) -> httpx.Response:
 
 
 async def replaced(world: World, ingest: Ingest, readers: str) -> list[str]:
-    """Take in ten deliveries, set six of them back, and store eight others in their place."""
+    """Take in ten deliveries, set back six, and store eight others in their place."""
     world.environment["EMAIL_MAIN_SECRET"] = "mail-secret"
     await ingest.start(READERS=readers)
     await settled(ingest, [*await deliver(ingest, 1, 3), await mail(ingest, 1, 100)])
@@ -255,7 +255,7 @@ async def test_without_ids_a_stream_grown_again_is_not_noticed(
             await it.stop()
 
 
-async def test_what_a_stream_made_anew_does_not_have_is_lost(
+async def test_new_stream_without_the_old_deliveries_counts_them_lost(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await settled(ingest, await deliver(ingest, 1, 3))
@@ -302,7 +302,7 @@ async def test_set_back_twice_and_deeper_counts_each_loss_once(
     assert (ledger["accepted"], ledger["lost"]) == (9, 5)
 
 
-async def test_older_tables_under_a_running_ingest_take_in_what_inbound_has(
+async def test_older_tables_under_a_running_ingest_take_in_inbound(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """INGEST is ahead of the older outbox, so it is reset first, as for any older PostgreSQL."""

@@ -1,7 +1,7 @@
-"""Every door against everything that is nearly right: nobody gets in, and nothing is left behind.
+"""Tampered credentials over HTTP at every endpoint are refused; nothing is stored or logged.
 
-Over HTTP, by both live secrets of each account. Besides the platforms' doors there are those of
-pages, and that of programs; how devices prove themselves is in `tests/chassis/test_dpop.py`.
+Each attempt is made with both secrets in force. The proofs of devices are in
+`tests/chassis/test_dpop.py`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def workspace(world: World) -> str:
-    """Every account has two live secrets."""
+    """Return a workspace whose accounts have two secrets in force."""
     return opened(world)
 
 
 async def answers(http: httpx.AsyncClient, tried: list[tuple[str, Attempt]]) -> list[int]:
-    """Try them all, a few at a time; gives the answers in their order."""
+    """Make all attempts, eight at a time; return the statuses in order."""
     told, waiting = [0] * len(tried), iter(enumerate(tried))
 
     async def some() -> None:
@@ -42,7 +42,7 @@ async def answers(http: httpx.AsyncClient, tried: list[tuple[str, Attempt]]) -> 
     return told
 
 
-async def test_nobody_gets_in_who_does_not_belong(
+async def test_tampered_credentials_are_refused_everywhere(
     ingest: Ingest, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level("DEBUG")

@@ -1,4 +1,4 @@
-"""What is said at the SMTP door otherwise than it should be: one mail stays one mail."""
+"""SMTP sessions with odd commands and line ends: one mail stays one mail (no smuggling)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def talk(port: int, *lines: bytes, hang_up: bool = False) -> list[bytes]:
-    """Say these, each after the answer to the one before; gives the answers' codes."""
+    """Send lines, each after the reply to the one before; return the codes of the replies."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     codes = [await _code(reader)]
     try:
@@ -40,7 +40,7 @@ async def _code(reader: asyncio.StreamReader) -> bytes:
                 return line[:3]
 
 
-async def test_what_is_said_otherwise_than_it_should_be(
+async def test_smtp_with_odd_commands_and_line_ends_stores_one_mail(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMAIL_MAIN_SECRET", "mail-secret")
@@ -72,7 +72,7 @@ async def test_what_is_said_otherwise_than_it_should_be(
                 codes = await talk(port, *lines)
                 if codes[-1] != code:
                     wrong.append(f"{name}: {codes}")
-            # Whoever hangs up before the end has sent nothing.
+            # A mail whose session ends early is not stored.
             await talk(port, *BEGUN, HEAD + b"half a mail", hang_up=True)
             ledger = await ingest.ledger()
             opened = await ingest.said("request_opened")

@@ -1,4 +1,4 @@
-"""Strangers at the services' own ports: whatever they send, the others are served meanwhile.
+"""Attacks on the services' own ports: other clients are served meanwhile.
 
 In `make test` with few clients and file descriptors, in `make soak` with as many as a process has.
 """
@@ -39,7 +39,7 @@ UNSIGNED = {"X_Hub_Signature_256": "sha256=" + "0" * 64}
 
 @dataclass(frozen=True)
 class Size:
-    """How many strangers there are, and how long anybody waits at most, in seconds."""
+    """The numbers of attackers, and the longest wait of a client in seconds."""
 
     descriptors: int
     idle: int
@@ -55,7 +55,7 @@ MANY = Size(DESCRIPTORS, 2000, 120 << 20, 960, 200, 0.5)
 
 @pytest.fixture
 async def served(world: World) -> World:
-    """Every account has its secrets."""
+    """Return a world whose accounts have secrets."""
     raise_descriptors()
     await world.apply(opened(world))
     world.environment["TELEGRAM_MAIN_SECRET"] = NEW
@@ -63,7 +63,7 @@ async def served(world: World) -> World:
 
 
 async def attack(port: Port, size: Size, path: str) -> dict[str, tuple[str, bool]]:
-    """Attack in every way, one after the other; returns what became of each kind's last client."""
+    """Attack in every way, one after the other; return the result of each kind's last client."""
     results = {kind: await send(port.number, endless(kind, size.endless_bytes)) for kind in ENDLESS}
     heads = [send(port.number, endless("headers", 128 << 10), within=60) for _ in range(size.heads)]
     results["heads"] = (await asyncio.gather(*heads))[-1]

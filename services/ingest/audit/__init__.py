@@ -1,1 +1,1 @@
-"""The ledger of accepted deliveries, and what became of each."""
+"""The ledger of accepted deliveries, and their outcomes."""

@@ -1,9 +1,8 @@
-"""The epochs of INBOUND: its creations, and the set-backs that are found.
+"""Epochs of INBOUND: its creations, and the set-backs that are detected.
 
-A NATS store that is restored to an older state keeps the stream's creation time and gives its
-sequences out again. Evidence of it are the ends of what was read and of what was acknowledged: the
-stream must reach them, with the same messages there. Longer than other files: finding that out and
-what follows from it stand together.
+A NATS store restored to an older state keeps the stream's creation time and gives its sequences out
+again. It is detected by the last deliveries read and acknowledged: the stream must reach their
+sequences, and contain the same messages there.
 """
 
 import asyncio
@@ -23,29 +22,29 @@ from chassis.observability import metrics
 from chassis.postgres.locks import lock_key
 from chassis.service import Service
 from ingest.audit.marks import Mark, Marks
-from ingest.envelope import again_id, id_of, received_at
+from ingest.envelope import inbound_id_of, received_at, repeated_id
 
 log = logging.getLogger(__name__)
 
 STREAM = "INBOUND"
 READERS = ["inbound", "mail"]
-LOOK_S = 1.0
-SETBACKS = metrics.counter("inbound_setback_total", "Set-backs and new creations found", "cause")
+CHECK_INTERVAL_S = 1.0
+SETBACKS = metrics.counter("inbound_setback_total", "Set-backs and new creations detected", "cause")
 
 NEWEST: LiteralString = (
     "SELECT number, stream_created, shared, acked, acked_id, acked_at FROM inbound_epoch"
     " ORDER BY number DESC LIMIT 1"
 )
-READ_UPTO: LiteralString = (
+READ_ENDS: LiteralString = (
     "SELECT DISTINCT stream_sequence, last_id FROM reader_position"
     " WHERE reader = ANY(%s) AND epoch = %s AND stream_sequence > 0"
 )
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%b)"
-ACKNOWLEDGED: LiteralString = (
+STORE_MARK: LiteralString = (
     "UPDATE inbound_epoch SET acked = %s, acked_id = %s, acked_at = %s"
     " WHERE number = %s AND acked < %s"
 )
-KEEP: LiteralString = "UPDATE inbound_epoch SET kept = %s WHERE kept > %s"
+LIMIT_KEPT: LiteralString = "UPDATE inbound_epoch SET kept = %s WHERE kept > %s"
 BEGIN: LiteralString = (
     "INSERT INTO inbound_epoch (number, stream_created, cause, shared) VALUES (%s, %s, %s, %s)"
 )
@@ -67,7 +66,7 @@ ORDER BY i.sequence LIMIT 50"""
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The newest epoch, as PostgreSQL has it."""
+    """The newest epoch, as stored in PostgreSQL."""
 
     number: int
     created: str
@@ -78,8 +77,11 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
-    """How much of INBOUND is still as it was: by what was taken in, and by what was accepted."""
+class CommonPart:
+    """The part of INBOUND that a set-back left as it was.
+
+    `taken_in` and `inbound_id` are its last delivery taken in, `accepted` its last sequence.
+    """
 
     taken_in: int
     inbound_id: str
@@ -87,7 +89,7 @@ class Common:
 
 
 class Epochs:
-    """Finds out whether INBOUND is still the one that was read, and begins an epoch if not."""
+    """Detects that INBOUND is not the stream that was read, and begins a new epoch."""
 
     def __init__(self, service: Service, marks: Marks) -> None:
         self._service = service
@@ -95,19 +97,19 @@ class Epochs:
         self._verified: tuple[Any, ...] = ()
 
     async def follow(self) -> None:
-        """Look every second, and store what the door has had acknowledged."""
+        """Check INBOUND every second, and store the gateway's marks."""
         for cause in ("created", "set_back"):
             SETBACKS.labels(self._service.name, cause)
         while True:
             try:
-                await self.look()
+                await self.check()
             except TRANSIENT as why:
-                log.info("cannot look whether INBOUND was set back: %r", why)
-            await asyncio.sleep(LOOK_S)
+                log.info("cannot check whether INBOUND was set back: %r", why)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
-    async def look(self) -> int:
-        """Return the number of INBOUND's epoch, a new one when it is not the stream it was."""
-        marks = self._marks.known()
+    async def check(self) -> int:
+        """Return the number of INBOUND's epoch; a set-back or a new creation begins a new one."""
+        marks = self._marks.snapshot()
         async with self._service.db.connection() as conn:
             newest = await self._newest(conn)
             ends = await self._ends(conn, newest)
@@ -115,8 +117,7 @@ class Epochs:
         if newest is None or newest.created != str(info.created):
             newest = await self._begin(newest, info, "created", marks)
         else:
-            number = newest.number
-            ends |= {(m.sequence, m.inbound_id) for m in marks if m.epoch == number}
+            ends |= _ends_of(marks, newest.number)
             if not await self._reaches(ends, info, newest):
                 newest = await self._begin(newest, info, "set_back", marks)
         await self._store(marks, newest)
@@ -130,81 +131,85 @@ class Epochs:
     async def _ends(
         self, conn: psycopg.AsyncConnection[Any], newest: Epoch | None
     ) -> set[tuple[int, str]]:
-        """Return sequences the stream must have reached, each with the id of its message."""
+        """Return the sequences the stream must have reached, each with its inbound id."""
         if newest is None:
             return set()
-        rows = await (await conn.execute(READ_UPTO, (READERS, newest.number))).fetchall()
+        rows = await (await conn.execute(READ_ENDS, (READERS, newest.number))).fetchall()
         ends = {(sequence, id) for sequence, id in rows}
         return ends | ({(newest.acked, newest.acked_id)} if newest.acked else set())
 
     async def _reaches(self, ends: set[tuple[int, str]], info: StreamInfo, newest: Epoch) -> bool:
-        """Whether the stream reaches all of these ends, with the same messages there."""
+        """Return whether the stream reaches all ends, and has the same messages there."""
         last = info.state.last_seq
-        seen = (newest.number, last, self._service.bus.own.returns, frozenset(ends))
-        if seen == self._verified:
+        # Verified ends hold until the client reconnects: a restore restarts the server.
+        checked = (newest.number, last, self._service.bus.own.returns, frozenset(ends))
+        if checked == self._verified:
             return True
         for sequence, id in sorted(ends, reverse=True):
-            if sequence > last or not await self._is(sequence, id):
+            if sequence > last or not await self._is_unchanged(sequence, id):
                 log.error(
-                    "INBOUND was set back: %s is not at %s of %s any more", id, sequence, last
-                )
+                    "INBOUND was set back: delivery %s is not at sequence %s of %s any more",
+                    id, sequence, last,
+                )  # fmt: skip
                 return False
-        self._verified = seen
+        self._verified = checked
         return True
 
-    async def _is(self, sequence: int, id: str) -> bool:
-        """Whether that message is there; one that is gone by itself says nothing."""
+    async def _is_unchanged(self, sequence: int, id: str) -> bool:
+        """Return whether a sequence still has its message; an expired one proves nothing."""
         message = await self._message(sequence)
         return message is None or not id or (message.subject or "").endswith(f".{id}")
 
     async def _message(self, sequence: int) -> RawStreamMsg | None:
+        """Return the message with a sequence, or None if INBOUND does not contain it."""
         try:
             return await self._service.bus.js.get_msg(STREAM, sequence)
         except NotFoundError:
             return None
 
     async def _store(self, marks: Sequence[Mark], newest: Epoch) -> None:
-        """Store acknowledgements, each with the epoch it belongs to."""
-        belongs = [
+        """Store marks, each with the epoch it belongs to."""
+        unstored = [
             (mark, await self._epoch_of(mark, newest))
             for mark in marks
-            if not self._is_known(mark, newest)
+            if not self._is_stored(mark, newest)
         ]
-        if not belongs:
+        if not unstored:
             return
         async with self._service.db.connection() as conn:
-            for mark, number in belongs:
-                await conn.execute(ACKNOWLEDGED, _acknowledged(mark, number))
-        self._marks.stored(marks)
+            for mark, number in unstored:
+                await conn.execute(STORE_MARK, _mark_parameters(mark, number))
+        self._marks.mark_stored(marks)
 
-    def _is_known(self, mark: Mark, newest: Epoch) -> bool:
-        """Whether PostgreSQL has it, also after it was restored."""
+    def _is_stored(self, mark: Mark, newest: Epoch) -> bool:
+        """Return whether PostgreSQL has a mark, also after PostgreSQL was restored."""
         if mark.epoch == newest.number:
             return mark.sequence <= newest.acked
         return self._marks.is_stored(mark)
 
     async def _epoch_of(self, mark: Mark, newest: Epoch) -> int:
-        """Return the epoch of a mark: the newest, unless it was taken before and is gone since."""
+        """Return the epoch of a mark: an older one if the newest does not contain its message."""
         if mark.epoch == newest.number:
             return mark.epoch
         message = await self._message(mark.sequence)
-        there = message is not None and id_of(message.subject or "") == mark.inbound_id
-        return newest.number if there else mark.epoch or newest.number - 1
-
-    # ------------------------------------------------------------- a new epoch
+        is_there = message is not None and inbound_id_of(message.subject or "") == mark.inbound_id
+        return newest.number if is_there else mark.epoch or newest.number - 1
 
     async def _begin(
-        self, seen: Epoch | None, info: StreamInfo, cause: str, marks: Sequence[Mark]
+        self, known: Epoch | None, info: StreamInfo, cause: str, marks: Sequence[Mark]
     ) -> Epoch:
-        """Begin an epoch, unless another replica has: all readers turn back to what is common."""
+        """Begin an epoch: all readers return to the end of the part that is left as it was.
+
+        Returns the epoch another replica has begun meanwhile, if any; `known` is this one's newest.
+        """
         async with self._service.transaction() as tx:
             await tx.run(LOCK, lock_key("key", f"{self._service.name}/epoch"))
             newest = await self._newest(tx.conn)
-            if newest is not None and (seen is None or newest.number != seen.number):
+            if newest is not None and (known is None or newest.number != known.number):
                 return newest
             if newest is not None:
-                newest = await self._acknowledged(tx, newest, marks)
-            common = Common(0, "", 0)
+                newest = await self._store_last_marks(tx, newest, marks)
+            common = CommonPart(0, "", 0)
             if newest is not None and cause == "set_back":
                 common = await self._common(tx.conn, newest, info)
             number = newest.number + 1 if newest else 1
@@ -213,83 +218,95 @@ class Epochs:
         if newest is not None:
             SETBACKS.labels(self._service.name, cause).inc()
             log.error(
-                "INBOUND begins epoch %s (%s): it has %s of what epoch %s had until %s;"
-                " `trunkline audit` says what is lost",
+                "INBOUND begins epoch %s (%s): it has sequences up to %s of epoch %s, which had %s;"
+                " `trunkline audit` reports the losses",
                 number, cause, common.accepted, newest.number, newest.acked,
             )  # fmt: skip
         return begun
 
-    async def _acknowledged(self, tx: Tx, newest: Epoch, marks: Sequence[Mark]) -> Epoch:
-        """Store what was acknowledged until then, of the epoch that ends."""
+    async def _store_last_marks(self, tx: Tx, newest: Epoch, marks: Sequence[Mark]) -> Epoch:
+        """Store the last marks of the epoch that ends, and return it with them."""
         for mark in marks:
             if mark.epoch == newest.number:
-                await tx.run(ACKNOWLEDGED, *_acknowledged(mark, newest.number))
+                await tx.run(STORE_MARK, *_mark_parameters(mark, newest.number))
         return await self._newest(tx.conn) or newest
 
-    async def _write(self, tx: Tx, begun: Epoch, cause: str, common: Common) -> None:
+    async def _write(self, tx: Tx, begun: Epoch, cause: str, common: CommonPart) -> None:
+        """Write a new epoch, turn the readers back, and set aside parked facts beyond it."""
         taken_in, id = common.taken_in, common.inbound_id
-        await tx.run(KEEP, begun.shared, begun.shared)
+        await tx.run(LIMIT_KEPT, begun.shared, begun.shared)
         await tx.run(BEGIN, begun.number, begun.created, cause, begun.shared)
-        place = (begun.number, begun.created, taken_in, taken_in, id, taken_in, READERS)
-        await tx.run(TURN_BACK, *place)
+        parameters = (begun.number, begun.created, taken_in, taken_in, id, taken_in, READERS)
+        await tx.run(TURN_BACK, *parameters)
         await tx.run(SET_ASIDE, READERS, taken_in)
 
     async def _common(
         self, conn: psycopg.AsyncConnection[Any], newest: Epoch, info: StreamInfo
-    ) -> Common:
-        """Find where the stream parts from what it was: by ids as far as it was taken in.
+    ) -> CommonPart:
+        """Find the part of the stream that is as it was, by the ids of deliveries taken in.
 
-        What was accepted and not taken in has no row to compare; the door stamped it at the latest
-        when its last acknowledgement came, if it is not newer than the set-back. This only counts:
-        where to read on is decided by ids alone.
+        Deliveries accepted and not taken in have no row to compare with. They belong to the part if
+        the gateway received them no later than its last acknowledgement. That decides only the
+        count of losses; the readers' new position is decided by ids alone.
         """
         low, high = info.state.first_seq - 1, info.state.last_seq
         low, taken_in, id = max(low, 0), max(low, 0), ""
         while low < high:
             middle = (low + high + 1) // 2
-            agreed = await self._agreed(conn, middle, high)
-            if agreed is None:
+            unchanged = await self._first_unchanged(conn, middle, high)
+            if unchanged is None:
                 high = middle - 1
             else:
-                taken_in, id = agreed
+                taken_in, id = unchanged
                 low = taken_in
         rows = await (await conn.execute(TAKEN_IN, (taken_in + 1,))).fetchall()
         until = min([info.state.last_seq, newest.acked, *(row[0] - row[1] for row in rows[:1])])
-        return Common(taken_in, id, await self._stamped(taken_in, until, newest.acked_at))
+        return CommonPart(
+            taken_in, id, await self._last_received_by(taken_in, until, newest.acked_at)
+        )
 
-    async def _agreed(
+    async def _first_unchanged(
         self, conn: psycopg.AsyncConnection[Any], first: int, last: int
     ) -> tuple[int, str] | None:
-        """Return the first delivery taken in from there on that still is in its place, if it is."""
+        """Return sequence and id of the first delivery taken in from `first` on, if still there.
+
+        Returns None if another message has its sequence, or there is no such delivery up to `last`.
+        """
         rows = await (await conn.execute(TAKEN_IN, (first,))).fetchall()
-        for sequence, _, known, epoch in rows:
+        for sequence, _, inbound_id, epoch in rows:
             message = await self._message(sequence) if sequence <= last else None
             if message is None:
                 continue
-            id = id_of(message.subject or "")
-            return (sequence, id) if known in (id, again_id(id, epoch, sequence)) else None
+            id = inbound_id_of(message.subject or "")
+            return (sequence, id) if inbound_id in (id, repeated_id(id, epoch, sequence)) else None
         return None
 
-    async def _stamped(self, low: int, high: int, upto: datetime | None) -> int:
-        """Return the last sequence above `low` whose message the door stamped until then."""
+    async def _last_received_by(self, low: int, high: int, upto: datetime | None) -> int:
+        """Return the last sequence up to `high` received by `upto`; `low` if there is none."""
         while low < high and upto is not None:
             middle = (low + high + 1) // 2
-            found = await self._next(middle)
-            if found is not None and found[0] <= high and found[1] <= upto:
-                low = found[0]
+            message = await self._next(middle)
+            if message is not None and message[0] <= high and message[1] <= upto:
+                low = message[0]
             else:
                 high = middle - 1
         return low
 
     async def _next(self, sequence: int) -> tuple[int, datetime] | None:
-        """Return the next message from there on: its sequence, and when it was received."""
+        """Return the sequence and the time of receipt of the first message from `sequence` on."""
         try:
-            found = await self._service.bus.js.get_msg(STREAM, sequence, ">", next=True)
+            message = await self._service.bus.js.get_msg(STREAM, sequence, ">", next=True)
         except NotFoundError:
             return None
-        stored_at = found.time or datetime.fromtimestamp(0, UTC)
-        return found.seq or 0, received_at(found.headers or {}, stored_at)
+        stored_at = message.time or datetime.fromtimestamp(0, UTC)
+        return message.seq or 0, received_at(message.headers or {}, stored_at)
 
 
-def _acknowledged(mark: Mark, number: int) -> tuple[Any, ...]:
+def _ends_of(marks: Sequence[Mark], epoch: int) -> set[tuple[int, str]]:
+    """Return the sequences and inbound ids of an epoch's marks."""
+    return {(mark.sequence, mark.inbound_id) for mark in marks if mark.epoch == epoch}
+
+
+def _mark_parameters(mark: Mark, number: int) -> tuple[Any, ...]:
+    """Return the parameters of `STORE_MARK`."""
     return mark.sequence, mark.inbound_id, mark.at, number, mark.sequence

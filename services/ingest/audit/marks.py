@@ -1,16 +1,17 @@
-"""The highest acknowledgements a door has had: evidence of what INBOUND must contain."""
+"""The highest acknowledgements of a gateway: evidence of the sequences INBOUND must contain."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-MOST_OLDER = 16
-"""Marks of earlier epochs that wait to be stored; each is one set-back while PostgreSQL is away."""
+MAX_OLDER_MARKS = 16
+"""Marks of earlier epochs kept until they are stored: one for each set-back of INBOUND while
+PostgreSQL is away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One acknowledged delivery: its last sequence, and the epoch the door believed in then."""
+    """An acknowledged delivery: its last sequence, and INBOUND's epoch as known at that time."""
 
     sequence: int
     inbound_id: str
@@ -19,10 +20,10 @@ class Mark:
 
 
 class Marks:
-    """What one replica's door has had acknowledged; in memory, so that the door waits for nothing.
+    """The marks of one replica, in memory, so that accepting a delivery needs no PostgreSQL.
 
-    Waves are published one after the other, so a sequence that is not above those of the waves
-    before it was given out a second time: INBOUND was set back, and the mark until then is kept.
+    Waves are published one after the other. A sequence that is not above those of the waves before
+    was therefore given out a second time: INBOUND was set back, and the highest mark is kept.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -35,30 +36,30 @@ class Marks:
         self._floor = 0
 
     def begin_wave(self) -> None:
-        """Begin a wave: all its sequences will be above those acknowledged until now."""
+        """Begin a wave: its sequences will be above all that were acknowledged before."""
         self._floor = self._highest.sequence if self._highest else 0
 
-    def note(self, sequence: int, inbound_id: str) -> None:
-        """Remember an acknowledgement."""
+    def record(self, sequence: int, inbound_id: str) -> None:
+        """Record an acknowledgement."""
         highest = self._highest
         if highest is not None and self._floor < sequence <= highest.sequence:
             return
         if highest is not None and sequence <= self._floor:
-            self._older = [*self._older, highest][-MOST_OLDER:]
+            self._older = [*self._older, highest][-MAX_OLDER_MARKS:]
             self._floor = 0
         self._highest = Mark(sequence, inbound_id, self._clock(), self.epoch)
 
-    def known(self) -> list[Mark]:
-        """Return the highest mark, after those of earlier epochs that PostgreSQL lacks."""
+    def snapshot(self) -> list[Mark]:
+        """Return the unstored marks of earlier epochs, then the highest mark."""
         return [*self._older, *([self._highest] if self._highest else [])]
 
     def is_stored(self, mark: Mark) -> bool:
-        """Whether PostgreSQL was given this mark."""
+        """Return whether this highest mark was stored in PostgreSQL."""
         return mark == self._stored
 
-    def stored(self, marks: Iterable[Mark]) -> None:
-        """Forget what PostgreSQL has."""
-        done = set(marks)
-        self._older = [mark for mark in self._older if mark not in done]
-        if self._highest in done:
+    def mark_stored(self, marks: Iterable[Mark]) -> None:
+        """Drop the older of these marks, and remember that the highest is stored."""
+        stored = set(marks)
+        self._older = [mark for mark in self._older if mark not in stored]
+        if self._highest in stored:
             self._stored = self._highest

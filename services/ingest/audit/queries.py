@@ -1,7 +1,4 @@
-"""What people see of the intake: what became of an inbound id, and the ledger.
-
-Longer than other files: each query stands beside what is made of its rows.
-"""
+"""Read models of the intake: the outcomes of a delivery, and the figures of the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +10,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-HIGHEST = 2**63 - 1
-WORDS = ("opened", "appended", "noted", "duplicate", "rejected", "parked")
+MAX_BIGINT = 2**63 - 1
+OUTCOMES = ("opened", "appended", "noted", "duplicate", "rejected", "parked")
 
-# A duplicate goes where its original went, also when that was corrected later.
+# A duplicate has the request of its original, also if that was corrected later.
 ITEMS: LiteralString = """
 SELECT i.channel, i.account, i.outcome, i.reason, i.threaded_by, i.external_id,
     coalesce(CASE WHEN i.outcome = 'duplicate' THEN f.request_id END, i.request_id) AS request_id
@@ -58,43 +55,43 @@ ACKNOWLEDGE: LiteralString = (
 )
 
 
-async def items_of(conn: AsyncConnection[Any], inbound_id: UUID) -> list[dict[str, Any]]:
-    """Give the items of a delivery with their outcomes; none when it is not taken in yet."""
+async def load_items(conn: AsyncConnection[Any], inbound_id: UUID) -> list[dict[str, Any]]:
+    """Return the items of a delivery with their outcomes; none if it is not taken in yet."""
     cursor = conn.cursor(row_factory=dict_row)
     return await (await cursor.execute(ITEMS, (inbound_id,))).fetchall()
 
 
 @dataclass
-class Line:
-    """One account of the ledger."""
+class AccountFigures:
+    """The figures of one account."""
 
     channel: str
     account: str
     taken_in: int = 0
     pending: int = 0
-    words: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WORDS, 0))
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
 
     def figures(self) -> dict[str, Any]:
-        """Write its figures as they are answered."""
+        """Return the figures without the account, as the API's JSON."""
         return {
             "accepted": self.taken_in + self.pending,
             "taken_in": self.taken_in,
             "pending": self.pending,
-            "items": sum(self.words.values()),
-            "outcomes": self.words,
+            "items": sum(self.outcomes.values()),
+            "outcomes": self.outcomes,
         }
 
     def as_json(self) -> dict[str, Any]:
-        """Write it as it is answered."""
+        """Return the figures as the API's JSON."""
         return {"channel": self.channel, "account": self.account, **self.figures()}
 
 
 @dataclass
 class Epoch:
-    """One epoch of INBOUND: what was taken in during it, and what it has given out.
+    """One epoch of INBOUND: the deliveries taken in during it, and the sequences it gave out.
 
-    `shared` is up to where it began with the messages of the one before, `acked` the highest
-    sequence acknowledged to a door, `last` the highest taken in.
+    `shared` is the last sequence it has in common with the epoch before, `acked` the highest
+    sequence acknowledged to a gateway, `last` the highest taken in.
     """
 
     number: int
@@ -110,51 +107,53 @@ class Epoch:
 
     @property
     def accepted(self) -> int:
-        """Deliveries it took, as far as it is known."""
+        """Deliveries accepted during the epoch, as far as they are known."""
         return self.taken_in + self.pending + self.lost
 
     @property
     def end(self) -> int:
-        """The highest sequence it is known to have given out."""
+        """The highest sequence the epoch is known to have given out."""
         return max(self.acked, self.last)
 
     def as_json(self) -> dict[str, Any]:
-        """Write it as it is answered."""
+        """Return the epoch as the API's JSON."""
         names = ("number", "created", "cause", "began_at", "accepted", "taken_in", "pending")
         return {**{name: getattr(self, name) for name in names}, "lost": self.lost}
 
 
-async def lines_of(conn: AsyncConnection[Any]) -> dict[tuple[str, str], Line]:
-    """Count all items by account and outcome."""
-    lines: dict[tuple[str, str], Line] = {}
-    for channel, account, word, items, deliveries in await (await conn.execute(COUNTS)).fetchall():
-        line = lines.setdefault((channel, account), Line(channel, account))
-        line.words[word] += items
-        line.taken_in += deliveries
-    return lines
+async def load_account_figures(conn: AsyncConnection[Any]) -> dict[tuple[str, str], AccountFigures]:
+    """Return the figures of all accounts, by channel and account."""
+    accounts: dict[tuple[str, str], AccountFigures] = {}
+    for channel, account, outcome, items, deliveries in await (
+        await conn.execute(COUNTS)
+    ).fetchall():
+        figures = accounts.setdefault((channel, account), AccountFigures(channel, account))
+        figures.outcomes[outcome] += items
+        figures.taken_in += deliveries
+    return accounts
 
 
-async def epochs_of(conn: AsyncConnection[Any]) -> list[Epoch]:
-    """Return all epochs; those that have ended with what is lost of them.
+async def load_epochs(conn: AsyncConnection[Any]) -> list[Epoch]:
+    """Return all epochs; those that have ended with their losses.
 
-    Of an epoch that ended is lost what it gave out after what the next one shares with it, as far
-    as it was not taken in. A lost delivery of several messages counts as so many.
+    Lost are the sequences that an ended epoch gave out beyond those shared with the next one, and
+    that were not taken in. A lost delivery of several messages counts once for each message.
     """
     epochs = [Epoch(*row) for row in await (await conn.execute(EPOCHS)).fetchall()]
     for n, (epoch, after) in enumerate(pairwise(epochs), 1):
-        covered = await covered_of(conn, epochs[:n], after.shared, epoch.end)
+        covered = await count_covered(conn, epochs[:n], after.shared, epoch.end)
         epoch.lost = max(epoch.end - after.shared - covered, 0)
     return epochs
 
 
-async def covered_of(
+async def count_covered(
     conn: AsyncConnection[Any], epochs: Sequence[Epoch], low: int, high: int
 ) -> int:
-    """Count the sequences above `low` and up to `high` of the last of these epochs taken in.
+    """Return how many sequences of the last epoch were taken in, above `low` and up to `high`.
 
-    What an earlier one took in counts up to where the later ones share it.
+    Sequences taken in during an earlier epoch count as far as all later ones share them.
     """
-    upto, shared = [], HIGHEST
+    upto, shared = [], MAX_BIGINT
     for epoch in reversed(epochs):
         upto.append((epoch.number, shared))
         shared = min(shared, epoch.shared)
@@ -163,19 +162,19 @@ async def covered_of(
     return int(row[0]) if row else 0
 
 
-async def missing_of(conn: AsyncConnection[Any], first: int, last: int, most: int) -> list[int]:
-    """Name sequences of the present INBOUND that are not taken in."""
-    rows = await (await conn.execute(MISSING, (first, last, most))).fetchall()
+async def find_missing(conn: AsyncConnection[Any], first: int, last: int, limit: int) -> list[int]:
+    """Return up to `limit` sequences of the present INBOUND that are not taken in."""
+    rows = await (await conn.execute(MISSING, (first, last, limit))).fetchall()
     return [sequence for (sequence,) in rows]
 
 
-async def positions_of(conn: AsyncConnection[Any]) -> dict[tuple[str, int], int]:
-    """Return how far each slot was read, by reader."""
+async def load_positions(conn: AsyncConnection[Any]) -> dict[tuple[str, int], int]:
+    """Return the position of each reader and slot."""
     rows = await (await conn.execute(POSITIONS)).fetchall()
     return {(reader, slot): position for reader, slot, position in rows}
 
 
-async def acknowledged_of(conn: AsyncConnection[Any]) -> int:
-    """Return how many losses a person has looked at."""
+async def count_acknowledged_losses(conn: AsyncConnection[Any]) -> int:
+    """Return how many losses a person has acknowledged."""
     row = await (await conn.execute(ACKNOWLEDGED)).fetchone()
     return int(row[0]) if row else 0

@@ -1,7 +1,7 @@
-"""The proof that whoever shows a token holds the key it is bound to: DPoP (RFC 9449).
+"""Verify that a client holds the key its token is bound to: DPoP (RFC 9449).
 
-For each request the client signs a small token of its own, with a key that never leaves it; a
-phone's key store makes P-256 keys, so ES256 is taken beside EdDSA. Differing from the RFC, only
+For each request the client signs a proof, a small token, with a key that never leaves it. The key
+stores of phones generate P-256 keys, so ES256 is accepted besides EdDSA. Unlike in the RFC, only
 the path of `htu` is compared: behind a proxy a server does not know its own scheme and host.
 """
 
@@ -19,69 +19,78 @@ import jwt
 from chassis.auth.claims import is_number
 from chassis.auth.signing import thumbprint
 
-TYPE = "dpop+jwt"
-TOLERANCE = 300
-"""Seconds a proof may be away from our clock: phones' clocks go as they like."""
-BIGGEST = 4096
-CURVES = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+PROOF_TYPE = "dpop+jwt"
+PROOF_TOLERANCE_S = 300
+"""How far a proof's time may differ from our clock; the clocks of phones are inexact."""
+MAX_PROOF_CHARS = 4096
+CURVE_ALGORITHMS = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 
 _ID = re.compile(r"[!-~]{1,200}")
 
 
-class Unproven(Exception):
-    """It is not shown that the key is held; the message may be told."""
+class InvalidProof(Exception):
+    """The proof is missing, malformed or wrong; the client sees the message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The request a proof must be about."""
+class ProvenRequest:
+    """The request that a proof must be for."""
 
     token: str
     method: str
     path: str
     now: float
-    """In unix seconds, by our clock."""
+    """Unix time in seconds, by our clock."""
 
 
-def proven(proof: str, bound_to: object, asked: Asked) -> str:
-    """Give the proof's own id when it proves that the key of this thumbprint is held."""
+def verify_proof(proof: str, bound_to: object, request: ProvenRequest) -> str:
+    """Return the proof's id (`jti`) if it is signed by the token's key, for this request.
+
+    `bound_to` is the key's thumbprint in the token (`cnf.jkt`, RFC 7638). Raises `InvalidProof`.
+    """
     if not isinstance(bound_to, str) or not bound_to.isascii():
-        raise Unproven("the token is bound to no key (`cnf.jkt`)")
-    if not proof or len(proof) > BIGGEST:
-        raise Unproven("one DPoP header with a proof is needed")
+        raise InvalidProof("the token is bound to no key (`cnf.jkt`)")
+    if not proof or len(proof) > MAX_PROOF_CHARS:
+        raise InvalidProof("one DPoP header with a proof is needed")
     try:
-        claims, held = _opened(proof)
+        claims, signed_by = _verified_claims(proof)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
-        raise Unproven("the proof is malformed, or its signature does not hold") from None
-    if not hmac.compare_digest(held, bound_to):
-        raise Unproven("the proof is by another key than the token is bound to")
-    wrong = _beside_the_point(claims, asked)
-    if wrong is not None:
-        raise Unproven(wrong)
+        raise InvalidProof("the proof is malformed, or its signature does not hold") from None
+    if not hmac.compare_digest(signed_by, bound_to):
+        raise InvalidProof("the proof is by another key than the token is bound to")
+    mismatch = _mismatch(claims, request)
+    if mismatch is not None:
+        raise InvalidProof(mismatch)
     return _text(claims, "jti")
 
 
-def _beside_the_point(claims: Mapping[str, Any], asked: Asked) -> str | None:
-    meant = urlsafe_b64encode(sha256(asked.token.encode()).digest()).rstrip(b"=")
-    if not hmac.compare_digest(_text(claims, "ath").encode(), meant):
+def _mismatch(claims: Mapping[str, Any], request: ProvenRequest) -> str | None:
+    """Return how a proof differs from the request, or None."""
+    token_hash = urlsafe_b64encode(sha256(request.token.encode()).digest()).rstrip(b"=")
+    if not hmac.compare_digest(_text(claims, "ath").encode(), token_hash):
         return "the proof is for another token (`ath`)"
-    if _text(claims, "htm") != asked.method or _path(_text(claims, "htu")) != asked.path:
+    if _text(claims, "htm") != request.method or _path(_text(claims, "htu")) != request.path:
         return "the proof is for another request (`htm`, `htu`)"
-    made = claims.get("iat")
-    if not is_number(made) or not abs(made - asked.now) <= TOLERANCE:
-        return f"the proof's `iat` is more than {TOLERANCE} s away from our clock"
+    issued_at = claims.get("iat")
+    if not is_number(issued_at) or not abs(issued_at - request.now) <= PROOF_TOLERANCE_S:
+        return f"the proof's `iat` is more than {PROOF_TOLERANCE_S} s away from our clock"
     if not _ID.fullmatch(_text(claims, "jti")):
         return "`jti` must be 1 to 200 printable characters without spaces"
     return None
 
 
-def _opened(proof: str) -> tuple[dict[str, Any], str]:
-    """Give what a proof says, and the thumbprint of the key that says so."""
+def _verified_claims(proof: str) -> tuple[dict[str, Any], str]:
+    """Return a proof's claims, and the thumbprint of the key that signed it."""
     header = jwt.get_unverified_header(proof)
     jwk = header.get("jwk")
-    if header.get("typ") != TYPE or "crit" in header or not isinstance(jwk, Mapping) or "d" in jwk:
-        raise ValueError("not a proof")
-    algorithm = CURVES[jwk["kty"], jwk["crv"]]
+    if (
+        header.get("typ") != PROOF_TYPE
+        or "crit" in header
+        or not isinstance(jwk, Mapping)
+        or "d" in jwk
+    ):
+        raise ValueError("the header is not that of a proof")
+    algorithm = CURVE_ALGORITHMS[jwk["kty"], jwk["crv"]]
     if header.get("alg") != algorithm:
         raise ValueError("the algorithm is not the key's")
     key = jwt.PyJWK(dict(jwk), algorithm=algorithm)
@@ -90,7 +99,7 @@ def _opened(proof: str) -> tuple[dict[str, Any], str]:
         key=key.key,
         algorithms=[algorithm],
         options={
-            "verify_exp": False,  # its age is looked at by our clock
+            "verify_exp": False,  # its time is compared with our clock
             "verify_nbf": False,
             "verify_iat": False,
             "verify_aud": False,
@@ -100,6 +109,7 @@ def _opened(proof: str) -> tuple[dict[str, Any], str]:
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
+    """Return a claim if it is an ASCII string, else an empty string."""
     value = claims.get(name)
     return value if isinstance(value, str) and value.isascii() else ""
 

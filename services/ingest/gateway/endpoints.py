@@ -1,8 +1,4 @@
-"""What each channel's deliveries show to be let in, and what is answered: one line per channel.
-
-Whatever is shown is looked at on the raw bytes, in constant time, and against every live secret of
-the account; an account without one has no door. Long, as it is a list.
-"""
+"""The endpoints of the gateway, by channel: credentials, limits and responses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,160 +14,166 @@ from ingest.channels.custom.parser import CustomMessage
 from ingest.channels.email.mime import MAX_MAIL_BYTES
 from ingest.domain.items import RawDelivery, Unreadable
 from ingest.gateway.signatures import (
-    STANDARD,
-    Check,
-    Verify,
+    STANDARD_WEBHOOK_HEADERS,
+    FormCheck,
+    Verifier,
     check_hub_form,
     check_standard_form,
     check_viber_form,
-    hub_signature,
-    secret_in,
-    secret_in_either,
-    standard_webhook,
-    viber_signature,
+    header_or_query_secret,
+    header_secret,
+    verify_hub_signature,
+    verify_standard_webhook,
+    verify_viber_signature,
 )
 
-LARGE = 3 * 1024 * 1024
-"""Bytes WhatsApp's deliveries may have, and what Meta's other batches are given too."""
+MAX_META_BODY_BYTES = 3 * 1024 * 1024
+"""WhatsApp's documented maximum; Meta's other batches have the same limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
-    """One channel's door."""
+class InboundEndpoint:
+    """An endpoint of one channel; an account without a secret accepts no deliveries."""
 
     channel: str
-    verify: Verify
-    about: str
-    """What comes in here, as its address is described."""
-    shows: tuple[str, ...]
-    """The headers by which it is let in."""
-    check_form: Check | None = None
-    """Raises `Unverified` for a signature that fits no body, of schemes that sign the body."""
-    key: str = "secret"
-    """Where in the account its secrets are."""
+    verify: Verifier
+    description: str
+    """The sentence about it in the OpenAPI document."""
+    credential_headers: tuple[str, ...]
+    """The headers that authenticate a delivery."""
+    check_form: FormCheck | None = None
+    """Raises `Unverified` for a signature that fits no body; set if the body is signed."""
+    account_field: str = "secret"
+    """The field of the account that holds its secrets."""
     status: int = 200
-    """The answer to what is stored."""
-    limit: int = BODY
-    """Bytes a body may have."""
-    handshake: bool = False
-    """Whether Meta asks here, by GET, that we know our verify token."""
-    media: tuple[str, ...] = ("application/json",)
-    body: dict[str, Any] = field(default_factory=lambda: {"type": "object"})
-    """The body's JSON Schema."""
-    check: Callable[[bytes], None] | None = None
-    """Raises a `Problem` for what its sender should mend; platforms' deliveries are never asked."""
-
-    query: tuple[str, ...] = ()
-    """The query parameters that may be shown in place of the headers."""
-    operation: str = ""
-    """What its address is called in documents, and its form, when not as the channel."""
-    path: str = ""
-    """Where it comes in, when that is not where all channels do; the account is its parameter."""
+    """The status of the response to a stored delivery."""
+    max_body_bytes: int = BODY
+    verifies_subscription: bool = False
+    """Whether Meta verifies the subscription here, by GET with our verify token."""
+    media_types: tuple[str, ...] = ("application/json",)
+    body_schema: dict[str, Any] = field(default_factory=lambda: {"type": "object"})
+    """The body as JSON Schema."""
+    check_body: Callable[[bytes], None] | None = None
+    """Raises a `Problem` for a body its sender should correct; not used for platforms, which
+    cannot."""
+    credential_parameters: tuple[str, ...] = ()
+    """The query parameters that may replace the headers."""
+    format: str = ""
+    """The name of the body's format, if the channel has several; names the operation, too."""
+    custom_path: str = ""
+    """The path, if it is not `/channels/<channel>/{account}`; its parameter is the account."""
 
     @property
-    def signed(self) -> bool:
-        """Whether the body is part of what is shown; else it is read only after that fits."""
+    def name(self) -> str:
+        """The name in the OpenAPI document."""
+        return self.format or self.channel
+
+    @property
+    def signs_body(self) -> bool:
+        """Return whether the signature covers the body; else it is read after verification."""
         return self.check_form is not None
 
     @property
-    def address(self) -> str:
-        """Where it comes in."""
-        return self.path or f"/channels/{self.channel}/{{account}}"
+    def path(self) -> str:
+        """The path with its parameter."""
+        return self.custom_path or f"/channels/{self.channel}/{{account}}"
 
     @property
-    def parameter(self) -> str:
-        """What the account is called in the address."""
-        return self.address.partition("{")[2].partition("}")[0]
+    def account_parameter(self) -> str:
+        """The name of the path's parameter."""
+        return self.path.partition("{")[2].partition("}")[0]
 
 
-def check_said(body: bytes) -> None:
-    """Refuse a message of an integrator's own channel that lacks something."""
+def check_custom_message(body: bytes) -> None:
+    """Raise a `Problem` for an invalid message of an integrator's own channel."""
     try:
         CustomMessage.model_validate_json(body)
     except ValidationError as bad:
         raise of_validation(bad.errors(include_url=False)) from None
 
 
-def check_update(body: bytes) -> None:
-    """Refuse an update that could not be understood, while its sender can still mend it."""
+def check_connectiveone_update(body: bytes) -> None:
+    """Raise a `Problem` for an update of ConnectiveOne that cannot be parsed."""
     try:
         parser.read(RawDelivery("custom", "", "", body, datetime.fromtimestamp(0, UTC)))
     except Unreadable as why:
         raise invalid(str(why)) from None
 
 
-TELEGRAM = "X-Telegram-Bot-Api-Secret-Token"
-MAIL = "X-Trunkline-Secret"
-CALLS = "X-Trunkline-Secret"
-HUB = ("X-Hub-Signature-256",)
+TELEGRAM_HEADER = "X-Telegram-Bot-Api-Secret-Token"
+TRUNKLINE_HEADER = "X-Trunkline-Secret"
+CONNECTIVEONE_HEADER = "x-access-token"
+VIBER_HEADER = "X-Viber-Content-Signature"
+HUB_HEADER = "X-Hub-Signature-256"
 
-SCHEMES = (
-    Scheme(
+ENDPOINTS = (
+    InboundEndpoint(
         "telegram",
-        secret_in(TELEGRAM),
-        "Take an update of a Telegram bot, as its webhook sends it.",
-        (TELEGRAM,),
+        header_secret(TELEGRAM_HEADER),
+        "Receive an update of a Telegram bot, as its webhook sends it.",
+        (TELEGRAM_HEADER,),
     ),
-    Scheme(
+    InboundEndpoint(
         "email",
-        secret_in(MAIL),
-        "Take a mail as it came, headers and all.",
-        (MAIL,),
+        header_secret(TRUNKLINE_HEADER),
+        "Receive a mail as it arrived, with its headers.",
+        (TRUNKLINE_HEADER,),
         status=202,
-        limit=MAX_MAIL_BYTES,
-        media=("message/rfc822",),
-        body={"type": "string", "format": "binary"},
+        max_body_bytes=MAX_MAIL_BYTES,
+        media_types=("message/rfc822",),
+        body_schema={"type": "string", "format": "binary"},
     ),
-    Scheme(
+    InboundEndpoint(
         "custom",
-        standard_webhook,
-        "Take a message of an integrator's own channel, signed as Standard Webhooks 1.0 says.",
-        STANDARD,
+        verify_standard_webhook,
+        "Receive a message of an integrator's own channel, signed by Standard Webhooks 1.0.",
+        STANDARD_WEBHOOK_HEADERS,
         check_form=check_standard_form,
         status=202,
-        body=CustomMessage.model_json_schema(),
-        check=check_said,
+        body_schema=CustomMessage.model_json_schema(),
+        check_body=check_custom_message,
     ),
-    Scheme(
+    InboundEndpoint(
         "custom",
-        secret_in("x-access-token"),
-        "Take an update in ConnectiveOne's form; the bot's id is the name of a custom account.",
-        ("x-access-token",),
-        key="token",
-        check=check_update,
-        operation=parser.FORMAT,
-        path="/messengers_host/{bot_id}/custom_channel/hooks",
+        header_secret(CONNECTIVEONE_HEADER),
+        "Receive an update in ConnectiveOne's format; the bot's id names a custom account.",
+        (CONNECTIVEONE_HEADER,),
+        account_field="token",
+        check_body=check_connectiveone_update,
+        format=parser.FORMAT,
+        custom_path="/messengers_host/{bot_id}/custom_channel/hooks",
     ),
-    Scheme(
+    InboundEndpoint(
         "viber",
-        viber_signature,
-        "Take an event of a Viber bot, as its webhook sends it.",
-        ("X-Viber-Content-Signature",),
+        verify_viber_signature,
+        "Receive an event of a Viber bot, as its webhook sends it.",
+        (VIBER_HEADER,),
         check_form=check_viber_form,
-        key="token",
+        account_field="token",
     ),
-    Scheme(
+    InboundEndpoint(
         "telephony",
-        secret_in_either(CALLS, "token"),
-        "Take an event of a call, in the provider's own words: as JSON, or as a form.",
-        (CALLS,),
-        query=("token",),
-        media=("application/json", "application/x-www-form-urlencoded"),
+        header_or_query_secret(TRUNKLINE_HEADER, "token"),
+        "Receive an event of a call in the provider's own format, as JSON or urlencoded.",
+        (TRUNKLINE_HEADER,),
+        credential_parameters=("token",),
+        media_types=("application/json", "application/x-www-form-urlencoded"),
     ),
     *(
-        Scheme(
+        InboundEndpoint(
             channel,
-            hub_signature,
-            f"Take a batch of {name}, as Meta's webhook sends it.",
-            HUB,
+            verify_hub_signature,
+            f"Receive a batch of {content}, as Meta's webhook sends it.",
+            (HUB_HEADER,),
             check_form=check_hub_form,
-            limit=LARGE,
-            handshake=True,
+            max_body_bytes=MAX_META_BODY_BYTES,
+            verifies_subscription=True,
         )
-        for channel, name in (
+        for channel, content in (
             ("whatsapp", "WhatsApp messages and statuses"),
             ("messenger", "Messenger events"),
             ("instagram", "Instagram messages and comments"),
         )
     ),
 )
+"""One entry per endpoint."""

@@ -1,7 +1,7 @@
-"""The door for integrators' own channels over NATS: the body is the one they may sign over HTTP.
+"""Receive messages of integrators' own channels over NATS, by request and reply.
 
-The subject shows who sends: only the integrator's own account imports it. Nothing else of what they
-send along is believed; headers are written anew.
+The body is the one that integrators sign over HTTP. The subject authenticates the sender: only the
+integrator's own NATS account imports it. Headers of the sender are not used.
 """
 
 import asyncio
@@ -20,75 +20,81 @@ from chassis.service import Service
 from chassis.web.conventions import BODY
 from chassis.web.problems import Problem, unavailable
 from ingest.configuration import IngestConfiguration
-from ingest.gateway.endpoints import check_said
-from ingest.gateway.receiver import Door
+from ingest.gateway.endpoints import check_custom_message
+from ingest.gateway.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
 CHANNEL, SUBJECT, QUEUE = "custom", "channels.custom.*", "ingest"
-LAST_WORDS = 3.0
-"""Seconds for what is being answered when the door closes."""
+REPLY_HEADERS = ("content-type", "retry-after")
+DRAIN_TIMEOUT_S = 3.0
+"""For the deliveries in progress when the service stops."""
 
-asked = counter("channel_asked_total", "Deliveries over NATS, by the status answered", "status")
+DELIVERIES = counter("channel_asked_total", "Deliveries over NATS, by the reply's status", "status")
 
 
-class Integrators:
-    """Lets in what integrators ask."""
+class NatsReceiver:
+    """Stores deliveries published over NATS, and replies with an inbound id or a problem."""
 
-    def __init__(self, service: Service, accounts: IngestConfiguration, door: Door) -> None:
+    def __init__(self, service: Service, accounts: IngestConfiguration, receiver: Receiver) -> None:
         self._service = service
         self._accounts = accounts
-        self._door = door
-        self._busy: set[asyncio.Task[None]] = set()
-
-    async def _take(self, account: str, body: bytes) -> bytes:
-        self._door.check_rate(CHANNEL, account)
-        check_said(body)
-        raw = self._door.raw(CHANNEL, account, body)
-        return await self._door.store(raw, content_type="application/json")
+        self._receiver = receiver
+        self._in_progress: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
-        """Answer over NATS beside the other replicas; when told to stop, end what was begun."""
-        asking = await self._service.bus.nc.subscribe(SUBJECT, QUEUE, self._heard)
+        """Serve deliveries until cancelled; replicas share them, and finish those in progress."""
+        subscription = await self._service.bus.nc.subscribe(SUBJECT, QUEUE, self._on_message)
         try:
             await asyncio.Event().wait()
         finally:
             with suppress(nats.errors.Error, OSError, TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
-                    await asking.drain()  # type: ignore[no-untyped-call]  # the client's own
-            if self._busy:
-                await asyncio.wait(self._busy, timeout=LAST_WORDS)
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                    await subscription.drain()  # type: ignore[no-untyped-call]  # the client's own
+            if self._in_progress:
+                await asyncio.wait(self._in_progress, timeout=DRAIN_TIMEOUT_S)
 
-    async def _heard(self, message: Msg) -> None:
-        task = asyncio.create_task(self._answer(message))
-        self._busy.add(task)
-        task.add_done_callback(self._busy.discard)
+    async def _on_message(self, message: Msg) -> None:
+        task = asyncio.create_task(self._reply(message))
+        self._in_progress.add(task)
+        task.add_done_callback(self._in_progress.discard)
 
-    async def _answer(self, message: Msg) -> None:
+    async def _reply(self, message: Msg) -> None:
         with continued("", SUBJECT, kind=SpanKind.SERVER):
-            said = await self._outcome(message)
-        asked.labels("ingest", said.status_code).inc()
+            response = await self._respond(message)
+        DELIVERIES.labels("ingest", response.status_code).inc()
         if message.reply:
-            kept = ("content-type", "retry-after")
-            headers = {name.title(): said.headers[name] for name in kept if name in said.headers}
+            headers = {
+                name.title(): response.headers[name]
+                for name in REPLY_HEADERS
+                if name in response.headers
+            }
             with suppress(nats.errors.Error, OSError):
-                await self._service.bus.nc.publish(message.reply, bytes(said.body), headers=headers)
+                await self._service.bus.nc.publish(
+                    message.reply, bytes(response.body), headers=headers
+                )
 
-    async def _outcome(self, message: Msg) -> Response:
+    async def _respond(self, message: Msg) -> Response:
+        """Store a delivery; return the response HTTP would return."""
         account = message.subject.rpartition(".")[2]
         try:
             if len(message.data) > BODY:
                 return Problem(413, "too_large", f"the body may have {BODY} bytes").response()
             if not self._accounts.has_account(CHANNEL, account):
                 return Problem(403, "forbidden", "this channel is not declared").response()
-            stored = await self._take(account, message.data)
+            receipt = await self._store(account, message.data)
         except Problem as why:
             return why.response()
         except NotReady as why:
             return unavailable(str(why)).response()
         except Exception:
-            log.exception("a delivery over NATS could not be answered")
-            return Problem(
-                500, "unexpected", "something went wrong here; it has been noted"
-            ).response()
-        return Response(stored, 202, media_type="application/json")
+            log.exception("a delivery over NATS could not be processed")
+            detail = "an unexpected error occurred; it was logged"
+            return Problem(500, "unexpected", detail).response()
+        return Response(receipt, 202, media_type="application/json")
+
+    async def _store(self, account: str, body: bytes) -> bytes:
+        self._receiver.check_rate(CHANNEL, account)
+        check_custom_message(body)
+        raw = self._receiver.new_delivery(CHANNEL, account, body)
+        return await self._receiver.store(raw, content_type="application/json")

@@ -1,4 +1,4 @@
-"""The addresses for pages of the web, as they are documented."""
+"""Routes for web pages: forms, and the widget with its sessions."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.gateway.api import ACCEPTED, REFUSALS
-from ingest.gateway.receiver import Guarded
-from ingest.gateway.web import JSON, TOKEN, URLENCODED, Pages
-from ingest.gateway.web_forms import FORM, SESSION, WIDGET
+from ingest.gateway.receiver import BanCheckedRoute
+from ingest.gateway.web import FORM_TOKEN_HEADER, JSON, URLENCODED, WebReceiver
+from ingest.gateway.web_forms import FORM_SCHEMA, SESSION_SCHEMA, WIDGET_SCHEMA
 
-router = APIRouter(route_class=Guarded, tags=["pages"])
+router = APIRouter(route_class=BanCheckedRoute, tags=["pages"])
 
 ACCOUNT: dict[str, Any] = {
     "name": "account",
@@ -19,12 +19,12 @@ ACCOUNT: dict[str, Any] = {
     "required": True,
     "schema": {"type": "string"},
 }
-PAGE: dict[str, Any] = {
+ORIGIN: dict[str, Any] = {
     "name": "Origin",
     "in": "header",
     "required": True,
     "schema": {"type": "string"},
-    "description": "Browsers say it themselves: one of the account's declared `origins`.",
+    "description": "Browsers send it: one of the account's declared `origins`.",
 }
 BEARER: dict[str, Any] = {
     "name": "Authorization",
@@ -32,16 +32,16 @@ BEARER: dict[str, Any] = {
     "schema": {"type": "string"},
     "description": "`Bearer` and the session's token.",
 }
-FOREIGN: dict[str, Any] = {"description": "The account declares no such origin."}
+UNDECLARED_ORIGIN: dict[str, Any] = {"description": "The account declares no such origin."}
 
 
-def _at(request: Request) -> Pages:
-    found: Pages = request.app.state.service.state["pages"]
-    return found
+def _receiver(request: Request) -> WebReceiver:
+    receiver: WebReceiver = request.app.state.service.state["web_receiver"]
+    return receiver
 
 
-def _body(*media: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {each: {"schema": schema} for each in media}}
+def _body(*media_types: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {name: {"schema": schema} for name in media_types}}
 
 
 @router.post(
@@ -50,30 +50,30 @@ def _body(*media: str, schema: dict[str, Any]) -> dict[str, Any]:
     responses={
         202: ACCEPTED,
         **REFUSALS,
-        403: FOREIGN,
-        415: {"description": "It is neither JSON nor urlencoded."},
+        403: UNDECLARED_ORIGIN,
+        415: {"description": "The body is neither JSON nor urlencoded."},
     },
     openapi_extra={
         "parameters": [
             ACCOUNT,
             {
-                "name": TOKEN,
+                "name": FORM_TOKEN_HEADER,
                 "in": "header",
                 "schema": {"type": "string"},
-                "description": "The form's token; a page without scripts says `?token=` instead.",
+                "description": "The form's token; a page without scripts sends `?token=` instead.",
             },
             {"name": "token", "in": "query", "schema": {"type": "string"}},
         ],
-        "requestBody": _body(JSON, URLENCODED, schema=FORM),
+        "requestBody": _body(JSON, URLENCODED, schema=FORM_SCHEMA),
     },
 )
 async def submit_form(request: Request) -> Response:
-    """Take a form: a request of its own, unless it names the `conversation` of an earlier one.
+    """Receive a form: a new request, unless it names the `conversation` of an earlier one.
 
-    Urlencoded, names within others have a dot: `contact.email`, `fields.order_no`. What cannot be
-    used is left out, and `GET /v1/inbound/{id}` says why; nothing is sent back for it.
+    In urlencoded bodies, nested names have a dot: `contact.email`, `fields.order_no`. Invalid
+    values are left out; `GET /v1/inbound/{id}` returns the reason.
     """
-    return await _at(request).form(request)
+    return await _receiver(request).submit_form(request)
 
 
 @router.get(
@@ -83,7 +83,7 @@ async def submit_form(request: Request) -> Response:
             "description": "The form as JSON Schema (2020-12).",
             "content": {"application/schema+json": {"schema": {"type": "object"}}},
         },
-        404: {"description": "There is no such form, or no such topic."},
+        404: {"description": "There is no such form or topic."},
     },
     openapi_extra={
         "parameters": [
@@ -92,14 +92,14 @@ async def submit_form(request: Request) -> Response:
                 "name": "topic",
                 "in": "query",
                 "schema": {"type": "string"},
-                "description": "The form of one topic; of all, if it is left out.",
+                "description": "The topic; without it, the form covers all topics.",
             },
         ]
     },
 )
 async def describe_form(request: Request) -> Response:
-    """Describe a form as JSON Schema, made of the fields its topic asks for at creation."""
-    return await _at(request).described(request)
+    """Return a form as JSON Schema, with the fields its topic needs at creation."""
+    return await _receiver(request).describe_form(request)
 
 
 @router.post(
@@ -107,41 +107,42 @@ async def describe_form(request: Request) -> Response:
     status_code=201,
     responses={
         201: {
-            "description": "A session; its token opens the widget's door for 15 minutes.",
-            "content": {"application/json": {"schema": SESSION}},
+            "description": "A session; its token is valid for 15 minutes.",
+            "content": {"application/json": {"schema": SESSION_SCHEMA}},
         },
         401: REFUSALS[401],
-        403: FOREIGN,
+        403: UNDECLARED_ORIGIN,
         429: REFUSALS[429],
     },
-    openapi_extra={"parameters": [ACCOUNT, PAGE, BEARER]},
+    openapi_extra={"parameters": [ACCOUNT, ORIGIN, BEARER]},
 )
 async def widget_session(request: Request) -> Response:
-    """Begin a session, or go on with the one whose token is shown.
+    """Begin a session, or renew the session of the given token.
 
-    The chat goes on while the token is renewed, at most half an hour after it has expired and for
-    twelve hours in all; a visitor who comes back within thirty days is the same, in another chat.
+    A renewed session has the same chat if the token expired at most half an hour ago and the chat
+    is less than twelve hours old. A visitor who returns within thirty days keeps the visitor id, in
+    a new chat.
     """
-    return await _at(request).session(request)
+    return await _receiver(request).open_session(request)
 
 
 @router.post(
     "/channels/widget/{account}",
     status_code=202,
-    responses={202: ACCEPTED, **REFUSALS, 403: FOREIGN},
+    responses={202: ACCEPTED, **REFUSALS, 403: UNDECLARED_ORIGIN},
     openapi_extra={
-        "parameters": [ACCOUNT, PAGE, {**BEARER, "required": True}],
-        "requestBody": _body(JSON, schema=WIDGET),
+        "parameters": [ACCOUNT, ORIGIN, {**BEARER, "required": True}],
+        "requestBody": _body(JSON, schema=WIDGET_SCHEMA),
     },
 )
 async def widget_message(request: Request) -> Response:
-    """Take a message of a visitor; the same `id` again is the same message."""
-    return await _at(request).message(request)
+    """Receive a message of a visitor; a repeated `id` is the same message."""
+    return await _receiver(request).submit_message(request)
 
 
 @router.options("/channels/form/{account}", include_in_schema=False)
 @router.options("/channels/widget/{account}", include_in_schema=False)
 @router.options("/channels/widget/{account}/session", include_in_schema=False)
 async def preflight(request: Request) -> Response:
-    """Tell a browser what a page may send."""
-    return await _at(request).preflight(request)
+    """Return the methods and headers a page may use (CORS)."""
+    return await _receiver(request).preflight(request)

@@ -1,8 +1,8 @@
-"""Sessions of the web widget: short-lived tokens that say who a visitor is, and in which chat.
+"""Sessions of the web widget: short-lived tokens that identify a visitor and a chat.
 
-A token is a JWT (RFC 7519) with HMAC-SHA256; its key is derived from the account's secret, so
-another secret ends all sessions, and while two secrets live both are good. Nothing is stored: a
-session is what its token says.
+A token is a JWT (RFC 7519) with HMAC-SHA256. Its key is derived from the account's secret: a new
+secret ends all sessions, and while two secrets are in force both are valid. Nothing is stored; the
+token contains the whole session.
 """
 
 from dataclasses import dataclass, replace
@@ -14,31 +14,31 @@ from uuid import UUID
 import jwt
 from jwt.types import Options
 
-LIFE = timedelta(minutes=15)
-"""How long a token opens the door; a page that is open asks for the next one before that."""
-IDLE = timedelta(minutes=30)
-"""How long after its token's end a chat is still the visitor's: a laptop may sleep that long."""
-LONGEST = timedelta(hours=12)
-"""How long one chat can be renewed."""
-KNOWN = timedelta(days=30)
-"""How long a visitor who comes back is still the same one, in another chat."""
+TOKEN_LIFETIME = timedelta(minutes=15)
+"""How long a token may be used; an open page requests the next one before that."""
+RENEWAL_GRACE = timedelta(minutes=30)
+"""How long after a token has expired its chat may be continued: a laptop may sleep that long."""
+MAX_CHAT_DURATION = timedelta(hours=12)
+"""The longest duration of a chat."""
+VISITOR_LIFETIME = timedelta(days=30)
+"""How long after a token has expired its visitor is recognised, in another chat."""
 ALGORITHM = "HS256"
-UNCHECKED: Options = {
+DECODE_OPTIONS: Options = {
     "require": ["aud", "sub", "sid", "origin", "auth_time", "exp"],
-    "verify_exp": False,  # by our clock, and what has expired can be renewed
+    "verify_exp": False,  # checked by our clock; an expired token may be renewed
     "verify_aud": False,
     "verify_iat": False,
     "verify_nbf": False,
 }
 
 
-class NoSession(Exception):
-    """There is no session: no token, one that is not ours, or one of another account or page."""
+class InvalidSession(Exception):
+    """The token is malformed, not signed by us, too old, or for another account or origin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A visitor of one origin, and the chat they are in."""
+    """A visitor of one origin, and the visitor's chat."""
 
     account: str
     origin: str
@@ -47,25 +47,25 @@ class Session:
     began: datetime
     expires: datetime
 
-    def live(self, now: datetime) -> bool:
-        """Whether messages may be sent with it."""
+    def is_live(self, now: datetime) -> bool:
+        """Return whether messages may be sent with this session."""
         return now < self.expires
 
-    def renewed(self, now: datetime, chat: str) -> "Session":
-        """Give the session the visitor goes on with: in the same chat if it has not ended."""
-        ends = min(self.expires + IDLE, self.began + LONGEST)
-        if now >= ends:
-            return replace(self, chat=chat, began=now, expires=now + LIFE)
-        return replace(self, expires=min(now + LIFE, self.began + LONGEST))
+    def renew(self, now: datetime, new_chat: str) -> "Session":
+        """Return the next session: in the same chat, or in the new one if that has ended."""
+        ends_at = min(self.expires + RENEWAL_GRACE, self.began + MAX_CHAT_DURATION)
+        if now >= ends_at:
+            return replace(self, chat=new_chat, began=now, expires=now + TOKEN_LIFETIME)
+        return replace(self, expires=min(now + TOKEN_LIFETIME, self.began + MAX_CHAT_DURATION))
 
 
-def begun(account: str, origin: str, visitor: str, chat: str, now: datetime) -> Session:
-    """Give a session of somebody who was not here before."""
-    return Session(account, origin, visitor, chat, now, now + LIFE)
+def new_session(account: str, origin: str, visitor: str, chat: str, now: datetime) -> Session:
+    """Return the session of a new visitor."""
+    return Session(account, origin, visitor, chat, now, now + TOKEN_LIFETIME)
 
 
 def sign(session: Session, secret: str) -> str:
-    """Write a session as a token."""
+    """Return a session's token."""
     claims = {
         "aud": _audience(session.account),
         "sub": session.visitor,
@@ -78,12 +78,15 @@ def sign(session: Session, secret: str) -> str:
 
 
 def read(token: str, secrets: list[str], account: str, origin: str, now: datetime) -> Session:
-    """Read a token, whether it has expired or not; `NoSession` says why there is none."""
+    """Read a token, expired or not; raises `InvalidSession`.
+
+    `secrets` are those of the account that are in force.
+    """
     claims = _claims(token, secrets)
     if claims is None:
-        raise NoSession("the session token is malformed, or its signature does not hold")
+        raise InvalidSession("the session token is malformed, or its signature does not hold")
     if claims.get("aud") != _audience(account) or claims.get("origin") != origin:
-        raise NoSession("the session token is for another account or origin")
+        raise InvalidSession("the session token is for another account or origin")
     session = Session(
         account,
         origin,
@@ -92,15 +95,16 @@ def read(token: str, secrets: list[str], account: str, origin: str, now: datetim
         datetime.fromtimestamp(claims["auth_time"], UTC),
         datetime.fromtimestamp(claims["exp"], UTC),
     )
-    if now >= session.expires + KNOWN:
-        raise NoSession("the session ended long ago")
+    if now >= session.expires + VISITOR_LIFETIME:
+        raise InvalidSession("the session ended long ago")
     return session
 
 
 def _claims(token: str, secrets: list[str]) -> dict[str, Any] | None:
+    """Return the claims of a token signed with one of the secrets, or None."""
     for secret in secrets:
         try:
-            return jwt.decode(token, _key(secret), [ALGORITHM], options=UNCHECKED)
+            return jwt.decode(token, _key(secret), [ALGORITHM], options=DECODE_OPTIONS)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             continue
     return None

@@ -14,7 +14,7 @@ from ingest.domain.intake_batch import ContactRecord, Conversation, Correction, 
 from ingest.domain.items import RequestAttributes
 from ingest.domain.message_keys import numbering_key
 from ingest.domain.ticket_facts import Author
-from ingest.envelope import again_id
+from ingest.envelope import repeated_id
 
 LOCK: LiteralString = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
 
@@ -223,7 +223,7 @@ async def _save_repeated(tx: Tx, batch: IntakeBatch) -> None:
     repeated = [row for row in rows if (row["sequence"], row["n"]) in epochs]
     for row in repeated:
         epoch = epochs[row["sequence"], row["n"]]
-        row["inbound_id"] = again_id(row["inbound_id"], epoch, row["sequence"])
+        row["inbound_id"] = repeated_id(row["inbound_id"], epoch, row["sequence"])
         row["first"] = False
     await tx.run(SAVE, "[]", "[]", "[]", "[]", _json(repeated))
 

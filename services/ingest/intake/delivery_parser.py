@@ -120,7 +120,7 @@ def entries_of(delivery: Delivery, rules: Rules) -> Iterator[BatchEntry]:
 
 def parked_entry(message: Incoming, reason: str, now: datetime) -> BatchEntry:
     """Return the entry of a delivery that is parked; `now` is used if it has no valid date."""
-    raw = envelope.envelope(message, now)
+    raw = envelope.read_unchecked(message, now)
     return BatchEntry(
         inbound_id=raw.inbound_id,
         n=0,
