@@ -5,9 +5,9 @@ from fastapi import FastAPI
 from chassis.app import build
 from chassis.messaging.reader import Reader
 from chassis.service import Service
-from chassis.web.asyncapi import Answers
-from chassis.web.conventions import BODY, limit_bodies
-from chassis.web.parked_api import Token
+from chassis.web.asyncapi import RequestReply
+from chassis.web.conventions import MAX_BODY_BYTES, limit_bodies
+from chassis.web.parked_api import SubjectToken
 from ingest.audit.epochs import Epochs
 from ingest.bans import api as banning
 from ingest.bans import store
@@ -25,7 +25,7 @@ from ingest.gateway.web import Pages
 from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 
-ASKED = Answers(
+ASKED = RequestReply(
     "channels.custom.{integrator}",
     "A message of an integrator's own channel; only its own account can ask here",
     CustomMessage.model_json_schema(),
@@ -83,12 +83,14 @@ def make(settings: Settings) -> FastAPI:
         settings,
         readers=readers,
         routers=[api.door, web_api.router, api.router, api.health, banning.router],
-        subjects={"channel": Token(2), "account": Token(3, token_of)},
+        subjects={"channel": SubjectToken(2), "account": SubjectToken(3, token_of)},
         tasks=tasks,
         answers=[ASKED],
     )
     large = {
-        scheme.address.partition("{")[0]: scheme.limit for scheme in SCHEMES if scheme.limit != BODY
+        scheme.address.partition("{")[0]: scheme.limit
+        for scheme in SCHEMES
+        if scheme.limit != MAX_BODY_BYTES
     }
     limit_bodies(app, large)
     return app

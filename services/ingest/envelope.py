@@ -13,7 +13,7 @@ from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID, uuid5
 
-from chassis.messaging.message import CHUNK, Incoming
+from chassis.messaging.message import CHUNK_HEADER, StreamMessage
 from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
@@ -76,7 +76,7 @@ class Letter:
             yield self.headers, self.body
             return
         for n in range(of):
-            told = {"Nats-Msg-Id": f"{self.id}.{n + 1}", CHUNK: f"{n + 1}/{of}"}
+            told = {"Nats-Msg-Id": f"{self.id}.{n + 1}", CHUNK_HEADER: f"{n + 1}/{of}"}
             yield {**self.headers, **told}, self.body[n * PIECE : (n + 1) * PIECE]
 
 
@@ -119,7 +119,7 @@ def token_of(account: str) -> str:
     return f"h-{sha256(account.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
-def read(item: Incoming) -> Delivery:
+def read(item: StreamMessage) -> Delivery:
     """Read a delivery; raises ValueError when it is not as the door wrote it."""
     headers: Mapping[str, str] = item.headers
     raw = envelope(item, datetime.fromtimestamp(0, UTC))
@@ -132,7 +132,7 @@ def read(item: Incoming) -> Delivery:
     return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
 
 
-def envelope(item: Incoming, otherwise: datetime) -> RawDelivery:
+def envelope(item: StreamMessage, otherwise: datetime) -> RawDelivery:
     """Read what is around a body, whoever wrote it; never fails. Undated, it came `otherwise`."""
     _, channel, token, *_ = [*item.subject.split("."), "", ""]
     headers: Mapping[str, str] = item.headers

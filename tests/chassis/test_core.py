@@ -10,7 +10,7 @@ import pytest
 from hearing import Pair
 from saying import opened, received, say
 
-from chassis.errors import Fenced
+from chassis.errors import StaleLeader
 from chassis.messaging.relay import Relay
 from chassis.testing import eventually
 
@@ -136,12 +136,12 @@ async def test_a_late_relay_adds_nothing(pair: Pair, n: int) -> None:
             (1000 + i, str(uuid4()), i, 1, "trunkline.ingest.v1.request_opened", b"{}")
             for i in range(n)
         ]
-        with pytest.raises(Fenced):
-            await late._tell(rows)
+        with pytest.raises(StaleLeader):
+            await late._publish_rows(rows)
         assert await end() == 1
 
         late._last_seq = 1
-        await late._tell(rows)
+        await late._publish_rows(rows)
         assert await end() == 1 + n
 
 

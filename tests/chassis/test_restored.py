@@ -11,7 +11,7 @@ from hearing import Pair
 from restoring import StoreBackup
 from saying import opened, received, say
 
-from chassis.messaging.reader import Loop
+from chassis.messaging.loop import Loop
 from chassis.testing import eventually
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def test_reader_that_trusts_its_place_misses_facts(
     async def trust(*_: object) -> None:
         return
 
-    monkeypatch.setattr(Loop, "_check_place", trust)
+    monkeypatch.setattr(Loop, "_check_anchor", trust)
     await shifted(pair)
     async with pair.hearer() as (_, client):
 

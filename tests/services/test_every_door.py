@@ -15,7 +15,7 @@ from psycopg import sql
 from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.testing import eventually
-from chassis.web.conventions import BODY
+from chassis.web.conventions import MAX_BODY_BYTES
 from ingest.envelope import PIECE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def workspace(world: World) -> str:
 
 def limit(door: Entrance) -> int:
     """Give how many bytes a body may have."""
-    return scheme_of(door.way).limit if door.way in PLATFORMS else BODY
+    return scheme_of(door.way).limit if door.way in PLATFORMS else MAX_BODY_BYTES
 
 
 def filled(door: Entrance, size: int) -> Entrance:
@@ -153,7 +153,7 @@ async def test_everywhere_it_is_said_in_time_that_nats_is_away(ingest: Ingest) -
 async def test_everywhere_is_open_while_postgresql_is_away(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.service.STUCK", 1.0)
+    monkeypatch.setattr("chassis.service.STUCK_AFTER_S", 1.0)
     world, doors = ingest.world, entrances()
 
     async def status(path: str) -> int:

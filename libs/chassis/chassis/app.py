@@ -17,10 +17,10 @@ from chassis.observability import tracing
 from chassis.service import Service, Task, utc_now
 from chassis.settings import Settings
 from chassis.web import conventions, fast_route, openapi, problems
-from chassis.web.asyncapi import Answers, document
+from chassis.web.asyncapi import RequestReply, document
 
 if TYPE_CHECKING:
-    from chassis.web.parked_api import Token
+    from chassis.web.parked_api import SubjectToken
 
 SILENT: TelemetryConfig = {
     "tracing": False,
@@ -39,9 +39,9 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
     readers: Callable[[Service], Iterable[Reader]] = lambda _: (),
     routers: Sequence[APIRouter] = (),
     tasks: Sequence[Task] = (),
-    answers: Sequence[Answers] = (),
+    answers: Sequence[RequestReply] = (),
     keeps_workspace: bool = False,
-    subjects: "Mapping[str, Token] | None" = None,
+    subjects: "Mapping[str, SubjectToken] | None" = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Put a service together.
@@ -75,7 +75,7 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
         telemetry=SILENT,
         docs_url=None,  # its pages would load scripts from elsewhere
         redoc_url=None,
-        generate_unique_id_function=openapi.name_of,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.service = service
     app.state.described = lambda: describe(readers(service))
@@ -84,7 +84,7 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
     dependencies.install(app, settings.jwks_url, Trust(settings.jwt_issuer, settings.jwt_audience))
     conventions.install(app)
     tracing.install(app, name)
-    for router in (*routers, service.health.router, parked_api.addresses(subjects or {})):
+    for router in (*routers, service.health.router, parked_api.routes(subjects or {})):
         app.include_router(router)
 
     @app.get("/asyncapi", tags=["operations"])

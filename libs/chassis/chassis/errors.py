@@ -19,7 +19,7 @@ class NotReady(Exception):
     """Something it needs is away: asking again later may help."""
 
 
-BEYOND = (
+PERMANENT_DB_ERRORS = (
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.StatementTooComplex,
     psycopg.errors.TooManyColumns,
@@ -29,7 +29,7 @@ BEYOND = (
 """What a value makes PostgreSQL refuse every time, by whatever class psycopg files it under."""
 
 
-class Fenced(Exception):
+class StaleLeader(Exception):
     """Somebody else has moved on from here: this replica's view is stale."""
 
 
@@ -47,6 +47,6 @@ TRANSIENT = (
 """What says nothing about the fact at hand: the reader stops, waits and tries the same again."""
 
 
-def passes(why: BaseException) -> bool:
+def is_transient(why: BaseException) -> bool:
     """Whether the same may go well later."""
-    return isinstance(why, TRANSIENT) and not isinstance(why, BEYOND)
+    return isinstance(why, TRANSIENT) and not isinstance(why, PERMANENT_DB_ERRORS)

@@ -17,14 +17,15 @@ from fastapi import Depends, Request
 
 from chassis.configuration.following import Workspaces
 from chassis.messaging.connections import Bus
-from chassis.messaging.reader import Loop, Reader
+from chassis.messaging.loop import Loop
+from chassis.messaging.reader import Reader, ReaderState
 from chassis.messaging.relay import Relay
-from chassis.messaging.replay import Replays
+from chassis.messaging.replay import ReplayServer
 from chassis.messaging.slots import slot_groups
 from chassis.messaging.transaction import Tx, transaction
-from chassis.observability.gauges import measure
+from chassis.observability.gauges import update_gauges
 from chassis.postgres.durability_checks import check_nats, check_postgres
-from chassis.postgres.leader_election import Leaders, side_by_side
+from chassis.postgres.leader_election import LeaderElection, run_until_first_exits
 from chassis.postgres.locks import lock_key
 from chassis.postgres.pool import Database
 from chassis.settings import Settings
@@ -33,8 +34,8 @@ from chassis.web.health import Health
 log = logging.getLogger(__name__)
 
 Task = Callable[["Service"], Awaitable[None]]
-STUCK = 10.0
-LAST_WORDS = 7.0
+STUCK_AFTER_S = 10.0
+SHUTDOWN_GRACE_S = 7.0
 """Seconds a task is given to finish what it has begun, before it is told to stop again."""
 
 
@@ -55,9 +56,9 @@ class Service:
         self.db = Database(settings.service_database_url.get_secret_value())
         self.bus = Bus(settings.nats_url, name, settings.nats_creds_dir)
         self.workspaces = Workspaces(self.db.pool)
-        self.leaders = Leaders(self.db, name)
+        self.leaders = LeaderElection(self.db, name)
         self.relay = Relay(name, self.db, self.bus, clock, self._retention)
-        self.replays = Replays(name, self.db, self.bus)
+        self.replays = ReplayServer(name, self.db, self.bus)
         self.readers: list[Reader] = []
         self.loops: list[Loop] = []
         self.health = Health()
@@ -65,8 +66,8 @@ class Service:
         self._lock = lock_key("say", name)
         self._tasks: set[asyncio.Task[None]] = set()
         self._committed: list[Callable[[], None]] = []
-        self._freed = 0
-        self._freed_seen: dict[str, int] = {}
+        self._redrives_requested = 0
+        self._redrives_seen: dict[str, int] = {}
 
     def _retention(self) -> timedelta | None:
         return self.workspaces.current.retention.streams if self.workspaces.latest else None
@@ -80,7 +81,7 @@ class Service:
             self.db, self.clock, self._lock, workspace=version, slots=slots
         ) as tx:
             yield tx
-        if tx.appended:
+        if tx.has_appended:
             await self.wake()
         for then in self._committed:
             then()
@@ -106,20 +107,20 @@ class Service:
         else:
             await self.bus.wake()
 
-    async def freed(self) -> None:
+    async def request_redrive(self) -> None:
         """A person has freed a parked fact: tell the reader's leader, wherever it is."""
-        self._freed += 1
+        self._redrives_requested += 1
         await self.bus.wake(b"freed")
 
-    def take_freed(self, office: str) -> bool:
+    def consume_redrive_flag(self, role: str) -> bool:
         """Whether something was freed since this office asked last."""
-        seen, self._freed_seen[office] = self._freed_seen.get(office, 0), self._freed
-        return seen != self._freed
+        seen, self._redrives_seen[role] = self._redrives_seen.get(role, 0), self._redrives_requested
+        return seen != self._redrives_requested
 
     def _woken(self, why: bytes) -> None:
         self.relay.wake()
         if why == b"freed":
-            self._freed += 1
+            self._redrives_requested += 1
         for then in self._committed:
             then()
 
@@ -160,7 +161,7 @@ class Service:
             await asyncio.sleep(pause)
 
     async def _lead_relay(self) -> None:
-        await side_by_side(self.relay.run(), self.replays.run())
+        await run_until_first_exits(self.relay.run(), self.replays.run())
 
     async def start(
         self, readers: Iterable[Reader], tasks: Sequence[Task], *, refill: bool
@@ -185,7 +186,7 @@ class Service:
                 self._read(Loop(self, reader, slots))
         for task in tasks:
             self.background(partial(task, self), getattr(task, "__name__", "a task"))
-        self.background(lambda: measure(self), "measuring")
+        self.background(lambda: update_gauges(self), "measuring")
         self.health.add("postgres", self._postgres_health)
         self.health.add("relay", self._relay_health)
         self.health.add("relay_alarm", self._relay_alarm)
@@ -194,28 +195,33 @@ class Service:
 
     def _read(self, loop: Loop) -> None:
         self.loops.append(loop)
-        self.background(lambda: self.leaders.lead(loop.office, loop.run), loop.office)
-        self.health.add(loop.office, lambda: self._reader_health(loop))
-        self.health.note(loop.office, lambda: loop.waits)
+        state = loop.state
+        self.background(lambda: self.leaders.lead(state.role, loop.run), state.role)
+        self.health.add(state.role, lambda: self._reader_health(state))
+        self.health.note(state.role, lambda: state.wait_reason)
 
     async def _refill(self) -> None:
         while True:
             await self.workspaces.refill(self.bus.relay.js)
             await asyncio.sleep(2)
 
-    def _reader_health(self, loop: Loop) -> str | None:
-        silent = asyncio.get_running_loop().time() - loop.progress_at
-        return f"no progress for {silent:.0f} s" if loop.leading and silent > STUCK else None
+    def _reader_health(self, state: ReaderState) -> str | None:
+        silent = asyncio.get_running_loop().time() - state.progress_at
+        return (
+            f"no progress for {silent:.0f} s"
+            if state.is_leading and silent > STUCK_AFTER_S
+            else None
+        )
 
     def _postgres_health(self) -> str | None:
         silent = time.monotonic() - self.leaders.answered_at
-        return f"no answer for {silent:.0f} s" if silent > STUCK else None
+        return f"no answer for {silent:.0f} s" if silent > STUCK_AFTER_S else None
 
     def _relay_health(self) -> str | None:
         if "relay" not in self.leaders.held or self.relay.alarm:
             return None
-        silent = asyncio.get_running_loop().time() - self.relay.moved_at
-        return f"no progress for {silent:.0f} s" if silent > STUCK else None
+        silent = asyncio.get_running_loop().time() - self.relay.progress_at
+        return f"no progress for {silent:.0f} s" if silent > STUCK_AFTER_S else None
 
     def _relay_alarm(self) -> str | None:
         return self.relay.alarm if "relay" in self.leaders.held else None
@@ -233,16 +239,16 @@ class Service:
             for task in left:
                 task.cancel()
             # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
-            _, left = await asyncio.wait(left, timeout=LAST_WORDS)
+            _, left = await asyncio.wait(left, timeout=SHUTDOWN_GRACE_S)
         await self.leaders.close()
         await self.bus.close()
         await self.db.close()
 
 
-async def here(request: Request) -> Service:
+async def get_service(request: Request) -> Service:
     """Give the service an address belongs to."""
     service: Service = request.app.state.service
     return service
 
 
-Here = Annotated[Service, Depends(here)]
+ServiceDep = Annotated[Service, Depends(get_service)]

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
-STEP = 0.02
+EVENTUALLY_TIMEOUT_S = 10.0
+MIN_PAUSE_S = 0.02
 
 
 class Clock:
@@ -31,7 +31,7 @@ class Clock:
         return self.at
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], within: float = PATIENCE) -> T:
+async def eventually(ask: Callable[[], Awaitable[T]], within: float = EVENTUALLY_TIMEOUT_S) -> T:
     """Ask until the answer is truthy and no assertion fails, and give it; else the last failure."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -46,7 +46,7 @@ async def eventually(ask: Callable[[], Awaitable[T]], within: float = PATIENCE) 
         waited = loop.time() - began
         if waited > within:
             raise failure
-        await asyncio.sleep(max(STEP, waited / 20))
+        await asyncio.sleep(max(MIN_PAUSE_S, waited / 20))
 
 
 @asynccontextmanager

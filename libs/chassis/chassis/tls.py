@@ -7,6 +7,6 @@ import httpx
 
 
 @cache
-def trusted() -> ssl.SSLContext:
+def trusted_certificates() -> ssl.SSLContext:
     """What every client that asks by https checks servers with; nobody may change it."""
     return httpx.create_ssl_context(trust_env=False)

@@ -17,8 +17,8 @@ import nats.errors
 from nats.js.errors import Error as JetStreamError
 
 from chassis.errors import NotReady
-from chassis.messaging.connections import Line
-from chassis.messaging.direct_get import Reading
+from chassis.messaging.connections import NatsConnection
+from chassis.messaging.direct_get import DirectReader
 from trunkline.facts import StreamFact
 from trunkline.filters import ALL, NOW, FactFilter
 from trunkline.instance import Instance
@@ -35,11 +35,11 @@ AHEAD = 512
 class Source:
     """One stream's facts, in order. It outlives its server, and goes on behind what it has seen."""
 
-    def __init__(self, line: Line, stream: str, wanted: FactFilter) -> None:
+    def __init__(self, line: NatsConnection, stream: str, wanted: FactFilter) -> None:
         self._line, self._stream, self._wanted = line, stream, wanted
         self._next, self._position = 1, 0
         self._created: datetime | None = None
-        self._returns = line.returns
+        self._returns = line.reconnects
         self.queue: asyncio.Queue[StreamFact | None] = asyncio.Queue(AHEAD)
         """What was seen; None stands once where the past ends."""
 
@@ -57,7 +57,7 @@ class Source:
             with suppress(NotReady, nats.errors.Error, JetStreamError, OSError, TimeoutError):
                 await self._look()
                 subject = self._wanted.subject(self._stream)
-                async with Reading(self._line, self._stream, subject, self._next) as reading:
+                async with DirectReader(self._line, self._stream, subject, self._next) as reading:
                     while True:
                         if await self._take(reading):
                             continue
@@ -65,18 +65,18 @@ class Source:
                             past = False
                             await self.queue.put(None)
                         await asyncio.sleep(LOOK_S)
-                        if self._returns != self._line.returns:
+                        if self._returns != self._line.reconnects:
                             break
             await asyncio.sleep(AGAIN)
 
     async def _look(self) -> None:
         """Begin anew in a stream that was made anew: positions tell what was seen already."""
-        self._returns = self._line.returns
+        self._returns = self._line.reconnects
         created = (await self._line.js.stream_info(self._stream)).created
         if created != self._created:
             self._created, self._next = created, 1
 
-    async def _take(self, reading: Reading) -> bool:
+    async def _take(self, reading: DirectReader) -> bool:
         """Queue what there is; tells whether there was anything."""
         batch = await reading.batch()
         for item in batch:
@@ -98,7 +98,7 @@ async def following(
     creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
     if not (creds / f"{USER}.nk").exists():
         raise CannotStart(f"{creds} knows no user {USER!r}: start the instance again")
-    line = Line(instance.nats_url, USER, creds, USER)
+    line = NatsConnection(instance.nats_url, USER, creds, USER)
     sources = [Source(line, stream, wanted) for stream in wanted.streams]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(line.close)

@@ -18,10 +18,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg import sql
 
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.message import number
+from chassis.messaging.message import parse_position
 from chassis.messaging.replay import EXACT
 from chassis.messaging.resuming import is_recorded, is_same
-from chassis.messaging.retention import first_floor
+from chassis.messaging.retention import initial_floor
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -89,7 +89,7 @@ async def salvage(
         if out is not None:
             out.close()
     if found.lost is not None:
-        behind = found.newest or await first_floor(conn, found.lost_at)
+        behind = found.newest or await initial_floor(conn, found.lost_at)
         found.first_position = behind + 1
     return found
 
@@ -117,7 +117,7 @@ async def _compare(
 ) -> list[str]:
     """Return a line for each message that the outbox does not have."""
     at = [
-        (message, number((message.headers or {}).get("Trunkline-Position", "")))
+        (message, parse_position((message.headers or {}).get("Trunkline-Position", "")))
         for message in batch
     ]
     positions = [position for _, position in at if position is not None]

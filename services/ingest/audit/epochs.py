@@ -140,7 +140,7 @@ class Epochs:
     async def _reaches(self, ends: set[tuple[int, str]], info: StreamInfo, newest: Epoch) -> bool:
         """Whether the stream reaches all of these ends, with the same messages there."""
         last = info.state.last_seq
-        seen = (newest.number, last, self._service.bus.own.returns, frozenset(ends))
+        seen = (newest.number, last, self._service.bus.own.reconnects, frozenset(ends))
         if seen == self._verified:
             return True
         for sequence, id in sorted(ends, reverse=True):

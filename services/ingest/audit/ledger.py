@@ -14,7 +14,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from chassis.messaging.connections import UNREACHABLE
-from chassis.messaging.message import CHUNK
+from chassis.messaging.message import CHUNK_HEADER
 from chassis.service import Service
 from ingest.audit import queries
 from ingest.audit.epochs import STREAM, Epochs
@@ -125,7 +125,7 @@ async def _look(
             present.lost += 1
             present.pending -= 1
             continue
-        number, _, of = (there.headers or {}).get(CHUNK, "").partition("/")
+        number, _, of = (there.headers or {}).get(CHUNK_HEADER, "").partition("/")
         if number != of:
             present.pending -= 1
             continue

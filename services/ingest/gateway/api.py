@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from chassis.auth.dependencies import Identity, Role, allow
 from chassis.errors import NotReady
-from chassis.service import Here
+from chassis.service import ServiceDep
 from chassis.web.problems import Problem, missing, unavailable
 from ingest.audit import queries
 from ingest.audit.ledger import is_in_inbound, ledger, summed
@@ -184,7 +184,7 @@ async def open_door(request: Request) -> dict[str, str]:
 
 
 @router.get("/inbound/{inbound_id}")
-async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
+async def inbound(inbound_id: UUID, here: ServiceDep, who: Looking) -> dict[str, Any]:
     """Say what became of a delivery; an id that was given out and not taken in yet is `pending`.
 
     With the reason `not_in_inbound` it was accepted and is lost: INBOUND does not have it.
@@ -206,7 +206,7 @@ async def inbound(inbound_id: UUID, here: Here, who: Looking) -> dict[str, Any]:
 
 @router.get("/ledger")
 async def balance(
-    here: Here, who: Looking, channel: str | None = None, account: str | None = None
+    here: ServiceDep, who: Looking, channel: str | None = None, account: str | None = None
 ) -> dict[str, Any]:
     """Say what was accepted, what became of it, and whether that adds up.
 
@@ -239,7 +239,7 @@ class Losses(BaseModel):
     status_code=201,
     responses={409: {"description": "The ledger has another number of losses."}},
 )
-async def acknowledge_losses(said: Losses, here: Here, who: Accounting) -> dict[str, Any]:
+async def acknowledge_losses(said: Losses, here: ServiceDep, who: Accounting) -> dict[str, Any]:
     """Record that these losses are known: the ledger balances again until there are more."""
     found = await ledger(here)
     if found.lost != said.lost:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chassis.web.conventions import BODY
+from chassis.web.conventions import MAX_BODY_BYTES
 from chassis.web.problems import invalid, of_validation
 from ingest.channels.connectiveone import parser
 from ingest.channels.custom.parser import CustomMessage
@@ -51,7 +51,7 @@ class Scheme:
     """Where in the account its secrets are."""
     status: int = 200
     """The answer to what is stored."""
-    limit: int = BODY
+    limit: int = MAX_BODY_BYTES
     """Bytes a body may have."""
     handshake: bool = False
     """Whether Meta asks here, by GET, that we know our verify token."""

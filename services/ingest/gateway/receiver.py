@@ -21,7 +21,7 @@ from chassis.auth.standard_webhooks import Unverified
 from chassis.errors import NotReady
 from chassis.observability import tracing
 from chassis.service import Service
-from chassis.web.fast_route import Direct
+from chassis.web.fast_route import FastRoute
 from chassis.web.http_protocol import sender_known
 from chassis.web.problems import Problem, invalid, of_validation, unavailable
 from ingest import envelope
@@ -41,7 +41,7 @@ from ingest.gateway.signatures import Shown
 MAY_OPEN = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
 
 
-class Guarded(Direct):
+class Guarded(FastRoute):
     """A route of the door: it is shut to banned networks."""
 
     async def answer(self, request: Request) -> Response:

@@ -9,11 +9,16 @@ from typing import Any, TypeGuard
 
 import jwt
 
-from chassis.auth.jwks import ALGORITHM, Keys, KeysAway
-from chassis.auth.signing import DEVICE_AUDIENCE, DEVICE_LONGEST, LONGEST, SUBJECT
+from chassis.auth.jwks import ALGORITHM, Keys, KeysUnavailable
+from chassis.auth.signing import (
+    DEVICE_AUDIENCE,
+    MAX_DEVICE_TOKEN_LIFETIME,
+    MAX_TOKEN_LIFETIME,
+    SUBJECT,
+)
 from chassis.web.problems import Problem, unavailable
 
-SKEW = 60.0
+MAX_CLOCK_SKEW_S = 60.0
 """Seconds an issuer's clock may be ahead of ours, where a token tells when it was made."""
 
 
@@ -22,16 +27,16 @@ class Purpose:
     """What tokens are for."""
 
     audience: str
-    longest: timedelta
+    max_lifetime: timedelta
     scheme: str
     """How they are shown in `Authorization`."""
-    dated: bool = False
+    is_dated: bool = False
     """Whether a token must be meant for us by name, and say when it was made."""
 
 
-PEOPLE = Purpose("trunkline", LONGEST, "Bearer")
+PEOPLE = Purpose("trunkline", MAX_TOKEN_LIFETIME, "Bearer")
 """Operators, supervisors and programs: what they may do is said by their roles."""
-DEVICES = Purpose(DEVICE_AUDIENCE, DEVICE_LONGEST, "DPoP", dated=True)
+DEVICES = Purpose(DEVICE_AUDIENCE, MAX_DEVICE_TOKEN_LIFETIME, "DPoP", is_dated=True)
 """A customer's device: it may write to us as that customer, and nothing else."""
 
 
@@ -55,11 +60,11 @@ class Trust:
 
     def audience_for(self, purpose: Purpose) -> str:
         """Return the audience a token for this purpose must name."""
-        return purpose.audience if purpose.dated else self.audience or purpose.audience
+        return purpose.audience if purpose.is_dated else self.audience or purpose.audience
 
     def demands_audience(self, purpose: Purpose) -> bool:
         """Return whether a token for this purpose without `aud` is refused."""
-        return purpose.dated or bool(self.audience)
+        return purpose.is_dated or bool(self.audience)
 
 
 ANYBODY = Trust()
@@ -88,7 +93,7 @@ async def claims_of(
                 "verify_iss": False,
             },
         )
-    except KeysAway as error:
+    except KeysUnavailable as error:
         raise unavailable(str(error), retry_after=5) from error
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         why = "the token is malformed or its signature does not hold"
@@ -107,11 +112,11 @@ def subject_of(claims: dict[str, Any], name: str = "sub") -> str | None:
 
 def _untimely(claims: dict[str, Any], purpose: Purpose, now: float) -> str | None:
     expires, begins = claims["exp"], claims.get("nbf", 0)
-    made = claims.get("iat") if purpose.dated else now
+    made = claims.get("iat") if purpose.is_dated else now
     if not is_number(expires) or not is_number(begins) or not is_number(made):
         return "`exp`, `nbf` and `iat` must be numbers"
-    longest = purpose.longest.total_seconds()
-    ahead = SKEW if purpose.dated else 0.0
+    longest = purpose.max_lifetime.total_seconds()
+    ahead = MAX_CLOCK_SKEW_S if purpose.is_dated else 0.0
     if not expires - now > 0:
         return "the token has expired"
     if not expires - now <= longest + ahead or not expires - made <= longest:

@@ -30,7 +30,7 @@ __all__ = [
     "unauthorized",
 ]
 
-REMEMBERED = 1024
+MAX_CACHED_TOKENS = 1024
 
 
 class Auth:
@@ -49,16 +49,16 @@ class Auth:
     async def identify(self, token: str) -> Identity:
         """Give whom the token stands for, or refuse it."""
         await self.keys.refresh()
-        if self._edition != self.keys.edition:
+        if self._edition != self.keys.generation:
             self._known.clear()
-            self._edition = self.keys.edition
+            self._edition = self.keys.generation
         if (known := self._known.get(token)) is not None and known[1] > self._clock():
             return known[0]
         claims = await self.claims(token, PEOPLE)
         if "cnf" in claims:
             raise unauthorized("the token is bound to a key: it does not do on its own")
         who = Identity(_subject(claims), _roles(claims))
-        if len(self._known) >= REMEMBERED:
+        if len(self._known) >= MAX_CACHED_TOKENS:
             self._known.clear()
         self._known[token] = (who, float(claims["exp"]))
         return who

@@ -22,12 +22,12 @@ from jwt.algorithms import OKPAlgorithm
 from chassis.auth.jwks import ALGORITHM
 from chassis.auth.roles import Role
 
-LONGEST = timedelta(hours=12)
+MAX_TOKEN_LIFETIME = timedelta(hours=12)
 """How far ahead a token may expire."""
-DEVICE_LONGEST = timedelta(minutes=15)
+MAX_DEVICE_TOKEN_LIFETIME = timedelta(minutes=15)
 """How far ahead a customer's device's token may expire."""
 
-THUMBED = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y")}
+THUMBPRINT_MEMBERS = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y")}
 """By kind of key, the members its thumbprint is made of."""
 DEVICE_AUDIENCE = "trunkline-sdk"
 SUBJECT = re.compile(r"[!-~]{1,200}")
@@ -54,7 +54,7 @@ def sign(
     **more: str,
 ) -> str:
     """Make a token for a subject with these roles; `more` are further claims, `iss` and `aud`."""
-    if not timedelta(0) < ttl <= LONGEST:
+    if not timedelta(0) < ttl <= MAX_TOKEN_LIFETIME:
         raise ValueError("a token lives for at most 12 hours")
     if not SUBJECT.fullmatch(subject):
         raise ValueError("a subject is 1 to 200 printable characters without spaces")
@@ -74,11 +74,11 @@ def sign_for_device(
     account: str,
     contact: str,
     thumbprint: str,
-    ttl: timedelta = DEVICE_LONGEST,
+    ttl: timedelta = MAX_DEVICE_TOKEN_LIFETIME,
     **more: str,
 ) -> str:
     """Make a token by which a device writes as one contact, if it holds the key so named."""
-    if not timedelta(0) < ttl <= DEVICE_LONGEST:
+    if not timedelta(0) < ttl <= MAX_DEVICE_TOKEN_LIFETIME:
         raise ValueError("a device's token lives for at most 15 minutes")
     if not SUBJECT.fullmatch(contact) or not SUBJECT.fullmatch(account):
         raise ValueError("account and contact are 1 to 200 printable characters without spaces")
@@ -105,12 +105,12 @@ def _load(pem: str) -> Ed25519PrivateKey:
 def _public(key: Ed25519PrivateKey) -> dict[str, str]:
     """Write the public half, named by its thumbprint (RFC 7638)."""
     public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    named = {name: str(public[name]) for name in THUMBED["OKP"]}
+    named = {name: str(public[name]) for name in THUMBPRINT_MEMBERS["OKP"]}
     return {**named, "kid": thumbprint(named), "use": "sig", "alg": ALGORITHM}
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
     """Name a public key by what makes it that key (RFC 7638); raises KeyError when that lacks."""
-    named = {name: jwk[name] for name in THUMBED[jwk["kty"]]}
+    named = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
     digest = sha256(json.dumps(named, separators=(",", ":"), sort_keys=True).encode()).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 PREFIX = "whsec_"
-TOLERANCE = 300
+MAX_CLOCK_SKEW_S = 300
 """Seconds a delivery's timestamp may be away from our clock."""
-SHORTEST, LONGEST = 24, 64
+MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64
 """Bytes of a key."""
 DIGEST_BYTES = sha256().digest_size
-MOST = 16
+MAX_SIGNATURES = 16
 """Signatures of one delivery that are looked at."""
 
 _ID = re.compile(r"[!-\-/-~]{1,255}")
@@ -35,8 +35,8 @@ def key_of(secret: str) -> bytes:
         key = b64decode(written + "=" * (-len(written) % 4), validate=True)
     except binascii.Error:
         key = b""
-    if not secret.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
-        raise ValueError(f"not {PREFIX} and {SHORTEST} to {LONGEST} bytes in Base64")
+    if not secret.startswith(PREFIX) or not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
+        raise ValueError(f"not {PREFIX} and {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in Base64")
     return key
 
 
@@ -54,9 +54,9 @@ def sign(secrets: Iterable[str], id: str, at: int, body: bytes) -> dict[str, str
 
 
 def verify(secrets: Iterable[str], headers: Mapping[str, str], body: bytes, now: float) -> None:
-    """Return when one of the secrets signed this within `TOLERANCE` of `now`; else `Unverified`.
+    """Raise `Unverified` unless one of the secrets signed this, within `MAX_CLOCK_SKEW_S` of `now`.
 
-    A secret that is none is passed over: without a good one nobody is let in.
+    Malformed secrets are ignored; without a well-formed one every delivery is refused.
     """
     id, at, shown = _checked(headers, now)
     good = [_signature(key, id, at, body) for key in _keys(secrets)]
@@ -77,9 +77,9 @@ def _checked(headers: Mapping[str, str], now: float) -> tuple[str, str, list[byt
     if not _ID.fullmatch(id) or not _SECONDS.fullmatch(at):
         raise Unverified("webhook-id and webhook-timestamp (unix seconds) are needed")
     # the sender's clock was somewhere within that second
-    if int(at) > now + TOLERANCE or int(at) + 1 <= now - TOLERANCE:
-        raise Unverified(f"webhook-timestamp is more than {TOLERANCE} s away from our clock")
-    return id, at, [*_shown(headers.get("webhook-signature", ""))]
+    if int(at) > now + MAX_CLOCK_SKEW_S or int(at) + 1 <= now - MAX_CLOCK_SKEW_S:
+        raise Unverified(f"webhook-timestamp is more than {MAX_CLOCK_SKEW_S} s away from our clock")
+    return id, at, [*_signatures(headers.get("webhook-signature", ""))]
 
 
 def _signature(key: bytes, id: str, at: str, body: bytes) -> bytes:
@@ -94,8 +94,8 @@ def _keys(secrets: Iterable[str]) -> Iterable[bytes]:
             continue
 
 
-def _shown(header: str) -> Iterable[bytes]:
-    for each in header.split(" ", MOST)[:MOST]:
+def _signatures(header: str) -> Iterable[bytes]:
+    for each in header.split(" ", MAX_SIGNATURES)[:MAX_SIGNATURES]:
         version, _, signature = each.partition(",")
         if version == "v1":
             try:

@@ -18,24 +18,24 @@ from chassis.configuration.publishing import (
     STREAM,
     SUBJECT,
     Conflict,
+    newest_in_stream,
+    parse_or_none,
     publish,
-    sound,
-    standing,
     version_of,
 )
 from chassis.errors import NotReady
-from chassis.messaging.connections import Line
-from chassis.messaging.direct_get import Reading
-from chassis.messaging.message import Incoming
+from chassis.messaging.connections import NatsConnection
+from chassis.messaging.direct_get import DirectReader
+from chassis.messaging.message import StreamMessage
 from trunkline_workspace.document import Workspace
 from trunkline_workspace.reading import parse
 
 log = logging.getLogger(__name__)
 
 NEWER = "SELECT version, document FROM workspace WHERE version > %s ORDER BY version"
-KEEP = "INSERT INTO workspace (version, document) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-PATIENCE = 10.0
-LOOK_S = 5.0
+INSERT_VERSION = "INSERT INTO workspace (version, document) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+WAIT_TIMEOUT_S = 10.0
+POLL_INTERVAL_S = 5.0
 """Seconds between looks at the stream while nobody says that there is something new."""
 AFTER_HINT_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between looks once somebody does: it may not be stored yet."""
@@ -70,7 +70,7 @@ class Workspaces:
         while self.latest < max(number, 1):
             changed = self._changed
             try:
-                await asyncio.wait_for(changed.wait(), PATIENCE)
+                await asyncio.wait_for(changed.wait(), WAIT_TIMEOUT_S)
             except TimeoutError:
                 log.warning("still waiting for version %s of the workspace", max(number, 1))
                 await self.load()
@@ -86,7 +86,7 @@ class Workspaces:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def follow(self, line: Line) -> None:
+    async def follow(self, connection: NatsConnection) -> None:
         """Keep every version the stream has, and take it in; raises when the line breaks.
 
         A message under the subject says that there is one more, perhaps before it is stored.
@@ -96,24 +96,24 @@ class Workspaces:
         async def heard(_: Msg) -> None:
             told.set()
 
-        sub = await line.nc.subscribe(SUBJECT, cb=heard)
+        sub = await connection.nc.subscribe(SUBJECT, cb=heard)
         try:
-            async with Reading(line, STREAM, SUBJECT, 1) as stream:
+            async with DirectReader(connection, STREAM, SUBJECT, 1) as stream:
                 created = None
                 while True:
-                    info = await line.js.stream_info(STREAM)
+                    info = await connection.js.stream_info(STREAM)
                     if info.created != created:
                         created, stream.next = info.created, 1
                     await self._take(stream)
                     await self._wait(told, stream)
         finally:
-            if not line.nc.is_closed:
+            if not connection.nc.is_closed:
                 await sub.unsubscribe()
 
-    async def _wait(self, told: asyncio.Event, stream: Reading) -> None:
+    async def _wait(self, told: asyncio.Event, stream: DirectReader) -> None:
         """Wait for the next version, or until it is time to look again."""
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(POLL_INTERVAL_S):
                 await told.wait()
         except TimeoutError:
             return
@@ -123,7 +123,7 @@ class Workspaces:
                 return
             await asyncio.sleep(pause)
 
-    async def _take(self, stream: Reading) -> bool:
+    async def _take(self, stream: DirectReader) -> bool:
         """Keep what there is; tells whether there was anything."""
         anything = False
         while batch := await stream.batch(16):
@@ -132,17 +132,17 @@ class Workspaces:
                 await self._keep(item)
         return anything
 
-    async def _keep(self, item: Incoming) -> None:
+    async def _keep(self, item: StreamMessage) -> None:
         told = version_of(item.data)
         if told is not None and told[0] <= self.latest:
             return
-        if told is None or sound(told[1]) is None:
+        if told is None or parse_or_none(told[1]) is None:
             log.error("message %s of %s is no version: ignored", item.stream_sequence, STREAM)
             return
         version, document = told
         try:
             async with self._pool.connection() as conn:
-                await conn.execute(KEEP, (version, Json(document)))
+                await conn.execute(INSERT_VERSION, (version, Json(document)))
         except psycopg.DataError as why:
             log.warning("version %s cannot be kept, and is ignored: %s", version, why)
             return
@@ -151,7 +151,7 @@ class Workspaces:
     async def refill(self, js: JetStreamContext) -> None:
         """Tell the stream again what it has lost. For the service whose table is the record."""
         await self.load()
-        version, _, last = await standing(js)
+        version, _, last = await newest_in_stream(js)
         try:
             for number in sorted(n for n in self._documents if n > version):
                 last = await publish(js, number, self._documents[number], last)

@@ -13,8 +13,8 @@ from trunkline_workspace.reading import InvalidWorkspace, parse
 
 STREAM, SUBJECT = "WORKSPACE", "workspace.v"
 RAW_DELIVERIES = "INBOUND"
-OUTRUN = 10071
-HIGHEST = 2**31 - 1
+WRONG_LAST_SEQUENCE = 10071
+MAX_VERSION = 2**31 - 1
 """What the table of versions can hold."""
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,11 @@ def version_of(data: bytes) -> tuple[int, dict[str, Any]] | None:
         version, document = told["version"], told["document"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    whole = type(version) is int and 0 < version <= HIGHEST
+    whole = type(version) is int and 0 < version <= MAX_VERSION
     return (version, document) if whole and isinstance(document, dict) else None
 
 
-def sound(document: dict[str, Any]) -> Workspace | None:
+def parse_or_none(document: dict[str, Any]) -> Workspace | None:
     """Return the workspace of a document; None when it is none."""
     try:
         return parse(document)
@@ -46,7 +46,7 @@ def sound(document: dict[str, Any]) -> Workspace | None:
         return None
 
 
-async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, int]:
+async def newest_in_stream(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, int]:
     """Return the newest sound version, its document, and the stream's last sequence.
 
     Whatever else stands behind it in the stream is stepped over.
@@ -59,7 +59,7 @@ async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, in
         except NotFoundError:
             continue
         found = version_of(message.data or b"")
-        if found is not None and sound(found[1]) is not None:
+        if found is not None and parse_or_none(found[1]) is not None:
             break
         found, foreign = None, foreign + 1
     if foreign:
@@ -75,14 +75,14 @@ async def publish(js: JetStreamContext, version: int, document: object, last: in
     try:
         return (await js.publish(SUBJECT, body, headers=headers, timeout=5)).seq
     except APIError as why:
-        if why.err_code == OUTRUN:
+        if why.err_code == WRONG_LAST_SEQUENCE:
             raise Conflict from None
         raise
 
 
 async def newest(js: JetStreamContext) -> tuple[int, Workspace | None]:
     """Give the version last applied; 0 and nothing when there is none."""
-    version, document, _ = await standing(js)
+    version, document, _ = await newest_in_stream(js)
     return version, parse(document) if document is not None else None
 
 
@@ -91,7 +91,7 @@ async def apply(js: JetStreamContext, workspace: Workspace, *, recorded: int = 0
 
     `recorded` is the newest version the record knows: a stream that lost it is filled again first.
     """
-    version, document, last = await standing(js)
+    version, document, last = await newest_in_stream(js)
     if version < recorded:
         raise Conflict(f"the stream has version {version}, the record {recorded}: try again soon")
     if document is not None and (gone := removed_ids(parse(document), workspace)):

@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 UNREACHABLE = (nats.errors.Error, NotReady, OSError, asyncio.TimeoutError)
 """Errors of a NATS server that does not answer, or not in time."""
 
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT_S = 5.0
 
 
-class Line:
+class NatsConnection:
     """One user's connection: tries for ever, tells of every error, knows when it came back."""
 
     def __init__(self, url: str, user: str, creds: Path | None, service: str) -> None:
         self.user = user
-        self.returns = 0
+        self.reconnects = 0
         self._service = service
         seed = creds / f"{user}.nk" if creds else None
         self.broker = NatsBroker(
@@ -39,28 +39,28 @@ class Line:
             inbox_prefix=f"_INBOX_{user}".encode(),
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
-            error_cb=self._error,
-            reconnected_cb=self._returned,
+            error_cb=self._log_error,
+            reconnected_cb=self._count_reconnect,
             ping_interval=5,
             pending_size=32 * 1024 * 1024,
             logger=None,
         )
         # FastStream's wrapper of it would end nats-py's reconnect task on refused credentials.
-        self.broker._connection_kwargs["error_cb"] = self._error  # noqa: SLF001 (no public way)
+        self.broker._connection_kwargs["error_cb"] = self._log_error  # noqa: SLF001 (no public way)
 
-    async def _error(self, why: Exception) -> None:
+    async def _log_error(self, why: Exception) -> None:
         metrics.nats_errors.labels(self._service).inc()
         log.warning("nats, as %s: %s", self.user, why)
 
-    async def _returned(self) -> None:
-        self.returns += 1
+    async def _count_reconnect(self) -> None:
+        self.reconnects += 1
         log.info("nats, as %s: connected again", self.user)
 
     async def open(self) -> None:
         """Connect, however long the server is away."""
         while True:
             try:
-                await asyncio.wait_for(self.broker.connect(), CONNECT_TIMEOUT)
+                await asyncio.wait_for(self.broker.connect(), CONNECT_TIMEOUT_S)
             except (OSError, TimeoutError) as why:
                 log.warning("nats does not answer %s yet: %r", self.user, why)
                 await asyncio.sleep(0.5)
@@ -95,8 +95,8 @@ class Bus:
 
     def __init__(self, url: str, service: str, creds: Path | None) -> None:
         self.service = service
-        self.own = Line(url, service, creds, service)
-        self.relay = Line(url, f"{service}-relay", creds, service)
+        self.own = NatsConnection(url, service, creds, service)
+        self.relay = NatsConnection(url, f"{service}-relay", creds, service)
 
     async def open(self) -> None:
         """Connect both lines."""

@@ -13,21 +13,21 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from chassis.errors import NotReady
-from chassis.messaging.connections import Line
-from chassis.messaging.message import Incoming, from_direct
+from chassis.messaging.connections import NatsConnection
+from chassis.messaging.message import StreamMessage, from_direct
 
-BATCH = 100
+MAX_BATCH = 100
 ANSWER_TIMEOUT_S = 5.0
 EMPTY, END_OF_BATCH = "404", "204"
 
 
-class Reading:
+class DirectReader:
     """Messages of one stream and subject. Use as a context; `batch` returns what there is."""
 
-    def __init__(self, line: Line, stream: str, subject: str, start: int) -> None:
+    def __init__(self, connection: NatsConnection, stream: str, subject: str, start: int) -> None:
         self.next = start
         """The sequence to go on from; may be set."""
-        self._line = line
+        self._connection = connection
         self._stream = stream
         self._subject = subject
         self._asked = 0
@@ -35,20 +35,20 @@ class Reading:
         self._sub: Subscription | None = None
 
     async def __aenter__(self) -> Self:
-        self._inbox = self._line.nc.new_inbox()
-        self._sub = await self._line.nc.subscribe(f"{self._inbox}.*", cb=self._came)
+        self._inbox = self._connection.nc.new_inbox()
+        self._sub = await self._connection.nc.subscribe(f"{self._inbox}.*", cb=self._receive)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._sub is not None and not self._line.nc.is_closed:
+        if self._sub is not None and not self._connection.nc.is_closed:
             await self._sub.unsubscribe()
 
-    async def _came(self, msg: Msg) -> None:
+    async def _receive(self, msg: Msg) -> None:
         self._answers.put_nowait(msg)
 
-    async def batch(self, limit: int = BATCH) -> list[Incoming]:
+    async def batch(self, limit: int = MAX_BATCH) -> list[StreamMessage]:
         """Return the next messages, at most `limit`; none when there are none yet.
 
         Raises `NotReady` when the server does not answer as it should.
@@ -57,8 +57,8 @@ class Reading:
         reply = f"{self._inbox}.{self._asked}"
         want = {"seq": max(self.next, 1), "next_by_subj": self._subject, "batch": limit}
         call = f"$JS.API.DIRECT.GET.{self._stream}"
-        await self._line.nc.publish(call, json.dumps(want).encode(), reply=reply)
-        items: list[Incoming] = []
+        await self._connection.nc.publish(call, json.dumps(want).encode(), reply=reply)
+        items: list[StreamMessage] = []
         while True:
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):

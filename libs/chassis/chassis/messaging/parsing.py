@@ -10,34 +10,34 @@ from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from chassis.errors import TRANSIENT
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 
-Understood: TypeAlias = tuple[Any, str | None]
+ParseResult: TypeAlias = tuple[Any, str | None]
 """What a message is, or why it cannot be understood."""
-Begun: TypeAlias = asyncio.Task[Understood] | Understood
-Which: TypeAlias = tuple[bool, int | None, str]
+StartedParse: TypeAlias = asyncio.Task[ParseResult] | ParseResult
+MessageId: TypeAlias = tuple[bool, int | None, str]
 
 
-class Understanding:
+class MessageParser:
     """What has been begun of a reader's messages. `progress` is called whenever one is done."""
 
-    def __init__(self, parse: Callable[[Incoming], Any], progress: Callable[[], None]) -> None:
+    def __init__(self, parse: Callable[[StreamMessage], Any], progress: Callable[[], None]) -> None:
         self._parse = parse
         self._progress = progress
-        self._begun: dict[Which, Begun] = {}
+        self._started: dict[MessageId, StartedParse] = {}
 
-    async def of(self, items: Iterable[Incoming]) -> list[Understood]:
+    async def parse_all(self, items: Iterable[StreamMessage]) -> list[ParseResult]:
         """Understand each, however long that takes."""
-        found = [self._begin(item) for item in items]
+        found = [self._start(item) for item in items]
         slow = [each for each in found if isinstance(each, asyncio.Task)]
         if slow:
             await asyncio.gather(*slow)
         return [each.result() if isinstance(each, asyncio.Task) else each for each in found]
 
-    async def upto(self, items: Sequence[Incoming], patience: float) -> int:
+    async def count_parsed(self, items: Sequence[StreamMessage], patience: float) -> int:
         """Say how many are understood, from the first on, within so many seconds: one at least."""
         loop = asyncio.get_running_loop()
-        found = [self._begin(item, keep=True) for item in items]
+        found = [self._start(item, keep=True) for item in items]
         until = loop.time() + patience
         for number, each in enumerate(found):
             if isinstance(each, asyncio.Task) and not each.done():
@@ -47,24 +47,24 @@ class Understanding:
                     return number
         return len(found)
 
-    def forget(self, items: Iterable[Incoming]) -> None:
+    def forget(self, items: Iterable[StreamMessage]) -> None:
         """Let go of what has been applied."""
         for item in items:
-            self._begun.pop(_which(item), None)
+            self._started.pop(_id_of(item), None)
 
     async def aclose(self) -> None:
         """Stop whatever has been begun."""
-        begun, self._begun = self._begun, {}
+        begun, self._started = self._started, {}
         tasks = [each for each in begun.values() if isinstance(each, asyncio.Task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, item: Incoming, *, keep: bool = False) -> Begun:
-        known = self._begun.get(_which(item))
-        if known is not None and not _failed(known):
+    def _start(self, item: StreamMessage, *, keep: bool = False) -> StartedParse:
+        known = self._started.get(_id_of(item))
+        if known is not None and not _has_failed(known):
             return known
-        begun: Begun
+        begun: StartedParse
         try:
             thing = self._parse(item)
         except Exception as why:  # noqa: BLE001 (whatever it broke)
@@ -72,19 +72,19 @@ class Understanding:
         else:
             begun = thing, None
             if isawaitable(thing):
-                begun = asyncio.ensure_future(_finish(thing))
+                begun = asyncio.ensure_future(_await_result(thing))
                 begun.add_done_callback(lambda _: self._progress())
                 keep = True
         if keep:
-            self._begun[_which(item)] = begun
+            self._started[_id_of(item)] = begun
         return begun
 
 
-def _which(item: Incoming) -> Which:
-    return item.kept, item.position, item.key
+def _id_of(item: StreamMessage) -> MessageId:
+    return item.was_deferred, item.position, item.key
 
 
-def _failed(begun: Begun) -> bool:
+def _has_failed(begun: StartedParse) -> bool:
     """Whether something was away that it needed: it is begun anew."""
     return (
         isinstance(begun, asyncio.Task)
@@ -93,7 +93,7 @@ def _failed(begun: Begun) -> bool:
     )
 
 
-async def _finish(thing: Awaitable[Any]) -> Understood:
+async def _await_result(thing: Awaitable[Any]) -> ParseResult:
     try:
         return await thing, None
     except TRANSIENT:

@@ -8,10 +8,10 @@ from typing import LiteralString
 
 import psycopg
 
-from chassis.errors import Fenced, NotReady
+from chassis.errors import NotReady, StaleLeader
 from chassis.messaging.transaction import Tx
 
-ENSURE: LiteralString = (
+INSERT_MISSING: LiteralString = (
     "INSERT INTO reader_position (reader, slot, position, stream_created, stream_sequence)"
     " SELECT %s, s, 0, '', 0 FROM unnest(%b::int[]) s ON CONFLICT DO NOTHING"
 )
@@ -33,11 +33,11 @@ MOVE: LiteralString = (
     " last_id = %s FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) v(slot, old, new)"
     " WHERE p.reader = %s AND p.slot = v.slot AND p.position = v.old AND p.epoch = %s"
 )
-STILL: LiteralString = (
+COUNT_UNMOVED: LiteralString = (
     "SELECT count(*) FROM reader_position p JOIN unnest(%b::int[], %b::bigint[]) v(slot, old)"
     " ON p.slot = v.slot AND p.position = v.old WHERE p.reader = %s AND p.epoch = %s"
 )
-HOLD: LiteralString = (
+LOCK_POSITIONS: LiteralString = (
     "SELECT 1 FROM reader_position WHERE reader = %s AND slot = ANY(%b::int[])"
     " ORDER BY slot FOR UPDATE"
 )
@@ -60,7 +60,7 @@ class Positions:
         self.epoch = 0
         self.last_id = ""
         """The id of the message at `sequence`, where the stream has epochs."""
-        self._came = (0, "")
+        self._newest = (0, "")
 
     async def load(
         self, conn: psycopg.AsyncConnection, created: str, *, own: bool, epoch: int = 0
@@ -71,7 +71,7 @@ class Positions:
         where its `epoch` is known, that alone decides. Raises `NotReady` when a newer one began.
         """
         slots = list(self.slots)
-        await conn.execute(ENSURE, (self.reader, slots))
+        await conn.execute(INSERT_MISSING, (self.reader, slots))
         if own:
             restarted = await conn.execute(
                 RESTART, (created, epoch, self.reader, slots, epoch, epoch, created)
@@ -87,12 +87,12 @@ class Positions:
         self.sequence = self.sequence if same else 0
         self.created = created
 
-    def came(self, sequence: int, id: str) -> None:
+    def note_newest(self, sequence: int, id: str) -> None:
         """Remember the id of the newest message that came."""
-        self._came = (sequence, id)
+        self._newest = (sequence, id)
 
     def _id_at(self, sequence: int) -> str:
-        came, id = self._came
+        came, id = self._newest
         if sequence == came:
             return id
         return self.last_id if sequence == self.sequence else ""
@@ -107,9 +107,10 @@ class Positions:
         return found != {slot: (at, self.epoch) for slot, at in self.stored.items()}
 
     async def move(self, tx: Tx, to: dict[int, int], sequence: int) -> None:
-        """Move all slots up to the stream's sequence; `Fenced` when somebody else has moved one.
+        """Move all slots to these positions, and the reader to the stream's `sequence`.
 
-        Once that is committed, say so with `moved`.
+        Call `mark_committed` after the commit. Raises `StaleLeader` when another leader has moved
+        a slot.
         """
         slots = list(self.slots)
         old = [self.stored[slot] for slot in slots]
@@ -119,23 +120,23 @@ class Positions:
             self.epoch,
         )  # fmt: skip
         if moved.rowcount != len(slots):
-            raise Fenced(f"{self.reader}: another leader has moved on")
+            raise StaleLeader(f"{self.reader}: another leader has moved on")
 
-    def moved(self, to: dict[int, int], sequence: int) -> None:
+    def mark_committed(self, to: dict[int, int], sequence: int) -> None:
         """Remember what has been committed."""
         self.at = self.stored = to
         self.last_id, self.sequence = self._id_at(sequence), sequence
 
-    def heard(self, to: dict[int, int], sequence: int) -> None:
+    def advance_in_memory(self, to: dict[int, int], sequence: int) -> None:
         """Remember what has been heard, and needs no more than that."""
         self.at = to
         self.last_id, self.sequence = self._id_at(sequence), sequence
 
-    async def still(self, tx: Tx) -> None:
+    async def assert_unmoved(self, tx: Tx) -> None:
         """Make sure nobody else has moved them, and nobody will before this transaction ends."""
         slots = list(self.slots)
-        await tx.run(HOLD, self.reader, slots)
+        await tx.run(LOCK_POSITIONS, self.reader, slots)
         stored = [self.stored[slot] for slot in slots]
-        cursor = await tx.run(STILL, slots, stored, self.reader, self.epoch)
+        cursor = await tx.run(COUNT_UNMOVED, slots, stored, self.reader, self.epoch)
         if await cursor.fetchone() != (len(slots),):
-            raise Fenced(f"{self.reader}: another leader has moved on")
+            raise StaleLeader(f"{self.reader}: another leader has moved on")

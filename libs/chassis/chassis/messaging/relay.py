@@ -20,34 +20,34 @@ import psycopg
 from nats.js.api import StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from chassis.errors import Fenced, TooLarge
+from chassis.errors import StaleLeader, TooLarge
 from chassis.messaging.connections import Bus
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.resuming import ROW, Ahead, Proof, held, prove
-from chassis.messaging.retention import SET_FLOOR, Retention, first_floor, trim
+from chassis.messaging.resuming import ROW, Ahead, Proof, hold_reason, prove
+from chassis.messaging.retention import SET_FLOOR, Retention, initial_floor, trim
 from chassis.observability.tracing import metrics
 from chassis.postgres.pool import Database
 from trunkline_contracts.fact import SLOTS, fact_id_text, splice
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
-FEW = 8
+MAX_BATCH = 500
+MAX_CHAIN = 8
 """How many messages are fewer than a batch is worth."""
-FENCED = 10071
-SEEN = 10201
-FULL = 10077
-PATIENCE = 3
+WRONG_LAST_SEQUENCE = 10071
+DUPLICATE_MESSAGE_ID = 10201
+STREAM_FULL = 10077
+REFUSALS_BEFORE_ALARM = 3
 """After so many refusals in a row a person is told."""
-HEAD = 4096
+RESERVED_BYTES = 4096
 """Bytes kept free for a message's envelope and headers, which the server counts, too."""
-PACE = 0.01
+MIN_BATCH_INTERVAL_S = 0.01
 """Seconds between the beginnings of two batches that are not full: each costs the server a sync."""
 REST = 0.1
 """Seconds to rest at most for as long as a batch took."""
-FALLBACK_POLL = 0.5
-TRIM_EVERY = 60.0
-IDLE_LOOKS = 4
+FALLBACK_POLL_S = 0.5
+TRIM_INTERVAL_S = 60.0
+POLLS_PER_END_CHECK = 4
 """While idle, every so many polls the stream's end is compared with what was told."""
 
 AHEAD_PAUSE_S = 1.0
@@ -101,7 +101,7 @@ class Relay:
         self.foreign: str | None = None
         """The newest message of another hand that was stepped over in this life of the stream."""
         self.position = 0
-        self.moved_at = time.monotonic()
+        self.progress_at = time.monotonic()
         self._db = db
         self._bus = bus
         self._woken = asyncio.Event()
@@ -113,8 +113,8 @@ class Relay:
         self._last_seq = 0
         self._created = ""
         self._idle = 0
-        self._doubted = False
-        self._most = BATCH
+        self._is_chain_doubtful = False
+        self._max_batch = MAX_BATCH
         self._refusals = 0
 
     def wake(self) -> None:
@@ -123,62 +123,62 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until this replica is deposed. An alarm stops the telling, not the watching."""
-        self._most, self._refusals = BATCH, 0
+        self._max_batch, self._refusals = MAX_BATCH, 0
         async with self._db.pool.connection() as conn:
-            await self._start(conn)
+            await self._read_position(conn)
             while True:
                 self._woken.clear()
                 began = time.monotonic()
-                most, rows = self._most, await self._pending(conn)
+                most, rows = self._max_batch, await self._pending(conn)
                 try:
                     if rows:
-                        await self._tell(rows)
+                        await self._publish_rows(rows)
                 except Exception as why:  # noqa: BLE001 (tried again, and told)
                     log.warning("%s: reading the position back: %r", self.stream, why)
-                    await self._start(conn)
-                    if not isinstance(why, Fenced | TimeoutError):
-                        await self._refused(conn, why)
+                    await self._read_position(conn)
+                    if not isinstance(why, StaleLeader | TimeoutError):
+                        await self._handle_refusal(conn, why)
                     continue
-                self._accepted()
-                self.moved_at = time.monotonic()
-                if self.moved_at - self._trimmed_at > TRIM_EVERY:
+                self._reset_refusals()
+                self.progress_at = time.monotonic()
+                if self.progress_at - self._trimmed_at > TRIM_INTERVAL_S:
                     await self.trim(conn)
                 if 0 < len(rows) < most:
-                    await asyncio.sleep(began + PACE - self.moved_at)
-                if len(rows) < most and not await self._rest():
-                    await self._start(conn)
+                    await asyncio.sleep(began + MIN_BATCH_INTERVAL_S - self.progress_at)
+                if len(rows) < most and not await self._wait_for_rows():
+                    await self._read_position(conn)
 
-    async def _rest(self) -> bool:
+    async def _wait_for_rows(self) -> bool:
         """Wait for something to tell; False when somebody else has touched the stream."""
         try:
-            async with asyncio.timeout(FALLBACK_POLL):
+            async with asyncio.timeout(FALLBACK_POLL_S):
                 await self._woken.wait()
         except TimeoutError:
             self._idle += 1
-            if self._idle % IDLE_LOOKS == 0:
+            if self._idle % POLLS_PER_END_CHECK == 0:
                 info = await self._bus.relay.js.stream_info(self.stream)
                 return info.state.last_seq == self._last_seq and str(info.created) == self._created
         return True
 
-    async def _refused(self, conn: psycopg.AsyncConnection, why: Exception) -> None:
+    async def _handle_refusal(self, conn: psycopg.AsyncConnection, why: Exception) -> None:
         """Make room in a stream that is full, and ask for less; when that does not help, wait."""
-        full = isinstance(why, APIError) and why.err_code == FULL
-        if full and (await self.trim(conn, full=True) or self._most > 1):
-            self._most = max(self._most // 2, 1)
+        full = isinstance(why, APIError) and why.err_code == STREAM_FULL
+        if full and (await self.trim(conn, full=True) or self._max_batch > 1):
+            self._max_batch = max(self._max_batch // 2, 1)
             return
         self._refusals += 1
-        if self._refusals >= PATIENCE or isinstance(why, TooLarge):
+        if self._refusals >= REFUSALS_BEFORE_ALARM or isinstance(why, TooLarge):
             told = why.description if isinstance(why, APIError) else repr(why)[:300]
-            self._alarm(f"{self.stream} refuses what comes next: {told}")
+            self._set_alarm(f"{self.stream} refuses what comes next: {told}")
         await asyncio.sleep(min(0.1 * 2**self._refusals, 1))
 
-    def _accepted(self) -> None:
-        self._most = min(self._most * 2, BATCH)
+    def _reset_refusals(self) -> None:
+        self._max_batch = min(self._max_batch * 2, MAX_BATCH)
         if self._refusals:
             self._refusals = 0
-            self._alarm(None)
+            self._set_alarm(None)
 
-    def _alarm(self, why: str | None) -> None:
+    def _set_alarm(self, why: str | None) -> None:
         if why is not None and why != self.alarm:
             log.error("%s: relay stopped: %s", self.stream, why)
         elif why is None and self.alarm:
@@ -186,53 +186,57 @@ class Relay:
         self.alarm = why
         metrics.relay_alarm.labels(self.service).set(why is not None)
 
-    async def _start(self, conn: psycopg.AsyncConnection) -> None:
+    async def _read_position(self, conn: psycopg.AsyncConnection) -> None:
         while True:
             try:
                 info = await self._bus.relay.js.stream_info(self.stream)
-                proof = await self._proven(conn, info)
+                proof = await self._prove_position(conn, info)
             except Ahead as why:
-                self._alarm(str(why))
+                self._set_alarm(str(why))
                 await asyncio.sleep(AHEAD_PAUSE_S)
                 continue
             break
         if not self._refusals:
-            self._alarm(None)
-        self._step_over(info, proof)
+            self._set_alarm(None)
+        self._report_foreign(info, proof)
         self.position = proof.position
         self._last_seq = info.state.last_seq
         self._created = str(info.created)
-        self._last = await self._row(conn)
+        self._last = await self._row_at_position(conn)
         self._epochs = await Epochs.load(conn)
         cursor = await conn.execute(PREVIOUS, (self.position,))
         for slot, previous in await cursor.fetchall():
             self._previous[slot] = previous
 
-    async def _proven(self, conn: psycopg.AsyncConnection, info: StreamInfo) -> Proof:
+    async def _prove_position(self, conn: psycopg.AsyncConnection, info: StreamInfo) -> Proof:
         """Return the position the stream proves; raise `Ahead`. A copy of an old message of ours
         does not set it back: the floor and this leader's own memory count as well.
         """
         created = str(info.created)
         floor = await self._floor(conn, created)
         known = floor or 0
-        if created == self._created and self._last and await self._row(conn) == self._last:
+        if (
+            created == self._created
+            and self._last
+            and await self._row_at_position(conn) == self._last
+        ):
             known = max(known, self.position)
         proof = await prove(conn, self._bus.relay.js, info, known)
         if floor is None and not proof.position:
-            return Proof(await self._first_floor(conn, created), proof.foreign)
+            return Proof(await self._create_floor(conn, created), proof.foreign)
         return proof
 
     async def _floor(self, conn: psycopg.AsyncConnection, created: str) -> int | None:
         row = await (await conn.execute(FLOOR, (self.stream, created))).fetchone()
         return row[0] if row else None
 
-    async def _row(self, conn: psycopg.AsyncConnection) -> Row | None:
+    async def _row_at_position(self, conn: psycopg.AsyncConnection) -> Row | None:
         """Return the outbox's row at this relay's position."""
         cursor = await conn.execute(ROW, (self.position,), binary=True)
         row: Row | None = await cursor.fetchone()
         return row
 
-    def _step_over(self, info: StreamInfo, proof: Proof) -> None:
+    def _report_foreign(self, info: StreamInfo, proof: Proof) -> None:
         """Raise the alarm for messages of another hand, once each, and go on."""
         if str(info.created) != self._created:
             self.foreign, self._foreign_seq = None, 0
@@ -259,38 +263,38 @@ class Relay:
             return f"{self.stream}: {why}"
         except NotFoundError:
             return f"{self.stream} is missing"
-        return held(info)
+        return hold_reason(info)
 
-    async def _first_floor(self, conn: psycopg.AsyncConnection, created: str) -> int:
+    async def _create_floor(self, conn: psycopg.AsyncConnection, created: str) -> int:
         """A stream just made is told what PostgreSQL has, as far as it is young enough."""
-        floor = await first_floor(conn, self._oldest())
+        floor = await initial_floor(conn, self._oldest_to_keep())
         await conn.execute(SET_FLOOR, (self.stream, created, floor))
         log.info("%s: a new stream, made %s: telling from %s on", self.stream, created, floor)
         return floor
 
-    def _oldest(self) -> datetime | None:
+    def _oldest_to_keep(self) -> datetime | None:
         retention = self._retention()
         return None if retention is None else self._clock() - retention
 
     async def trim(self, conn: psycopg.AsyncConnection, *, full: bool = False) -> int:
         """Take away what the stream no longer has to keep; gives how many messages."""
         self._trimmed_at = time.monotonic()
-        js, oldest = self._bus.relay.js, self._oldest()
+        js, oldest = self._bus.relay.js, self._oldest_to_keep()
         return await trim(conn, js, self.stream, self.position, oldest, full=full)
 
     async def _pending(self, conn: psycopg.AsyncConnection) -> list[Row]:
         """Return what comes next, once what was published last is in its place."""
         while True:
-            args = (self.position, self._most + 1)
+            args = (self.position, self._max_batch + 1)
             cursor = await conn.execute(ROWS, args, prepare=True, binary=True)
             rows: list[Any] = await cursor.fetchall()
             if self._last is None or rows[:1] == [self._last]:
-                return [row for row in rows if row[0] > self.position][: self._most]
+                return [row for row in rows if row[0] > self.position][: self._max_batch]
             log.warning("%s: position %s holds another fact", self.stream, self.position)
-            await self._start(conn)
+            await self._read_position(conn)
 
-    async def _tell(self, rows: Sequence[Row]) -> None:
-        rows = self._fitting(rows)
+    async def _publish_rows(self, rows: Sequence[Row]) -> None:
+        rows = self._limit_size(rows)
         previous = list(self._previous)
         messages: list[Message] = []
         for row in rows:
@@ -299,19 +303,19 @@ class Relay:
         try:
             self._last_seq = await self._publish(messages)
         except APIError as why:
-            if why.err_code == FENCED:
-                raise Fenced(f"somebody else published into {self.stream}") from why
-            if why.err_code != SEEN:
+            if why.err_code == WRONG_LAST_SEQUENCE:
+                raise StaleLeader(f"somebody else published into {self.stream}") from why
+            if why.err_code != DUPLICATE_MESSAGE_ID:
                 raise
             self._last_seq = await publish_singly(self._bus, messages, self._last_seq)
-        self._doubted = False
+        self._is_chain_doubtful = False
         self._previous = previous
         self.position, self._last = rows[-1][0], rows[-1]
         metrics.relay_position.labels(self.service).set(self.position)
 
-    def _fitting(self, rows: Sequence[Row]) -> Sequence[Row]:
+    def _limit_size(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Give what comes before the first fact the server would not take; that one stops us."""
-        most = self._bus.relay.nc.max_payload - HEAD
+        most = self._bus.relay.nc.max_payload - RESERVED_BYTES
         for n, (position, _, _, _, type_, body) in enumerate(rows):
             if len(body) > most:
                 if n == 0:
@@ -321,9 +325,11 @@ class Relay:
         return rows
 
     async def _publish(self, messages: Sequence[Message]) -> int:
-        if len(messages) > FEW or self._doubted:
+        if len(messages) > MAX_CHAIN or self._is_chain_doubtful:
             return await publish_batch(self._bus, messages, self._last_seq)
-        self._doubted = True  # what fails as a chain goes as a batch, whose refusals tell why
+        self._is_chain_doubtful = (
+            True  # what fails as a chain goes as a batch, whose refusals tell why
+        )
         return await publish_chain(self._bus, messages, self._last_seq)
 
 
@@ -353,7 +359,7 @@ async def publish_chain(bus: Bus, messages: Sequence[Message], last_seq: int) ->
         if expected + 1 < end:
             await nc.publish(subject, data, headers=headers)
         elif (await js.publish(subject, data, headers=headers, timeout=5)).seq != end:
-            raise Fenced("the stream knew the last message already")
+            raise StaleLeader("the stream knew the last message already")
     return end
 
 

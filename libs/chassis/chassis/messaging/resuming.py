@@ -18,10 +18,10 @@ from nats.js.api import RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.message import number
+from chassis.messaging.message import parse_position
 from trunkline_contracts.fact import fact_id_text, splice
 
-HELD = "trunkline.held"
+HOLD_KEY = "trunkline.held"
 """Set in a stream's metadata: nobody reads it before it is made anew, or released."""
 MAX_STEPS = 10_000
 """Sequences looked at, at most. Nothing proven among them: what is known otherwise counts."""
@@ -31,16 +31,16 @@ FURTHER_STEPS = 16
 ROW: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox WHERE position = %s"
 )
-LAST: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
+LAST_POSITION: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
 
 
 class Ahead(Exception):
     """The stream holds facts that its outbox does not have: PostgreSQL was restored."""
 
 
-def held(info: StreamInfo) -> str | None:
+def hold_reason(info: StreamInfo) -> str | None:
     """Return why a stream is held, or None."""
-    why = (info.config.metadata or {}).get(HELD)
+    why = (info.config.metadata or {}).get(HOLD_KEY)
     return None if why is None else f"{info.config.name} is held: {why}"
 
 
@@ -71,7 +71,7 @@ async def prove(
     further: int = FURTHER_STEPS,
 ) -> Proof:
     """Return the highest position the stream proves, at least `known`; raise `Ahead`."""
-    (end,) = await (await conn.execute(LAST)).fetchone() or (0,)
+    (end,) = await (await conn.execute(LAST_POSITION)).fetchone() or (0,)
     if known > end:
         raise Ahead(f"the stream is ahead of its outbox: published up to {known} > {end}")
     judge = _Judge(conn, await Epochs.load(conn), end)
@@ -119,7 +119,7 @@ class _Judge:
     async def of(self, message: RawStreamMsg) -> _Verdict:
         """Return what a message is; raise `Ahead` for a fact beyond the outbox's end."""
         headers = message.headers or {}
-        position = number(headers.get("Trunkline-Position", ""))
+        position = parse_position(headers.get("Trunkline-Position", ""))
         if position is None:
             return _Verdict(why="it names no position")
         data = message.data or b""

@@ -17,9 +17,9 @@ from nats.js.errors import NotFoundError
 
 log = logging.getLogger(__name__)
 
-FULL = 0.8
+FULL_SHARE = 0.8
 """The part of `max_bytes` from which on a stream is trimmed whatever its age."""
-KEPT = 0.6
+KEPT_SHARE = 0.6
 """The part of its messages that stays then."""
 
 FIRST_FROM: LiteralString = (
@@ -36,7 +36,7 @@ Retention = Callable[[], timedelta | None]
 """How long facts stay in the stream; None for ever."""
 
 
-async def first_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> int:
+async def initial_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> int:
     """Give the position behind which a stream made anew begins; older facts are not told."""
     row = await (await conn.execute(ENDS)).fetchone()
     low, high = row or (0, 0)
@@ -46,7 +46,7 @@ async def first_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> 
     while low < high:  # the first position that is young enough
         middle = (low + high) // 2
         found = await (await conn.execute(FIRST_FROM, (middle,))).fetchone()
-        if found is None or _told_at(bytes(found[1]), after) >= after:
+        if found is None or _recorded_at(bytes(found[1]), after) >= after:
             high = middle
         else:
             low = found[0] + 1
@@ -54,7 +54,7 @@ async def first_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> 
     return floor
 
 
-def _told_at(body: bytes, otherwise: datetime) -> datetime:
+def _recorded_at(body: bytes, otherwise: datetime) -> datetime:
     try:
         return datetime.fromisoformat(json.loads(body)["time"])
     except (ValueError, KeyError, TypeError):
@@ -67,8 +67,8 @@ async def first_to_keep(
     """Give the first sequence to keep, by age and by size; the last message always stays."""
     state, stream = info.state, info.config.name or ""
     low, high = state.first_seq, state.last_seq
-    if full or (info.config.max_bytes and state.bytes > FULL * info.config.max_bytes):
-        return min(high, high + 1 - int(state.messages * KEPT))
+    if full or (info.config.max_bytes and state.bytes > FULL_SHARE * info.config.max_bytes):
+        return min(high, high + 1 - int(state.messages * KEPT_SHARE))
     if after is None or not state.messages:
         return low
     while low < high:

@@ -9,21 +9,21 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from chassis.errors import TooLarge
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from chassis.observability.tracing import traceparent
 from chassis.postgres.pool import Database
 from trunkline_contracts.fact import Fact, slot_of
 
-SAY = b"SELECT outbox_append(%b, %b::text[], %b::int[], %b::text[], %b::bytea[])"
+APPEND = b"SELECT outbox_append(%b, %b::text[], %b::int[], %b::text[], %b::bytea[])"
 LOCK = b"SELECT pg_advisory_xact_lock(%b)"
-LARGEST = 1_000_000
+MAX_FACT_BYTES = 1_000_000
 """Bytes a fact's body may have: NATS takes 1 MiB of its envelope, its headers and itself."""
 
 
-def fitting(type_: str, body: bytes) -> bytes:
+def check_size(type_: str, body: bytes) -> bytes:
     """Give a fact's body, if it can be told; what was recorded and cannot would stop the relay."""
-    if len(body) > LARGEST:
-        raise TooLarge(f"{type_} would have {len(body)} bytes; it may have {LARGEST}")
+    if len(body) > MAX_FACT_BYTES:
+        raise TooLarge(f"{type_} would have {len(body)} bytes; it may have {MAX_FACT_BYTES}")
     return body
 
 
@@ -42,11 +42,11 @@ class Tx:
         self.now = now
         self.workspace = workspace
         self.slots = slots
-        self.said: list[Fact] = []
-        self.waiting: list[Fact] = []
-        self.heard: Sequence[Incoming] = ()
+        self.recorded: list[Fact] = []
+        self.deferred: list[Fact] = []
+        self.source_messages: Sequence[StreamMessage] = ()
         """In a reader, the messages that what is being applied came in, one for each."""
-        self.appended = False
+        self.has_appended = False
         self._lock = lock
         self._bodies: list[bytes] = []
 
@@ -56,7 +56,7 @@ class Tx:
         """Execute a prepared statement."""
         return await self.conn.execute(sql, params or None, prepare=True, binary=binary)
 
-    def say(self, *facts: Fact, cause: Fact | None = None) -> None:
+    def record(self, *facts: Fact, cause: Fact | None = None) -> None:
         """Have facts recorded last, under the service's lock, which numbers them.
 
         A fact that names no workspace version gets this transaction's; `cause` hands its trace on.
@@ -76,36 +76,36 @@ class Tx:
             if not fact.workspace and self.workspace:
                 missing["workspace"] = self.workspace
             said = fact.model_copy(update=missing) if missing else fact
-            self._bodies.append(fitting(said.type, said.body()))
-            self.said.append(said)
+            self._bodies.append(check_size(said.type, said.body()))
+            self.recorded.append(said)
 
-    def unsay(self) -> None:
+    def discard_recorded(self) -> None:
         """Have nothing recorded of what was said until now."""
-        self.said.clear()
+        self.recorded.clear()
         self._bodies.clear()
 
-    def wait(self, fact: Fact) -> None:
+    def defer(self, fact: Fact) -> None:
         """Keep a fact whose request is not known here yet, and hear it again soon."""
-        self.waiting.append(fact)
+        self.deferred.append(fact)
 
     async def lock(self) -> None:
         """Take the service's lock now: from here on this transaction decides alone."""
         await self.conn.execute(LOCK, (self._lock,), prepare=True)
 
-    async def finish(self) -> None:
+    async def flush(self) -> None:
         """Record what was said. Called once, last."""
-        if not self.said:
+        if not self.recorded:
             return
-        keys = [fact.subject for fact in self.said]
+        keys = [fact.subject for fact in self.recorded]
         args: Sequence[Any] = (
             self._lock,
             keys,
             [slot_of(key) for key in keys],
-            [fact.type for fact in self.said],
+            [fact.type for fact in self.recorded],
             self._bodies,
         )
-        await self.conn.execute(SAY, args, prepare=True)
-        self.appended = True
+        await self.conn.execute(APPEND, args, prepare=True)
+        self.has_appended = True
 
 
 @asynccontextmanager
@@ -121,4 +121,4 @@ async def transaction(
     async with db.pool.connection() as conn, conn.transaction():
         tx = Tx(conn, clock(), lock, workspace, slots)
         yield tx
-        await tx.finish()
+        await tx.flush()

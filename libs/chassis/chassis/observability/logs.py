@@ -17,7 +17,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-PLAIN = (
+SAFE_TO_LOG = (
     OSError,
     ImportError,
     AttributeError,
@@ -29,10 +29,19 @@ PLAIN = (
 )
 """Exceptions whose messages hold nothing anybody wrote to us."""
 
-QUIET = ("httpx", "httpcore", "nats", "faststream", "asyncio", "uvicorn", "psycopg.pool", "yoyo")
+QUIET_LIBRARIES = (
+    "httpx",
+    "httpcore",
+    "nats",
+    "faststream",
+    "asyncio",
+    "uvicorn",
+    "psycopg.pool",
+    "yoyo",
+)
 """Libraries whose everyday words are no news, and may hold addresses with secrets in them."""
 
-FRAMES = 15
+MAX_FRAMES = 15
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -60,7 +69,7 @@ def configure(service: str, level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         named,
-        traced,
+        add_trace,
     ]
     structlog.configure(
         processors=[
@@ -78,7 +87,7 @@ def configure(service: str, level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                failed,
+                render_exception,
                 structlog.processors.JSONRenderer(serializer=_dumps),
             ],
         )
@@ -87,13 +96,13 @@ def configure(service: str, level: str) -> None:
     root.handlers = [each for each in root.handlers if not isinstance(each, _Stdout)]
     root.addHandler(handler)
     root.setLevel(level)
-    for name in QUIET:
+    for name in QUIET_LIBRARIES:
         library = logging.getLogger(name)
         library.setLevel(logging.WARNING)
         library.handlers, library.propagate = [], True
 
 
-def traced(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Add which trace, and which part of it, is being worked on."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
@@ -102,12 +111,12 @@ def traced(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def failed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def render_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Tell an exception by its kind and places, and by its words only where they are harmless."""
     info = event.pop("exc_info", None)
     error = _error(info)
     if error is not None:
-        event["error"] = _told(error)
+        event["error"] = _describe_error(error)
     return event
 
 
@@ -122,17 +131,17 @@ def _error(info: Any) -> BaseException | None:
     return None
 
 
-def _told(error: BaseException, depth: int = 0) -> dict[str, Any]:
+def _describe_error(error: BaseException, depth: int = 0) -> dict[str, Any]:
     kind = type(error)
     told: dict[str, Any] = {"kind": f"{kind.__module__}.{kind.__qualname__}"}
-    if isinstance(error, PLAIN):
+    if isinstance(error, SAFE_TO_LOG):
         told["said"] = str(error)
     if isinstance(error, psycopg.Error) and error.sqlstate:
         told["sqlstate"] = error.sqlstate
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
     told["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     if (cause := error.__cause__ or error.__context__) is not None and depth < 3:
-        told["because"] = _told(cause, depth + 1)
+        told["because"] = _describe_error(cause, depth + 1)
     return told
 
 

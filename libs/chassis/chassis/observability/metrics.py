@@ -60,5 +60,5 @@ relay_silent = gauge("relay_silent_seconds", "Since the relay went its last roun
 relay_alarm = gauge("relay_alarm", "1 while stopped for what is, or does not fit, in the stream")
 relay_foreign = counter("relay_foreign_total", "Messages stepped over that are not the relay's")
 
-leader = gauge("leader", "1 while this replica holds the office", "office")
+leader = gauge("leader", "1 while this replica holds the role", "role")
 nats_errors = counter("nats_errors_total", "Errors of the connection to NATS")

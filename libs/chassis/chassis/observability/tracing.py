@@ -38,13 +38,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis.observability import logs, metrics
 from chassis.settings import Settings
 
-__all__ = ["configure", "continued", "heard", "install", "metrics", "record", "traceparent"]
+__all__ = [
+    "configure",
+    "continued",
+    "install",
+    "metrics",
+    "record",
+    "record_applied",
+    "traceparent",
+]
 
 log = structlog.get_logger()
 
 EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-UNTRUSTED = frozenset({b"baggage", b"tracestate"})
+UNTRUSTED_HEADERS = frozenset({b"baggage", b"tracestate"})
 """Headers that would carry a stranger's words through everything; they end at the door."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -113,7 +121,7 @@ def continued(
         span.end()
 
 
-def heard(name: str, things: Iterable[object], began: int) -> None:
+def record_applied(name: str, things: Iterable[object], began: int) -> None:
     """Record that a batch was applied, in the trace of each thing in it that was carried in one.
 
     `began` is in nanoseconds since 1970. Costs nothing while nobody records.
@@ -147,7 +155,7 @@ def _fresh() -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote=False)
 
 
-class Observed:
+class TracingMiddleware:
     """Puts each request into a trace, and counts and times it by its route."""
 
     def __init__(self, app: ASGIApp, service: str) -> None:
@@ -189,12 +197,14 @@ def _admit(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"traceparent":
             parent = value.decode("latin-1")
-        elif name in UNTRUSTED:
-            scope["headers"] = [each for each in scope["headers"] if each[0] not in UNTRUSTED]
+        elif name in UNTRUSTED_HEADERS:
+            scope["headers"] = [
+                each for each in scope["headers"] if each[0] not in UNTRUSTED_HEADERS
+            ]
     return parent
 
 
-async def measured(request: Request) -> Response:
+async def prometheus_metrics(request: Request) -> Response:
     """Give what this process measures, for Prometheus."""
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(metrics.REGISTRY), headers={"content-type": media_type})
@@ -202,5 +212,5 @@ async def measured(request: Request) -> Response:
 
 def install(app: FastAPI, name: str) -> None:
     """Observe every request of this app, and serve `/metrics`."""
-    app.add_middleware(Observed, service=name)
-    app.add_api_route("/metrics", measured, tags=["operations"], response_class=Response)
+    app.add_middleware(TracingMiddleware, service=name)
+    app.add_api_route("/metrics", prometheus_metrics, tags=["operations"], response_class=Response)

@@ -25,7 +25,7 @@ _head = struct.Struct("!IIIII").pack
 _length = struct.Struct("!i").pack
 _int8 = struct.Struct("!iq").pack
 _float8 = struct.Struct("!id").pack
-SIXTEEN = _length(16)
+UUID_LENGTH = _length(16)
 
 
 def _bytes(value: bytes) -> bytes:
@@ -37,7 +37,7 @@ def _text(value: str) -> bytes:
 
 
 def _uuid(value: UUID) -> bytes:
-    return SIXTEEN + value.bytes
+    return UUID_LENGTH + value.bytes
 
 
 def _bool(value: bool) -> bytes:  # noqa: FBT001 (it is the value)
@@ -49,7 +49,7 @@ def _instant(value: datetime) -> bytes:
     return _int8(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
-PLAIN: dict[type, tuple[str, Encode]] = {
+ENCODERS: dict[type, tuple[str, Encode]] = {
     bytes: ("bytea", _bytes),
     str: ("text", _text),
     UUID: ("uuid", _uuid),
@@ -61,7 +61,7 @@ PLAIN: dict[type, tuple[str, Encode]] = {
 """How PostgreSQL wants each. Whole numbers go as the largest: the cast beside makes them fit."""
 
 
-class Column(ListBinaryDumper):
+class ArrayDumper(ListBinaryDumper):
     """A list of one plain type."""
 
     def __init__(self, cls: type, context: Any = None) -> None:
@@ -70,16 +70,16 @@ class Column(ListBinaryDumper):
         self._encode: Encode | None = None
 
     def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:
-        kind = _kind(obj)
-        return super().get_key(obj, format) if kind is None else (self.cls, Column, kind)
+        kind = _element_type(obj)
+        return super().get_key(obj, format) if kind is None else (self.cls, ArrayDumper, kind)
 
     def upgrade(self, obj: list[Any], format: PyFormat) -> BaseListDumper:
-        kind = _kind(obj)
+        kind = _element_type(obj)
         if kind is None:
             return super().upgrade(obj, format)
-        name, encode = PLAIN[kind]
+        name, encode = ENCODERS[kind]
         info = adapters.types[name]
-        dumper = Column(self.cls, self._tx)
+        dumper = ArrayDumper(self.cls, self._tx)
         dumper.oid, dumper._element, dumper._encode = info.array_oid, info.oid, encode
         return dumper
 
@@ -87,24 +87,24 @@ class Column(ListBinaryDumper):
         if self._encode is None:
             return super().dump(obj)
         try:
-            told = _all(self._encode, obj)
+            told = _encode_all(self._encode, obj)
         except (struct.error, TypeError) as why:  # too large a number; an instant of no zone
             raise DataError(str(why)) from why
         return _head(1, 1, self._element, len(obj), 1) + b"".join(told)
 
 
-def _all(encode: Encode, values: Iterable[Any]) -> list[bytes]:
+def _encode_all(encode: Encode, values: Iterable[Any]) -> list[bytes]:
     return [NULL if value is None else encode(value) for value in values]
 
 
-def _kind(values: list[Any]) -> type | None:
+def _element_type(values: list[Any]) -> type | None:
     kinds = set(map(type, values))
     kinds.discard(type(None))
     kind: type | None = kinds.pop() if len(kinds) == 1 else None
-    return kind if kind in PLAIN else None
+    return kind if kind in ENCODERS else None
 
 
-COLUMNS = AdaptersMap(adapters)
+ARRAY_ADAPTERS = AdaptersMap(adapters)
 """What connections of services adapt by."""
-COLUMNS.register_dumper(list, Column)
-COLUMNS.register_dumper(list, ListDumper)  # … so that a plain `%s` stays as it was
+ARRAY_ADAPTERS.register_dumper(list, ArrayDumper)
+ARRAY_ADAPTERS.register_dumper(list, ListDumper)  # … so that a plain `%s` stays as it was

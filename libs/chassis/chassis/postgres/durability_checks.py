@@ -12,31 +12,33 @@ import httpx
 import psycopg
 from psycopg.rows import scalar_row
 
-from chassis.tls import trusted
+from chassis.tls import trusted_certificates
 
 SETTING = "SELECT current_setting(%s)"
 
 
-class Unsafe(Exception):
+class UnsafeServer(Exception):
     """The server acknowledges what it may still lose; the message names the setting."""
 
 
 async def check_nats(monitor_url: str | None) -> None:
     """Refuse a NATS server that acknowledges before fsync; OSError when nobody answers."""
     if not monitor_url:
-        raise Unsafe("NATS_MONITOR_URL is not set: it shows whether sync_interval is always")
+        raise UnsafeServer("NATS_MONITOR_URL is not set: it shows whether sync_interval is always")
     address = f"{monitor_url.rstrip('/')}/jsz"
     try:
-        async with httpx.AsyncClient(timeout=5, verify=trusted()) as client:
+        async with httpx.AsyncClient(timeout=5, verify=trusted_certificates()) as client:
             answer = await client.get(address)
             answer.raise_for_status()
     except httpx.HTTPError as error:
         raise ConnectionError(f"NATS does not answer at {address}: {error}") from None
     told: dict[str, Any] = answer.json()
     if told.get("disabled"):
-        raise Unsafe("NATS runs without JetStream: add `jetstream { sync_interval: always }`")
+        raise UnsafeServer("NATS runs without JetStream: add `jetstream { sync_interval: always }`")
     if not told.get("config", {}).get("sync_always"):
-        raise Unsafe("NATS acknowledges before fsync: set `jetstream { sync_interval: always }`")
+        raise UnsafeServer(
+            "NATS acknowledges before fsync: set `jetstream { sync_interval: always }`"
+        )
 
 
 async def check_postgres(url: str) -> None:
@@ -50,4 +52,4 @@ async def check_postgres(url: str) -> None:
         for setting in ("fsync", "synchronous_commit"):
             found = await (await db.execute(SETTING, [setting])).fetchone()
             if found == "off":
-                raise Unsafe(f"PostgreSQL acknowledges before fsync: set `{setting} = on`")
+                raise UnsafeServer(f"PostgreSQL acknowledges before fsync: set `{setting} = on`")

@@ -7,21 +7,21 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from chassis.postgres.array_dumpers import COLUMNS
+from chassis.postgres.array_dumpers import ARRAY_ADAPTERS
 
-LIVELY = (
+KEEPALIVE_SETTINGS = (
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET idle_session_timeout = '10s'"
 )
 """Keepalives notice a vanished client, its silence a frozen one; its locks are free then."""
 
-RECONNECT = 2.0
+RECONNECT_TIMEOUT_S = 2.0
 """Seconds for which the pool tries to replace a lost connection, ever more rarely. After that the
 next who needs one tries anew: services are back as soon as the server is, however long it was away.
 """
 
 
-def connected(conn: psycopg.AsyncConnection) -> bool:
+def is_connected(conn: psycopg.AsyncConnection) -> bool:
     """Whether a connection is still one, as far as is known here; nobody is asked.
 
     To a connection nobody uses the server says nothing: what can be read is its goodbye.
@@ -38,7 +38,7 @@ class Pool(AsyncConnectionPool[psycopg.AsyncConnection]):
 
     async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
         """Give one that lives; the others are replaced."""
-        while not connected(conn := await super().getconn(timeout)):
+        while not is_connected(conn := await super().getconn(timeout)):
             await conn.close()
             await self.putconn(conn)
         return conn
@@ -54,9 +54,9 @@ class Database:
             min_size=2,
             max_size=size,
             timeout=5,
-            reconnect_timeout=RECONNECT,
+            reconnect_timeout=RECONNECT_TIMEOUT_S,
             open=False,
-            kwargs={"autocommit": True, "context": COLUMNS},
+            kwargs={"autocommit": True, "context": ARRAY_ADAPTERS},
         )
 
     async def open(self) -> None:
@@ -73,9 +73,9 @@ class Database:
         async with self.pool.connection() as conn:
             yield conn
 
-    async def lone(self) -> psycopg.AsyncConnection:
+    async def dedicated_connection(self) -> psycopg.AsyncConnection:
         """Open a connection outside the pool whose death the server notices within 12 s."""
         conn = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True, connect_timeout=5)
-        for statement in LIVELY.split(";"):
+        for statement in KEEPALIVE_SETTINGS.split(";"):
             await conn.execute(statement.encode())
         return conn

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.messaging.reader import Reader
-from chassis.web.json_schema import PREFIX, hoist
+from chassis.web.json_schema import PREFIX, hoist_defs
 from trunkline_contracts import BY_NAME, Fact
 from trunkline_contracts.fact import SLOTS
 from trunkline_contracts.schema import schema_of
@@ -29,7 +29,7 @@ PARKED = "parked.{service}.{reader}"
 
 
 @dataclass(frozen=True)
-class Answers:
+class RequestReply:
     """A subject on which a service answers whoever asks, and in what form."""
 
     subject: str
@@ -49,7 +49,7 @@ class _Document:
         self, name: str, address: str | None, message: Mapping[str, Any], **more: Any
     ) -> None:
         """Name a subject and what travels on it."""
-        self.messages[name] = {"name": name, **hoist(dict(message), self.schemas)}
+        self.messages[name] = {"name": name, **hoist_defs(dict(message), self.schemas)}
         told: dict[str, Any] = {"address": address, **more}
         told["messages"] = {name: {"$ref": f"#/components/messages/{name}"}}
         tokens = [word[1:-1] for word in (address or "").split(".") if word[:1] == "{"]
@@ -69,7 +69,7 @@ class _Document:
         name = kind.name()
         schema = schema_of(kind)
         schema.pop("$schema")
-        self.schemas[name] = hoist(schema, self.schemas)
+        self.schemas[name] = hoist_defs(schema, self.schemas)
         message = {
             "title": kind.__name__,
             "summary": schema["description"],
@@ -95,24 +95,24 @@ def _headers() -> dict[str, Any]:
     return {"type": "object", "properties": described}
 
 
-def said_by(service: str) -> list[type[Fact]]:
+def facts_of(service: str) -> list[type[Fact]]:
     """Give every kind of fact a service owns."""
     return [kind for name, kind in BY_NAME.items() if name.split(".")[1] == service]
 
 
 def document(
-    service: str, readers: Iterable[Reader], answers: Iterable[Answers] = (), about: str = ""
+    service: str, readers: Iterable[Reader], answers: Iterable[RequestReply] = (), about: str = ""
 ) -> dict[str, Any]:
     """Describe a service to whoever listens to it."""
     told = _Document()
-    for kind in said_by(service):
+    for kind in facts_of(service):
         told.operation("send", told.fact(kind))
     for reader in readers:
         if reader.own_positions:
             _raw_deliveries(told)
         else:
-            owned = said_by(reader.stream.lower())
-            for kind in owned if reader.hears is None else reader.hears:
+            owned = facts_of(reader.stream.lower())
+            for kind in owned if reader.consumes is None else reader.consumes:
                 told.operation("receive", told.fact(kind))
     for answer in answers:
         _answers(told, answer)
@@ -139,7 +139,7 @@ def _raw_deliveries(told: _Document) -> None:
     told.operation("receive", "inbound")
 
 
-def _answers(told: _Document, answer: Answers) -> None:
+def _answers(told: _Document, answer: RequestReply) -> None:
     name = answer.subject.split(".{")[0]
     asked = {"title": answer.meaning, "payload": dict(answer.takes)}
     told.channel(name, answer.subject, asked)

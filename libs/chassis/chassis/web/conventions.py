@@ -17,7 +17,7 @@ from chassis.web.problems import Problem, invalid
 
 Row = TypeVar("Row")
 
-BODY = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 """Bytes a body may have unless its address says otherwise."""
 
 
@@ -174,7 +174,7 @@ def _announced(scope: Scope) -> int:
 
 def _limit(limits: Mapping[str, int], path: str) -> int:
     fitting = [prefix for prefix in limits if path.startswith(prefix)]
-    return limits[max(fitting, key=len)] if fitting else BODY
+    return limits[max(fitting, key=len)] if fitting else MAX_BODY_BYTES
 
 
 def _too_large(limit: int) -> Problem:
@@ -189,7 +189,7 @@ def _too_large(limit: int) -> Problem:
 
 
 def install(app: FastAPI, limits: Mapping[str, int] | None = None) -> None:
-    """Limit bodies to `BODY` bytes, or to what is said for the longest prefix of their path."""
+    """Limit bodies to `MAX_BODY_BYTES`, or to the limit of the longest prefix of their path."""
     limit_bodies(app, limits or {})
     app.add_middleware(BodyLimit)
 

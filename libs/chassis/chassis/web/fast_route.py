@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Direct(APIRoute):
+class FastRoute(APIRoute):
     """A route whose endpoint is given the request and nothing else."""
 
     async def answer(self, request: Request) -> Response:
@@ -28,18 +28,18 @@ class Direct(APIRoute):
         return self.answer
 
 
-class Front:
-    """Stands before the framework, and answers what is asked of `Direct` routes.
+class FastRouteMiddleware:
+    """Stands before the framework, and answers what is asked of `FastRoute` routes.
 
     It knows paths that are all text, or text and one parameter at the end. The rest, wrong methods
     and paths among it, is the framework's.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[Direct]) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[FastRoute]) -> None:
         """Answer these, and leave the rest to `app`."""
         self.app = app
-        self._whole: dict[tuple[str, str], Direct] = {}
-        self._open: dict[tuple[str, str], tuple[Direct, str]] = {}
+        self._whole: dict[tuple[str, str], FastRoute] = {}
+        self._open: dict[tuple[str, str], tuple[FastRoute, str]] = {}
         for route in routes:
             fixed, _, parameter = route.path.partition("{")
             for method in route.methods or ():
@@ -65,7 +65,7 @@ class Front:
             response = await handler(request, error)
         await response(scope, receive, send)
 
-    def _find(self, scope: Scope) -> Direct | None:
+    def _find(self, scope: Scope) -> FastRoute | None:
         method, path = scope["method"], scope["path"]
         if (whole := self._whole.get((method, path))) is not None:
             scope["path_params"] = {}
@@ -82,6 +82,6 @@ def install(app: FastAPI, routers: Iterable[APIRouter]) -> None:
 
     Comes before anything else is installed: what that does is done for these addresses, too.
     """
-    routes = [route for each in routers for route in each.routes if isinstance(route, Direct)]
+    routes = [route for each in routers for route in each.routes if isinstance(route, FastRoute)]
     if routes:
-        app.add_middleware(Front, routes=routes)
+        app.add_middleware(FastRouteMiddleware, routes=routes)

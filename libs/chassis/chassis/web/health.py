@@ -13,7 +13,7 @@ from chassis.web.problems import Problem
 Check = Callable[[], str | Awaitable[str | None] | None]
 """Says in a few words what is wrong, or nothing: about progress made, not about being there."""
 
-PATIENCE = 2.0
+CHECK_TIMEOUT_S = 2.0
 """Seconds a check may take."""
 
 
@@ -91,9 +91,9 @@ async def _ask(check: Check) -> str | None:
     try:
         answer = check()
         if inspect.isawaitable(answer):
-            return await asyncio.wait_for(answer, PATIENCE)
+            return await asyncio.wait_for(answer, CHECK_TIMEOUT_S)
     except TimeoutError:
-        return f"no answer within {PATIENCE:.0f} s"
+        return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
     except Exception as error:  # noqa: BLE001 - a check that fails has given its answer
         return f"the check failed: {type(error).__name__}"
     return answer

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from chassis.web.json_schema import hoist
+from chassis.web.json_schema import hoist_defs
 from chassis.web.problems import MEDIA_TYPE
 
 PROBLEM: dict[str, Any] = {
@@ -52,7 +52,7 @@ FORBIDDEN = {"description": "The token's roles do not allow it."}
 INVALID = {"description": "A value cannot be taken; the problem names it and what is allowed."}
 
 
-def name_of(route: APIRoute) -> str:
+def operation_id(route: APIRoute) -> str:
     """Name an operation for generated clients: by its room and its function."""
     return "_".join([*map(str, route.tags[:1]), route.name])
 
@@ -75,7 +75,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas = components.pop("schemas", {})
     for framework in ("HTTPValidationError", "ValidationError"):
         schemas.pop(framework, None)
-    whole: dict[str, Any] = hoist(document, schemas)
+    whole: dict[str, Any] = hoist_defs(document, schemas)
     for operation in operations(whole):
         _responses(operation)
         if {"DPoP": []} in operation.get("security", ()):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, LiteralString
 from fastapi import APIRouter, Depends, Query, Request
 
 from chassis.auth.dependencies import Identity, Role, allow
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.problems import conflict, missing
 
 router = APIRouter(prefix="/v1/parked", tags=["parked"])
@@ -19,8 +19,10 @@ LIST: LiteralString = (
     " WHERE split_part(subject, '.', t.place) <> t.token) ORDER BY id LIMIT %s"
 )
 ONE: LiteralString = "SELECT reader, key, head, state FROM parked WHERE id = %s FOR UPDATE"
-ASK: LiteralString = "UPDATE parked SET state = 'redrive', settled_by = %s WHERE id = %s"
-SKIP: LiteralString = (
+MARK_FOR_REDRIVE: LiteralString = (
+    "UPDATE parked SET state = 'redrive', settled_by = %s WHERE id = %s"
+)
+MARK_SKIPPED: LiteralString = (
     "UPDATE parked SET state = 'skipped', settled_by = %s, settled_at = %s WHERE id = %s"
 )
 
@@ -28,20 +30,20 @@ Supervisor = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRAT
 
 
 @dataclass(frozen=True)
-class Token:
+class SubjectToken:
     """One token of the subjects of a service's messages: which, and how a name is written there."""
 
     place: int
     written: Callable[[str], str] = str
 
 
-def addresses(tokens: Mapping[str, Token]) -> APIRouter:
+def routes(tokens: Mapping[str, SubjectToken]) -> APIRouter:
     """Give the addresses; what is parked can be asked for by these tokens, too."""
     every = APIRouter()
     asked = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in tokens]
 
     async def listed(
-        here: Here,
+        here: ServiceDep,
         who: Supervisor,
         request: Request,
         state: str | None = "parked",
@@ -90,24 +92,24 @@ async def list_parked(
 
 
 @router.post("/{parked_id}/redrive", status_code=202)
-async def redrive(here: Here, who: Supervisor, parked_id: int) -> dict[str, Any]:
+async def redrive(here: ServiceDep, who: Supervisor, parked_id: int) -> dict[str, Any]:
     """Apply a parked fact again, as its owner has it now, and then what stood behind it."""
     async with here.transaction() as tx:
         row = await (await tx.run(ONE, parked_id)).fetchone()
         _check(parked_id, row)
-        await tx.run(ASK, who.subject, parked_id)
-    await here.freed()
+        await tx.run(MARK_FOR_REDRIVE, who.subject, parked_id)
+    await here.request_redrive()
     return {"id": parked_id, "state": "redrive"}
 
 
 @router.post("/{parked_id}/skip", status_code=202)
-async def skip(here: Here, who: Supervisor, parked_id: int) -> dict[str, Any]:
+async def skip(here: ServiceDep, who: Supervisor, parked_id: int) -> dict[str, Any]:
     """Leave a parked fact out for good, and apply what stood behind it."""
     async with here.transaction() as tx:
         row = await (await tx.run(ONE, parked_id)).fetchone()
         _check(parked_id, row)
-        await tx.run(SKIP, who.subject, tx.now, parked_id)
-    await here.freed()
+        await tx.run(MARK_SKIPPED, who.subject, tx.now, parked_id)
+    await here.request_redrive()
     return {"id": parked_id, "state": "skipped"}
 
 

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
-MAX_VALUE = 100
+MAX_VALUE_LENGTH = 100
 _SLUGS = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}
 """What the framework itself refuses with; written out, as Python's own names change."""
 _PRIVATE = ("secret", "password", "token", "authorization", "key")
@@ -72,7 +72,7 @@ class Problem(HTTPException):
 
 def missing(kind: str, key: object) -> Problem:
     """Say that there is no such thing."""
-    return Problem(404, "not_found", f"there is no {kind} {shown(key)}", kind=kind)
+    return Problem(404, "not_found", f"there is no {kind} {redact(key)}", kind=kind)
 
 
 def conflict(slug: str, detail: str, **extra: Any) -> Problem:
@@ -102,7 +102,7 @@ def invalid(
 ) -> Problem:
     """Say that a value cannot be taken: where it stood, what it was, what is allowed."""
     if at is not None:
-        error = {"at": at, "problem": detail, "value": shown(value), "allowed": allowed}
+        error = {"at": at, "problem": detail, "value": redact(value), "allowed": allowed}
         extra["errors"] = [{name: part for name, part in error.items() if part is not None}]
     return Problem(422, "invalid", detail, **extra)
 
@@ -112,11 +112,11 @@ def unavailable(detail: str, retry_after: int = 1, **extra: Any) -> Problem:
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after)}, **extra)
 
 
-def shown(value: object) -> str | int | float | None:
+def redact(value: object) -> str | int | float | None:
     """Give as much of a value as may be repeated: short, and never the inside of a body."""
     match value:
         case None | bool() | int() | float():
-            return value if len(repr(value)) <= MAX_VALUE else "a long number"
+            return value if len(repr(value)) <= MAX_VALUE_LENGTH else "a long number"
         case Mapping():
             return "an object"
         case bytes() | bytearray():
@@ -124,25 +124,25 @@ def shown(value: object) -> str | int | float | None:
         case Sequence() if not isinstance(value, str):
             return f"a list of {len(value)}"
     text = str(value)
-    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}…"
 
 
 def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
     """Tell each value a request was refused for, where it stood and what would be allowed."""
     if any(error["type"] == "json_invalid" for error in errors):
         return Problem(400, "malformed", f"the body is not JSON: {errors[0]['ctx']['error']}")
-    listed = [_told(error) for error in errors[:MAX_ERRORS]]
+    listed = [_error_entry(error) for error in errors[:MAX_ERRORS]]
     first = f"{listed[0]['at']}: {listed[0]['problem']}"
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     return Problem(422, "invalid", first + more, errors=listed)
 
 
-def _told(error: Mapping[str, Any]) -> dict[str, Any]:
-    at = ".".join(str(shown(part)) for part in error["loc"])
+def _error_entry(error: Mapping[str, Any]) -> dict[str, Any]:
+    at = ".".join(str(redact(part)) for part in error["loc"])
     told: dict[str, Any] = {"at": at, "problem": error["msg"]}
     private = any(word in at.lower() for word in _PRIVATE)
     if error["type"] not in {"missing", "json_invalid"} and not private:
-        told["value"] = shown(error.get("input"))
+        told["value"] = redact(error.get("input"))
     limits = {name: error["ctx"][name] for name in _LIMITS if name in error.get("ctx", {})}
     if limits:
         told["allowed"] = limits.get("expected", limits)

@@ -18,8 +18,8 @@ CONNECTIONS = 64
 """How many one integrator may have."""
 RESPONSE_THRESHOLD = "10s"
 """How long the server keeps the way back for a call answered with several messages: longer than a
-request for a batch lives (`chassis.messaging.pull_consumer.EXPIRES`), for each of them takes
-about a kilobyte."""
+request for a batch lives (`chassis.messaging.pull_consumer.REQUEST_EXPIRES_S`), for each of them
+takes about a kilobyte."""
 SPARE = 256 * 1024 * 1024
 """Room beside the streams: the server reserves each one's `max_bytes` and needs a little more."""
 
