@@ -1,4 +1,4 @@
-"""The service's NATS: one connection as itself, one as its relay; FastStream owns both."""
+"""The service's NATS connections: one as the service, one as its relay, both by FastStream."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class NatsConnection:
-    """One user's connection: tries for ever, tells of every error, knows when it came back."""
+    """The connection of one NATS user: reconnects without end, logs errors, counts reconnects."""
 
     def __init__(self, url: str, user: str, creds: Path | None, service: str) -> None:
         self.user = user
@@ -57,7 +57,7 @@ class NatsConnection:
         log.info("nats, as %s: connected again", self.user)
 
     async def open(self) -> None:
-        """Connect, however long the server is away."""
+        """Connect; retry until the server answers."""
         while True:
             try:
                 await asyncio.wait_for(self.broker.connect(), CONNECT_TIMEOUT_S)
@@ -68,18 +68,18 @@ class NatsConnection:
                 return
 
     async def close(self) -> None:
-        """Hang up, after what was said has gone out."""
+        """Close the connection, after flushing what was published."""
         nc = self.broker.connection
         if nc is None:
             return  # type: ignore[unreachable]
         with suppress(OSError, TimeoutError, nats.errors.Error):
             await nc.flush(1)
-        with suppress(OSError):  # nobody is there to say goodbye to
+        with suppress(OSError):  # the server is gone already
             await nc.close()
 
     @property
     def nc(self) -> Client:
-        """The client; raises `NotReady` before it is connected."""
+        """The client; raises `NotReady` before the first connect."""
         if self.broker.connection is None:
             raise NotReady("nats is not connected yet")
         return self.broker.connection
@@ -91,7 +91,7 @@ class NatsConnection:
 
 
 class Bus:
-    """What a service hears and says by."""
+    """The two NATS connections of a service."""
 
     def __init__(self, url: str, service: str, creds: Path | None) -> None:
         self.service = service
@@ -99,11 +99,11 @@ class Bus:
         self.relay = NatsConnection(url, f"{service}-relay", creds, service)
 
     async def open(self) -> None:
-        """Connect both lines."""
+        """Open both connections."""
         await asyncio.gather(self.own.open(), self.relay.open())
 
     async def close(self) -> None:
-        """Let go of both lines; what was heard and not applied is heard again."""
+        """Close both connections. Messages not applied yet are read again later."""
         await asyncio.gather(self.own.close(), self.relay.close())
 
     @property
@@ -117,13 +117,13 @@ class Bus:
         return self.own.js
 
     async def wake(self, why: bytes = b"") -> None:
-        """Tell the service's other replicas that there is something new in its schema."""
+        """Notify the service's other replicas of something new in its schema."""
         await self.nc.publish(f"wake.{self.service}", why)
 
     async def on_wake(self, then: Callable[[bytes], None]) -> None:
-        """Be told so."""
+        """Call `then` with the payload of each `wake`."""
 
-        async def heard(msg: Msg) -> None:
+        async def receive(msg: Msg) -> None:
             then(msg.data)
 
-        await self.nc.subscribe(f"wake.{self.service}", cb=heard)
+        await self.nc.subscribe(f"wake.{self.service}", cb=receive)

@@ -1,7 +1,7 @@
-"""What a reader cannot apply: facts parked with a reason, facts that wait for their request.
+"""Facts a reader cannot apply: parked with a reason, or deferred until their request is known.
 
-Both hold back only their own key. Only the reader's leader writes here, inside the transaction
-that moves the position, so nothing is skipped and nothing is applied twice.
+Both block only their own key. Only the reader's leader writes here, in the transaction that moves
+the position, so no fact is skipped or applied twice.
 """
 
 import json
@@ -50,11 +50,11 @@ DELETE_DEFERRED: LiteralString = (
 )
 
 KEYS_PER_RETRY = 100
-"""Keys that are tried again at once."""
+"""The number of keys of one round of retries."""
 
 
 class DeferredKeys:
-    """The keys of one reader that are held back, as its leader knows them."""
+    """The blocked keys of one slot group of a reader, as its leader knows them."""
 
     def __init__(self, reader: str, stream: str, slots: tuple[int, ...]) -> None:
         self.reader = reader
@@ -66,7 +66,7 @@ class DeferredKeys:
         self._last = ""
 
     async def load(self, conn: psycopg.AsyncConnection) -> None:
-        """Read what is held, and which keys have been freed by a person."""
+        """Load the parked and deferred keys, and those whose redrive was requested."""
         rows = await (await conn.execute(PARKED_KEYS, (self.reader, self.slots))).fetchall()
         self.parked = {key for key, _ in rows}
         self.redriven = [key for key, stuck in rows if not stuck]
@@ -74,7 +74,7 @@ class DeferredKeys:
         self.deferred = {key for (key,) in await cursor.fetchall()}
 
     async def load_some(self, conn: psycopg.AsyncConnection) -> dict[str, list[StreamMessage]]:
-        """Give what waits of some keys, whole and in order: of each in turn, call after call."""
+        """Return all deferred facts of some keys, in order; each call takes the next keys."""
         keys = sorted(self.deferred)
         keys = [key for key in keys if key > self._last][:KEYS_PER_RETRY] or keys[:KEYS_PER_RETRY]
         self._last = keys[-1] if keys else ""
@@ -86,12 +86,12 @@ class DeferredKeys:
         return by_key
 
     async def count_late(self, conn: psycopg.AsyncConnection, since: datetime) -> int:
-        """Count what has waited since before then."""
+        """Return the number of facts deferred before `since`."""
         row = await (await conn.execute(COUNT_LATE, (self.reader, self.slots, since))).fetchone()
         return int(row[0]) if row else 0
 
     async def park(self, tx: Tx, item: StreamMessage, reason: str, *, head: bool) -> None:
-        """Keep a fact that cannot be applied, or one that stands behind such a fact."""
+        """Park a fact that cannot be applied (`head`), or one behind such a fact."""
         headers = json.dumps(dict(item.headers))
         await tx.run(
             INSERT_PARKED, self.reader, self.stream, item.slot, item.position, item.key,
@@ -100,7 +100,7 @@ class DeferredKeys:
         self.parked.add(item.key)
 
     async def defer(self, tx: Tx, item: StreamMessage) -> None:
-        """Keep a fact that came before its request."""
+        """Keep a fact whose request is not known here yet."""
         headers = json.dumps(dict(item.headers))
         await tx.run(
             INSERT_DEFERRED,
@@ -116,5 +116,5 @@ class DeferredKeys:
         self.deferred.add(item.key)
 
     async def delete(self, tx: Tx, positions: Sequence[int]) -> None:
-        """Let go of what has been applied."""
+        """Delete deferred facts that were applied or parked."""
         await tx.run(DELETE_DEFERRED, self.reader, list(positions))

@@ -1,7 +1,7 @@
-"""Reading a stream from a sequence on without a consumer, batch by batch.
+"""Read a stream from a sequence on by direct gets, without a consumer.
 
-For those who read seldom or only look on: nothing of theirs stays on the server, and the grant they
-need (`$JS.API.DIRECT.GET.<stream>`) cannot make the server publish anywhere.
+For occasional readers: they leave nothing on the server, and the permission they need
+(`$JS.API.DIRECT.GET.<stream>`) cannot make the server publish anywhere.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ EMPTY, END_OF_BATCH = "404", "204"
 
 
 class DirectReader:
-    """Messages of one stream and subject. Use as a context; `batch` returns what there is."""
+    """Reads one subject of a stream. Use it as a context manager, and call `batch`."""
 
     def __init__(self, connection: NatsConnection, stream: str, subject: str, start: int) -> None:
         self.next = start
-        """The sequence to go on from; may be set."""
+        """The sequence to continue from; may be set."""
         self._connection = connection
         self._stream = stream
         self._subject = subject
@@ -49,9 +49,9 @@ class DirectReader:
         self._answers.put_nowait(msg)
 
     async def batch(self, limit: int = MAX_BATCH) -> list[StreamMessage]:
-        """Return the next messages, at most `limit`; none when there are none yet.
+        """Return the next messages, at most `limit`; empty when there are none yet.
 
-        Raises `NotReady` when the server does not answer as it should.
+        Raises `NotReady` when the server does not answer, or with an unexpected status.
         """
         self._asked += 1
         reply = f"{self._inbox}.{self._asked}"
@@ -64,9 +64,9 @@ class DirectReader:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     msg = await self._answers.get()
             except TimeoutError:
-                raise NotReady(f"{self._stream}: nobody answers a direct get") from None
+                raise NotReady(f"{self._stream}: no answer to a direct get") from None
             if msg.subject != reply:
-                continue  # the rest of an answer that came too late
+                continue  # the rest of an earlier answer that came too late
             headers: dict[str, Any] = msg.headers or {}
             if "Nats-Sequence" in headers:
                 items.append(from_direct(msg))
@@ -74,4 +74,4 @@ class DirectReader:
             elif headers.get("Status") in {EMPTY, END_OF_BATCH}:
                 return items
             else:
-                raise NotReady(f"{self._stream}: a direct get is answered {headers}")
+                raise NotReady(f"{self._stream}: unexpected answer to a direct get: {headers}")

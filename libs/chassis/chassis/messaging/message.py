@@ -1,4 +1,4 @@
-"""What a reader hears, before and after it has been understood."""
+"""Messages of a stream, with their position in it, and the assembly of chunked bodies."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +9,12 @@ from nats.aio.msg import Msg
 
 @dataclass(slots=True)
 class StreamMessage:
-    """A message of a stream, with its place in it. Not frozen: that would double its cost."""
+    """A message of a stream, with its position. Not frozen: that would double the cost."""
 
     subject: str
     data: bytes
     position: int | None
-    """The producer's outbox position (INBOUND: the sequence); None from a foreign hand."""
+    """The producer's outbox position (INBOUND: the sequence); None from an unknown publisher."""
     previous: int
     """The position of its predecessor in the same slot."""
     stream_sequence: int
@@ -22,28 +22,28 @@ class StreamMessage:
     consumer_sequence: int = 0
     pending: int = 0
     chunks: int = 1
-    """How many messages of the stream it came in."""
+    """The number of messages of the stream that the body was split over."""
     was_deferred: bool = False
-    """Whether it was parked, or waited, and is tried again."""
+    """Whether it was parked or deferred before, and is retried."""
 
     @property
     def slot(self) -> int:
-        """The slot its key falls into, 0 to 15."""
+        """The slot of the key, 0 to 15."""
         return int(self.subject.rsplit(".", 2)[1])
 
     @property
     def key(self) -> str:
-        """What it is about; readable even when the body is not."""
+        """The key of the fact; readable even when the body is not."""
         return self.subject.rsplit(".", 1)[1]
 
     @property
     def type(self) -> str:
-        """The fact's name."""
+        """The name of the fact."""
         return self.subject.rsplit(".", 2)[0]
 
 
 def from_stream(msg: Msg, *, own_positions: bool) -> StreamMessage:
-    """Read a delivered message's place from its reply subject and headers."""
+    """Return a delivered message, with the position from its reply subject and headers."""
     tokens = msg.reply.split(".")
     sequence, consumer_sequence, pending = int(tokens[-4]), int(tokens[-3]), int(tokens[-1])
     headers: dict[str, Any] = msg.headers or {}
@@ -63,7 +63,7 @@ def from_stream(msg: Msg, *, own_positions: bool) -> StreamMessage:
 
 
 def from_direct(msg: Msg) -> StreamMessage:
-    """Read the place of a message that a direct get returned from its headers."""
+    """Return a message of a direct get, with the position from its headers."""
     headers: dict[str, Any] = msg.headers or {}
     position = headers.get("Trunkline-Position", "")
     previous = headers.get("Trunkline-Previous", "0")
@@ -79,23 +79,23 @@ def from_direct(msg: Msg) -> StreamMessage:
 
 
 def parse_position(header: object) -> int | None:
-    """Read a position from a header; None for what is no number or fits no bigint."""
-    written = str(header)  # of bytes that are no ASCII, nats-py makes an object of another class
+    """Return the position in a header; None when it is no number or too large for a bigint."""
+    written = str(header)  # nats-py makes an object of another class of bytes that are not ASCII
     is_number = written.isascii() and written.isdigit() and len(written) <= 18
     return int(written) if is_number else None
 
 
 CHUNK_HEADER = "Trunkline-Chunk"
-"""`2/7`: the second of the seven messages that one body was too large for."""
+"""`2/7`: the second of seven messages that one body is split over."""
 MAX_BODY_BYTES = 40 * 1024 * 1024
-"""Bytes held for one body; of what is larger the pieces are handed on, and their reader refuses."""
+"""Bytes buffered for one body. The pieces of a larger body are passed on, and refused later."""
 
 
 class ChunkAssembler:
-    """Makes one message of the chunks of a body, which stand side by side in the stream.
+    """Joins the chunks of a body, which are adjacent in the stream, into one message.
 
-    What is not whole yet is held here, so the reader's position stays before it; after a restart
-    its chunks are read again. A body whose chunks are not all there is handed on as it is.
+    Incomplete bodies are buffered, so the reader's position stays before them; after a restart
+    their chunks are read again. A body with a missing chunk is passed on as it is.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class ChunkAssembler:
         self._size = 0
 
     def join(self, batch: Sequence[StreamMessage]) -> list[StreamMessage]:
-        """Give what is whole, in order."""
+        """Return the complete messages, in order."""
         return [whole for item in batch for whole in self._take(item)]
 
     def _take(self, item: StreamMessage) -> Iterator[StreamMessage]:

@@ -1,9 +1,8 @@
-"""Where a relay goes on: the outbox position up to which a stream holds what the outbox has.
+"""Find where a relay resumes: the outbox position up to which the stream holds the outbox.
 
-The stream is walked back from its end. A message that is not the relay's is stepped over, a deleted
-one too. A message that is a fact of this service, and that the outbox does not have, shows that
-PostgreSQL was restored to before it was published: then nothing may be published. Long: how a
-message is judged, and what follows, are read together.
+The stream is read backwards from its end. Messages of other publishers and deleted ones are
+skipped. A fact of this service that the outbox does not have shows that PostgreSQL was restored to
+a state before its publication: then nothing may be published.
 """
 
 import json
@@ -22,11 +21,11 @@ from chassis.messaging.message import parse_position
 from trunkline_contracts.fact import fact_id_text, splice
 
 HOLD_KEY = "trunkline.held"
-"""Set in a stream's metadata: nobody reads it before it is made anew, or released."""
+"""The stream metadata key of a hold: readers wait until the stream is recreated or released."""
 MAX_STEPS = 10_000
-"""Sequences looked at, at most. Nothing proven among them: what is known otherwise counts."""
+"""The most sequences read. When they prove nothing, the floor and the memory decide."""
 FURTHER_STEPS = 16
-"""Sequences looked at behind the first that is ours: a copy of an older one may stand before it."""
+"""Sequences read beyond the first own message, which may be a copy of an older one."""
 
 ROW: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox WHERE position = %s"
@@ -39,23 +38,23 @@ class Ahead(Exception):
 
 
 def hold_reason(info: StreamInfo) -> str | None:
-    """Return why a stream is held, or None."""
+    """Return why a stream is held; None when it is not."""
     why = (info.config.metadata or {}).get(HOLD_KEY)
     return None if why is None else f"{info.config.name} is held: {why}"
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How far a stream holds its outbox, and what else stands at its end."""
+    """The position up to which a stream holds its outbox, and the foreign messages at its end."""
 
     position: int
     foreign: tuple[tuple[int, str], ...] = ()
-    """Sequence and reason of each message stepped over."""
+    """Sequence and reason of each message skipped."""
 
 
 @dataclass(frozen=True)
 class _Verdict:
-    """One message: ours at a position, a fact the outbox does not have, or foreign (neither)."""
+    """One message: own at a position, a fact lost by the outbox, or foreign (neither)."""
 
     ours: int | None = None
     lost: int | None = None
@@ -70,7 +69,10 @@ async def prove(
     *,
     further: int = FURTHER_STEPS,
 ) -> Proof:
-    """Return the highest position the stream proves, at least `known`; raise `Ahead`."""
+    """Return the highest position that the stream proves, at least `known`.
+
+    Raises `Ahead` when the stream holds facts that the outbox does not have.
+    """
     (end,) = await (await conn.execute(LAST_POSITION)).fetchone() or (0,)
     if known > end:
         raise Ahead(f"the stream is ahead of its outbox: published up to {known} > {end}")
@@ -100,7 +102,7 @@ async def prove(
 async def _backwards(
     js: JetStreamContext, info: StreamInfo
 ) -> AsyncGenerator[tuple[int, RawStreamMsg]]:
-    """Yield the messages from a stream's end on, stepping over deleted sequences."""
+    """Yield the messages from a stream's end backwards, without deleted sequences."""
     first, last = info.state.first_seq, info.state.last_seq
     for sequence in range(last, max(first, 1, last - MAX_STEPS + 1) - 1, -1):
         try:
@@ -117,11 +119,11 @@ class _Judge:
         self._conn, self._epochs, self._end = conn, epochs, end
 
     async def of(self, message: RawStreamMsg) -> _Verdict:
-        """Return what a message is; raise `Ahead` for a fact beyond the outbox's end."""
+        """Return the verdict on a message; raise `Ahead` for a fact beyond the outbox's end."""
         headers = message.headers or {}
         position = parse_position(headers.get("Trunkline-Position", ""))
         if position is None:
-            return _Verdict(why="it names no position")
+            return _Verdict(why="it has no position")
         data = message.data or b""
         is_fact = is_recorded(message.subject or "", str(headers.get("Nats-Msg-Id", "")), data)
         if position > self._end:
@@ -138,7 +140,7 @@ class _Judge:
 
 
 def is_same(row: tuple[Any, ...], id_: object, data: bytes, epochs: Epochs) -> bool:
-    """Return whether a message is the fact of this row, which may have been repaired since."""
+    """Return whether a message is the fact of this row, which may have been repaired since then."""
     position, key, _, sequence, type_, body = row
     if fact_id_text(type_, key, sequence, epochs.at(position)) != id_:
         return False
@@ -147,7 +149,7 @@ def is_same(row: tuple[Any, ...], id_: object, data: bytes, epochs: Epochs) -> b
 
 
 def is_recorded(subject: str, id_: str, data: bytes) -> bool:
-    """Return whether a message says what it is as recorded facts do: same id, type and key."""
+    """Return whether id, type and key in a message's body are those of its headers and subject."""
     if not id_ or subject.count(".") < 5:
         return False
     type_, _, key = subject.rsplit(".", 2)
@@ -156,7 +158,7 @@ def is_recorded(subject: str, id_: str, data: bytes) -> bool:
 
 
 def _time(body: bytes) -> str:
-    """Return when a fact was recorded, which no repair changes; empty when it is unreadable."""
+    """Return the time a fact was recorded, which no repair changes; empty when unreadable."""
     try:
         return str(json.loads(body)["time"])
     except (ValueError, KeyError, TypeError):

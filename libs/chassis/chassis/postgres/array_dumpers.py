@@ -1,8 +1,8 @@
-"""Lists as parameters, for `unnest(%b::uuid[], …)`: a whole column encoded at once.
+"""Dump lists as array parameters, for `unnest(%b::uuid[], …)`: a whole column at once.
 
-psycopg asks a dumper for every element, and quotes what it writes as text; for the batches here
-that was the largest part of what a transaction cost its service. Only `%b` is concerned, and of it
-only lists of one plain type, with or without None; everything else is left to psycopg.
+psycopg calls a dumper for each element, and quotes text; for our batches that was most of the cost
+of a transaction in the service. This applies only to `%b`, and only to lists of one plain type with
+or without None; everything else is left to psycopg.
 """
 
 import struct
@@ -40,7 +40,7 @@ def _uuid(value: UUID) -> bytes:
     return UUID_LENGTH + value.bytes
 
 
-def _bool(value: bool) -> bytes:  # noqa: FBT001 (it is the value)
+def _bool(value: bool) -> bytes:  # noqa: FBT001 (the value to encode)
     return b"\0\0\0\1\1" if value else b"\0\0\0\1\0"
 
 
@@ -58,11 +58,11 @@ ENCODERS: dict[type, tuple[str, Encode]] = {
     float: ("float8", lambda value: _float8(8, value)),
     datetime: ("timestamptz", _instant),
 }
-"""How PostgreSQL wants each. Whole numbers go as the largest: the cast beside makes them fit."""
+"""PostgreSQL's type and encoding by Python type. Integers go as int8; the SQL casts them."""
 
 
 class ArrayDumper(ListBinaryDumper):
-    """A list of one plain type."""
+    """Dumps a list of one plain type in binary."""
 
     def __init__(self, cls: type, context: Any = None) -> None:
         super().__init__(cls, context)
@@ -87,10 +87,10 @@ class ArrayDumper(ListBinaryDumper):
         if self._encode is None:
             return super().dump(obj)
         try:
-            told = _encode_all(self._encode, obj)
-        except (struct.error, TypeError) as why:  # too large a number; an instant of no zone
+            elements = _encode_all(self._encode, obj)
+        except (struct.error, TypeError) as why:  # a number out of range; a datetime without a zone
             raise DataError(str(why)) from why
-        return _head(1, 1, self._element, len(obj), 1) + b"".join(told)
+        return _head(1, 1, self._element, len(obj), 1) + b"".join(elements)
 
 
 def _encode_all(encode: Encode, values: Iterable[Any]) -> list[bytes]:
@@ -105,6 +105,6 @@ def _element_type(values: list[Any]) -> type | None:
 
 
 ARRAY_ADAPTERS = AdaptersMap(adapters)
-"""What connections of services adapt by."""
+"""The adapters of all service connections."""
 ARRAY_ADAPTERS.register_dumper(list, ArrayDumper)
-ARRAY_ADAPTERS.register_dumper(list, ListDumper)  # … so that a plain `%s` stays as it was
+ARRAY_ADAPTERS.register_dumper(list, ListDumper)  # … so that a plain `%s` is unchanged

@@ -1,8 +1,7 @@
-"""Who runs what: offices held by advisory lock, on one connection that dies with this replica.
+"""Leader election by advisory locks, held on one connection that ends with this replica.
 
-A killed replica loses its offices at once (the socket closes), a frozen one after 10 s (the server
-ends a silent session). What a dead leader still tries is refused where it would matter: positions
-are fenced. Long: being elected, serving and resigning are one story.
+A killed replica loses its roles at once (the socket closes), a frozen one after 10 s (the server
+ends an idle session). A former leader can do no harm: positions and stream sequences are fenced.
 """
 
 import asyncio
@@ -25,11 +24,11 @@ UNLOCK = b"SELECT pg_advisory_unlock(%b)"
 HEARTBEAT_S = 2.0
 STANDBY_INTERVAL_S = 0.25
 SHUTDOWN_GRACE_S = 1.0
-"""Seconds after which work that was told to stop is told so again, unless it asks for more."""
+"""Seconds after which work is cancelled again, unless it asked for a longer grace."""
 
 
 class LeaderElection:
-    """The offices this replica holds."""
+    """The roles that this replica holds."""
 
     def __init__(self, db: Database, service: str) -> None:
         self._db = db
@@ -39,10 +38,10 @@ class LeaderElection:
         self._lost = asyncio.Event()
         self.held: set[str] = set()
         self.answered_at = time.monotonic()
-        """When PostgreSQL answered last: it is asked all the time, in office or standing by."""
+        """Time of PostgreSQL's last answer; it is queried as leader and while standing by."""
 
     async def heartbeat(self) -> None:
-        """Keep the session alive; when it is lost, every office is."""
+        """Keep the session alive; all roles are lost with it."""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             if self._conn is not None:
@@ -50,7 +49,7 @@ class LeaderElection:
                     await self._execute(b"SELECT 1", ())
                 except (psycopg.Error, OSError, TimeoutError):
                     log.warning(
-                        "the connection that holds %s is lost", sorted(self.held) or "no office"
+                        "the connection that holds %s is lost", sorted(self.held) or "no role"
                     )
 
     async def lead(
@@ -64,20 +63,20 @@ class LeaderElection:
         while True:
             await self._acquire(role)
             metrics.leader.labels(self._service, role).set(1)
-            term = asyncio.get_running_loop().time()
+            began = asyncio.get_running_loop().time()
             try:
                 await self._run(role, work, grace_s)
             finally:
                 metrics.leader.labels(self._service, role).set(0)
                 await asyncio.shield(self._release(role))
-            long = asyncio.get_running_loop().time() - term > 10
-            pause = 0.2 if long else min(pause * 2, 5)
+            was_stable = asyncio.get_running_loop().time() - began > 10
+            pause = 0.2 if was_stable else min(pause * 2, 5)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (not a secret)
 
     async def _run(self, role: str, work: Callable[[], Awaitable[None]], grace_s: float) -> None:
-        gone = self._lost
+        session_lost = self._lost
         task = asyncio.ensure_future(work())
-        lost = asyncio.create_task(gone.wait())
+        lost = asyncio.create_task(session_lost.wait())
         try:
             await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -88,7 +87,7 @@ class LeaderElection:
 
     async def _acquire(self, role: str) -> None:
         while True:
-            # Whoever holds much tries later: offices spread over replicas that start together.
+            # A replica with many roles tries later, so roles spread over replicas that start together.
             jitter = random.uniform(0.5, 1)  # noqa: S311 (not a secret)
             await asyncio.sleep(STANDBY_INTERVAL_S * jitter + 0.15 * len(self.held))
             try:
@@ -96,7 +95,7 @@ class LeaderElection:
                     self.held.add(role)
                     return
             except (psycopg.Error, OSError, TimeoutError) as why:
-                log.warning("cannot stand for %s: %r", role, why)
+                log.warning("cannot acquire %s: %r", role, why)
                 await asyncio.sleep(1)
 
     async def _release(self, role: str) -> None:
@@ -133,12 +132,12 @@ class LeaderElection:
         return lock_key("relay" if role == "relay" else "reader", f"{self._service}/{role}")
 
     async def close(self) -> None:
-        """Resign from everything."""
+        """Release all roles."""
         await self._drop()
 
 
 async def run_until_first_exits(*works: Awaitable[None]) -> None:
-    """Do several things until one of them ends; none of them goes on alone after that."""
+    """Run several awaitables until one ends, cancel the others, and raise an error of any."""
     tasks = {asyncio.ensure_future(work) for work in works}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -152,10 +151,10 @@ async def run_until_first_exits(*works: Awaitable[None]) -> None:
 async def _cancel_all(
     tasks: Iterable[asyncio.Task[None] | asyncio.Future[None]], grace_s: float = SHUTDOWN_GRACE_S
 ) -> None:
-    """Stop tasks and wait until they have, even when somebody tells us to stop meanwhile."""
+    """Cancel tasks and wait until they have ended, even when cancelled meanwhile."""
     while left := [task for task in tasks if not task.done()]:
         for task in left:
-            # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
+            # In Python 3.11 a wait that ends just as it is cancelled drops the cancellation: repeat it.
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait(left, timeout=grace_s)
