@@ -1,7 +1,7 @@
-"""A service as a process: what it stands on, how it begins and how it ends.
+"""The life of a service process: start, transactions, background tasks, health, shutdown.
 
-It opens PostgreSQL and NATS, follows the workspace, and runs the relay and the readers wherever
-this replica is their leader. One file, though long: a beginning and its end are read together.
+It opens PostgreSQL and NATS, follows the workspace, and runs the relay and the readers whose
+leader this replica is.
 """
 
 import asyncio
@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 Task = Callable[["Service"], Awaitable[None]]
 STUCK_AFTER_S = 10.0
 SHUTDOWN_GRACE_S = 7.0
-"""Seconds a task is given to finish what it has begun, before it is told to stop again."""
+"""Seconds a task may take to finish, before it is cancelled again."""
 
 
 def utc_now() -> datetime:
-    """The clock services run by, unless a test holds another in its hand."""
+    """Return the time; tests give services another clock."""
     return datetime.now(UTC)
 
 
 class Service:
-    """What a service's handlers and addresses are given."""
+    """One service process, as its handlers and routes use it."""
 
     def __init__(
         self, name: str, settings: Settings, *, clock: Callable[[], datetime] = utc_now
@@ -87,33 +87,33 @@ class Service:
             then()
 
     def transaction(self, slots: tuple[int, ...] | None = None) -> AbstractAsyncContextManager[Tx]:
-        """Open a transaction; after its commit the relay and this replica's workers are woken."""
+        """Open a transaction; its commit wakes the relay and this replica's workers."""
         return self._transaction(slots)
 
     @asynccontextmanager
     async def single(self) -> AsyncGenerator[Tx]:
-        """Give room for statements that are each a transaction of their own, and say nothing."""
+        """Yield a `Tx` in autocommit: each statement commits, and no facts are recorded."""
         async with self.db.pool.connection() as conn:
             yield Tx(conn, self.clock(), self._lock, self.workspaces.latest)
 
     def on_commit(self, then: Callable[[], None]) -> None:
-        """Have something called after every commit of this replica: set an event, no more."""
+        """Call `then` after every commit of this replica; it should only set an event."""
         self._committed.append(then)
 
     async def wake(self) -> None:
-        """Tell the relay, wherever it is, that there is something to tell."""
+        """Wake the relay, on whichever replica it runs."""
         if "relay" in self.leaders.held:
             self.relay.wake()
         else:
             await self.bus.wake()
 
     async def request_redrive(self) -> None:
-        """A person has freed a parked fact: tell the reader's leader, wherever it is."""
+        """Notify the reader's leader, on any replica, that a parked fact is to be redriven."""
         self._redrives_requested += 1
         await self.bus.wake(b"freed")
 
     def consume_redrive_flag(self, role: str) -> bool:
-        """Whether something was freed since this office asked last."""
+        """Return whether a redrive was requested since this role's last call."""
         seen, self._redrives_seen[role] = self._redrives_seen.get(role, 0), self._redrives_requested
         return seen != self._redrives_requested
 
@@ -125,7 +125,7 @@ class Service:
             then()
 
     def announce_parked(self, reader: str, key: str, reason: str) -> None:
-        """Announce on PARKED, best effort: the row in PostgreSQL is the record."""
+        """Log a parked fact, and announce it on PARKED; the row in PostgreSQL is the record."""
         log.error("%s: parked a fact about %s: %s", reader, key, reason)
         body = f'{{"service":"{self.name}","reader":"{reader}","key":"{key}"}}'.encode()
         self.spawn(self._announce(f"parked.{self.name}.{reader}", body))
@@ -139,13 +139,13 @@ class Service:
     # ------------------------------------------------------------------ life
 
     def spawn(self, work: Awaitable[None]) -> None:
-        """Run something to its end beside everything else."""
+        """Run work as a task of the service."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run something for ever: when it fails it is told in the log and begun again."""
+        """Run work until shutdown; log its failures, and restart it."""
         self.spawn(self._supervise(work, name))
 
     async def _supervise(self, work: Callable[[], Awaitable[None]], name: str) -> None:
@@ -166,7 +166,7 @@ class Service:
     async def start(
         self, readers: Iterable[Reader], tasks: Sequence[Task], *, refill: bool
     ) -> None:
-        """Open everything; refuses a server that would lose what it acknowledged."""
+        """Open connections and start all tasks; raise `UnsafeServer` for servers without fsync."""
         await self.db.open()
         await self.bus.open()
         await check_postgres(self.db.dsn)
@@ -174,8 +174,8 @@ class Service:
         await self.workspaces.load()
         self.background(lambda: self.workspaces.follow(self.bus.own), "following the workspace")
         await self.bus.on_wake(self._woken)
-        self.background(self.leaders.heartbeat, "the heartbeat")
-        self.background(self.health.heartbeat, "the heart")
+        self.background(self.leaders.heartbeat, "the leader's heartbeat")
+        self.background(self.health.heartbeat, "the event loop's heartbeat")
         self.background(lambda: self.leaders.lead("relay", self._lead_relay), "the relay")
         if refill:
             lead = self._refill
@@ -233,12 +233,12 @@ class Service:
         return None if self.workspaces.latest else "no workspace has been applied yet"
 
     async def stop(self) -> None:
-        """Finish: no new work, offices given up, connections closed."""
+        """Cancel all tasks, release the roles and close the connections."""
         left = set(self._tasks)
         while left:
             for task in left:
                 task.cancel()
-            # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
+            # Python 3.11: a wait that ends just as it is cancelled drops the cancellation.
             _, left = await asyncio.wait(left, timeout=SHUTDOWN_GRACE_S)
         await self.leaders.close()
         await self.bus.close()
@@ -246,7 +246,7 @@ class Service:
 
 
 async def get_service(request: Request) -> Service:
-    """Give the service an address belongs to."""
+    """Return the service that a request is for."""
     service: Service = request.app.state.service
     return service
 

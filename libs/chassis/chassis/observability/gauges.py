@@ -1,6 +1,6 @@
-"""What a replica measures of its offices, once a second. Offices it does not hold measure nothing.
+"""Update gauges once a second; a replica reports 0 for roles it does not lead.
 
-Otherwise a replica that was deposed would go on showing what it saw last.
+Otherwise a former leader would go on reporting its last figures.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LAST_POSITION = "SELECT coalesce(max(position), 0) FROM outbox"
 
 
 async def update_gauges(service: "Service") -> None:
-    """Measure for ever."""
+    """Update the gauges until cancelled."""
     _begin_counting(service)
     while True:
         _readers(service)
@@ -29,7 +29,7 @@ async def update_gauges(service: "Service") -> None:
 
 
 def _begin_counting(service: "Service") -> None:
-    """What has not happened yet is nought: a first time is a rise only from there."""
+    """Create the counters at 0, so that a first event shows as an increase."""
     metrics.nats_errors.labels(service.name)
     metrics.relay_foreign.labels(service.name)
     for reader in service.readers:
@@ -56,7 +56,9 @@ async def _relay(service: "Service") -> None:
     metrics.relay_silent.labels(name).set(time.monotonic() - relay.progress_at if held else 0)
     lag = 0
     if held:
-        with suppress(psycopg.Error, OSError, TimeoutError):  # a database away shows elsewhere
+        with suppress(
+            psycopg.Error, OSError, TimeoutError
+        ):  # the health check reports an unreachable database
             async with asyncio.timeout(UPDATE_INTERVAL_S), service.db.connection() as conn:
                 row = await (await conn.execute(LAST_POSITION, prepare=True)).fetchone()
                 lag = max((row[0] if row else 0) - relay.position, 0)

@@ -1,13 +1,12 @@
-"""Logs: one JSON object a line on standard output, with the trace it belongs to.
+"""Logs: one JSON object per line on standard output, with trace and span.
 
-Nothing personal: of an exception the kind and the places are told, and its message only where the
-kind is known to speak of the program or its servers rather than of what somebody wrote.
+Logs hold no personal data: of an exception they have the class and the frames, and its message only
+for classes whose messages are about the program or its servers.
 """
 
 import logging
 import sys
 import traceback
-from types import TracebackType
 from typing import Any
 
 import nats.errors
@@ -27,7 +26,7 @@ SAFE_TO_LOG = (
     psycopg.OperationalError,
     nats.errors.Error,
 )
-"""Exceptions whose messages hold nothing anybody wrote to us."""
+"""Exceptions whose messages hold nothing that senders wrote."""
 
 QUIET_LIBRARIES = (
     "httpx",
@@ -39,15 +38,13 @@ QUIET_LIBRARIES = (
     "psycopg.pool",
     "yoyo",
 )
-"""Libraries whose everyday words are no news, and may hold addresses with secrets in them."""
+"""Libraries whose routine messages are noise, and may hold URLs with secrets."""
 
 MAX_FRAMES = 15
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
 
 class _Stdout(logging.Handler):
-    """Writes to whatever standard output is at the time."""
+    """Writes to the current `sys.stdout`, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -58,7 +55,7 @@ class _Stdout(logging.Handler):
 
 
 def configure(service: str, level: str) -> None:
-    """Log as this service, from this level on. Called again, it replaces what was set before."""
+    """Configure logging for a service and a level; a second call replaces the handler."""
 
     def named(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["service"] = service
@@ -93,7 +90,7 @@ def configure(service: str, level: str) -> None:
         )
     )
     root = logging.getLogger()
-    root.handlers = [each for each in root.handlers if not isinstance(each, _Stdout)]
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Stdout)]
     root.addHandler(handler)
     root.setLevel(level)
     for name in QUIET_LIBRARIES:
@@ -103,7 +100,7 @@ def configure(service: str, level: str) -> None:
 
 
 def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Add which trace, and which part of it, is being worked on."""
+    """Add the ids of the current trace and span."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace"] = trace.format_trace_id(context.trace_id)
@@ -112,7 +109,7 @@ def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def render_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Tell an exception by its kind and places, and by its words only where they are harmless."""
+    """Replace an exception by its class and frames, and its message only where that is harmless."""
     info = event.pop("exc_info", None)
     error = _error(info)
     if error is not None:
@@ -133,21 +130,21 @@ def _error(info: Any) -> BaseException | None:
 
 def _describe_error(error: BaseException, depth: int = 0) -> dict[str, Any]:
     kind = type(error)
-    told: dict[str, Any] = {"kind": f"{kind.__module__}.{kind.__qualname__}"}
+    described: dict[str, Any] = {"kind": f"{kind.__module__}.{kind.__qualname__}"}
     if isinstance(error, SAFE_TO_LOG):
-        told["said"] = str(error)
+        described["said"] = str(error)
     if isinstance(error, psycopg.Error) and error.sqlstate:
-        told["sqlstate"] = error.sqlstate
+        described["sqlstate"] = error.sqlstate
     frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
-    told["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    described["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     if (cause := error.__cause__ or error.__context__) is not None and depth < 3:
-        told["because"] = _describe_error(cause, depth + 1)
-    return told
+        described["because"] = _describe_error(cause, depth + 1)
+    return described
 
 
 def _dumps(event: EventDict, **_: Any) -> str:
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
     try:
         return orjson.dumps(event, default=str, option=options).decode()
-    except orjson.JSONEncodeError:  # text that is no Unicode
+    except orjson.JSONEncodeError:  # text that is not valid Unicode
         return ascii(event)

@@ -55,9 +55,9 @@ class LeaderElection:
     async def lead(
         self, role: str, work: Callable[[], Awaitable[None]], grace_s: float = SHUTDOWN_GRACE_S
     ) -> None:
-        """Do the work whenever this replica holds the office; stand by when another one does.
+        """Run the work while this replica holds the role; stand by while another one does.
 
-        `last_words` is how many seconds the work may take to end; then it is told again to stop.
+        The work may take `grace_s` seconds to end; after that it is cancelled again.
         """
         pause = 0.2
         while True:
@@ -87,7 +87,7 @@ class LeaderElection:
 
     async def _acquire(self, role: str) -> None:
         while True:
-            # A replica with many roles tries later, so roles spread over replicas that start together.
+            # A replica with many roles tries later, so roles spread over replicas.
             jitter = random.uniform(0.5, 1)  # noqa: S311 (not a secret)
             await asyncio.sleep(STANDBY_INTERVAL_S * jitter + 0.15 * len(self.held))
             try:
@@ -154,7 +154,7 @@ async def _cancel_all(
     """Cancel tasks and wait until they have ended, even when cancelled meanwhile."""
     while left := [task for task in tasks if not task.done()]:
         for task in left:
-            # In Python 3.11 a wait that ends just as it is cancelled drops the cancellation: repeat it.
+            # Python 3.11: a wait that ends just as it is cancelled drops the cancellation.
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait(left, timeout=grace_s)

@@ -34,7 +34,7 @@ def is_connected(conn: psycopg.AsyncConnection) -> bool:
 
 
 class Pool(AsyncConnectionPool[psycopg.AsyncConnection]):
-    """A pool that skips connections the server has closed, so no command fails after its restart."""
+    """A pool that skips closed connections, so no command fails after a restart of the server."""
 
     async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
         """Return an open connection; replace closed ones."""

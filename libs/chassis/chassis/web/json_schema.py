@@ -1,4 +1,4 @@
-"""What the documents of a service have in common: schemas are named once, and referred to."""
+"""Schemas of OpenAPI and AsyncAPI documents: each is defined once, and referred to."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -7,12 +7,13 @@ PREFIX = "#/components/schemas/"
 
 
 def hoist_defs(node: Any, schemas: MutableMapping[str, Any]) -> Any:
-    """Give a piece of a document with its local `$defs` moved among the document's schemas.
+    """Return a part of a document, with its local `$defs` moved to the document's schemas.
 
-    Pydantic writes `#/$defs/Name`, which would be looked for at the document's own root.
+    Pydantic writes `#/$defs/Name`, which would refer to the root of the whole document. Raises
+    ValueError when two different schemas have the same name.
     """
     if isinstance(node, list):
-        return [hoist_defs(each, schemas) for each in node]
+        return [hoist_defs(item, schemas) for item in node]
     if not isinstance(node, dict):
         return node
     for name, schema in node.get("$defs", {}).items():
