@@ -1,4 +1,4 @@
-"""The public keys of whoever issues tokens, read from a file or over HTTP and kept for a while."""
+"""The token issuer's public keys, read from a file or over HTTP, and cached."""
 
 import asyncio
 import json
@@ -16,21 +16,21 @@ log = structlog.get_logger()
 
 ALGORITHM = "EdDSA"
 MIN_READ_INTERVAL_S = 10.0
-"""Seconds between two readings, however many unknown keys are asked for."""
+"""Seconds between two reads, however many unknown keys are requested."""
 MAX_KEYS_AGE_S = 300.0
-"""Seconds after which the keys are read anew, so that a withdrawn key stops working."""
+"""Seconds after which the keys are read again, so that a withdrawn key stops working."""
 MAX_DOCUMENT_BYTES = 1 << 20
 
 
 class KeysUnavailable(Exception):
-    """The keys to check tokens with cannot be had."""
+    """The keys for token verification are unavailable."""
 
 
 class Keys:
     """A JWKS document, read again when a key is unknown or the document is old."""
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read from `file:PATH` or `http(s)://…`; an empty address holds no keys."""
+        """Read from `file:PATH` or `http(s)://…`; an empty URL has no keys."""
         self._url = url
         self._clock = clock
         self._keys: dict[str | None, PyJWK] | None = None
@@ -38,19 +38,22 @@ class Keys:
         self._read = 0.0
         self._lock = asyncio.Lock()
         self.generation = 0
-        """How often the keys have been replaced; what was found under another may not hold."""
+        """Counts replacements of the keys; results of an older generation may be outdated."""
 
     async def find(self, kid: str | None) -> PyJWK | None:
-        """Give the key of this name, or none; a token without a name gets the only key."""
+        """Return the key with this id; None when unknown. Without an id, return the only key.
+
+        Raises `KeysUnavailable`.
+        """
         await self.refresh(missing=kid)
         if self._keys is None:
-            raise KeysUnavailable("the keys to check tokens with cannot be had")
+            raise KeysUnavailable("the keys for token verification are unavailable")
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
 
     async def refresh(self, missing: str | None = None) -> None:
-        """Read the keys if they are old, were never had, or lack the one named."""
+        """Read the keys if they are missing, old, or lack the key `missing`."""
         if self._is_fresh(missing):
             return
         async with self._lock:
@@ -88,11 +91,11 @@ def _file(path: str) -> bytes:
 
 
 def _usable_keys(document: bytes) -> dict[str | None, PyJWK]:
-    """Keep the Ed25519 keys meant for signing; others may stand beside them."""
+    """Return the Ed25519 signing keys of a JWKS document; ignore others."""
     parsed = json.loads(document)
     listed = parsed.get("keys") if isinstance(parsed, Mapping) else None
     if not isinstance(listed, list):
-        raise KeysUnavailable("what was read is no JWKS document")
+        raise KeysUnavailable("the document is no JWKS")
     found: dict[str | None, PyJWK] = {}
     for key in listed:
         if not isinstance(key, dict) or key.get("crv") != "Ed25519":
