@@ -44,23 +44,23 @@ class Auth:
         self.trust = trust
         self._clock = clock
         self._edition = 0
-        self._known: dict[str, tuple[Identity, float]] = {}
+        self._cache: dict[str, tuple[Identity, float]] = {}
 
     async def identify(self, token: str) -> Identity:
         """Return the identity of a token; raise a `Problem` when it is refused."""
         await self.keys.refresh()
         if self._edition != self.keys.generation:
-            self._known.clear()
+            self._cache.clear()
             self._edition = self.keys.generation
-        if (known := self._known.get(token)) is not None and known[1] > self._clock():
-            return known[0]
+        if (cached := self._cache.get(token)) is not None and cached[1] > self._clock():
+            return cached[0]
         claims = await self.claims(token, PEOPLE)
         if "cnf" in claims:
             raise unauthorized("the token is bound to a key: it needs a proof")
         identity = Identity(_subject(claims), _roles(claims))
-        if len(self._known) >= MAX_CACHED_TOKENS:
-            self._known.clear()
-        self._known[token] = (identity, float(claims["exp"]))
+        if len(self._cache) >= MAX_CACHED_TOKENS:
+            self._cache.clear()
+        self._cache[token] = (identity, float(claims["exp"]))
         return identity
 
     async def claims(self, token: str, purpose: Purpose) -> dict[str, Any]:

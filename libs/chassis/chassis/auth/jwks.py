@@ -69,8 +69,8 @@ class Keys:
             self.generation += 1
 
     def _is_fresh(self, missing: str | None) -> bool:
-        known = self._keys is not None and (missing is None or missing in self._keys)
-        if known and self._clock() - self._read < MAX_KEYS_AGE_S:
+        has_key = self._keys is not None and (missing is None or missing in self._keys)
+        if has_key and self._clock() - self._read < MAX_KEYS_AGE_S:
             return True
         return self._clock() - self._asked < MIN_READ_INTERVAL_S
 

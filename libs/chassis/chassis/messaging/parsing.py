@@ -61,9 +61,9 @@ class MessageParser:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, item: StreamMessage, *, keep: bool = False) -> StartedParse:
-        known = self._started.get(_id_of(item))
-        if known is not None and not _has_failed(known):
-            return known
+        existing = self._started.get(_id_of(item))
+        if existing is not None and not _has_failed(existing):
+            return existing
         started: StartedParse
         try:
             body = self._parse(item)

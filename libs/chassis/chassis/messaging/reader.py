@@ -42,7 +42,7 @@ OnPark = Callable[[Tx, StreamMessage, str], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Reader:
-    """What a service reads of one stream, and how it applies it."""
+    """The declaration of what a service reads of one stream, and how it applies it."""
 
     stream: str
     apply: Apply
@@ -81,7 +81,7 @@ class Reader:
 
     @property
     def own_positions(self) -> bool:
-        """Whether positions are the stream's sequences: so it is in INBOUND, with many writers."""
+        """True if positions are the stream's sequences: in INBOUND, which has many publishers."""
         return self.stream == "INBOUND"
 
     def filters(self, slots: tuple[int, ...]) -> list[str]:

@@ -214,14 +214,14 @@ class Relay:
         """
         created = str(info.created)
         floor = await self._floor(conn, created)
-        known = floor or 0
+        at_least = floor or 0
         if (
             created == self._created
             and self._last
             and await self._row_at_position(conn) == self._last
         ):
-            known = max(known, self.position)
-        proof = await prove(conn, self._bus.relay.js, info, known)
+            at_least = max(at_least, self.position)
+        proof = await prove(conn, self._bus.relay.js, info, at_least)
         if floor is None and not proof.position:
             return Proof(await self._create_floor(conn, created), proof.foreign)
         return proof
@@ -257,8 +257,8 @@ class Relay:
         try:
             info = await js.stream_info(self.stream)
             async with self._db.connection() as conn:
-                known = await self._floor(conn, str(info.created)) or 0
-                await prove(conn, js, info, known, further=0)
+                at_least = await self._floor(conn, str(info.created)) or 0
+                await prove(conn, js, info, at_least, further=0)
         except Ahead as why:
             return f"{self.stream}: {why}"
         except NotFoundError:

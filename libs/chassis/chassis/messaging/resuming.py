@@ -65,19 +65,19 @@ async def prove(
     conn: psycopg.AsyncConnection,
     js: JetStreamContext,
     info: StreamInfo,
-    known: int,
+    at_least: int,
     *,
     further: int = FURTHER_STEPS,
 ) -> Proof:
-    """Return the highest position that the stream proves, at least `known`.
+    """Return the highest position that the stream proves, at least `at_least`.
 
     Raises `Ahead` when the stream holds facts that the outbox does not have.
     """
     (end,) = await (await conn.execute(LAST_POSITION)).fetchone() or (0,)
-    if known > end:
-        raise Ahead(f"the stream is ahead of its outbox: published up to {known} > {end}")
+    if at_least > end:
+        raise Ahead(f"the stream is ahead of its outbox: published up to {at_least} > {end}")
     judge = _Judge(conn, await Epochs.load(conn), end)
-    position, is_found = known, False
+    position, is_found = at_least, False
     foreign: list[tuple[int, str]] = []
     lost: list[tuple[int, int, str]] = []
     async with aclosing(_backwards(js, info)) as messages:

@@ -109,7 +109,7 @@ class ConnectionTable:
     def __init__(
         self, service: str, max_connections: int, max_held_bytes: int = MAX_HELD_BYTES
     ) -> None:
-        """Set the limits of connections (event streams included) and of bytes for unknown senders."""
+        """Set the limits of connections, event streams included, and of bytes held."""
         self.max_connections = max_connections
         self.max_event_streams = min(MAX_EVENT_STREAMS, max_connections * 3 // 4)
         self.max_held_bytes = max_held_bytes
@@ -131,7 +131,7 @@ class ConnectionTable:
         metrics.http_refused.labels(self._service, reason).inc()
 
     def add(self, connection: Connection) -> bool:
-        """Add a connection; at the limit close another one for it. Return whether there was room."""
+        """Add a connection; at the limit close another one. Return whether there was room."""
         if self._timer is None:
             self._timer = connection.loop.call_later(SWEEP_S, self._sweep, connection.loop)
         self.connections[connection] = None

@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from chassis.configuration.publishing import RAW_DELIVERIES, newest
-from chassis.provision.consumers import make_durables
+from trunkline.provision.consumers import make_durables
 from trunkline.provision.files import write_files
 from trunkline.provision.migrating import migrate
 from trunkline.provision.plan import Plan, Subscriber, read_plan

@@ -9,7 +9,7 @@ from nats.js.errors import NotFoundError
 
 from chassis.messaging.resuming import HOLD_KEY
 from chassis.messaging.slots import groups_key
-from chassis.provision.consumers import provision_consumers
+from trunkline.provision.consumers import provision_consumers
 from trunkline.provision.plan import Plan, Stream
 
 FOR_GOOD = ("storage", "retention")

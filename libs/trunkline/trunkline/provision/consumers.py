@@ -1,6 +1,6 @@
-"""Consumers: of readers and of subscribers, made as declared; no others exist.
+"""Create the consumers of readers and subscribers as declared, and delete others.
 
-Who reads makes none: the right to make one would be the right to have the server publish anywhere.
+Readers may not create consumers: the right to do so would allow publishing to any subject.
 """
 
 import re
@@ -65,7 +65,7 @@ async def provision_consumers(
     With `keep_strangers` only readers' consumers are deleted.
     """
     found = {info.name: info for info in await _consumers(js, stream)}
-    ours = {each.name: each for each in plan.consumers() if each.stream == stream}
+    ours = {consumer.name: consumer for consumer in plan.consumers() if consumer.stream == stream}
     subscribers = {n: s for n, s in plan.subscribers.items() if stream in s.streams}
     changed = []
     for name in found.keys() - ours.keys() - subscribers.keys():
@@ -93,12 +93,12 @@ async def _consumers(js: JetStreamContext, stream: str) -> list[ConsumerInfo]:
 
 
 def _is_a_readers(plan: Plan, name: str) -> bool:
-    """Whether it is named as readers' consumers are, of whatever number of groups."""
+    """Return whether a name is that of a reader's consumer, for any number of slot groups."""
     return any(re.fullmatch(rf"{service}-.+-\d\d-\d\d", name) for service in plan.services)
 
 
 def _other(found: ConsumerConfig, consumer: Consumer) -> bool:
-    """Whether a consumer is not what a reader needs."""
+    """Return whether a consumer differs from what a reader needs."""
     filters = found.filter_subjects or ([found.filter_subject] if found.filter_subject else [])
     return (
         {*filters} != {*consumer.filters}
@@ -111,5 +111,5 @@ def _other(found: ConsumerConfig, consumer: Consumer) -> bool:
 
 
 async def _delete(js: JetStreamContext, stream: str, name: str) -> None:
-    with suppress(NotFoundError):  # somebody else provisions, too
+    with suppress(NotFoundError):  # another provisioner deleted it
         await js.delete_consumer(stream, name)
