@@ -201,7 +201,7 @@ async def test_an_unknown_key_is_looked_up_but_not_at_every_request(tmp_path: Pa
     await known.identify(sign(PEM, "anna", []))
     path.write_text(jwks(PEM, later))
 
-    with pytest.raises(problems.Problem, match="not known"):
+    with pytest.raises(problems.Problem, match="unknown key"):
         await known.identify(token)
     now += MIN_READ_INTERVAL_S
 
@@ -220,7 +220,7 @@ async def test_a_withdrawn_key_stops_working(tmp_path: Path) -> None:
 
     now += MAX_KEYS_AGE_S
 
-    with pytest.raises(problems.Problem, match="not known"):
+    with pytest.raises(problems.Problem, match="unknown key"):
         await known.identify(token)
 
 

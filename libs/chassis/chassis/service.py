@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Task = Callable[["Service"], Awaitable[None]]
 STUCK_AFTER_S = 10.0
+REDRIVE_REQUESTED = b"freed"
+"""The payload of `wake` that tells readers of a redrive; older replicas know this word."""
 SHUTDOWN_GRACE_S = 7.0
 """Seconds a task may take to finish, before it is cancelled again."""
 
@@ -110,16 +112,17 @@ class Service:
     async def request_redrive(self) -> None:
         """Notify the reader's leader, on any replica, that a parked fact is to be redriven."""
         self._redrives_requested += 1
-        await self.bus.wake(b"freed")
+        await self.bus.wake(REDRIVE_REQUESTED)
 
     def consume_redrive_flag(self, role: str) -> bool:
         """Return whether a redrive was requested since this role's last call."""
-        seen, self._redrives_seen[role] = self._redrives_seen.get(role, 0), self._redrives_requested
+        seen = self._redrives_seen.get(role, 0)
+        self._redrives_seen[role] = self._redrives_requested
         return seen != self._redrives_requested
 
     def _woken(self, why: bytes) -> None:
         self.relay.wake()
-        if why == b"freed":
+        if why == REDRIVE_REQUESTED:
             self._redrives_requested += 1
         for then in self._committed:
             then()
@@ -134,7 +137,7 @@ class Service:
         try:
             await self.bus.js.publish(subject, body, timeout=5)
         except Exception as why:  # noqa: BLE001 (the row is the record)
-            log.warning("could not announce a parked fact: %r", why)
+            log.warning("a parked fact was not announced: %r", why)
 
     # ------------------------------------------------------------------ life
 
@@ -186,7 +189,7 @@ class Service:
                 self._read(Loop(self, reader, slots))
         for task in tasks:
             self.background(partial(task, self), getattr(task, "__name__", "a task"))
-        self.background(lambda: update_gauges(self), "measuring")
+        self.background(lambda: update_gauges(self), "updating the gauges")
         self.health.add("postgres", self._postgres_health)
         self.health.add("relay", self._relay_health)
         self.health.add("relay_alarm", self._relay_alarm)
