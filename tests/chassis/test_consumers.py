@@ -33,7 +33,7 @@ def consumer(groups: int, subjects: str = "") -> Consumer:
     return Consumer.of("tickets", "ingest", "INGEST", subjects, slot_groups(groups)[0])
 
 
-async def test_a_consumer_that_is_not_as_it_must_be_is_named(
+async def test_wrong_consumer_is_reported_by_name(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull_consumer, "RESET_TIMEOUT_S", 0.3)
@@ -61,7 +61,7 @@ async def test_a_consumer_that_is_not_as_it_must_be_is_named(
     assert missing == f"{described} is not there: run `trunkline provision`"
 
 
-async def test_a_reader_whose_consumer_was_deleted_goes_on_once_it_is_back(pair: Pair) -> None:
+async def test_reader_resumes_when_its_consumer_is_created_again(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, received(key))
@@ -77,7 +77,7 @@ async def test_a_reader_whose_consumer_was_deleted_goes_on_once_it_is_back(pair:
 
 
 @pytest.mark.parametrize(("said", "eaten"), [(20, 5), (3, 3)], ids=["the first", "the last"])
-async def test_what_another_request_has_eaten_is_heard(
+async def test_messages_taken_by_another_pull_are_applied(
     pair: Pair,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -27,7 +27,7 @@ async def pair(world: World) -> Pair:
     return pair
 
 
-async def test_stream_set_back_is_told_and_heard_once(pair: Pair) -> None:
+async def test_stream_set_back_is_republished_and_applied_once(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, opened(key), received(key))
@@ -64,7 +64,7 @@ async def test_reader_past_facts_it_never_had_reads_them(pair: Pair) -> None:
         assert len(set(await pair.hears(5))) == 5
 
 
-async def test_reader_that_trusts_its_place_misses_facts(
+async def test_reader_without_anchor_check_misses_facts(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The positive control."""

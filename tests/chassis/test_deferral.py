@@ -66,7 +66,7 @@ async def waiting(pair: Pair) -> int:
     return int(rows[0][0])
 
 
-async def test_what_nobody_wants_is_left_out_of_what_is_tried_again(pair: Pair) -> None:
+async def test_retry_leaves_out_facts_that_are_not_consumed(pair: Pair) -> None:
     key = uuid4()
     async with (
         pair.sayer() as sayer,
@@ -90,7 +90,7 @@ async def emptied(pair: Pair) -> bool:
     return await waiting(pair) == 0
 
 
-async def test_what_is_freed_waits_when_its_request_is_not_known(pair: Pair) -> None:
+async def test_redriven_fact_without_its_request_is_deferred(pair: Pair) -> None:
     """Its opening was refused and is skipped: what stood behind it is not done, but waits."""
     key, boss = uuid4(), pair.world.token("supervisor")
     first = opened(key)
@@ -120,7 +120,7 @@ async def test_what_is_freed_waits_when_its_request_is_not_known(pair: Pair) -> 
     assert [n for _, n in heard] == [4, 2, 3]
 
 
-async def test_of_many_keys_that_wait_none_waits_for_the_others(
+async def test_deferred_keys_are_retried_independently(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also after a restart, when it must be known which keys wait."""
@@ -142,7 +142,7 @@ async def test_of_many_keys_that_wait_none_waits_for_the_others(
     assert await waiting(pair) == 10
 
 
-async def test_a_batch_that_takes_too_long_is_heard_in_halves(pair: Pair) -> None:
+async def test_slow_batch_is_applied_in_halves(pair: Pair) -> None:
     async def slowly(tx: Tx, facts: Sequence[Fact]) -> None:
         if len(facts) > 3:
             raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
@@ -155,7 +155,7 @@ async def test_a_batch_that_takes_too_long_is_heard_in_halves(pair: Pair) -> Non
     assert [n for _, n in heard] == list(range(1, 21))
 
 
-async def test_what_goes_nowhere_is_no_progress(pair: Pair) -> None:
+async def test_endless_retries_count_as_no_progress(pair: Pair) -> None:
     async def never(tx: Tx, facts: Sequence[Fact]) -> None:
         raise psycopg.OperationalError("again and again")
 
@@ -176,7 +176,7 @@ async def test_what_goes_nowhere_is_no_progress(pair: Pair) -> None:
         assert loop.state.progress_at < before
 
 
-def test_what_a_value_makes_impossible_does_not_pass() -> None:
+def test_permanent_database_errors_are_not_transient() -> None:
     errors = psycopg.errors
     assert is_transient(errors.DeadlockDetected("x"))
     assert is_transient(errors.InsufficientPrivilege("x"))

@@ -9,7 +9,7 @@ def chunk(sequence: int, key: str, told: str | None, data: bytes) -> StreamMessa
     return StreamMessage(subject, data, sequence, 0, sequence, headers)
 
 
-def test_chunks_become_one_message_at_the_place_of_the_last() -> None:
+def test_chunks_are_joined_at_the_last_ones_position() -> None:
     joiner = ChunkAssembler()
     whole = chunk(1, "a", None, b"alone")
 
@@ -22,7 +22,7 @@ def test_chunks_become_one_message_at_the_place_of_the_last() -> None:
     assert after.data == b"!"
 
 
-def test_what_is_not_whole_is_handed_on_for_its_reader_to_refuse() -> None:
+def test_incomplete_body_is_passed_on() -> None:
     joiner = ChunkAssembler()
     told = joiner.join(
         [

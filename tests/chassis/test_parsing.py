@@ -51,7 +51,7 @@ class Student:
 
 
 @pytest.mark.parametrize("word", ["good", "odd"])
-async def test_what_comes_first_is_applied_and_what_follows_waits(world: World, word: str) -> None:
+async def test_facts_before_a_slow_one_are_applied_at_once(world: World, word: str) -> None:
     await world.apply()
     student = Student()
     reader = Reader("INGEST", student.hear, parse=student.parse, parse_timeout=0.2)
@@ -86,7 +86,7 @@ def moved(loop: Loop) -> int:
     return loop._positions.sequence
 
 
-async def test_what_it_waits_for_is_ended_with_it(world: World) -> None:
+async def test_shutdown_cancels_parsing(world: World) -> None:
     await world.apply()
     student = Student()
     ended = asyncio.Event()
@@ -114,7 +114,7 @@ async def test_what_it_waits_for_is_ended_with_it(world: World) -> None:
     assert "slow" not in student.heard
 
 
-async def test_a_reader_of_some_subjects_reads_no_others() -> None:
+async def test_reader_of_some_subjects_filters_others() -> None:
     reader = Reader("INBOUND", Student().hear, name="mail", subjects="inbound.email.*")
 
     assert (reader.identifier, Reader("INBOUND", Student().hear).identifier) == ("mail", "inbound")
