@@ -137,7 +137,7 @@ async def test_foreign_message_stops_a_relay_that_cannot_skip(
     async with pair.sayer() as sayer, pair.hearer():
         await goes_on(pair, sayer)
         await publish(pair, uuid4())
-        await stops(sayer, "names no position")
+        await stops(sayer, "it has no position")
 
 
 async def test_copy_of_an_old_message_does_not_set_the_relay_back(pair: Pair) -> None:

@@ -50,7 +50,7 @@ async def test_what_is_as_large_as_allowed_is_told_and_what_is_larger_is_not_rec
         bare = len(received(key, "").body())
         text = "x" * (MAX_FACT_BYTES - bare - 600)
         await say(service, received(key, text))
-        with pytest.raises(TooLarge, match=r"message_received would have 1\d+ bytes; it may have"):
+        with pytest.raises(TooLarge, match=r"message_received would have 1\d+ bytes; at most"):
             await say(service, opened(other), received(key, text + "x" * 1_000))
         await say(service, received(key))
 
