@@ -13,7 +13,8 @@ from uuid import uuid4
 import psycopg
 from world import World, provision_nats, the_plan
 
-from chassis.messaging.reader import Loop, Reader
+from chassis.messaging.loop import Loop
+from chassis.messaging.reader import Reader
 from trunkline.provision import provision_postgres, write_files
 from trunkline.servers import Nats, Postgres
 from trunkline.serving import tune_garbage_collector

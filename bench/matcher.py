@@ -94,6 +94,6 @@ async def _assign_all(
     for batch in batches:
         async with transaction(db, now, SAY, workspace=version) as tx:
             await routing.apply(tx, batch)
-            assigned += sum(fact.type.endswith("request_assigned") for fact in tx.said)
+            assigned += sum(fact.type.endswith("request_assigned") for fact in tx.recorded)
     assert assigned == BATCH * len(batches), assigned
     return assigned

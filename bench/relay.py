@@ -11,7 +11,7 @@ from saying import opened
 
 from bench.bed import measure_in_turn, rate, summarise
 from chassis.messaging.connections import Bus
-from chassis.messaging.relay import BATCH, Relay, message
+from chassis.messaging.relay import MAX_BATCH, Relay, message
 from chassis.messaging.transaction import transaction
 from chassis.postgres.locks import lock_key
 from chassis.postgres.pool import Database
@@ -43,13 +43,13 @@ async def run(world: World) -> dict[str, Any]:
     rounds = [pair async for pair in measure_in_turn(ours, theirs)]
     await bus.close()
     await db.close()
-    return {"relay": summarise(rounds, 0.5, batch=BATCH, bytes=len(batches[0][0][1]))}
+    return {"relay": summarise(rounds, 0.5, batch=MAX_BATCH, bytes=len(batches[0][0][1]))}
 
 
 async def _record(db: Database) -> None:
-    for _ in range(FACTS // BATCH):
+    for _ in range(FACTS // MAX_BATCH):
         async with transaction(db, lambda: datetime.now(UTC), lock_key("say", "ingest")) as tx:
-            tx.say(*(opened(uuid4()) for _ in range(BATCH)))
+            tx.record(*(opened(uuid4()) for _ in range(MAX_BATCH)))
 
 
 async def _relay_all(relay: Relay) -> int:
@@ -70,7 +70,7 @@ def _batches() -> list[list[tuple[str, bytes, dict[str, str]]]]:
         rows.append((n, fact.subject, slot_of(fact.subject), 1, fact.type, fact.body()))
     made = [message(row, row[0] - 1) for row in rows]
     raw = [(s.replace(".ingest.", ".notify."), data, head) for s, data, head in made]
-    return [raw[n : n + BATCH] for n in range(0, FACTS, BATCH)]
+    return [raw[n : n + MAX_BATCH] for n in range(0, FACTS, MAX_BATCH)]
 
 
 async def _raw(world: World, batches: list[list[tuple[str, bytes, dict[str, str]]]]) -> int:

@@ -31,4 +31,4 @@ def received(request_id: UUID, text: str = "again") -> MessageReceived:
 
 async def say(service: Service, *facts: Fact) -> None:
     async with service.transaction() as tx:
-        tx.say(*facts)
+        tx.record(*facts)

@@ -5,9 +5,9 @@ from fastapi import FastAPI
 from chassis.app import build
 from chassis.messaging.reader import Reader
 from chassis.service import Service
-from chassis.web.asyncapi import Answers
-from chassis.web.conventions import BODY, limit_bodies
-from chassis.web.parked_api import Token
+from chassis.web.asyncapi import RequestReply
+from chassis.web.conventions import MAX_BODY_BYTES, limit_bodies
+from chassis.web.parked_api import SubjectToken
 from ingest.audit import api as audit_api
 from ingest.audit.epochs import Epochs
 from ingest.bans import api as bans_api
@@ -27,7 +27,7 @@ from ingest.gateway.web import WebReceiver
 from ingest.intake.handlers import IntakeHandlers
 from ingest.settings import Settings
 
-CUSTOM_MESSAGES = Answers(
+CUSTOM_MESSAGES = RequestReply(
     "channels.custom.{integrator}",
     "A message of an integrator's own channel; only the integrator's NATS account may publish it",
     CustomMessage.model_json_schema(),
@@ -65,14 +65,14 @@ def make(settings: Settings) -> FastAPI:
             gateway_api.health,
             bans_api.router,
         ],
-        subjects={"channel": Token(2), "account": Token(3, account_token)},
+        subjects={"channel": SubjectToken(2), "account": SubjectToken(3, account_token)},
         tasks=tasks,
         answers=[CUSTOM_MESSAGES],
     )
     limits = {
         endpoint.path.partition("{")[0]: endpoint.max_body_bytes
         for endpoint in ENDPOINTS
-        if endpoint.max_body_bytes != BODY
+        if endpoint.max_body_bytes != MAX_BODY_BYTES
     }
     limit_bodies(app, limits)
     return app

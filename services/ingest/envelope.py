@@ -10,7 +10,7 @@ from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID, uuid5
 
-from chassis.messaging.message import CHUNK, Incoming
+from chassis.messaging.message import CHUNK_HEADER, StreamMessage
 from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
 from ingest.domain.text import clean
 from trunkline_contracts.fact import NAMESPACE, slot_of
@@ -71,7 +71,7 @@ class OutgoingEnvelope:
             yield self.headers, self.body
             return
         for n in range(count):
-            own = {"Nats-Msg-Id": f"{self.inbound_id}.{n + 1}", CHUNK: f"{n + 1}/{count}"}
+            own = {"Nats-Msg-Id": f"{self.inbound_id}.{n + 1}", CHUNK_HEADER: f"{n + 1}/{count}"}
             yield {**self.headers, **own}, self.body[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES]
 
 
@@ -122,7 +122,7 @@ def account_token(account: str) -> str:
     return f"h-{sha256(account.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
-def read(item: Incoming) -> Delivery:
+def read(item: StreamMessage) -> Delivery:
     """Read a delivery; raises ValueError if it is not as the gateway wrote it."""
     headers: Mapping[str, str] = item.headers
     raw = read_unchecked(item, datetime.fromtimestamp(0, UTC))
@@ -135,7 +135,7 @@ def read(item: Incoming) -> Delivery:
     return Delivery(raw, item.slot, item.position or 0, headers.get("traceparent"), item.chunks)
 
 
-def read_unchecked(item: Incoming, otherwise: datetime) -> RawDelivery:
+def read_unchecked(item: StreamMessage, otherwise: datetime) -> RawDelivery:
     """Read the envelope of any message; never fails.
 
     `otherwise` is the time of receipt if the message has none.

@@ -6,8 +6,8 @@ Long, as it hears every stream.
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from chassis.messaging.message import Incoming
-from chassis.messaging.reader import UNHURRIED, Reader, read_fact
+from chassis.messaging.message import StreamMessage
+from chassis.messaging.reader import BACKGROUND_INTERVAL_S, Reader, read_fact
 from chassis.messaging.transaction import Tx
 from notify import collapsing, store
 from notify.delivery import queue
@@ -53,7 +53,7 @@ class Desk:
         self._group_of = group_of
         self._text_of = text_of
 
-    def parse(self, item: Incoming) -> Fact | None:
+    def parse(self, item: StreamMessage) -> Fact | None:
         """Read what somebody here acts on, or a webhook wants; nothing else is looked at."""
         ours = item.type in NAMES or (item.type in BY_NAME and self._intake.may_want(item))
         return read_fact(item) if ours else None
@@ -108,7 +108,7 @@ class Desk:
                 told += notices(fact, request, self._team(fact, request))
         for other in heard:
             if isinstance(other, RequestFact) and other.request_id in early:
-                tx.wait(other)
+                tx.defer(other)
         await self._ring(tx, told)
         await self._intake.intend(tx, heard)
 
@@ -133,7 +133,7 @@ class Desk:
                     channel=BELL,
                     kind=notice.kind,
                 )
-                tx.say(sent, cause=notice.fact)
+                tx.record(sent, cause=notice.fact)
 
     async def _intend(
         self, tx: Tx, replies: Sequence[ReplySent], refused: Mapping[UUID, str]
@@ -145,7 +145,7 @@ class Desk:
         new = await queue.intend(tx, [intent for _, intent in intents.values()])
         for id_, (reply, intent) in intents.items():
             if id_ in new and (fact := _settled(tx, intent)) is not None:
-                tx.say(fact, cause=reply)
+                tx.record(fact, cause=reply)
         waiting = sum(intents[id_][1].state == "intended" for id_ in new)
         if waiting:
             self._expect(waiting)
@@ -184,7 +184,7 @@ def _settled(tx: Tx, intent: Intent) -> Fact | None:
 def readers(desk: Desk) -> list[Reader]:
     """What notify hears."""
     return [
-        Reader("TICKETS", desk.tickets, parse=desk.parse, pace=UNHURRIED),
+        Reader("TICKETS", desk.tickets, parse=desk.parse, batch_interval=BACKGROUND_INTERVAL_S),
         Reader("ROUTING", desk.others, parse=desk.parse),
         Reader("SLA", desk.others, parse=desk.parse),
     ]

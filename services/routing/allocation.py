@@ -87,7 +87,7 @@ class Allocation:
         previous = await store.load_status(self.tx, operator)
         await store.save_presence(self.tx, operator, status, self.at, lease_until)
         if status is not previous:
-            self.tx.say(
+            self.tx.record(
                 OperatorPresenceChanged(
                     time=self.at, operator=operator, from_=previous.value, to=status.value, by=by
                 )
@@ -183,7 +183,7 @@ class Allocation:
     def _publish_changes(
         self, changes: QueueChanges, positions: dict[UUID, int], causes: dict[UUID, Fact]
     ) -> None:
-        publish = self.tx.say
+        publish = self.tx.record
         for released in changes.released:
             assignment = released.assignment
             request = assignment.request
@@ -233,4 +233,4 @@ class Allocation:
                 continue
             members = (op for member in group.members if (op := operators.get(member)))
             if not any(op.status is Status.ONLINE and op.load < op.profile.limit for op in members):
-                self.tx.say(CapacityReached(time=self.at, group=name))
+                self.tx.record(CapacityReached(time=self.at, group=name))

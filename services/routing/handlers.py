@@ -120,4 +120,4 @@ def _requeue(
 def readers(rules_of: Callable[[int], RoutingRules], clock: Callable[[], datetime]) -> list[Reader]:
     """Return the reader of TICKETS."""
     routing = Routing(rules_of, clock)
-    return [Reader("TICKETS", routing.apply, hears=CONSUMED_FACTS, tick=routing.tick)]
+    return [Reader("TICKETS", routing.apply, consumes=CONSUMED_FACTS, tick=routing.tick)]

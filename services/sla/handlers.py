@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from chassis.messaging.reader import UNHURRIED, Reader
+from chassis.messaging.reader import BACKGROUND_INTERVAL_S, Reader
 from chassis.messaging.transaction import Tx
 from chassis.observability.metrics import histogram
 from sla import store
@@ -32,7 +32,7 @@ async def apply_facts(policies: Policies, tx: Tx, facts: Sequence[RequestFact]) 
         if (request := batch.requests.get(fact.request_id)) is not None:
             clocks = RequestClocks(request, _policy(policies, request), tx.now)
             clocks.apply(fact)
-            tx.say(*clocks.facts, cause=fact)
+            tx.record(*clocks.facts, cause=fact)
     await store.save(tx, batch)
 
 
@@ -52,7 +52,7 @@ async def tick(policies: Policies, tx: Tx, certain: datetime) -> None:
         clocks = RequestClocks(request, _policy(policies, request), tx.now)
         clocks.tick(certain)
         trace = {"traceparent": request.trace}
-        tx.say(*(fact.model_copy(update=trace) for fact in clocks.facts))
+        tx.record(*(fact.model_copy(update=trace) for fact in clocks.facts))
         _observe_lateness(clocks.facts)
     await store.save(tx, batch)
 
@@ -78,9 +78,9 @@ def readers(policies: Policies) -> list[Reader]:
         Reader(
             "TICKETS",
             partial(apply_facts, policies),
-            hears=CLOCK_FACTS,
+            consumes=CLOCK_FACTS,
             tick=partial(tick, policies),
-            pace=UNHURRIED,
+            batch_interval=BACKGROUND_INTERVAL_S,
         ),
-        Reader("ROUTING", keep_position, hears=frozenset()),
+        Reader("ROUTING", keep_position, consumes=frozenset()),
     ]

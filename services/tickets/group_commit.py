@@ -13,8 +13,8 @@ from uuid import UUID
 import psycopg
 
 from chassis.errors import NotReady, TooLarge
-from chassis.postgres.array_dumpers import COLUMNS
-from chassis.postgres.pool import connected
+from chassis.postgres.array_dumpers import ARRAY_ADAPTERS
+from chassis.postgres.pool import is_connected
 from tickets.domain.request import Request
 from tickets.store import Change, RejectedChanges, append, load
 
@@ -42,11 +42,11 @@ class PersistentConnection:
     async def get(self) -> psycopg.AsyncConnection[Any]:
         """Return the open connection, or open one."""
         async with self._opening:
-            if self._conn is not None and not connected(self._conn):
+            if self._conn is not None and not is_connected(self._conn):
                 await self.drop()
             if self._conn is None:
                 self._conn = await psycopg.AsyncConnection.connect(
-                    self._dsn, autocommit=True, connect_timeout=5, context=COLUMNS
+                    self._dsn, autocommit=True, connect_timeout=5, context=ARRAY_ADAPTERS
                 )
             return self._conn
 

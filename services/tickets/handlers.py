@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.messaging.reader import UNHURRIED, Reader
+from chassis.messaging.reader import BACKGROUND_INTERVAL_S, Reader
 from chassis.messaging.transaction import Tx
 from chassis.postgres.locks import lock_key
 from tickets import breaches
@@ -53,7 +53,7 @@ async def apply_facts(current_rules: CurrentRules, tx: Tx, facts: Sequence[Reque
         if not changes:
             return
         rejected = await append(tx.conn, APPEND_LOCK, changes)
-        tx.appended |= any(change.events for change in changes)
+        tx.has_appended |= any(change.events for change in changes)
         conflicting = [changes[n].request_id for n in sorted(rejected.conflicts)]
         pending = {request_id: pending[request_id] for request_id in conflicting}
 
@@ -72,7 +72,7 @@ def _decide_batch(
             changes.append(change)
         else:
             for fact in facts:
-                tx.wait(fact)
+                tx.defer(fact)
     return changes
 
 
@@ -183,8 +183,8 @@ def readers(current_rules: CurrentRules) -> list[Reader]:
     from_sla: frozenset[type[RequestFact]] = frozenset({TargetBreached, TargetsRestated})
     from_notify: frozenset[type[RequestFact]] = frozenset({MessageSent, MessageFailed})
     return [
-        Reader("INGEST", apply, hears=from_ingest),
-        Reader("ROUTING", apply, hears=from_routing),
-        Reader("SLA", breaches.record, hears=from_sla, pace=UNHURRIED),
-        Reader("NOTIFY", apply, hears=from_notify, pace=UNHURRIED),
+        Reader("INGEST", apply, consumes=from_ingest),
+        Reader("ROUTING", apply, consumes=from_routing),
+        Reader("SLA", breaches.record, consumes=from_sla, batch_interval=BACKGROUND_INTERVAL_S),
+        Reader("NOTIFY", apply, consumes=from_notify, batch_interval=BACKGROUND_INTERVAL_S),
     ]

@@ -17,7 +17,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from psycopg import AsyncConnection
 
-from chassis.messaging.transaction import fitting
+from chassis.messaging.transaction import check_size
 from tickets.domain.events import EVENTS, Contact, Event, Recorded
 from tickets.domain.request import SNAPSHOT_VERSION, Request, replay
 from trunkline_contracts.fact import slot_of
@@ -72,7 +72,7 @@ class EventMapper(Mapper[UUID]):
             data=recorded.data,
         )
         topic = recorded.data.TOPIC
-        state = fitting(topic, self._encode(body))
+        state = check_size(topic, self._encode(body))
         return StoredEvent(recorded.originator_id, recorded.originator_version, topic, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:

@@ -12,8 +12,8 @@ from world import the_plan
 
 from chassis.errors import NotReady
 from chassis.messaging import pull_consumer
-from chassis.messaging.connections import Line
-from chassis.messaging.pull_consumer import Pull
+from chassis.messaging.connections import NatsConnection
+from chassis.messaging.pull_consumer import PullConsumer
 from chassis.messaging.slots import Consumer, slot_groups
 from trunkline.provision import connect_as, provision_streams
 
@@ -33,17 +33,17 @@ def consumer(groups: int, subjects: str = "") -> Consumer:
     return Consumer.of("tickets", "ingest", "INGEST", subjects, slot_groups(groups)[0])
 
 
-async def test_a_consumer_that_is_not_as_it_must_be_is_named(
+async def test_wrong_consumer_is_reported_by_name(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull_consumer, "RESET_TIMEOUT", 0.3)
-    line = Line(world.nats.url, "tickets", world.creds, "tickets")
+    monkeypatch.setattr(pull_consumer, "RESET_TIMEOUT_S", 0.3)
+    line = NatsConnection(world.nats.url, "tickets", world.creds, "tickets")
     await line.open()
     admin = await world.as_admin()
 
     async def refused(wanted: Consumer) -> str:
         with pytest.raises(NotReady) as why:
-            async with Pull(line, wanted, 1, own_positions=False):
+            async with PullConsumer(line, wanted, 1, own_positions=False):
                 pass
         return str(why.value)
 
@@ -61,7 +61,7 @@ async def test_a_consumer_that_is_not_as_it_must_be_is_named(
     assert missing == f"{described} is not there: run `trunkline provision`"
 
 
-async def test_a_reader_whose_consumer_was_deleted_goes_on_once_it_is_back(pair: Pair) -> None:
+async def test_reader_resumes_when_its_consumer_is_created_again(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, received(key))
@@ -77,14 +77,14 @@ async def test_a_reader_whose_consumer_was_deleted_goes_on_once_it_is_back(pair:
 
 
 @pytest.mark.parametrize(("said", "eaten"), [(20, 5), (3, 3)], ids=["the first", "the last"])
-async def test_what_another_request_has_eaten_is_heard(
+async def test_messages_taken_by_another_pull_are_applied(
     pair: Pair,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     said: int,
     eaten: int,
 ) -> None:
-    monkeypatch.setattr(pull_consumer, "COMPARE", 0.2)
+    monkeypatch.setattr(pull_consumer, "COMPARE_INTERVAL_S", 0.2)
     keys = [uuid4() for _ in range(said)]
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, received(uuid4()))
@@ -102,5 +102,5 @@ async def test_what_another_request_has_eaten_is_heard(
         await nc.close()
 
     assert taken
-    assert "foreign hand" not in caplog.text
+    assert "unknown publisher" not in caplog.text
     assert sorted(heard) == sorted((str(key), 1) for key in keys)

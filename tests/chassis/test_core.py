@@ -10,7 +10,7 @@ import pytest
 from hearing import Pair
 from saying import opened, received, say
 
-from chassis.errors import Fenced
+from chassis.errors import StaleLeader
 from chassis.messaging.relay import Relay
 from chassis.testing import eventually
 
@@ -25,7 +25,7 @@ async def pair(world: World) -> Pair:
     return pair
 
 
-async def test_what_is_said_is_heard_once_in_order(pair: Pair) -> None:
+async def test_facts_are_applied_once_and_in_order(pair: Pair) -> None:
     keys = [uuid4() for _ in range(20)]
     async with pair.sayer() as sayer, pair.hearer("2"):
         await say(sayer, *[opened(key) for key in keys])
@@ -38,7 +38,7 @@ async def test_what_is_said_is_heard_once_in_order(pair: Pair) -> None:
     assert len(heard) == 120
 
 
-async def test_two_hearers_share_the_slots_and_hear_each_fact_once(pair: Pair) -> None:
+async def test_two_replicas_share_slots_and_apply_each_fact_once(pair: Pair) -> None:
     keys = [uuid4() for _ in range(40)]
     async with pair.sayer() as sayer, pair.hearer("2") as (one, _), pair.hearer("2") as (two, _):
         for _ in range(5):
@@ -51,7 +51,7 @@ async def test_two_hearers_share_the_slots_and_hear_each_fact_once(pair: Pair) -
     assert len(await pair.heard()) == 200
 
 
-async def test_a_reader_takes_up_where_it_stopped(pair: Pair) -> None:
+async def test_reader_resumes_where_it_stopped(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer:
         async with pair.hearer():
@@ -62,7 +62,7 @@ async def test_a_reader_takes_up_where_it_stopped(pair: Pair) -> None:
             assert [n for _, n in await pair.hears(3)] == [1, 2, 3]
 
 
-async def test_an_unreadable_fact_is_parked_holds_back_its_key_and_is_redriven(pair: Pair) -> None:
+async def test_unreadable_fact_is_parked_and_redriven(pair: Pair) -> None:
     bad, good = uuid4(), uuid4()
     supervisor = pair.world.token("supervisor")
     async with pair.hearer() as (_, client):
@@ -102,7 +102,7 @@ async def test_an_unreadable_fact_is_parked_holds_back_its_key_and_is_redriven(p
     assert heard[2:] == [(str(bad), 1), (str(bad), 2)]
 
 
-async def test_a_refused_fact_parks_alone_and_can_be_skipped(pair: Pair) -> None:
+async def test_refused_fact_is_parked_and_can_be_skipped(pair: Pair) -> None:
     key, other = uuid4(), uuid4()
     supervisor = pair.world.token("supervisor")
     async with pair.sayer() as sayer, pair.hearer() as (_, client):
@@ -123,7 +123,7 @@ async def test_a_refused_fact_parks_alone_and_can_be_skipped(pair: Pair) -> None
 
 
 @pytest.mark.parametrize("n", [1, 3, 12], ids=["one", "a chain", "a batch"])
-async def test_a_late_relay_adds_nothing(pair: Pair, n: int) -> None:
+async def test_late_relay_publishes_nothing(pair: Pair, n: int) -> None:
     async with pair.sayer() as sayer:
         await say(sayer, opened(uuid4()))
 
@@ -136,16 +136,16 @@ async def test_a_late_relay_adds_nothing(pair: Pair, n: int) -> None:
             (1000 + i, str(uuid4()), i, 1, "trunkline.ingest.v1.request_opened", b"{}")
             for i in range(n)
         ]
-        with pytest.raises(Fenced):
-            await late._tell(rows)
+        with pytest.raises(StaleLeader):
+            await late._publish_rows(rows)
         assert await end() == 1
 
         late._last_seq = 1
-        await late._tell(rows)
+        await late._publish_rows(rows)
         assert await end() == 1 + n
 
 
-async def test_a_reader_whose_facts_were_trimmed_is_told_them_again(pair: Pair) -> None:
+async def test_reader_behind_a_trimmed_stream_gets_a_replay(pair: Pair) -> None:
     keys = [uuid4() for _ in range(10)]
     async with pair.sayer() as sayer:
         await say(sayer, *[opened(key) for key in keys])
@@ -164,7 +164,7 @@ async def test_a_reader_whose_facts_were_trimmed_is_told_them_again(pair: Pair) 
     assert sorted(heard) == sorted((str(key), n) for key in keys for n in (1, 2))
 
 
-async def test_a_zombie_cannot_commit(pair: Pair) -> None:
+async def test_stale_leader_cannot_commit(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer, pair.hearer() as (hearer, _):
         await say(sayer, opened(key))

@@ -40,7 +40,7 @@ async def test_the_next_who_needs_it_finds_the_server_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it was away: nobody waits for the next of ever rarer attempts."""
-    monkeypatch.setattr("chassis.postgres.pool.RECONNECT", 0.3)
+    monkeypatch.setattr("chassis.postgres.pool.RECONNECT_TIMEOUT_S", 0.3)
     db = Database(world.dsn("sla"), size=2)
     await db.open()
     limit = f"ALTER DATABASE {world.database} CONNECTION LIMIT "

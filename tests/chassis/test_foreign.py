@@ -93,7 +93,7 @@ FOREIGN = {
 }
 
 
-async def test_foreign_messages_are_stepped_over(pair: Pair) -> None:
+async def test_foreign_messages_are_skipped(pair: Pair) -> None:
     async with pair.sayer() as sayer, pair.hearer() as (hearer, client):
         key = await goes_on(pair, sayer)
         before = stepped_over()
@@ -111,7 +111,7 @@ async def test_foreign_messages_are_stepped_over(pair: Pair) -> None:
         assert ready["notes"] == [{"name": "relay_foreign", "why": sayer.relay.foreign}]
 
 
-async def test_an_idle_relay_notices_a_foreign_message(pair: Pair) -> None:
+async def test_idle_relay_detects_a_foreign_message(pair: Pair) -> None:
     async with pair.sayer() as sayer:
         await say(sayer, opened(uuid4()))
         await publish(pair, uuid4(), headers={"Trunkline-Position": "1000", "Nats-Msg-Id": "x"})
@@ -122,7 +122,7 @@ async def test_an_idle_relay_notices_a_foreign_message(pair: Pair) -> None:
         await eventually(noticed)
 
 
-async def test_without_the_step_a_foreign_message_stops_the_relay(
+async def test_foreign_message_stops_a_relay_that_cannot_skip(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = resuming._Judge.of
@@ -137,10 +137,10 @@ async def test_without_the_step_a_foreign_message_stops_the_relay(
     async with pair.sayer() as sayer, pair.hearer():
         await goes_on(pair, sayer)
         await publish(pair, uuid4())
-        await stops(sayer, "names no position")
+        await stops(sayer, "it has no position")
 
 
-async def test_a_copy_of_an_old_message_does_not_set_the_relay_back(pair: Pair) -> None:
+async def test_copy_of_an_old_message_does_not_set_the_relay_back(pair: Pair) -> None:
     nc = await pair.world.as_admin()
     js = nc.jetstream()
     config = (await js.stream_info("INGEST")).config
@@ -164,7 +164,7 @@ async def test_a_copy_of_an_old_message_does_not_set_the_relay_back(pair: Pair) 
         assert await end(sayer.bus.relay.js) == 7
 
 
-async def test_a_deleted_last_message_does_not_stop_the_relay(pair: Pair) -> None:
+async def test_deleted_last_message_does_not_stop_the_relay(pair: Pair) -> None:
     first, second = uuid4(), uuid4()
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, opened(first))
@@ -183,7 +183,7 @@ async def test_a_deleted_last_message_does_not_stop_the_relay(pair: Pair) -> Non
         await eventually(told)
 
 
-async def test_a_stream_ahead_of_its_outbox_stops_relay_and_readers(pair: Pair) -> None:
+async def test_stream_ahead_of_outbox_stops_relay_and_readers(pair: Pair) -> None:
     async with pair.sayer() as sayer:
         await say(sayer, opened(uuid4()), opened(uuid4()))
         await say(sayer, opened(uuid4()))
@@ -199,7 +199,7 @@ async def test_a_stream_ahead_of_its_outbox_stops_relay_and_readers(pair: Pair) 
         await stops(sayer, "> 0")
 
 
-async def test_an_outbox_that_has_grown_again_stays_behind(pair: Pair) -> None:
+async def test_outbox_grown_after_a_restore_stays_behind(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer:
         await say(sayer, opened(key))
@@ -218,7 +218,7 @@ async def test_an_outbox_that_has_grown_again_stays_behind(pair: Pair) -> None:
         assert await ids(sayer) == told
 
 
-async def test_a_restore_under_a_running_relay_is_noticed(pair: Pair) -> None:
+async def test_restore_under_a_running_relay_is_detected(pair: Pair) -> None:
     async with pair.sayer() as sayer:
         for _ in range(4):
             await say(sayer, opened(uuid4()))
@@ -231,7 +231,7 @@ async def test_a_restore_under_a_running_relay_is_noticed(pair: Pair) -> None:
         assert await end(sayer.bus.relay.js) == 4
 
 
-async def test_facts_after_an_epoch_have_ids_of_their_own(pair: Pair) -> None:
+async def test_facts_of_a_new_epoch_have_new_ids(pair: Pair) -> None:
     key = uuid4()
     epoch = "INSERT INTO outbox_epoch VALUES (7, 2, now())"
     async with pair.sayer() as sayer, pair.hearer():

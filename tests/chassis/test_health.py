@@ -45,7 +45,7 @@ async def test_without_complaints_it_is_ready(health: Health, client: httpx.Asyn
 async def test_what_does_not_get_on_is_told_and_why(
     health: Health, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "CHECK_TIMEOUT_S", 0.05)
 
     async def stuck() -> str | None:
         return "no progress for 12 s"

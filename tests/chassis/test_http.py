@@ -131,7 +131,7 @@ async def test_a_body_too_large_is_refused(
 
     assert answer.status_code == 413
     assert answer.json()["type"] == "too_large"
-    assert answer.json()["allowed"] == conventions.BODY
+    assert answer.json()["allowed"] == conventions.MAX_BODY_BYTES
     assert answer.headers["connection"] == "close"
 
 

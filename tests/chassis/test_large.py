@@ -12,7 +12,7 @@ from chassis.app import build
 from chassis.errors import TooLarge
 from chassis.messaging.reader import Reader
 from chassis.messaging.relay import Relay
-from chassis.messaging.transaction import LARGEST
+from chassis.messaging.transaction import MAX_FACT_BYTES
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 from trunkline_contracts import MessageReceived, slot_of
@@ -48,15 +48,15 @@ async def test_what_is_as_large_as_allowed_is_told_and_what_is_larger_is_not_rec
     async with running(app):
         service: Service = app.state.service
         bare = len(received(key, "").body())
-        text = "x" * (LARGEST - bare - 600)
+        text = "x" * (MAX_FACT_BYTES - bare - 600)
         await say(service, received(key, text))
-        with pytest.raises(TooLarge, match=r"message_received would have 1\d+ bytes; it may have"):
+        with pytest.raises(TooLarge, match=r"message_received would have 1\d+ bytes; at most"):
             await say(service, opened(other), received(key, text + "x" * 1_000))
         await say(service, received(key))
 
         await fits(service, 2)
         stored = await service.bus.relay.js.get_msg("INGEST", seq=1)
-    assert len(stored.data or b"") > 0.99 * LARGEST
+    assert len(stored.data or b"") > 0.99 * MAX_FACT_BYTES
 
 
 async def test_a_fact_from_which_too_much_follows_is_parked_and_holds_nobody_up(
@@ -71,7 +71,7 @@ async def test_a_fact_from_which_too_much_follows_is_parked_and_holds_nobody_up(
         for fact in facts:
             assert isinstance(fact, MessageReceived)
             if fact.message.text == "much" and too_much:
-                tx.say(received(uuid4(), "x" * LARGEST))
+                tx.record(received(uuid4(), "x" * MAX_FACT_BYTES))
             heard.append(fact.request_id)
 
     bad, good = uuid4(), uuid4()

@@ -11,7 +11,7 @@ from hearing import Pair
 from restoring import StoreBackup
 from saying import opened, received, say
 
-from chassis.messaging.reader import Loop
+from chassis.messaging.loop import Loop
 from chassis.messaging.retention import SET_FLOOR
 from chassis.testing import eventually
 
@@ -30,7 +30,7 @@ async def pair(world: World) -> Pair:
     return pair
 
 
-async def test_stream_set_back_is_told_and_heard_once(pair: Pair) -> None:
+async def test_stream_set_back_is_republished_and_applied_once(pair: Pair) -> None:
     key = uuid4()
     async with pair.sayer() as sayer, pair.hearer():
         await say(sayer, opened(key), received(key))
@@ -97,7 +97,7 @@ async def test_reader_past_facts_it_never_had_reads_them(pair: Pair) -> None:
         assert len(set(await pair.hears(5))) == 5
 
 
-async def test_reader_that_trusts_its_place_misses_facts(
+async def test_reader_without_anchor_check_misses_facts(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The positive control."""
@@ -105,7 +105,7 @@ async def test_reader_that_trusts_its_place_misses_facts(
     async def trust(*_: object) -> None:
         return
 
-    monkeypatch.setattr(Loop, "_check_place", trust)
+    monkeypatch.setattr(Loop, "_check_anchor", trust)
     await shifted(pair)
     async with pair.hearer() as (_, client):
 

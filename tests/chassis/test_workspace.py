@@ -15,7 +15,7 @@ from world import EXAMPLE, World, the_plan
 from chassis.configuration.following import Workspaces
 from chassis.configuration.publishing import Conflict, apply, newest, publish
 from chassis.errors import NotReady
-from chassis.messaging.connections import Line
+from chassis.messaging.connections import NatsConnection
 from chassis.postgres.pool import Database
 from trunkline.provision import plan_for, provision
 from trunkline_workspace import values
@@ -261,10 +261,10 @@ def test_diff_shows_changes_by_path() -> None:
 
 
 @asynccontextmanager
-async def replica(world: World, service: str) -> AsyncGenerator[tuple[Workspaces, Line]]:
+async def replica(world: World, service: str) -> AsyncGenerator[tuple[Workspaces, NatsConnection]]:
     """Open a service's copy of the workspace, followed as the service does."""
     db = Database(world.dsn(service), size=2)
-    line = Line(world.nats.url, service, world.creds, service)
+    line = NatsConnection(world.nats.url, service, world.creds, service)
     await db.open()
     await line.open()
     copy = Workspaces(db.pool)
@@ -356,7 +356,7 @@ async def test_lost_stream_is_refilled_from_the_record(world: World) -> None:
         await js.add_stream(config)
         with pytest.raises(Conflict, match="the record 2"):
             await apply(js, load(TEXT), recorded=tickets.latest)
-        relay = Line(world.nats.url, "tickets-relay", world.creds, "tickets")
+        relay = NatsConnection(world.nats.url, "tickets-relay", world.creds, "tickets")
         await relay.open()
         await asyncio.gather(tickets.refill(relay.js), tickets.refill(relay.js))
         await relay.broker.stop()

@@ -16,7 +16,7 @@ import orjson
 import pytest
 from corpus import INBOUND_ID, NOW, Case, broken, cases, how_many, mutants
 
-from chassis.messaging.transaction import LARGEST
+from chassis.messaging.transaction import MAX_FACT_BYTES
 from ingest.channels import registry
 from ingest.channels.email.mime import Excessive
 from ingest.channels.parsing import ParsedItem
@@ -37,7 +37,7 @@ NAMED = 1_000
 """The longest id or name that is kept."""
 BUTTON = 4_096
 """Characters a button may stand for, which is the longest of what nobody wrote."""
-MESSAGE = LARGEST // 2
+MESSAGE = MAX_FACT_BYTES // 2
 """Bytes a fact has at most, even of bodies much larger: tickets adds to it what it knows."""
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\u00(?:0[0-8bcef]|1[0-9a-f])")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from chassis.messaging import positions, relay, resuming
-from chassis.messaging.pull_consumer import Pull
-from chassis.messaging.reader import Loop
+from chassis.messaging.gap_replay import GapReplay
+from chassis.messaging.loop import Loop
+from chassis.messaging.pull_consumer import PullConsumer
 from chassis.messaging.transaction import Tx
-from chassis.postgres.leader_election import Leaders
+from chassis.postgres.leader_election import LeaderElection
 from ingest.audit.epochs import Epochs
 from ingest.gateway.publisher import Publisher
 from notify.delivery import queue
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
     from world import World
 
     from chassis.messaging.connections import Bus
-    from chassis.messaging.message import Incoming
+    from chassis.messaging.message import StreamMessage
 
 
 def everybody_leads(patch: pytest.MonkeyPatch) -> None:
     """Two leaders at once, each sure of it: what a frozen one is when it comes back."""
 
-    async def elected(self: Leaders, office: str) -> None:
+    async def acquire(self: LeaderElection, role: str) -> None:
         await asyncio.sleep(0.02)
-        self.held.add(office)
+        self.held.add(role)
 
-    patch.setattr(Leaders, "_elected", elected)
+    patch.setattr(LeaderElection, "_acquire", acquire)
 
 
 def no_position_fence(patch: pytest.MonkeyPatch) -> None:
@@ -50,25 +51,25 @@ def no_position_fence(patch: pytest.MonkeyPatch) -> None:
 
 def five_times_out_of_order(patch: pytest.MonkeyPatch) -> None:
     """Whatever arrives arrives five times, backwards, and then as it should."""
-    take = Pull.take
+    take = PullConsumer.take
 
-    async def again(self: Pull, limit: int, wait: float) -> list[Incoming]:
+    async def again(self: PullConsumer, limit: int, wait: float) -> list[StreamMessage]:
         batch = await take(self, limit, wait)
         return [*batch, *(batch[::-1] * 4)]
 
-    patch.setattr(Pull, "take", again)
+    patch.setattr(PullConsumer, "take", again)
 
 
 def no_positions(patch: pytest.MonkeyPatch) -> None:
     """Whatever arrives is applied, whatever its position."""
 
-    async def hear(self: Loop, batch: Sequence[Incoming]) -> None:
+    async def consume(self: Loop, batch: Sequence[StreamMessage]) -> None:
         at = dict(self._positions.at)
         for item in batch:
             at[item.slot] = max(at[item.slot], item.position or 0)
-        await self._apply(list(batch), at, batch[-1].stream_sequence)
+        await self._committer.apply(list(batch), at, batch[-1].stream_sequence)
 
-    patch.setattr(Loop, "_hear", hear)
+    patch.setattr(Loop, "_consume", consume)
 
 
 def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +85,7 @@ def no_relay_fence(patch: pytest.MonkeyPatch) -> None:
         return subject, data, headers
 
     patch.setattr(resuming, "is_same", lambda *_: True)
-    patch.setattr(relay, "FEW", 0)
+    patch.setattr(relay, "MAX_CHAIN", 0)
     patch.setattr(relay, "publish_batch", unfenced)
     patch.setattr(relay, "message", nameless)
 
@@ -105,12 +106,12 @@ def no_acknowledgements(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Publisher, "_store", believed)
     patch.setattr(relay, "publish_batch", written)
     patch.setattr(relay, "publish_chain", written)
-    patch.setattr(relay, "IDLE_LOOKS", 10**9)
+    patch.setattr(relay, "POLLS_PER_END_CHECK", 10**9)
 
 
 def hard_of_hearing(patch: pytest.MonkeyPatch) -> None:
     """A pull that has fallen silent is waited for."""
-    patch.setattr(Pull, "_check", lambda _: None)
+    patch.setattr(PullConsumer, "_check", lambda _: None)
 
 
 def position_moved_apart(patch: pytest.MonkeyPatch) -> None:
@@ -136,13 +137,13 @@ def no_chain(patch: pytest.MonkeyPatch) -> None:
     async def nothing(*_: object) -> None:
         return
 
-    patch.setattr(Loop, "_make_up", nothing)
-    patch.setattr(Loop, "_hear", _ignorant(Loop._hear))
+    patch.setattr(GapReplay, "replay_all_slots", nothing)
+    patch.setattr(Loop, "_consume", _ignorant(Loop._consume))
 
 
-def _ignorant(hear: Any) -> Any:
-    async def without_predecessors(self: Loop, batch: Sequence[Incoming]) -> Any:
-        return await hear(self, [replace(item, previous=0) for item in batch])
+def _ignorant(consume: Any) -> Any:
+    async def without_predecessors(self: Loop, batch: Sequence[StreamMessage]) -> Any:
+        return await consume(self, [replace(item, previous=0) for item in batch])
 
     return without_predecessors
 
@@ -153,7 +154,7 @@ def no_trimming(patch: pytest.MonkeyPatch) -> None:
     async def nothing(*_: object) -> None:
         await asyncio.sleep(0.1)
 
-    patch.setattr(relay.Relay, "_refused", nothing)
+    patch.setattr(relay.Relay, "_handle_refusal", nothing)
 
 
 def no_decision_lock(patch: pytest.MonkeyPatch) -> None:

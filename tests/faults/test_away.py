@@ -191,7 +191,7 @@ async def test_postgresql_is_away(
             return await store(self, *args, **named)
 
         monkeypatch.setattr(Receiver, "store", recorded)
-        monkeypatch.setattr(pool, "RECONNECT", 0.2)
+        monkeypatch.setattr(pool, "RECONNECT_TIMEOUT_S", 0.2)
     limit = f"ALTER DATABASE {world.database} CONNECTION LIMIT "
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ingest'"
     async with platform(world) as sender:
@@ -245,16 +245,16 @@ async def test_a_frozen_leader_says_nothing(
 ) -> None:
     """PostgreSQL ends a session that is silent for too long, and its offices are free."""
     silence = " SET idle_session_timeout = '10s'"
-    assert silence in pool.LIVELY
+    assert silence in pool.KEEPALIVE_SETTINGS
     shorter = silence.replace("10s", "1s") if protected else " SELECT 1"
-    lively = pool.LIVELY
-    monkeypatch.setattr(pool, "LIVELY", lively.replace(silence, shorter))
+    lively = pool.KEEPALIVE_SETTINGS
+    monkeypatch.setattr(pool, "KEEPALIVE_SETTINGS", lively.replace(silence, shorter))
     await controlled.prepare(world)
-    frozen = await Database(world.dsn("tickets")).lone()
+    frozen = await Database(world.dsn("tickets")).dedicated_connection()
     for slots in ("00-07", "08-15"):
         office = lock_key("reader", f"tickets/reader.ingest.{slots}")
         await frozen.execute("SELECT pg_advisory_lock(%s)", (office,))
-    monkeypatch.setattr(pool, "LIVELY", lively)
+    monkeypatch.setattr(pool, "KEEPALIVE_SETTINGS", lively)
     async with controlled.hearing(world), controlled.chassis_service(world, "ingest") as sayer:
         await say(sayer, opened(uuid4()))
         said = await records.outbox(world.admin_dsn, "ingest")

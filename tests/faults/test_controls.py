@@ -61,7 +61,7 @@ async def say_and_judge_hearing(world: World, sayer: Service, rounds: int) -> li
     keys = [uuid4() for _ in range(16)]
     for _ in range(rounds):
         async with sayer.transaction() as tx:
-            tx.say(*[received(key) for key in keys])
+            tx.record(*[received(key) for key in keys])
     said = await records.outbox(world.admin_dsn, "ingest")
 
     async def all_heard() -> bool:
@@ -110,7 +110,7 @@ async def test_two_relays_at_once(
     async with chassis_service(world, "ingest") as one, chassis_service(world, "ingest") as two:
         for number in range(40):
             async with (one, two)[number % 2].transaction() as tx:
-                tx.say(received(uuid4()))
+                tx.record(received(uuid4()))
             one.relay.wake()
             two.relay.wake()
         verdict(await judge_telling(world, header), protected=protected)
@@ -122,13 +122,13 @@ async def test_writers_side_by_side(
 ) -> None:
     """Positions become visible in order, because they are given under the service's lock."""
     await world.apply()
-    finish, pauses = Tx.finish, iter([0.8])
+    finish, pauses = Tx.flush, iter([0.8])
 
     async def the_first_is_slow(self: Tx) -> None:
         await finish(self)
         await asyncio.sleep(next(pauses, 0))
 
-    monkeypatch.setattr(Tx, "finish", the_first_is_slow)
+    monkeypatch.setattr(Tx, "flush", the_first_is_slow)
     if not protected:
         lock = r"PERFORM pg_advisory_xact_lock\(lock\);"
         await broken.rewrite(world, "ingest", "outbox_append", lock, "")
@@ -137,7 +137,7 @@ async def test_writers_side_by_side(
         async def write() -> None:
             for _ in range(12):
                 async with sayer.transaction() as tx:
-                    tx.say(received(uuid4()))
+                    tx.record(received(uuid4()))
 
         await asyncio.gather(*[write() for _ in range(6)])
         verdict(await judge_telling(world), protected=protected)

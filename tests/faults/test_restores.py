@@ -318,4 +318,4 @@ def stepped_over(clerk: Clerk, name: str) -> bool:
     """Whether one replica of a service names the foreign message, and both are ready."""
     answers = [clerk.desk.http.get(f"{door}/health/ready") for door in clerk.town.doors(name)]
     assert [answer.status_code for answer in answers] == [200, 200]
-    return any("which is not ours" in answer.text for answer in answers)
+    return any("from an unknown publisher" in answer.text for answer in answers)

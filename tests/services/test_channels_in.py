@@ -17,7 +17,7 @@ from proving import Device
 from world import EXAMPLE
 
 from chassis.auth.jwks import ALGORITHM
-from chassis.auth.signing import DEVICE_LONGEST, jwks, new_key, sign_for_device
+from chassis.auth.signing import MAX_DEVICE_TOKEN_LIFETIME, jwks, new_key, sign_for_device
 from chassis.testing import eventually
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class App:
         self.contact, self.account = contact, account
         self.token = self.issued()
 
-    def issued(self, key: str | None = None, ttl: timedelta = DEVICE_LONGEST) -> str:
+    def issued(self, key: str | None = None, ttl: timedelta = MAX_DEVICE_TOKEN_LIFETIME) -> str:
         """A token as the company's own server gives it."""
         key = key or self.ingest.world.key
         return sign_for_device(key, self.account, self.contact, self.device.thumbprint, ttl)

@@ -15,7 +15,7 @@ from psycopg import sql
 from tampering import GONE, NEW, OLD, PLATFORMS, Attempt, pairs, scheme_of
 
 from chassis.testing import eventually
-from chassis.web.conventions import BODY
+from chassis.web.conventions import MAX_BODY_BYTES
 from ingest.envelope import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def workspace(world: World) -> str:
 
 def limit(door: Entrance) -> int:
     """Return the bytes a body may have."""
-    return scheme_of(door.way).max_body_bytes if door.way in PLATFORMS else BODY
+    return scheme_of(door.way).max_body_bytes if door.way in PLATFORMS else MAX_BODY_BYTES
 
 
 def filled(door: Entrance, size: int) -> Entrance:
@@ -153,7 +153,7 @@ async def test_delivery_without_nats_is_refused_in_time_everywhere(ingest: Inges
 async def test_delivery_without_postgresql_is_accepted_everywhere(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.service.STUCK", 1.0)
+    monkeypatch.setattr("chassis.service.STUCK_AFTER_S", 1.0)
     world, doors = ingest.world, entrances()
 
     async def status(path: str) -> int:

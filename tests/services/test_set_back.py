@@ -55,11 +55,11 @@ async def deliver(ingest: Ingest, first: int, last: int, replica: int = 0) -> li
 
 async def restore(backup: StoreBackup, ingest: Ingest) -> None:
     """Set NATS back, and wait until the gateway is connected again."""
-    returns = [app.state.service.bus.own.returns for app in ingest.apps]
+    returns = [app.state.service.bus.own.reconnects for app in ingest.apps]
     await asyncio.to_thread(backup.restore)
 
     async def connected() -> bool:
-        now = [app.state.service.bus.own.returns for app in ingest.apps]
+        now = [app.state.service.bus.own.reconnects for app in ingest.apps]
         return all(each > before for each, before in zip(now, returns, strict=True))
 
     await eventually(connected)

@@ -115,9 +115,9 @@ async def test_slow_mails_hold_up_neither_other_channels_nor_those_before_them(p
 
 
 async def test_reading_mails_is_progress(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.service.STUCK", 2.0)
+    monkeypatch.setattr("chassis.service.STUCK_AFTER_S", 2.0)
     monkeypatch.setattr(
-        "chassis.postgres.leader_election.HEARTBEAT", 0.2
+        "chassis.postgres.leader_election.HEARTBEAT_S", 0.2
     )  # PostgreSQL is asked more often, too
     post.takes = lambda: asyncio.sleep(0.9)
     slow = [

@@ -12,7 +12,7 @@ from world import EXAMPLE, the_example, the_plan
 from chassis.configuration import publishing
 from chassis.configuration.following import Workspaces
 from chassis.configuration.publishing import newest
-from chassis.messaging.connections import Line
+from chassis.messaging.connections import NatsConnection
 from chassis.postgres.pool import Database
 from trunkline import configuration
 from trunkline.instance import Instance
@@ -105,8 +105,8 @@ async def test_a_replica_and_the_record_step_over_it(world: World) -> None:
     await world.apply()
     await spoil(world)
     db = Database(world.dsn("tickets"), size=2)
-    own = Line(world.nats.url, "tickets", world.creds, "tickets")
-    relay = Line(world.nats.url, "tickets-relay", world.creds, "tickets")
+    own = NatsConnection(world.nats.url, "tickets", world.creds, "tickets")
+    relay = NatsConnection(world.nats.url, "tickets-relay", world.creds, "tickets")
     await asyncio.gather(db.open(), own.open(), relay.open())
     copy = Workspaces(db.pool)
     following = asyncio.create_task(copy.follow(own))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
+from chassis.postgres.durability_checks import UnsafeServer, check_nats, check_postgres
 from trunkline import paths
 from trunkline.servers import Nats, Postgres, free_port
 
@@ -36,12 +36,12 @@ async def test_nats_with_sync_always_is_taken(nats: Nats) -> None:
     "nats", ["jetstream: enabled", "jetstream { sync_interval: 1s }", "port: 4222"], indirect=True
 )
 async def test_nats_without_is_refused(nats: Nats) -> None:
-    with pytest.raises(Unsafe, match="sync_interval: always"):
+    with pytest.raises(UnsafeServer, match="sync_interval: always"):
         await check_nats(nats.monitor_url)
 
 
 async def test_who_cannot_be_asked_is_not_trusted() -> None:
-    with pytest.raises(Unsafe, match="NATS_MONITOR_URL"):
+    with pytest.raises(UnsafeServer, match="NATS_MONITOR_URL"):
         await check_nats(None)
     with pytest.raises(ConnectionError, match="NATS does not answer at http"):
         await check_nats(f"http://127.0.0.1:{free_port()}")
@@ -61,5 +61,5 @@ async def test_postgres_without_is_refused(
     postgres: Postgres, request: pytest.FixtureRequest
 ) -> None:
     [setting] = request.node.callspec.params["postgres"]
-    with pytest.raises(Unsafe, match=f"{setting} = on"):
+    with pytest.raises(UnsafeServer, match=f"{setting} = on"):
         await check_postgres(postgres.url)

@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from trunkline import secret_values
-from trunkline.tokens import LONGEST, Signer
+from trunkline.tokens import MAX_TOKEN_LIFETIME, Signer
 
 WORKSPACE = YAML(typ="safe", pure=True).load("""
 channels:
@@ -31,7 +31,7 @@ def test_a_token_is_good_by_the_published_key(tmp_path: Path) -> None:
 
     assert claims["sub"] == "anna"
     assert claims["roles"] == ["operator"]
-    assert claims["exp"] - claims["iat"] == LONGEST.total_seconds()
+    assert claims["exp"] - claims["iat"] == MAX_TOKEN_LIFETIME.total_seconds()
     assert stat.S_IMODE(signer.key_file.stat().st_mode) == 0o600
     assert "d" not in json.loads(signer.jwks_file.read_text())["keys"][0]
 

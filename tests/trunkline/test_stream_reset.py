@@ -191,7 +191,7 @@ async def test_a_held_stream_is_not_read_until_its_reset(pair: Pair, instance: I
         async with pair.hearer() as (hearer, client):
 
             async def waits() -> str:
-                return hearer.loops[0].waits or ""
+                return hearer.loops[0].state.wait_reason or ""
 
             assert "INGEST is held: INGEST: the stream is ahead" in await eventually(waits)
             ready = (await client.get("/health/ready")).json()

@@ -15,7 +15,7 @@ import pytest
 from desk import Desk, running_desk, soon
 from typer.testing import CliRunner
 
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from trunkline.cli import commands
 from trunkline.facts import StreamFact, summary
 from trunkline.filters import FactFilter
@@ -171,7 +171,7 @@ def test_only_what_is_wanted_is_asked_of_the_server() -> None:
     assert FactFilter.parse([], [], [], "now").subject("TICKETS") == "trunkline.tickets.*.*.*.*"
     assert several.subject("TICKETS") == "trunkline.tickets.*.*.*.*"
     facts = [
-        StreamFact.of("TICKETS", Incoming(f"trunkline.tickets.v1.{name}.03.k", b"{}", 1, 0, 7))
+        StreamFact.of("TICKETS", StreamMessage(f"trunkline.tickets.v1.{name}.03.k", b"{}", 1, 0, 7))
         for name in ("opened", "paused", "closed")
     ]
     assert [several.matches(fact) for fact in facts] == [True, False, True]
@@ -188,7 +188,7 @@ def test_a_line_shows_no_contact_and_gives_no_commands_to_the_terminal() -> None
 
 
 def test_what_is_unreadable_is_still_seen() -> None:
-    item = Incoming("trunkline.tickets.v9.dreamt.03.k", b"{", 1, 0, 7)
+    item = StreamMessage("trunkline.tickets.v9.dreamt.03.k", b"{", 1, 0, 7)
     seen = StreamFact.of("TICKETS", item)
 
     assert (seen.name, seen.key, seen.stream_sequence) == ("dreamt", "k", 7)

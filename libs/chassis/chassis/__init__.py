@@ -1,1 +1,1 @@
-"""What every service stands on. Nothing in here knows a ticket."""
+"""The base of every service: messaging, PostgreSQL, HTTP, auth. It knows no ticket."""

@@ -1,4 +1,4 @@
-"""The one way a service's app is put together: `build` is called by every `app.py`."""
+"""Assembly of a service's FastAPI application; every `app.py` calls `build`."""
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.types import Lifespan
 
 from chassis.auth import dependencies
 from chassis.auth.claims import Trust
@@ -17,41 +18,44 @@ from chassis.observability import tracing
 from chassis.service import Service, Task, utc_now
 from chassis.settings import Settings
 from chassis.web import conventions, fast_route, openapi, problems
-from chassis.web.asyncapi import Answers, document
+from chassis.web.asyncapi import RequestReply, describe_service
 
 if TYPE_CHECKING:
-    from chassis.web.parked_api import Token
+    from chassis.web.parked_api import SubjectToken
 
-SILENT: TelemetryConfig = {
+NO_FRAMEWORK_TELEMETRY: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
     "logs": False,
     "auto_configure": False,
 }
-"""The framework's own telemetry: ours says as much,
-and repeats no values."""
+"""Turns off the framework's telemetry: ours covers the same, and repeats no values."""
 
 
-def build(  # noqa: PLR0913 (here a service says all that it is)
+def build(  # noqa: PLR0913 (the complete declaration of a service)
     name: str,
     settings: Settings,
     *,
     readers: Callable[[Service], Iterable[Reader]] = lambda _: (),
     routers: Sequence[APIRouter] = (),
     tasks: Sequence[Task] = (),
-    answers: Sequence[Answers] = (),
+    answers: Sequence[RequestReply] = (),
     keeps_workspace: bool = False,
-    subjects: "Mapping[str, Token] | None" = None,
+    subjects: "Mapping[str, SubjectToken] | None" = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Put a service together.
+    """Return the application of a service.
 
-    `answers` are for its document. `keeps_workspace`: this schema is the workspace's record, so
-    it refills the stream. `subjects`: by which tokens of its messages' subjects what is parked
-    can be asked for.
+    `answers` are the request subjects of its AsyncAPI document. With `keeps_workspace` the
+    service's schema is the record of the workspace, from which it refills the stream. `subjects`
+    are the tokens of its messages' subjects by which parked messages can be filtered.
     """
+    from chassis.web import parked_api
+
     tracing.configure(name, settings)
     service = Service(name, settings, clock=clock)
+    about = getattr(sys.modules.get(name), "__doc__", None) or ""
+    describe = partial(describe_service, name, answers=answers, about=about)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -62,35 +66,40 @@ def build(  # noqa: PLR0913 (here a service says all that it is)
         finally:
             await service.stop()
 
-    from chassis.web import parked_api
+    app = _create_app(name, about, lifespan)
+    app.state.service = service
+    app.state.described = lambda: describe(readers(service))
+    _install(app, settings, name, routers)
+    for router in (*routers, service.health.router, parked_api.routes(subjects or {})):
+        app.include_router(router)
 
-    about = getattr(sys.modules.get(name), "__doc__", None) or ""
-    describe = partial(document, name, answers=answers, about=about)
-    app = FastAPI(
+    @app.get("/asyncapi", tags=["operations"])
+    async def asyncapi() -> dict[str, Any]:
+        """Return the AsyncAPI document: the facts that this service publishes and reads."""
+        return describe(service.readers)
+
+    openapi.install(app)
+    return app
+
+
+def _create_app(name: str, about: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    return FastAPI(
         title=f"Trunkline {name}",
         description=about.strip(),
         lifespan=lifespan,
         version="1",
         openapi_url="/openapi.json",
-        telemetry=SILENT,
-        docs_url=None,  # its pages would load scripts from elsewhere
+        telemetry=NO_FRAMEWORK_TELEMETRY,
+        docs_url=None,  # its pages would load scripts from other servers
         redoc_url=None,
-        generate_unique_id_function=openapi.name_of,
+        generate_unique_id_function=openapi.operation_id,
     )
-    app.state.service = service
-    app.state.described = lambda: describe(readers(service))
+
+
+def _install(app: FastAPI, settings: Settings, name: str, routers: Sequence[APIRouter]) -> None:
+    """Install the middleware and error handlers; fast routes come first, below all others."""
     fast_route.install(app, routers)
     problems.install(app)
     dependencies.install(app, settings.jwks_url, Trust(settings.jwt_issuer, settings.jwt_audience))
     conventions.install(app)
     tracing.install(app, name)
-    for router in (*routers, service.health.router, parked_api.addresses(subjects or {})):
-        app.include_router(router)
-
-    @app.get("/asyncapi", tags=["operations"])
-    async def asyncapi() -> dict[str, Any]:
-        """Give the AsyncAPI document: what this service says and hears."""
-        return describe(service.readers)
-
-    openapi.install(app)
-    return app

@@ -1,4 +1,4 @@
-"""How hearing a fact can end, besides well."""
+"""Errors of applying a message: refused for good, or to be retried."""
 
 import asyncio
 
@@ -8,45 +8,45 @@ from psycopg_pool import PoolClosed
 
 
 class Refused(Exception):
-    """The rules forbid it: asking again will not help."""
+    """The rules forbid it: a retry has the same result."""
 
 
 class TooLarge(Refused):
-    """What follows from it is more than one message can carry."""
+    """The result is larger than one message can carry."""
 
 
 class NotReady(Exception):
-    """Something it needs is away: asking again later may help."""
+    """A dependency is not available: a later retry may succeed."""
 
 
-BEYOND = (
+PERMANENT_DB_ERRORS = (
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.StatementTooComplex,
     psycopg.errors.TooManyColumns,
     psycopg.errors.TooManyArguments,
     psycopg.errors.CardinalityViolation,
 )
-"""What a value makes PostgreSQL refuse every time, by whatever class psycopg files it under."""
+"""Errors that the same value causes on every retry, although psycopg groups them with others."""
 
 
-class Fenced(Exception):
-    """Somebody else has moved on from here: this replica's view is stale."""
+class StaleLeader(Exception):
+    """Another replica leads and has moved on: this replica's state is stale."""
 
 
 TRANSIENT = (
     NotReady,
     psycopg.OperationalError,
     psycopg.InterfaceError,
-    psycopg.ProgrammingError,  # a missing grant or table is not the fact's fault
+    psycopg.ProgrammingError,  # a missing grant or table is not the message's fault
     psycopg.InternalError,
     PoolClosed,
     nats.errors.Error,
     OSError,
     asyncio.TimeoutError,
 )
-"""What says nothing about the fact at hand: the reader stops, waits and tries the same again."""
+"""Errors unrelated to the message: the reader backs off and retries it."""
 
 
-def passes(why: BaseException) -> bool:
-    """Whether the same may go well later."""
-    return isinstance(why, TRANSIENT) and not isinstance(why, BEYOND)
+def is_transient(why: BaseException) -> bool:
+    """Return whether a retry of the same may succeed."""
+    return isinstance(why, TRANSIENT) and not isinstance(why, PERMANENT_DB_ERRORS)

@@ -1,4 +1,4 @@
-"""What a service can be told from outside, and where its secrets are found."""
+"""The settings that all services share, and the resolution of secret references."""
 
 import os
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from chassis.auth.signing import DEVICE_AUDIENCE
 from chassis.messaging.slots import SLOT_GROUPS
 
 SECRET_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"  # noqa: S105 - names one, is none
-"""How a secret is named wherever it is used; the secret itself is never written there."""
+"""The form of a reference to a secret. Configuration never holds the secret itself."""
 
 
 class Settings(BaseSettings):
-    """What every service can be told, by environment variables of the same names.
+    """The settings of every service, read from environment variables of the same names.
 
-    A service subclasses this in its `settings.py` and adds its own. The defaults are the places
-    `trunkline up` uses when it is not told otherwise. `OTEL_*` is read by OpenTelemetry itself.
+    A service with settings of its own subclasses this in its `settings.py`. The defaults are those
+    of `trunkline up`. `OTEL_*` is read by OpenTelemetry itself.
     """
 
     model_config = SettingsConfigDict(
@@ -28,23 +28,23 @@ class Settings(BaseSettings):
 
     nats_url: str = "nats://127.0.0.1:8022"
     nats_monitor_url: str = ""
-    """NATS' monitoring address, asked for `/jsz`; empty where it cannot be reached."""
+    """Base URL of NATS' monitoring, for `/jsz`; empty where it cannot be reached."""
     nats_creds_dir: Path = Path(".trunkline/creds")
-    """Where the seeds of the NATS users are: `<user>.nk`."""
+    """Folder of the NATS users' seeds, `<user>.nk`."""
     service_database_url: SecretStr = SecretStr("postgresql://127.0.0.1:8032/trunkline")
     jwks_url: str = Field(default="", pattern=r"^((file:|https?://).+)?$")
-    """The public keys of whoever issues tokens; without it nobody is let in."""
+    """URL of the token issuer's public keys; empty: every token is refused."""
     jwt_issuer: str = ""
-    """The only `iss` tokens may name; empty: any or none."""
+    """The `iss` that tokens must have; empty: any or none."""
     jwt_audience: str = ""
-    """The name of this instance that tokens must have in `aud`; empty: `trunkline`, or no `aud`."""
+    """The `aud` that tokens must have; empty: `trunkline`, or no `aud`."""
     sink_url: str = Field(default="http://127.0.0.1:8009", pattern=r"^https?://.+")
-    """What `sink` means as an address in the workspace."""
+    """The URL that `sink` stands for in the workspace."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     readers: int = 1
-    """Into how many slot groups each stream is split, so that replicas can share the work: as many
-    as consumers are provisioned for."""
+    """The number of slot groups of each stream, which replicas share. Consumers must be provisioned
+    for the same number."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("readers")
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _trusts_one_issuer(self) -> Self:
-        """Refuse a remote issuer's keys alone: it signs tokens for others, too."""
+        """Refuse a remote issuer without issuer and audience: it signs tokens for others, too."""
         given = {"JWT_ISSUER": self.jwt_issuer, "JWT_AUDIENCE": self.jwt_audience}
         lacking = " and ".join(name for name, value in given.items() if not value)
         where = self.jwks_url.partition("?")[0]
@@ -74,13 +74,13 @@ class Settings(BaseSettings):
 
 
 def resolve_secret(reference: str | Sequence[str] | None) -> list[str]:
-    """Give the secrets a reference stands for: two of them while one replaces the other.
+    """Return the secrets behind a reference: two while one replaces the other.
 
-    What is missing, empty or unreadable gives nothing, so whoever compares against the result
-    lets nobody in. Looked up anew each time: a file may change while the service runs.
+    A missing, empty or unreadable secret is left out, so a comparison with the result refuses
+    everything. Each call looks them up again: a file may change while the service runs.
     """
     references = [reference] if isinstance(reference, str) else reference or []
-    return [secret for each in references if (secret := _look_up(each))]
+    return [secret for item in references if (secret := _look_up(item))]
 
 
 def _look_up(reference: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A test kit: a clock in hand, patience, and a service run in the test's own loop."""
+"""Test helpers: a settable clock, polling, and a service run in the test's event loop."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,28 +11,28 @@ from fastapi import FastAPI
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
-STEP = 0.02
+EVENTUALLY_TIMEOUT_S = 10.0
+MIN_PAUSE_S = 0.02
 
 
 class Clock:
-    """Time that moves when the test says so, and never by itself."""
+    """A clock that only the test moves."""
 
     def __init__(self, at: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)) -> None:
         self.at = at
 
     def __call__(self) -> datetime:
-        """What time it is."""
+        """Return the current time."""
         return self.at
 
     def forward(self, **by: float) -> datetime:
-        """Let time pass: `clock.forward(minutes=15)`."""
+        """Move the time forward: `clock.forward(minutes=15)`."""
         self.at += timedelta(**by)
         return self.at
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], within: float = PATIENCE) -> T:
-    """Ask until the answer is truthy and no assertion fails, and give it; else the last failure."""
+async def eventually(ask: Callable[[], Awaitable[T]], within: float = EVENTUALLY_TIMEOUT_S) -> T:
+    """Call until the result is truthy, and return it; raise the last failure after `within` s."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while True:
@@ -46,12 +46,12 @@ async def eventually(ask: Callable[[], Awaitable[T]], within: float = PATIENCE) 
         waited = loop.time() - began
         if waited > within:
             raise failure
-        await asyncio.sleep(max(STEP, waited / 20))
+        await asyncio.sleep(max(MIN_PAUSE_S, waited / 20))
 
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
-    """Run a service in this loop, from its start to its end, and give a client of it."""
+    """Run a service in this event loop; yield an HTTP client of it."""
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:

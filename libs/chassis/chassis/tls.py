@@ -1,4 +1,4 @@
-"""The certificates that are trusted, read once per process: reading them takes 50 ms."""
+"""The trusted certificates, read once per process, because reading them takes 50 ms."""
 
 import ssl
 from functools import cache
@@ -7,6 +7,6 @@ import httpx
 
 
 @cache
-def trusted() -> ssl.SSLContext:
-    """What every client that asks by https checks servers with; nobody may change it."""
+def trusted_certificates() -> ssl.SSLContext:
+    """Return the TLS context shared by all HTTPS clients; do not change it."""
     return httpx.create_ssl_context(trust_env=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 
 MAX_TEXT_CHARACTERS = 60
 """Longest text of a person that a line shows."""
@@ -31,7 +31,7 @@ class StreamFact:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, stream: str, message: Incoming) -> Self:
+    def of(cls, stream: str, message: StreamMessage) -> Self:
         """Parse a message of a stream; an unreadable message is shown without its data."""
         try:
             document = json.loads(message.data)

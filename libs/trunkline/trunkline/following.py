@@ -14,8 +14,8 @@ import nats.errors
 from nats.js.errors import Error as JetStreamError
 
 from chassis.errors import NotReady
-from chassis.messaging.connections import Line
-from chassis.messaging.direct_get import Reading
+from chassis.messaging.connections import NatsConnection
+from chassis.messaging.direct_get import DirectReader
 from trunkline.facts import StreamFact
 from trunkline.filters import ALL, NOW, FactFilter
 from trunkline.instance import Instance
@@ -32,11 +32,11 @@ MAX_QUEUED_FACTS = 512
 class Source:
     """Reads the facts of one stream in order; after a restart of NATS it continues where it was."""
 
-    def __init__(self, line: Line, stream: str, fact_filter: FactFilter) -> None:
+    def __init__(self, line: NatsConnection, stream: str, fact_filter: FactFilter) -> None:
         self._line, self._stream, self._filter = line, stream, fact_filter
         self._next, self._position = 1, 0
         self._created: datetime | None = None
-        self._returns = line.returns
+        self._returns = line.reconnects
         self.queue: asyncio.Queue[StreamFact | None] = asyncio.Queue(MAX_QUEUED_FACTS)
         """Facts read so far; a single None marks the end of the stored facts."""
 
@@ -54,7 +54,7 @@ class Source:
             with suppress(NotReady, nats.errors.Error, JetStreamError, OSError, TimeoutError):
                 await self._check_stream()
                 subject = self._filter.subject(self._stream)
-                async with Reading(self._line, self._stream, subject, self._next) as reading:
+                async with DirectReader(self._line, self._stream, subject, self._next) as reading:
                     while True:
                         if await self._queue_batch(reading):
                             continue
@@ -62,18 +62,18 @@ class Source:
                             is_past = False
                             await self.queue.put(None)
                         await asyncio.sleep(POLL_INTERVAL_S)
-                        if self._returns != self._line.returns:
+                        if self._returns != self._line.reconnects:
                             break
             await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def _check_stream(self) -> None:
         """Start over if the stream was recreated; facts already read are skipped by position."""
-        self._returns = self._line.returns
+        self._returns = self._line.reconnects
         created = (await self._line.js.stream_info(self._stream)).created
         if created != self._created:
             self._created, self._next = created, 1
 
-    async def _queue_batch(self, reading: Reading) -> bool:
+    async def _queue_batch(self, reading: DirectReader) -> bool:
         """Queue the next facts; return False if there are no more messages."""
         batch = await reading.batch()
         for item in batch:
@@ -98,7 +98,7 @@ async def follow_facts(
     creds = Path(os.environ.get("NATS_CREDS_DIR") or instance.creds)
     if not (creds / f"{USER}.nk").exists():
         raise CannotStart(f"{creds} has no seed of user {USER!r}: restart the instance")
-    line = Line(instance.nats_url, USER, creds, USER)
+    line = NatsConnection(instance.nats_url, USER, creds, USER)
     sources = [Source(line, stream, fact_filter) for stream in fact_filter.streams]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(line.close)

@@ -15,7 +15,7 @@ import psycopg
 from nats.js import JetStreamContext
 from psycopg import sql
 
-from chassis.messaging.resuming import HELD, Ahead, prove
+from chassis.messaging.resuming import HOLD_KEY, Ahead, prove
 from trunkline.provision import Plan, connect_as
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ async def hold(js: JetStreamContext, streams: Sequence[str], reason: str | None)
     changed = []
     for stream in streams:
         config = (await js.stream_info(stream)).config
-        metadata = {name: value for name, value in (config.metadata or {}).items() if name != HELD}
-        new_metadata = metadata if reason is None else {**metadata, HELD: reason}
+        metadata = {
+            name: value for name, value in (config.metadata or {}).items() if name != HOLD_KEY
+        }
+        new_metadata = metadata if reason is None else {**metadata, HOLD_KEY: reason}
         if new_metadata != (config.metadata or {}):
             await js.update_stream(config.evolve(metadata=new_metadata))
             changed.append(stream)

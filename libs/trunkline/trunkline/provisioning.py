@@ -17,7 +17,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from chassis.configuration import publishing
-from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
+from chassis.postgres.durability_checks import UnsafeServer, check_nats, check_postgres
 from trunkline import provision
 from trunkline.holding import hold_when_ahead
 from trunkline.instance import EXAMPLE, NATS, NATS_MONITOR, Instance, read_state
@@ -101,7 +101,7 @@ async def provision_servers(
     try:
         await check_nats(instance.monitor_url)
         await check_postgres(instance.database_url)
-    except (Unsafe, OSError) as error:
+    except (UnsafeServer, OSError) as error:
         raise CannotStart(str(error)) from None
     lines = update_users(instance, await workspace_in_force(instance), reload_nats)
     try:

@@ -15,10 +15,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg import sql
 
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.message import number
+from chassis.messaging.message import parse_position
 from chassis.messaging.replay import EXACT
 from chassis.messaging.resuming import is_recorded, is_same
-from chassis.messaging.retention import first_floor
+from chassis.messaging.retention import initial_floor
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -86,7 +86,7 @@ async def salvage(
         if out is not None:
             out.close()
     if result.lost is not None:
-        last_common = result.newest or await first_floor(conn, result.lost_at)
+        last_common = result.newest or await initial_floor(conn, result.lost_at)
         result.first_position = last_common + 1
     return result
 
@@ -114,7 +114,7 @@ async def _compare(
 ) -> list[str]:
     """Return one line for each message that the outbox does not have."""
     positioned = [
-        (message, number((message.headers or {}).get("Trunkline-Position", "")))
+        (message, parse_position((message.headers or {}).get("Trunkline-Position", "")))
         for message in batch
     ]
     positions = [position for _, position in positioned if position is not None]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from pydantic import ValidationError
 
-from chassis.postgres.durability_checks import Unsafe, check_nats, check_postgres
+from chassis.postgres.durability_checks import UnsafeServer, check_nats, check_postgres
 from chassis.settings import Settings
 from chassis.web.connections import ConnectionTable, connection_limit
 from chassis.web.http_protocol import limited
@@ -102,7 +102,7 @@ async def _check_servers() -> None:
         try:
             await check_nats(os.environ.get("NATS_MONITOR_URL"))
             await check_postgres(os.environ.get("SERVICE_DATABASE_URL", ""))
-        except Unsafe as error:
+        except UnsafeServer as error:
             raise CannotStart(str(error)) from None
         except OSError as error:
             if time.monotonic() > deadline:

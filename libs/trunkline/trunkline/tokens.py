@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from chassis.auth.signing import LONGEST, jwks, new_key, sign, sign_for_device
+from chassis.auth.signing import MAX_TOKEN_LIFETIME, jwks, new_key, sign, sign_for_device
 
 
 def write_private(path: Path, content: str) -> None:
@@ -36,7 +36,7 @@ class Signer:
         if not self.jwks_file.exists():
             write_private(self.jwks_file, jwks(self._key))
 
-    def token(self, subject: str, roles: Sequence[str], ttl: timedelta = LONGEST) -> str:
+    def token(self, subject: str, roles: Sequence[str], ttl: timedelta = MAX_TOKEN_LIFETIME) -> str:
         """Return a token for `subject` that expires after `ttl`, at most 12 hours."""
         return sign(self._key, subject, roles, ttl, **self._issuer, **self._audience)
 

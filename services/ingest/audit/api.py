@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from chassis.auth.dependencies import Identity, Role, allow
-from chassis.service import Here
+from chassis.service import ServiceDep
 from chassis.web.problems import Problem, missing
 from ingest.audit import queries
 from ingest.audit.ledger import is_in_inbound, load_ledger, total_figures
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["inbound"])
 
 
 @router.get("/inbound/{inbound_id}")
-async def inbound(inbound_id: UUID, service: Here, caller: ReaderDep) -> dict[str, Any]:
+async def inbound(inbound_id: UUID, service: ServiceDep, caller: ReaderDep) -> dict[str, Any]:
     """Return the outcome of a delivery; one that was accepted and not processed yet is `pending`.
 
     With the reason `not_in_inbound` it was accepted and is lost: INBOUND does not contain it.
@@ -44,7 +44,7 @@ async def inbound(inbound_id: UUID, service: Here, caller: ReaderDep) -> dict[st
 
 @router.get("/ledger")
 async def balance(
-    service: Here, caller: ReaderDep, channel: str | None = None, account: str | None = None
+    service: ServiceDep, caller: ReaderDep, channel: str | None = None, account: str | None = None
 ) -> dict[str, Any]:
     """Return how many deliveries were accepted, their outcomes, and whether the figures add up.
 
@@ -69,7 +69,7 @@ async def balance(
     responses={409: {"description": "The ledger has another number of losses."}},
 )
 async def acknowledge_losses(
-    losses: Losses, service: Here, caller: SupervisorDep
+    losses: Losses, service: ServiceDep, caller: SupervisorDep
 ) -> dict[str, Any]:
     """Record that these losses are known: the ledger balances again until there are more."""
     ledger = await load_ledger(service)

@@ -142,7 +142,7 @@ class Epochs:
         """Return whether the stream reaches all ends, and has the same messages there."""
         last = info.state.last_seq
         # Verified ends hold until the client reconnects: a restore restarts the server.
-        checked = (newest.number, last, self._service.bus.own.returns, frozenset(ends))
+        checked = (newest.number, last, self._service.bus.own.reconnects, frozenset(ends))
         if checked == self._verified:
             return True
         for sequence, id in sorted(ends, reverse=True):

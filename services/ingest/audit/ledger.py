@@ -11,7 +11,7 @@ from nats.js.api import RawStreamMsg, StreamState
 from nats.js.errors import NotFoundError
 
 from chassis.messaging.connections import UNREACHABLE
-from chassis.messaging.message import CHUNK
+from chassis.messaging.message import CHUNK_HEADER
 from chassis.messaging.transaction import Tx
 from chassis.service import Service
 from ingest.audit import queries
@@ -145,7 +145,7 @@ async def _inspect_missing(
             present.lost += 1
             present.pending -= 1
             continue
-        number, _, chunks = (message.headers or {}).get(CHUNK, "").partition("/")
+        number, _, chunks = (message.headers or {}).get(CHUNK_HEADER, "").partition("/")
         if number != chunks:  # a delivery is counted once, by its last chunk
             present.pending -= 1
             continue

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, StringConstraints
 
 from chassis.auth.dependencies import Identity, Role, allow
-from chassis.service import Here
+from chassis.service import ServiceDep
 from chassis.web.problems import invalid, missing
 from ingest.bans import store
 from ingest.bans.store import BanCache
@@ -36,7 +36,7 @@ BannedContact = Annotated[Ban, Depends(ban_of)]
 
 @router.get("")
 async def bans(
-    service: Here,
+    service: ServiceDep,
     caller: SupervisorDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str = "",
@@ -48,7 +48,7 @@ async def bans(
 
 
 @router.get("/{contact:path}")
-async def ban(service: Here, caller: SupervisorDep, contact: BannedContact) -> dict[str, Any]:
+async def ban(service: ServiceDep, caller: SupervisorDep, contact: BannedContact) -> dict[str, Any]:
     """Return a ban by contact id, address, or network (`10.0.0.0/8`)."""
     async with service.db.connection() as conn:
         found = await store.one(conn, contact)
@@ -59,7 +59,7 @@ async def ban(service: Here, caller: SupervisorDep, contact: BannedContact) -> d
 
 @router.put("/{contact:path}", responses={201: {"description": "Banned from now on."}})
 async def put(
-    service: Here,
+    service: ServiceDep,
     caller: SupervisorDep,
     contact: BannedContact,
     response: Response,
@@ -79,7 +79,7 @@ async def put(
 
 
 @router.delete("/{contact:path}", status_code=204)
-async def lift(service: Here, caller: SupervisorDep, contact: BannedContact) -> None:
+async def lift(service: ServiceDep, caller: SupervisorDep, contact: BannedContact) -> None:
     """Lift a ban; what was rejected meanwhile stays rejected."""
     async with service.transaction() as tx:
         existed = await store.lift(tx, contact)
@@ -88,7 +88,7 @@ async def lift(service: Here, caller: SupervisorDep, contact: BannedContact) -> 
         raise missing("ban", contact.name)
 
 
-async def _refresh_cache(service: Here) -> None:
+async def _refresh_cache(service: ServiceDep) -> None:
     """Refresh this replica's cache at once; the other replicas follow within a second."""
     cache: BanCache = service.state["bans"]
     async with service.db.connection() as conn:

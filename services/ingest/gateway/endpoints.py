@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chassis.web.conventions import BODY
+from chassis.web.conventions import MAX_BODY_BYTES
 from chassis.web.problems import invalid, of_validation
 from ingest.channels.connectiveone import parser
 from ingest.channels.custom.parser import CustomMessage
@@ -47,7 +47,7 @@ class InboundEndpoint:
     """The field of the account that holds its secrets."""
     status: int = 200
     """The status of the response to a stored delivery."""
-    max_body_bytes: int = BODY
+    max_body_bytes: int = MAX_BODY_BYTES
     verifies_subscription: bool = False
     """Whether Meta verifies the subscription here, by GET with our verify token."""
     media_types: tuple[str, ...] = ("application/json",)

@@ -17,7 +17,7 @@ from chassis.errors import NotReady
 from chassis.observability.metrics import counter
 from chassis.observability.tracing import continued
 from chassis.service import Service
-from chassis.web.conventions import BODY
+from chassis.web.conventions import MAX_BODY_BYTES
 from chassis.web.problems import Problem, unavailable
 from ingest.configuration import IngestConfiguration
 from ingest.gateway.endpoints import check_custom_message
@@ -78,8 +78,10 @@ class NatsReceiver:
         """Store a delivery; return the response HTTP would return."""
         account = message.subject.rpartition(".")[2]
         try:
-            if len(message.data) > BODY:
-                return Problem(413, "too_large", f"the body may have {BODY} bytes").response()
+            if len(message.data) > MAX_BODY_BYTES:
+                return Problem(
+                    413, "too_large", f"the body may have {MAX_BODY_BYTES} bytes"
+                ).response()
             if not self._accounts.has_account(CHANNEL, account):
                 return Problem(403, "forbidden", "this channel is not declared").response()
             receipt = await self._store(account, message.data)

@@ -22,7 +22,7 @@ from chassis.auth.standard_webhooks import Unverified
 from chassis.errors import NotReady
 from chassis.observability import tracing
 from chassis.service import Service
-from chassis.web.fast_route import Direct
+from chassis.web.fast_route import FastRoute
 from chassis.web.http_protocol import sender_known
 from chassis.web.problems import Problem, invalid, of_validation, unavailable
 from ingest import envelope
@@ -42,7 +42,7 @@ from ingest.gateway.signatures import Credentials
 SUBMITTER_ROLES = (Role.INTEGRATOR, Role.OPERATOR, Role.SUPERVISOR, Role.ADMINISTRATOR)
 
 
-class BanCheckedRoute(Direct):
+class BanCheckedRoute(FastRoute):
     """A route of the gateway; it refuses banned networks."""
 
     async def answer(self, request: Request) -> Response:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from chassis.errors import Refused
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from ingest import envelope
 from ingest.channels import registry
 from ingest.channels.email.mailbox import (
@@ -31,20 +31,20 @@ class DeliveryParser:
         self._mailboxes = mailboxes
         self._rate = SenderRate()
 
-    def parse(self, message: Incoming) -> Delivery | Awaitable[Delivery]:
+    def parse(self, message: StreamMessage) -> Delivery | Awaitable[Delivery]:
         """Read a delivery's envelope; a mail is parsed, too, which takes time."""
         return self._parse_mail(message) if is_mail(message) else envelope.read(message)
 
-    async def _parse_mail(self, message: Incoming) -> Delivery:
+    async def _parse_mail(self, message: StreamMessage) -> Delivery:
         """Parse a mail in the parser pool and add what its mailbox knows.
 
         Raises `Refused` for a mail that cannot be parsed or exceeds the sender's rate. A mail that
-        a person has redriven (`kept`) is not limited.
+        a person has redriven (`was_deferred`) is not limited.
         """
         delivery = envelope.read(message)
         raw = delivery.raw
         mailbox = self._mailboxes(raw.account)
-        limited = mailbox if not message.kept else None
+        limited = mailbox if not message.was_deferred else None
         try:
             items = await self._pool.read(raw, lambda: self._check_unreadable_rate(raw, limited))
         except Refused:
@@ -84,7 +84,7 @@ class DeliveryParser:
                 raise Refused(f"more than {limit} mails from one address in {seconds} s: a loop?")
 
 
-def is_mail(message: Incoming) -> bool:
+def is_mail(message: StreamMessage) -> bool:
     """Return whether a delivery is an e-mail."""
     return message.subject.startswith("inbound.email.")
 
@@ -118,7 +118,7 @@ def entries_of(delivery: Delivery, rules: Rules) -> Iterator[BatchEntry]:
         )
 
 
-def parked_entry(message: Incoming, reason: str, now: datetime) -> BatchEntry:
+def parked_entry(message: StreamMessage, reason: str, now: datetime) -> BatchEntry:
     """Return the entry of a delivery that is parked; `now` is used if it has no valid date."""
     raw = envelope.read_unchecked(message, now)
     return BatchEntry(

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import get_args
 
-from chassis.messaging.message import Incoming
-from chassis.messaging.reader import UNHURRIED, Reader
+from chassis.messaging.message import StreamMessage
+from chassis.messaging.reader import BACKGROUND_INTERVAL_S, Reader
 from chassis.messaging.transaction import Tx
 from chassis.service import Service
 from ingest.bans.store import BanCache
@@ -54,9 +54,9 @@ class IntakeHandlers:
             Reader(
                 "INBOUND",
                 self.on_deliveries,
-                takes=lambda message: not is_mail(message),
+                is_own=lambda message: not is_mail(message),
                 parse=self._parser.parse,
-                join=True,
+                assemble_chunks=True,
                 on_park=self.on_parked,
                 epoch=epoch,
             ),
@@ -65,18 +65,18 @@ class IntakeHandlers:
                 self.on_deliveries,
                 name="mail",
                 subjects="inbound.email.*",
-                takes=is_mail,
+                is_own=is_mail,
                 parse=self._parser.parse,
-                patience=MAX_PARSE_WAIT_S,
-                join=True,
+                parse_timeout=MAX_PARSE_WAIT_S,
+                assemble_chunks=True,
                 on_park=self.on_parked,
                 epoch=epoch,
             ),
             Reader(
                 "TICKETS",
                 self.on_ticket_facts,
-                hears=frozenset(get_args(TicketFact)),
-                pace=UNHURRIED,
+                consumes=frozenset(get_args(TicketFact)),
+                batch_interval=BACKGROUND_INTERVAL_S,
             ),
         ]
 
@@ -106,7 +106,7 @@ class IntakeHandlers:
         updates.record_own(loaded.message_facts, loaded.conversations, loaded.platform_keys)
         await store.save_updates(tx, updates)
 
-    async def on_parked(self, tx: Tx, message: Incoming, reason: str) -> None:
+    async def on_parked(self, tx: Tx, message: StreamMessage, reason: str) -> None:
         """Record a parked delivery; the outcome of its redrive replaces this one."""
         entry = parked_entry(message, reason, tx.now)
         batch = IntakeBatch(self._rules(tx.workspace), tx.now)

@@ -144,7 +144,7 @@ async def save_updates(tx: Tx, updates: MessageUpdates) -> None:
 
 def _record(tx: Tx, facts: Iterable[tuple[Fact, Fact | None]]) -> None:
     for fact, cause in facts:
-        tx.say(fact, cause=cause)
+        tx.record(fact, cause=cause)
 
 
 async def _load_threads(tx: Tx, batch: IntakeBatch, entries: Sequence[BatchEntry]) -> set[UUID]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from chassis.auth.dependencies import Identity, Role, allow
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.problems import Problem, invalid, missing
 from notify import collapsing, store
 from notify.delivery import queue
@@ -36,7 +36,7 @@ class Read(BaseModel):
 @router.get("/operators/{operator}/notifications")
 async def bell(
     operator: str,
-    here: Here,
+    here: ServiceDep,
     who: Owner,
     *,
     unread: bool = False,
@@ -53,7 +53,9 @@ async def bell(
 
 
 @router.post("/operators/{operator}/notifications/read")
-async def read(operator: str, here: Here, who: Owner, which: Read | None = None) -> dict[str, int]:
+async def read(
+    operator: str, here: ServiceDep, who: Owner, which: Read | None = None
+) -> dict[str, int]:
     """Mark notifications as read; says how many were not before."""
     _own(who, operator)
     async with here.transaction() as tx:
@@ -61,7 +63,7 @@ async def read(operator: str, here: Here, who: Owner, which: Read | None = None)
 
 
 @router.get("/deliveries")
-async def deliveries(request_id: UUID, here: Here, who: Reader) -> dict[str, Any]:
+async def deliveries(request_id: UUID, here: ServiceDep, who: Reader) -> dict[str, Any]:
     """Give the replies to the customer, who was told, and webhooks, with what became of each.
 
     Whoever may read the request may read this; analysts without what platforms said.

@@ -227,7 +227,7 @@ class Sender:
             await suppressions.put(tx, _refused_for_good(counted))
             for verdict in counted:
                 if (fact := _fact(verdict, tx.now)) is not None:
-                    tx.say(fact)
+                    tx.record(fact)
 
     async def _each(self, verdicts: list[Verdict]) -> bool:
         """Record one by one, so that one that cannot be kept as it is holds up no other.

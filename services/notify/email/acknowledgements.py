@@ -47,7 +47,7 @@ async def hear(tx: Tx, facts: Sequence[RequestFact], text_of: TextOf) -> list[In
     intents = []
     for fact, text in begun:
         if (why := refused.get(fact.request_id)) is not None:
-            tx.say(_suppressed(tx, fact, why), cause=fact)
+            tx.record(_suppressed(tx, fact, why), cause=fact)
         else:
             intents.append(_intent(fact, text))
     return intents

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import httptools
 import httpx
 
-from chassis.tls import trusted
+from chassis.tls import trusted_certificates
 
 T = TypeVar("T")
 Origin = tuple[str, str, int, str]
@@ -184,7 +184,7 @@ class KeptAlive:
     """Connections to many places; how many at once is the caller's limit."""
 
     def __init__(self) -> None:
-        self._tls = trusted()
+        self._tls = trusted_certificates()
         self._kept: dict[Origin, list[Connection]] = {}
 
     async def exchange(

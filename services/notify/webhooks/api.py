@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chassis.auth.dependencies import Caller, Identity, Role, allow
-from chassis.service import Here
+from chassis.service import ServiceDep
 from chassis.web.problems import Problem, missing
 from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoint, Endpoints
@@ -38,7 +38,7 @@ class Redrive(BaseModel):
 
 
 @router.get("/webhooks")
-async def webhooks(here: Here, who: Caller) -> dict[str, Any]:
+async def webhooks(here: ServiceDep, who: Caller) -> dict[str, Any]:
     """Give the webhooks of the workspace in force, and how each is doing."""
     mine = [e for e in _endpoints(here.state).values() if _may(who, e.name)]
     async with here.transaction() as tx:
@@ -47,7 +47,7 @@ async def webhooks(here: Here, who: Caller) -> dict[str, Any]:
 
 
 @router.post("/webhooks/{id}/redrive")
-async def redrive(id: str, which: Redrive, here: Here, who: Caller) -> dict[str, int]:
+async def redrive(id: str, which: Redrive, here: ServiceDep, who: Caller) -> dict[str, int]:
     """Have deliveries made (again), in their order; the endpoint is taken to be there again."""
     if id not in _endpoints(here.state):
         raise missing("webhook", id)

@@ -208,7 +208,7 @@ class Courier:
                     reason=step.reason or "",
                     traceparent=delivery.traceparent,
                 )
-                tx.say(failed)
+                tx.record(failed)
 
     async def _tidy(self, tx: Tx) -> None:
         """Once a minute, a piece at a time, forget what is older than streams are kept."""

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 from chassis.auth.standard_webhooks import key_of
 from chassis.configuration.following import Workspaces
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from chassis.settings import resolve_secret
 from trunkline_contracts import NAMESPACE, NoteAdded
 from trunkline_workspace.document import Webhook
@@ -77,7 +77,7 @@ class Endpoints:
             self._by_type[type] = tuple(e for e in every.values() if e.wants(type))
         return self._by_type[type]
 
-    def may_want(self, item: Incoming) -> bool:
+    def may_want(self, item: StreamMessage) -> bool:
         """Tell whether somebody wants it, or might by a version that has not come here yet."""
         if self.wanting(item.type):
             return True

@@ -20,7 +20,7 @@ class Intake:
 
     async def intend(self, tx: Tx, facts: Sequence[Fact]) -> None:
         """Write a delivery for every fact and endpoint that wants it: the bytes as they came."""
-        late = {id(fact) for fact in tx.waiting}
+        late = {id(fact) for fact in tx.deferred}
         intents = [
             Intent(
                 delivery_id(fact.id, endpoint.name),
@@ -33,7 +33,7 @@ class Intake:
                 fact.traceparent,
                 endpoint.declared.ordered,
             )
-            for fact, item in zip(facts, tx.heard, strict=True)
+            for fact, item in zip(facts, tx.source_messages, strict=True)
             if id(fact) not in late
             for endpoint in self._endpoints.wanting(fact.type)
         ]

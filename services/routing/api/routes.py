@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query
 
 from chassis.auth.dependencies import Caller, Identity, Role, allow
 from chassis.messaging.transaction import Tx
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.conventions import Paging
 from chassis.web.problems import Problem, conflict, missing
 from routing import queries, store
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1", tags=["routing"], dependencies=[Depends(allow(*
 
 
 @router.get("/operators")
-async def operators(service: Here, limit: Limit = 50, cursor: str = "") -> dict[str, Any]:
+async def operators(service: ServiceDep, limit: Limit = 50, cursor: str = "") -> dict[str, Any]:
     """List the workspace's operators with their presence and load."""
     rules = latest_rules(service.workspaces)
     names = [name for name in sorted(rules.profiles) if name > cursor][: limit + 1]
@@ -50,13 +50,15 @@ async def operators(service: Here, limit: Limit = 50, cursor: str = "") -> dict[
 
 
 @router.get("/operators/{operator}")
-async def operator(operator: str, service: Here) -> dict[str, Any]:
+async def operator(operator: str, service: ServiceDep) -> dict[str, Any]:
     """Return one operator with their presence and load."""
     return await _operator(service, operator)
 
 
 @router.put("/operators/{operator}/presence")
-async def presence(operator: str, body: Presence, service: Here, caller: Caller) -> dict[str, Any]:
+async def presence(
+    operator: str, body: Presence, service: ServiceDep, caller: Caller
+) -> dict[str, Any]:
     """Set an operator's presence, until it is changed or its lease ends; a repeat renews it."""
     require_self_or_supervisor(
         caller,
@@ -76,7 +78,7 @@ async def presence(operator: str, body: Presence, service: Here, caller: Caller)
 
 
 @router.post("/operators/{operator}/redistribute", dependencies=[Depends(allow(*SUPERVISORS))])
-async def redistribute(operator: str, service: Here, caller: Caller) -> dict[str, Any]:
+async def redistribute(operator: str, service: ServiceDep, caller: Caller) -> dict[str, Any]:
     """Set an operator offline and queue their requests for others, each with its age."""
     async with service.transaction() as tx:
         allocation = await _begin(service, tx)
@@ -94,7 +96,7 @@ async def redistribute(operator: str, service: Here, caller: Caller) -> dict[str
 
 @router.get("/queue")
 async def queue(
-    service: Here,
+    service: ServiceDep,
     caller: Caller,
     group: str | None = None,
     limit: Limit = 50,
@@ -113,7 +115,7 @@ async def queue(
 
 
 @router.get("/queue/{request_id}")
-async def queued(request_id: UUID, service: Here, caller: Caller) -> dict[str, Any]:
+async def queued(request_id: UUID, service: ServiceDep, caller: Caller) -> dict[str, Any]:
     """Return a waiting request, and why each operator of its group does not have it."""
     rules = latest_rules(service.workspaces)
     async with service.transaction() as tx:
@@ -138,7 +140,7 @@ async def queued(request_id: UUID, service: Here, caller: Caller) -> dict[str, A
 @router.post("/requests/{request_id}/claim")
 async def claim(
     request_id: UUID,
-    service: Here,
+    service: ServiceDep,
     caller: Caller,
     body: Annotated[Claim | None, Body()] = None,
 ) -> dict[str, Any]:
@@ -159,7 +161,7 @@ async def claim(
 @router.get("/requests/{request_id}/decisions")
 async def decisions(
     request_id: UUID,
-    service: Here,
+    service: ServiceDep,
     caller: Caller,
     limit: Limit = 50,
     cursor: Annotated[int, Query(ge=0)] = 0,
@@ -177,7 +179,9 @@ async def decisions(
 
 
 @router.get("/audit", dependencies=[Depends(allow(*ALL_GROUPS))])
-async def audit(service: Here, limit: Limit = 50, cursor: int = MAX_ANOMALY_ID) -> dict[str, Any]:
+async def audit(
+    service: ServiceDep, limit: Limit = 50, cursor: int = MAX_ANOMALY_ID
+) -> dict[str, Any]:
     """Return the figures of the last day, and the anomalies the audit found, newest first."""
     since = service.clock() - AUDIT_WINDOW
     async with service.db.connection() as conn:

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from chassis.auth.dependencies import Caller
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.conventions import Pages
 from chassis.web.problems import Problem, missing
 from sla import store
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["clocks"], dependencies=[READERS_ONLY])
 
 
 @router.get("/requests/{request_id}/clocks")
-async def clocks(request_id: UUID, service: Here, caller: Caller) -> dict[str, Any]:
+async def clocks(request_id: UUID, service: ServiceDep, caller: Caller) -> dict[str, Any]:
     """List the clocks of a request in the order in which they were started."""
     async with service.transaction() as tx:
         request = await store.find_request(tx, request_id)
@@ -38,7 +38,7 @@ async def clocks(request_id: UUID, service: Here, caller: Caller) -> dict[str, A
 
 
 @router.get("/overdue")
-async def overdue(service: Here, caller: Caller, pages: Pages) -> dict[str, Any]:
+async def overdue(service: ServiceDep, caller: Caller, pages: Pages) -> dict[str, Any]:
     """List the breached clocks that still run, longest overdue first."""
     after = pages.after(datetime, UUID, str) or START
     async with service.transaction() as tx:

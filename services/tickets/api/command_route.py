@@ -14,7 +14,7 @@ from fastapi import Request as HttpRequest
 
 from chassis.auth.dependencies import Caller, Identity
 from chassis.observability.tracing import traceparent
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.conventions import IdempotencyKey, IfMatch, etag
 from chassis.web.problems import Problem, conflict, invalid, stale, unavailable
 from tickets.api.access import Authorize
@@ -145,7 +145,7 @@ def _endpoint(route: CommandRoute[Any], path: str) -> Callable[..., Any]:
     parameters = dict.fromkeys(targets, str) | {
         "conditions": Annotated[Conditions, Depends(conditions)],
         "caller": route.access.caller,
-        "service": Here,
+        "service": ServiceDep,
         "response": Response,
     }
     if not route.opens_request:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
 from chassis.auth.dependencies import Identity
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.conventions import Cursor, Limit, Paging, etag
 from chassis.web.problems import missing
 from tickets import queries, timeline
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1/requests", tags=["requests"])
 
 @router.get("")
 async def requests(
-    service: Here, caller: Viewer, request_filter: Annotated[RequestFilter, Query()]
+    service: ServiceDep, caller: Viewer, request_filter: Annotated[RequestFilter, Query()]
 ) -> dict[str, Any]:
     """List requests, newest first, that match every filter given."""
     scope = read_scope(service, caller)
@@ -69,7 +69,7 @@ async def _is_invited(service: Service, caller: Identity, request: dict[str, Any
 @router.get("/{request_id}")
 async def request(
     request_id: UUID,
-    service: Here,
+    service: ServiceDep,
     caller: Viewer,
     response: Response,
     as_of: AwareDatetime | None = None,
@@ -94,7 +94,7 @@ async def _as_of(service: Service, request_id: UUID, time: datetime) -> dict[str
 @router.get("/{request_id}/log")
 async def log(
     request_id: UUID,
-    service: Here,
+    service: ServiceDep,
     caller: TeamViewer,
     type: str | None = None,
     limit: Limit = MAX_ITEMS,
@@ -117,7 +117,7 @@ async def log(
 @router.get("/{request_id}/messages")
 async def messages(
     request_id: UUID,
-    service: Here,
+    service: ServiceDep,
     caller: Viewer,
     limit: Limit = MAX_ITEMS,
     cursor: Cursor = None,

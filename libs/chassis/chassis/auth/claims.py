@@ -1,6 +1,6 @@
-"""What a token says, once its signature holds: JSON Web Tokens signed with Ed25519.
+"""Verification of tokens: JSON Web Tokens signed with Ed25519.
 
-Each purpose has its audience and its longest life, so that a token for one never serves another.
+Each purpose has its audience and maximum lifetime, so a token of one purpose is invalid for others.
 """
 
 from dataclasses import dataclass
@@ -9,36 +9,41 @@ from typing import Any, TypeGuard
 
 import jwt
 
-from chassis.auth.jwks import ALGORITHM, Keys, KeysAway
-from chassis.auth.signing import DEVICE_AUDIENCE, DEVICE_LONGEST, LONGEST, SUBJECT
+from chassis.auth.jwks import ALGORITHM, Keys, KeysUnavailable
+from chassis.auth.signing import (
+    DEVICE_AUDIENCE,
+    MAX_DEVICE_TOKEN_LIFETIME,
+    MAX_TOKEN_LIFETIME,
+    SUBJECT,
+)
 from chassis.web.problems import Problem, unavailable
 
-SKEW = 60.0
-"""Seconds an issuer's clock may be ahead of ours, where a token tells when it was made."""
+MAX_CLOCK_SKEW_S = 60.0
+"""Seconds an issuer's clock may be ahead of ours, for tokens that must have `iat`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What tokens are for."""
+    """A purpose of tokens."""
 
     audience: str
-    longest: timedelta
+    max_lifetime: timedelta
     scheme: str
-    """How they are shown in `Authorization`."""
-    dated: bool = False
-    """Whether a token must be meant for us by name, and say when it was made."""
+    """The scheme in `Authorization`."""
+    is_dated: bool = False
+    """Whether a token must have `aud` and `iat`."""
 
 
-PEOPLE = Purpose("trunkline", LONGEST, "Bearer")
-"""Operators, supervisors and programs: what they may do is said by their roles."""
-DEVICES = Purpose(DEVICE_AUDIENCE, DEVICE_LONGEST, "DPoP", dated=True)
-"""A customer's device: it may write to us as that customer, and nothing else."""
+PEOPLE = Purpose("trunkline", MAX_TOKEN_LIFETIME, "Bearer")
+"""Tokens of operators, supervisors and programs; their roles determine what they may do."""
+DEVICES = Purpose(DEVICE_AUDIENCE, MAX_DEVICE_TOKEN_LIFETIME, "DPoP", is_dated=True)
+"""Tokens of a customer's device, which may only write as that customer."""
 
 
 def unauthorized(
     why: str, *, error: str | None = "invalid_token", scheme: str = "Bearer"
 ) -> Problem:
-    """Say that nobody has shown who they are, and why their token does not do."""
+    """Return 401 with the reason why the token is missing or refused."""
     challenge = f'{scheme} realm="trunkline"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", why, headers={"WWW-Authenticate": challenge})
 
@@ -55,43 +60,46 @@ class Trust:
 
     def audience_for(self, purpose: Purpose) -> str:
         """Return the audience a token for this purpose must name."""
-        return purpose.audience if purpose.dated else self.audience or purpose.audience
+        return purpose.audience if purpose.is_dated else self.audience or purpose.audience
 
     def demands_audience(self, purpose: Purpose) -> bool:
         """Return whether a token for this purpose without `aud` is refused."""
-        return purpose.dated or bool(self.audience)
+        return purpose.is_dated or bool(self.audience)
 
 
 ANYBODY = Trust()
-"""The issuer's keys are this instance's own: whatever they sign is meant for it."""
+"""Trust in this instance's own keys: every token they signed is meant for it."""
 
 
 async def claims_of(
     token: str, keys: Keys, purpose: Purpose, now: float, trust: Trust = ANYBODY
 ) -> dict[str, Any]:
-    """Give what a token says, or refuse it; `now` is in unix seconds."""
+    """Return the claims of a token; `now` is in unix seconds.
+
+    Raises a `Problem`: 401 for a token that is not valid, 503 when the keys are unavailable.
+    """
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         key = await keys.find(kid)
         if key is None:
-            raise _refusal("the token is signed with a key that is not known", purpose)
+            raise _refusal("the token is signed with an unknown key", purpose)
         claims: dict[str, Any] = jwt.decode(
             token,
             key=key.key,
             algorithms=[ALGORITHM],
             options={
                 "require": ["exp", "sub"],
-                "verify_exp": False,  # by our clock, below
+                "verify_exp": False,  # checked below, by our clock
                 "verify_nbf": False,
                 "verify_iat": False,
-                "verify_aud": False,  # audience and issuer: below
+                "verify_aud": False,  # checked below, as is the issuer
                 "verify_iss": False,
             },
         )
-    except KeysAway as error:
+    except KeysUnavailable as error:
         raise unavailable(str(error), retry_after=5) from error
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-        why = "the token is malformed or its signature does not hold"
+        why = "the token is malformed or its signature is not valid"
         raise _refusal(why, purpose) from error
     wrong = _untimely(claims, purpose, now) or _misdirected(claims, purpose, trust)
     if wrong is not None:
@@ -100,18 +108,18 @@ async def claims_of(
 
 
 def subject_of(claims: dict[str, Any], name: str = "sub") -> str | None:
-    """Give a name that is fit for logs, facts and addresses, or None."""
+    """Return a claim that is fit for logs, facts and subjects; None otherwise."""
     subject = claims.get(name)
     return subject if isinstance(subject, str) and SUBJECT.fullmatch(subject) else None
 
 
 def _untimely(claims: dict[str, Any], purpose: Purpose, now: float) -> str | None:
     expires, begins = claims["exp"], claims.get("nbf", 0)
-    made = claims.get("iat") if purpose.dated else now
+    made = claims.get("iat") if purpose.is_dated else now
     if not is_number(expires) or not is_number(begins) or not is_number(made):
         return "`exp`, `nbf` and `iat` must be numbers"
-    longest = purpose.longest.total_seconds()
-    ahead = SKEW if purpose.dated else 0.0
+    longest = purpose.max_lifetime.total_seconds()
+    ahead = MAX_CLOCK_SKEW_S if purpose.is_dated else 0.0
     if not expires - now > 0:
         return "the token has expired"
     if not expires - now <= longest + ahead or not expires - made <= longest:
@@ -120,7 +128,7 @@ def _untimely(claims: dict[str, Any], purpose: Purpose, now: float) -> str | Non
 
 
 def _misdirected(claims: dict[str, Any], purpose: Purpose, trust: Trust) -> str | None:
-    """Return why a token is another's: not from our issuer, or not meant for us."""
+    """Return why a token has the wrong issuer or audience; None when both are right."""
     if trust.issuer and claims.get("iss") != trust.issuer:
         return f"the token's issuer is not {trust.issuer} (`iss`)"
     audience = trust.audience_for(purpose)
@@ -135,7 +143,7 @@ def _words(seconds: float) -> str:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a claim is a number that can be a time; what is not one is none of ours."""
+    """Return whether a claim is a number that can be a time in unix seconds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 

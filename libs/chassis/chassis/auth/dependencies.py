@@ -1,6 +1,6 @@
-"""Who is calling, and which roles they hold: JSON Web Tokens signed with Ed25519.
+"""FastAPI dependencies for the caller and their roles, from the token in `Authorization`.
 
-Chassis knows the roles by name only; what each may do is said where it is done.
+The chassis knows the roles by name only; each route declares which of them it needs.
 """
 
 import time
@@ -30,41 +30,41 @@ __all__ = [
     "unauthorized",
 ]
 
-REMEMBERED = 1024
+MAX_CACHED_TOKENS = 1024
 
 
 class Auth:
-    """Checks tokens, and remembers for a while which it has checked."""
+    """Verifies tokens, and caches the identities of verified ones."""
 
     def __init__(
         self, keys: Keys, trust: Trust = ANYBODY, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Check against these keys, issuer and audience, by this clock."""
+        """Verify with these keys, issuer and audience, by this clock (unix seconds)."""
         self.keys = keys
         self.trust = trust
         self._clock = clock
         self._edition = 0
-        self._known: dict[str, tuple[Identity, float]] = {}
+        self._cache: dict[str, tuple[Identity, float]] = {}
 
     async def identify(self, token: str) -> Identity:
-        """Give whom the token stands for, or refuse it."""
+        """Return the identity of a token; raise a `Problem` when it is refused."""
         await self.keys.refresh()
-        if self._edition != self.keys.edition:
-            self._known.clear()
-            self._edition = self.keys.edition
-        if (known := self._known.get(token)) is not None and known[1] > self._clock():
-            return known[0]
+        if self._edition != self.keys.generation:
+            self._cache.clear()
+            self._edition = self.keys.generation
+        if (cached := self._cache.get(token)) is not None and cached[1] > self._clock():
+            return cached[0]
         claims = await self.claims(token, PEOPLE)
         if "cnf" in claims:
-            raise unauthorized("the token is bound to a key: it does not do on its own")
-        who = Identity(_subject(claims), _roles(claims))
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        self._known[token] = (who, float(claims["exp"]))
-        return who
+            raise unauthorized("the token is bound to a key: it needs a proof")
+        identity = Identity(_subject(claims), _roles(claims))
+        if len(self._cache) >= MAX_CACHED_TOKENS:
+            self._cache.clear()
+        self._cache[token] = (identity, float(claims["exp"]))
+        return identity
 
     async def claims(self, token: str, purpose: Purpose) -> dict[str, Any]:
-        """Give what a token for this purpose says, or refuse it."""
+        """Return the claims of a token of this purpose; raise a `Problem` when it is refused."""
         return await claims_of(token, self.keys, purpose, self._clock(), self.trust)
 
 
@@ -91,43 +91,44 @@ bearer = HTTPBearer(
 
 
 def credentials(request: Request) -> tuple[str, str]:
-    """Give what `Authorization` says, if it is there exactly once: a scheme in small letters, more.
+    """Return the scheme in lower case and the credentials of a single `Authorization` header.
 
-    Of two, proxies and services could each believe another one (RFC 9110, 5.3: it is no list).
+    Both are empty for several headers, of which proxy and service could each take another one
+    (RFC 9110, 5.3: the header is no list).
     """
-    told = request.headers.getlist("authorization")
-    scheme, _, more = (told[0] if len(told) == 1 else "").partition(" ")
-    return scheme.lower(), more.strip()
+    headers = request.headers.getlist("authorization")
+    scheme, _, value = (headers[0] if len(headers) == 1 else "").partition(" ")
+    return scheme.lower(), value.strip()
 
 
 async def caller(
-    request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    request: Request, bearer_token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Identity:
-    """Give who is calling; nobody unknown gets past."""
-    if shown is None or not credentials(request)[1]:
+    """Return the caller's identity; raise 401 without a valid token."""
+    if bearer_token is None or not credentials(request)[1]:
         raise unauthorized("a bearer token is needed", error=None)
     auth: Auth = request.app.state.auth
-    return await auth.identify(shown.credentials)
+    return await auth.identify(bearer_token.credentials)
 
 
 Caller = Annotated[Identity, Depends(caller)]
-"""Who is calling, whatever their roles."""
+"""The caller, whatever their roles."""
 
 
 def allow(*roles: Role) -> Callable[[Identity], Awaitable[Identity]]:
-    """Make a dependency that lets in those who hold one of these roles, and gives who it is.
+    """Return a dependency that requires one of these roles, and returns the caller.
 
     Use it as `Annotated[Identity, Depends(allow(Role.SUPERVISOR))]`.
     """
 
-    async def allowed(who: Caller) -> Identity:
-        who.require(*roles)
-        return who
+    async def allowed(caller: Caller) -> Identity:
+        caller.require(*roles)
+        return caller
 
     return allowed
 
 
 def install(app: FastAPI, jwks_url: str, trust: Trust = ANYBODY) -> Auth:
-    """Give the app what `Caller` and `allow` check tokens with."""
+    """Set up token verification for `Caller` and `allow`."""
     app.state.auth = Auth(Keys(jwks_url), trust)
     return app.state.auth  # type: ignore[no-any-return]  # the state is untyped

@@ -1,4 +1,4 @@
-"""The public keys of whoever issues tokens, read from a file or over HTTP and kept for a while."""
+"""The token issuer's public keys, read from a file or over HTTP, and cached."""
 
 import asyncio
 import json
@@ -10,47 +10,50 @@ import httpx
 import structlog
 from jwt import PyJWK, PyJWTError
 
-from chassis.tls import trusted
+from chassis.tls import trusted_certificates
 
 log = structlog.get_logger()
 
 ALGORITHM = "EdDSA"
-ASK_AGAIN = 10.0
-"""Seconds between two readings, however many unknown keys are asked for."""
-KEEP = 300.0
-"""Seconds after which the keys are read anew, so that a withdrawn key stops working."""
-MAX_BYTES = 1 << 20
+MIN_READ_INTERVAL_S = 10.0
+"""Seconds between two reads, however many unknown keys are requested."""
+MAX_KEYS_AGE_S = 300.0
+"""Seconds after which the keys are read again, so that a withdrawn key stops working."""
+MAX_DOCUMENT_BYTES = 1 << 20
 
 
-class KeysAway(Exception):
-    """The keys to check tokens with cannot be had."""
+class KeysUnavailable(Exception):
+    """The keys for token verification are unavailable."""
 
 
 class Keys:
     """A JWKS document, read again when a key is unknown or the document is old."""
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read from `file:PATH` or `http(s)://…`; an empty address holds no keys."""
+        """Read from `file:PATH` or `http(s)://…`; an empty URL has no keys."""
         self._url = url
         self._clock = clock
         self._keys: dict[str | None, PyJWK] | None = None
-        self._asked = -ASK_AGAIN
+        self._asked = -MIN_READ_INTERVAL_S
         self._read = 0.0
         self._lock = asyncio.Lock()
-        self.edition = 0
-        """How often the keys have been replaced; what was found under another may not hold."""
+        self.generation = 0
+        """Counts replacements of the keys; results of an older generation may be outdated."""
 
     async def find(self, kid: str | None) -> PyJWK | None:
-        """Give the key of this name, or none; a token without a name gets the only key."""
+        """Return the key with this id; None when unknown. Without an id, return the only key.
+
+        Raises `KeysUnavailable`.
+        """
         await self.refresh(missing=kid)
         if self._keys is None:
-            raise KeysAway("the keys to check tokens with cannot be had")
+            raise KeysUnavailable("the keys for token verification are unavailable")
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
 
     async def refresh(self, missing: str | None = None) -> None:
-        """Read the keys if they are old, were never had, or lack the one named."""
+        """Read the keys if they are missing, old, or lack the key `missing`."""
         if self._is_fresh(missing):
             return
         async with self._lock:
@@ -58,41 +61,41 @@ class Keys:
                 return
             self._asked = self._clock()
             try:
-                found = _usable(await self._document())
-            except (OSError, ValueError, KeysAway, httpx.HTTPError) as error:
+                found = _usable_keys(await self._document())
+            except (OSError, ValueError, KeysUnavailable, httpx.HTTPError) as error:
                 log.warning("keys not read", where=self._url.partition("?")[0], exc_info=error)
                 return
             self._keys, self._read = found, self._asked
-            self.edition += 1
+            self.generation += 1
 
     def _is_fresh(self, missing: str | None) -> bool:
-        known = self._keys is not None and (missing is None or missing in self._keys)
-        if known and self._clock() - self._read < KEEP:
+        has_key = self._keys is not None and (missing is None or missing in self._keys)
+        if has_key and self._clock() - self._read < MAX_KEYS_AGE_S:
             return True
-        return self._clock() - self._asked < ASK_AGAIN
+        return self._clock() - self._asked < MIN_READ_INTERVAL_S
 
     async def _document(self) -> bytes:
         scheme, _, path = self._url.partition(":")
         if scheme == "file":
             return _file(path.removeprefix("//"))
         if not self._url:
-            raise KeysAway("JWKS_URL is not set")
-        async with httpx.AsyncClient(timeout=3, verify=trusted()) as client:
+            raise KeysUnavailable("JWKS_URL is not set")
+        async with httpx.AsyncClient(timeout=3, verify=trusted_certificates()) as client:
             answer = await client.get(self._url)
             answer.raise_for_status()
-            return answer.content[:MAX_BYTES]
+            return answer.content[:MAX_DOCUMENT_BYTES]
 
 
 def _file(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def _usable(document: bytes) -> dict[str | None, PyJWK]:
-    """Keep the Ed25519 keys meant for signing; others may stand beside them."""
+def _usable_keys(document: bytes) -> dict[str | None, PyJWK]:
+    """Return the Ed25519 signing keys of a JWKS document; ignore others."""
     parsed = json.loads(document)
     listed = parsed.get("keys") if isinstance(parsed, Mapping) else None
     if not isinstance(listed, list):
-        raise KeysAway("what was read is no JWKS document")
+        raise KeysUnavailable("the document is no JWKS")
     found: dict[str | None, PyJWK] = {}
     for key in listed:
         if not isinstance(key, dict) or key.get("crv") != "Ed25519":

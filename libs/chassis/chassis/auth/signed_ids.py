@@ -1,7 +1,7 @@
-"""A UUID as 42 letters and digits that show who issued it, whatever happens to their case.
+"""Signed UUIDs of 42 letters and digits, which stay valid when their case changes.
 
-HMAC-SHA-256 over purpose and id, truncated to 80 bits, the least RFC 2104 (section 5) advises: who
-has seen no tag cannot make one, and a tag of one purpose is none of another.
+Signed by HMAC-SHA-256 over purpose and id, truncated to 80 bits, the minimum of RFC 2104 (section
+5): without the secret a signed id cannot be made, and one of a purpose is invalid for others.
 """
 
 import hmac
@@ -11,37 +11,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-MARK = 10
-"""Bytes that show who issued it, after the 16 of the id."""
+MAC_BYTES = 10
+"""Bytes of the authentication code, after the 16 of the id."""
 _FORM = re.compile(r"[a-z2-7]{42}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
-    """A tag as somebody showed it; whether it was issued here must be asked."""
+class SignedId:
+    """A signed id as received; `issued` verifies it."""
 
     id: UUID
     mark: bytes
 
     def issued(self, purpose: str, secrets: Iterable[str]) -> bool:
-        """Whether it was made with one of these secrets; takes as long for any mark."""
-        same = [hmac.compare_digest(_mark(self.id, purpose, each), self.mark) for each in secrets]
-        return any(same)
+        """Return whether it was signed with one of these secrets, in constant time."""
+        matches = [hmac.compare_digest(_mac(self.id, purpose, s), self.mark) for s in secrets]
+        return any(matches)
 
 
 def write(id: UUID, purpose: str, secret: str) -> str:
-    """Make a tag."""
-    return b32encode(id.bytes + _mark(id, purpose, secret)).decode().rstrip("=").lower()
+    """Return the signed form of an id."""
+    return b32encode(id.bytes + _mac(id, purpose, secret)).decode().rstrip("=").lower()
 
 
-def read(text: str) -> Tag | None:
-    """Read a tag, whoever made it; None when it has not the form of one."""
+def read(text: str) -> SignedId | None:
+    """Parse a signed id without verifying it; return None for another form."""
     if not _FORM.fullmatch(text):
         return None
-    told = b32decode(f"{text.upper()}{'=' * 6}")
-    return Tag(UUID(bytes=told[:16]), told[16:])
+    decoded = b32decode(f"{text.upper()}{'=' * 6}")
+    return SignedId(UUID(bytes=decoded[:16]), decoded[16:])
 
 
-def _mark(id: UUID, purpose: str, secret: str) -> bytes:
-    told = f"trunkline {purpose}\n".encode() + id.bytes
-    return hmac.digest(secret.encode(), told, "sha256")[:MARK]
+def _mac(id: UUID, purpose: str, secret: str) -> bytes:
+    signed = f"trunkline {purpose}\n".encode() + id.bytes
+    return hmac.digest(secret.encode(), signed, "sha256")[:MAC_BYTES]

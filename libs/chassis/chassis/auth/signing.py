@@ -1,4 +1,4 @@
-"""Making keys, and tokens signed with them: for an instance that is its own issuer."""
+"""Creation of keys and signed tokens, for an instance that is its own issuer."""
 
 import json
 import re
@@ -22,27 +22,27 @@ from jwt.algorithms import OKPAlgorithm
 from chassis.auth.jwks import ALGORITHM
 from chassis.auth.roles import Role
 
-LONGEST = timedelta(hours=12)
-"""How far ahead a token may expire."""
-DEVICE_LONGEST = timedelta(minutes=15)
-"""How far ahead a customer's device's token may expire."""
+MAX_TOKEN_LIFETIME = timedelta(hours=12)
+"""The longest lifetime of a token."""
+MAX_DEVICE_TOKEN_LIFETIME = timedelta(minutes=15)
+"""The longest lifetime of the token of a customer's device."""
 
-THUMBED = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y")}
-"""By kind of key, the members its thumbprint is made of."""
+THUMBPRINT_MEMBERS = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y")}
+"""The members of a key's thumbprint, by key type (RFC 7638)."""
 DEVICE_AUDIENCE = "trunkline-sdk"
 SUBJECT = re.compile(r"[!-~]{1,200}")
-"""A subject stands in logs, facts and addresses: printable, without spaces, not too long."""
+"""The form of a subject, which appears in logs, facts and URLs."""
 
 
 def new_key() -> tuple[str, str]:
-    """Make a key to sign tokens with: its private PEM, and the JWKS document to check them by."""
+    """Return a new signing key: its private PEM, and its JWKS document."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return pem, jwks(pem)
 
 
 def jwks(*key_pems: str) -> str:
-    """Give the JWKS document of these private keys: public halves only."""
+    """Return the JWKS document with the public keys of these private keys."""
     return json.dumps({"keys": [_public(_load(pem)) for pem in key_pems]}, indent=2)
 
 
@@ -53,9 +53,12 @@ def sign(
     ttl: timedelta = timedelta(hours=1),
     **more: str,
 ) -> str:
-    """Make a token for a subject with these roles; `more` are further claims, `iss` and `aud`."""
-    if not timedelta(0) < ttl <= LONGEST:
-        raise ValueError("a token lives for at most 12 hours")
+    """Return a token of a subject with these roles; `more` are further claims, as `iss` and `aud`.
+
+    Raises ValueError for a lifetime or a subject that is not allowed.
+    """
+    if not timedelta(0) < ttl <= MAX_TOKEN_LIFETIME:
+        raise ValueError("a token is valid for at most 12 hours")
     if not SUBJECT.fullmatch(subject):
         raise ValueError("a subject is 1 to 200 printable characters without spaces")
     key, now = _load(key_pem), int(time.time())
@@ -74,12 +77,15 @@ def sign_for_device(
     account: str,
     contact: str,
     thumbprint: str,
-    ttl: timedelta = DEVICE_LONGEST,
+    ttl: timedelta = MAX_DEVICE_TOKEN_LIFETIME,
     **more: str,
 ) -> str:
-    """Make a token by which a device writes as one contact, if it holds the key so named."""
-    if not timedelta(0) < ttl <= DEVICE_LONGEST:
-        raise ValueError("a device's token lives for at most 15 minutes")
+    """Return a token for a device to write as one contact; it is bound to the key of `thumbprint`.
+
+    Raises ValueError for a lifetime or a name that is not allowed.
+    """
+    if not timedelta(0) < ttl <= MAX_DEVICE_TOKEN_LIFETIME:
+        raise ValueError("a device's token is valid for at most 15 minutes")
     if not SUBJECT.fullmatch(contact) or not SUBJECT.fullmatch(account):
         raise ValueError("account and contact are 1 to 200 printable characters without spaces")
     key, now = _load(key_pem), int(time.time())
@@ -103,14 +109,14 @@ def _load(pem: str) -> Ed25519PrivateKey:
 
 
 def _public(key: Ed25519PrivateKey) -> dict[str, str]:
-    """Write the public half, named by its thumbprint (RFC 7638)."""
+    """Return the public key as a JWK, with its thumbprint (RFC 7638) as `kid`."""
     public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    named = {name: str(public[name]) for name in THUMBED["OKP"]}
-    return {**named, "kid": thumbprint(named), "use": "sig", "alg": ALGORITHM}
+    members = {name: str(public[name]) for name in THUMBPRINT_MEMBERS["OKP"]}
+    return {**members, "kid": thumbprint(members), "use": "sig", "alg": ALGORITHM}
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """Name a public key by what makes it that key (RFC 7638); raises KeyError when that lacks."""
-    named = {name: jwk[name] for name in THUMBED[jwk["kty"]]}
-    digest = sha256(json.dumps(named, separators=(",", ":"), sort_keys=True).encode()).digest()
+    """Return the thumbprint of a JWK (RFC 7638); raise KeyError when a member is missing."""
+    members = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
+    digest = sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""Applying a workspace: the next version, published only if nobody else published one meanwhile."""
+"""Publish a workspace as the next version, unless another one was published meanwhile."""
 
 import json
 import logging
@@ -13,43 +13,43 @@ from trunkline_workspace.reading import InvalidWorkspace, parse
 
 STREAM, SUBJECT = "WORKSPACE", "workspace.v"
 RAW_DELIVERIES = "INBOUND"
-OUTRUN = 10071
-HIGHEST = 2**31 - 1
-"""What the table of versions can hold."""
+WRONG_LAST_SEQUENCE = 10071
+MAX_VERSION = 2**31 - 1
+"""The largest version that the table can hold."""
 
 log = logging.getLogger(__name__)
 
 
 class Conflict(ValueError):
-    """Somebody else has applied a workspace meanwhile: look at it, and apply again."""
+    """Another workspace has been applied meanwhile: review it, and apply again."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or self.__doc__)
 
 
 def version_of(data: bytes) -> tuple[int, dict[str, Any]] | None:
-    """Return the version and the document of a message; None when it has no such form."""
+    """Return the version and the document of a message; None for another form."""
     try:
-        told = json.loads(data)
-        version, document = told["version"], told["document"]
+        body = json.loads(data)
+        version, document = body["version"], body["document"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    whole = type(version) is int and 0 < version <= HIGHEST
-    return (version, document) if whole and isinstance(document, dict) else None
+    is_version = type(version) is int and 0 < version <= MAX_VERSION
+    return (version, document) if is_version and isinstance(document, dict) else None
 
 
-def sound(document: dict[str, Any]) -> Workspace | None:
-    """Return the workspace of a document; None when it is none."""
+def parse_or_none(document: dict[str, Any]) -> Workspace | None:
+    """Return the workspace of a document; None for an invalid one."""
     try:
         return parse(document)
     except InvalidWorkspace:
         return None
 
 
-async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, int]:
-    """Return the newest sound version, its document, and the stream's last sequence.
+async def newest_in_stream(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, int]:
+    """Return the newest valid version, its document, and the stream's last sequence.
 
-    Whatever else stands behind it in the stream is stepped over.
+    Messages behind it that are no valid versions are skipped.
     """
     state = (await js.stream_info(STREAM)).state
     found, foreign = None, 0
@@ -59,7 +59,7 @@ async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, in
         except NotFoundError:
             continue
         found = version_of(message.data or b"")
-        if found is not None and sound(found[1]) is not None:
+        if found is not None and parse_or_none(found[1]) is not None:
             break
         found, foreign = None, foreign + 1
     if foreign:
@@ -69,31 +69,37 @@ async def standing(js: JetStreamContext) -> tuple[int, dict[str, Any] | None, in
 
 
 async def publish(js: JetStreamContext, version: int, document: object, last: int) -> int:
-    """Put one version behind the stream's last message; gives the new one's sequence."""
+    """Publish a version, if `last` is the stream's last sequence; return the new sequence.
+
+    Raises `Conflict` otherwise.
+    """
     body = json.dumps({"version": version, "document": document}, ensure_ascii=False).encode()
     headers = {"Nats-Expected-Last-Sequence": str(last)}
     try:
         return (await js.publish(SUBJECT, body, headers=headers, timeout=5)).seq
     except APIError as why:
-        if why.err_code == OUTRUN:
+        if why.err_code == WRONG_LAST_SEQUENCE:
             raise Conflict from None
         raise
 
 
 async def newest(js: JetStreamContext) -> tuple[int, Workspace | None]:
-    """Give the version last applied; 0 and nothing when there is none."""
-    version, document, _ = await standing(js)
+    """Return the newest version and its number; None and 0 without any."""
+    version, document, _ = await newest_in_stream(js)
     return version, parse(document) if document is not None else None
 
 
 async def apply(js: JetStreamContext, workspace: Workspace, *, recorded: int = 0) -> int:
-    """Publish a workspace as the next version, and give its number.
+    """Publish a workspace as the next version; return its number.
 
-    `recorded` is the newest version the record knows: a stream that lost it is filled again first.
+    `recorded` is the newest version in the record; a stream that lost it must be refilled first.
+    Raises `Conflict`, and `InvalidWorkspace` when ids were removed.
     """
-    version, document, last = await standing(js)
+    version, document, last = await newest_in_stream(js)
     if version < recorded:
-        raise Conflict(f"the stream has version {version}, the record {recorded}: try again soon")
+        raise Conflict(
+            f"the stream has version {version}, the record {recorded}: try again shortly"
+        )
     if document is not None and (gone := removed_ids(parse(document), workspace)):
         raise InvalidWorkspace(gone)
     await publish(js, version + 1, workspace.document(), last)
@@ -102,7 +108,7 @@ async def apply(js: JetStreamContext, workspace: Workspace, *, recorded: int = 0
 
 
 async def _retain(js: JetStreamContext, workspace: Workspace) -> None:
-    """Let raw deliveries live as long as the workspace says."""
+    """Set the retention of raw deliveries to the workspace's."""
     try:
         config = (await js.stream_info(RAW_DELIVERIES)).config
     except NotFoundError:

@@ -1,4 +1,4 @@
-"""The service's NATS: one connection as itself, one as its relay; FastStream owns both."""
+"""The service's NATS connections: one as the service, one as its relay, both by FastStream."""
 
 import asyncio
 import logging
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 UNREACHABLE = (nats.errors.Error, NotReady, OSError, asyncio.TimeoutError)
 """Errors of a NATS server that does not answer, or not in time."""
 
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT_S = 5.0
 
 
-class Line:
-    """One user's connection: tries for ever, tells of every error, knows when it came back."""
+class NatsConnection:
+    """The connection of one NATS user: reconnects without end, logs errors, counts reconnects."""
 
     def __init__(self, url: str, user: str, creds: Path | None, service: str) -> None:
         self.user = user
-        self.returns = 0
+        self.reconnects = 0
         self._service = service
         seed = creds / f"{user}.nk" if creds else None
         self.broker = NatsBroker(
@@ -39,28 +39,28 @@ class Line:
             inbox_prefix=f"_INBOX_{user}".encode(),
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
-            error_cb=self._error,
-            reconnected_cb=self._returned,
+            error_cb=self._log_error,
+            reconnected_cb=self._count_reconnect,
             ping_interval=5,
             pending_size=32 * 1024 * 1024,
             logger=None,
         )
         # FastStream's wrapper of it would end nats-py's reconnect task on refused credentials.
-        self.broker._connection_kwargs["error_cb"] = self._error  # noqa: SLF001 (no public way)
+        self.broker._connection_kwargs["error_cb"] = self._log_error  # noqa: SLF001 (no public way)
 
-    async def _error(self, why: Exception) -> None:
+    async def _log_error(self, why: Exception) -> None:
         metrics.nats_errors.labels(self._service).inc()
         log.warning("nats, as %s: %s", self.user, why)
 
-    async def _returned(self) -> None:
-        self.returns += 1
+    async def _count_reconnect(self) -> None:
+        self.reconnects += 1
         log.info("nats, as %s: connected again", self.user)
 
     async def open(self) -> None:
-        """Connect, however long the server is away."""
+        """Connect; retry until the server answers."""
         while True:
             try:
-                await asyncio.wait_for(self.broker.connect(), CONNECT_TIMEOUT)
+                await asyncio.wait_for(self.broker.connect(), CONNECT_TIMEOUT_S)
             except (OSError, TimeoutError) as why:
                 log.warning("nats does not answer %s yet: %r", self.user, why)
                 await asyncio.sleep(0.5)
@@ -68,18 +68,18 @@ class Line:
                 return
 
     async def close(self) -> None:
-        """Hang up, after what was said has gone out."""
+        """Close the connection, after flushing what was published."""
         nc = self.broker.connection
         if nc is None:
             return  # type: ignore[unreachable]
         with suppress(OSError, TimeoutError, nats.errors.Error):
             await nc.flush(1)
-        with suppress(OSError):  # nobody is there to say goodbye to
+        with suppress(OSError):  # the server is gone already
             await nc.close()
 
     @property
     def nc(self) -> Client:
-        """The client; raises `NotReady` before it is connected."""
+        """The client; raises `NotReady` before the first connect."""
         if self.broker.connection is None:
             raise NotReady("nats is not connected yet")
         return self.broker.connection
@@ -91,19 +91,19 @@ class Line:
 
 
 class Bus:
-    """What a service hears and says by."""
+    """The two NATS connections of a service."""
 
     def __init__(self, url: str, service: str, creds: Path | None) -> None:
         self.service = service
-        self.own = Line(url, service, creds, service)
-        self.relay = Line(url, f"{service}-relay", creds, service)
+        self.own = NatsConnection(url, service, creds, service)
+        self.relay = NatsConnection(url, f"{service}-relay", creds, service)
 
     async def open(self) -> None:
-        """Connect both lines."""
+        """Open both connections."""
         await asyncio.gather(self.own.open(), self.relay.open())
 
     async def close(self) -> None:
-        """Let go of both lines; what was heard and not applied is heard again."""
+        """Close both connections. Messages not applied yet are read again later."""
         await asyncio.gather(self.own.close(), self.relay.close())
 
     @property
@@ -117,13 +117,13 @@ class Bus:
         return self.own.js
 
     async def wake(self, why: bytes = b"") -> None:
-        """Tell the service's other replicas that there is something new in its schema."""
+        """Notify the service's other replicas of something new in its schema."""
         await self.nc.publish(f"wake.{self.service}", why)
 
     async def on_wake(self, then: Callable[[bytes], None]) -> None:
-        """Be told so."""
+        """Call `then` with the payload of each `wake`."""
 
-        async def heard(msg: Msg) -> None:
+        async def receive(msg: Msg) -> None:
             then(msg.data)
 
-        await self.nc.subscribe(f"wake.{self.service}", cb=heard)
+        await self.nc.subscribe(f"wake.{self.service}", cb=receive)

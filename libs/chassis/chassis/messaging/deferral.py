@@ -1,7 +1,7 @@
-"""What a reader cannot apply: facts parked with a reason, facts that wait for their request.
+"""Facts a reader cannot apply: parked with a reason, or deferred until their request is known.
 
-Both hold back only their own key. Only the reader's leader writes here, inside the transaction
-that moves the position, so nothing is skipped and nothing is applied twice.
+Both block only their own key. Only the reader's leader writes here, in the transaction that moves
+the position, so no fact is skipped or applied twice.
 """
 
 import json
@@ -11,97 +11,99 @@ from typing import LiteralString
 
 import psycopg
 
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from chassis.messaging.transaction import Tx
 
-PARK: LiteralString = (
+INSERT_PARKED: LiteralString = (
     "INSERT INTO parked (reader, stream, slot, position, key, subject, headers, data, reason,"
     " head, state, parked_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'parked', %s)"
     " ON CONFLICT (reader, position) DO UPDATE SET reason = EXCLUDED.reason, head = EXCLUDED.head,"
     " state = 'parked', settled_at = NULL"
 )
-OPEN_KEYS: LiteralString = (
+PARKED_KEYS: LiteralString = (
     "SELECT key, bool_or(head AND state = 'parked') FROM parked"
     " WHERE reader = %s AND slot = ANY(%b::int[]) AND state IN ('parked', 'redrive') GROUP BY key"
 )
-OPEN_OF_KEY: LiteralString = (
+PARKED_OF_KEY: LiteralString = (
     "SELECT id, position, subject, headers, data, head FROM parked"
     " WHERE reader = %s AND key = %s AND state IN ('parked', 'redrive') ORDER BY position LIMIT 200"
 )
-SETTLE: LiteralString = (
+SETTLE_PARKED: LiteralString = (
     "UPDATE parked SET state = 'done', settled_at = %s WHERE id = ANY(%b::bigint[])"
 )
-WAIT: LiteralString = (
+INSERT_DEFERRED: LiteralString = (
     "INSERT INTO waiting (reader, position, slot, key, subject, headers, data, since)"
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
 )
-WAITING_KEYS: LiteralString = (
+DEFERRED_KEYS: LiteralString = (
     "SELECT DISTINCT key FROM waiting WHERE reader = %s AND slot = ANY(%b::int[])"
 )
-WAITING: LiteralString = (
+DEFERRED_OF_KEYS: LiteralString = (
     "SELECT key, position, subject, headers, data FROM waiting"
     " WHERE reader = %s AND key = ANY(%b::text[]) ORDER BY position"
 )
-LATE: LiteralString = (
+COUNT_LATE: LiteralString = (
     "SELECT count(*) FROM waiting WHERE reader = %s AND slot = ANY(%b::int[]) AND since < %s"
 )
-WAITED: LiteralString = "DELETE FROM waiting WHERE reader = %s AND position = ANY(%b::bigint[])"
+DELETE_DEFERRED: LiteralString = (
+    "DELETE FROM waiting WHERE reader = %s AND position = ANY(%b::bigint[])"
+)
 
-AT_ONCE = 100
-"""Keys that are tried again at once."""
+KEYS_PER_RETRY = 100
+"""The number of keys of one round of retries."""
 
 
-class Held:
-    """The keys of one reader that are held back, as its leader knows them."""
+class DeferredKeys:
+    """The blocked keys of one slot group of a reader, as its leader knows them."""
 
     def __init__(self, reader: str, stream: str, slots: tuple[int, ...]) -> None:
         self.reader = reader
         self.stream = stream
         self.slots = list(slots)
         self.parked: set[str] = set()
-        self.freed: list[str] = []
-        self.waiting: set[str] = set()
+        self.redriven: list[str] = []
+        self.deferred: set[str] = set()
         self._last = ""
 
     async def load(self, conn: psycopg.AsyncConnection) -> None:
-        """Read what is held, and which keys have been freed by a person."""
-        rows = await (await conn.execute(OPEN_KEYS, (self.reader, self.slots))).fetchall()
+        """Load the parked and deferred keys, and those whose redrive was requested."""
+        rows = await (await conn.execute(PARKED_KEYS, (self.reader, self.slots))).fetchall()
         self.parked = {key for key, _ in rows}
-        self.freed = [key for key, stuck in rows if not stuck]
-        cursor = await conn.execute(WAITING_KEYS, (self.reader, self.slots))
-        self.waiting = {key for (key,) in await cursor.fetchall()}
+        self.redriven = [key for key, stuck in rows if not stuck]
+        cursor = await conn.execute(DEFERRED_KEYS, (self.reader, self.slots))
+        self.deferred = {key for (key,) in await cursor.fetchall()}
 
-    async def some_waiting(self, conn: psycopg.AsyncConnection) -> dict[str, list[Incoming]]:
-        """Give what waits of some keys, whole and in order: of each in turn, call after call."""
-        keys = sorted(self.waiting)
-        keys = [key for key in keys if key > self._last][:AT_ONCE] or keys[:AT_ONCE]
+    async def load_some(self, conn: psycopg.AsyncConnection) -> dict[str, list[StreamMessage]]:
+        """Return all deferred facts of some keys, in order; each call takes the next keys."""
+        keys = sorted(self.deferred)
+        keys = [key for key in keys if key > self._last][:KEYS_PER_RETRY] or keys[:KEYS_PER_RETRY]
         self._last = keys[-1] if keys else ""
-        by_key: dict[str, list[Incoming]] = {key: [] for key in keys}
-        rows = await conn.execute(WAITING, (self.reader, keys))
+        by_key: dict[str, list[StreamMessage]] = {key: [] for key in keys}
+        rows = await conn.execute(DEFERRED_OF_KEYS, (self.reader, keys))
         for key, position, subject, headers, data in await rows.fetchall():
-            item = Incoming(subject, bytes(data), position, 0, 0, headers, kept=True)
+            item = StreamMessage(subject, bytes(data), position, 0, 0, headers, was_deferred=True)
             by_key[key].append(item)
         return by_key
 
-    async def late(self, conn: psycopg.AsyncConnection, since: datetime) -> int:
-        """Count what has waited since before then."""
-        row = await (await conn.execute(LATE, (self.reader, self.slots, since))).fetchone()
+    async def count_late(self, conn: psycopg.AsyncConnection, since: datetime) -> int:
+        """Return the number of facts deferred before `since`."""
+        row = await (await conn.execute(COUNT_LATE, (self.reader, self.slots, since))).fetchone()
         return int(row[0]) if row else 0
 
-    async def park(self, tx: Tx, item: Incoming, reason: str, *, head: bool) -> None:
-        """Keep a fact that cannot be applied, or one that stands behind such a fact."""
+    async def park(self, tx: Tx, item: StreamMessage, reason: str, *, head: bool) -> None:
+        """Park a fact that cannot be applied (`head`), or one behind such a fact."""
         headers = json.dumps(dict(item.headers))
         await tx.run(
-            PARK, self.reader, self.stream, item.slot, item.position, item.key, item.subject,
-            headers, item.data, reason[:500], head, tx.now,
+            INSERT_PARKED, self.reader, self.stream, item.slot, item.position, item.key,
+            item.subject, headers, item.data, reason[:500], head, tx.now,
         )  # fmt: skip
         self.parked.add(item.key)
 
-    async def wait(self, tx: Tx, item: Incoming) -> None:
-        """Keep a fact that came before its request."""
+    async def defer(self, tx: Tx, item: StreamMessage) -> None:
+        """Keep a fact whose request is not known here yet."""
         headers = json.dumps(dict(item.headers))
         await tx.run(
-            WAIT,
+            INSERT_DEFERRED,
             self.reader,
             item.position,
             item.slot,
@@ -111,8 +113,8 @@ class Held:
             item.data,
             tx.now,
         )
-        self.waiting.add(item.key)
+        self.deferred.add(item.key)
 
-    async def waited(self, tx: Tx, positions: Sequence[int]) -> None:
-        """Let go of what has been applied."""
-        await tx.run(WAITED, self.reader, list(positions))
+    async def delete(self, tx: Tx, positions: Sequence[int]) -> None:
+        """Delete deferred facts that were applied or parked."""
+        await tx.run(DELETE_DEFERRED, self.reader, list(positions))

@@ -1,7 +1,7 @@
-"""Epochs of an outbox: which ids facts get that were recorded after PostgreSQL had lost some.
+"""Epochs of an outbox, which keep fact ids unique after a restore of PostgreSQL.
 
-A restore of PostgreSQL to an older state forgets facts that subscribers have seen. New facts take
-over their positions and sequences; the epoch in their ids tells them apart.
+A restore to an older state loses facts that subscribers have seen. New facts reuse their positions
+and sequences; the epoch in their ids distinguishes them.
 """
 
 from typing import LiteralString
@@ -19,9 +19,9 @@ class Epochs:
 
     @classmethod
     async def load(cls, conn: psycopg.AsyncConnection) -> "Epochs":
-        """Read them from the schema in the search path."""
+        """Load the epochs from the schema in the search path."""
         return cls(await (await conn.execute(EPOCHS)).fetchall())
 
     def at(self, position: int) -> int:
-        """Return the epoch in force at a position; 0 before the first."""
+        """Return the epoch of a position; 0 before the first epoch."""
         return next((epoch for first, epoch in self._rows if first <= position), 0)

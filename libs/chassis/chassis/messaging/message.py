@@ -1,4 +1,4 @@
-"""What a reader hears, before and after it has been understood."""
+"""Messages of a stream, with their position in it, and the assembly of chunked bodies."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,13 +8,13 @@ from nats.aio.msg import Msg
 
 
 @dataclass(slots=True)
-class Incoming:
-    """A message of a stream, with its place in it. Not frozen: that would double its cost."""
+class StreamMessage:
+    """A message of a stream, with its position. Not frozen: that would double the cost."""
 
     subject: str
     data: bytes
     position: int | None
-    """The producer's outbox position (INBOUND: the sequence); None from a foreign hand."""
+    """The producer's outbox position (INBOUND: the sequence); None from an unknown publisher."""
     previous: int
     """The position of its predecessor in the same slot."""
     stream_sequence: int
@@ -22,39 +22,39 @@ class Incoming:
     consumer_sequence: int = 0
     pending: int = 0
     chunks: int = 1
-    """How many messages of the stream it came in."""
-    kept: bool = False
-    """Whether it was parked, or waited, and is tried again."""
+    """The number of messages of the stream that the body was split over."""
+    was_deferred: bool = False
+    """Whether it was parked or deferred before, and is retried."""
 
     @property
     def slot(self) -> int:
-        """The slot its key falls into, 0 to 15."""
+        """The slot of the key, 0 to 15."""
         return int(self.subject.rsplit(".", 2)[1])
 
     @property
     def key(self) -> str:
-        """What it is about; readable even when the body is not."""
+        """The key of the fact; readable even when the body is not."""
         return self.subject.rsplit(".", 1)[1]
 
     @property
     def type(self) -> str:
-        """The fact's name."""
+        """The name of the fact."""
         return self.subject.rsplit(".", 2)[0]
 
 
-def from_stream(msg: Msg, *, own_positions: bool) -> Incoming:
-    """Read a delivered message's place from its reply subject and headers."""
+def from_stream(msg: Msg, *, own_positions: bool) -> StreamMessage:
+    """Return a delivered message, with the position from its reply subject and headers."""
     tokens = msg.reply.split(".")
     sequence, consumer_sequence, pending = int(tokens[-4]), int(tokens[-3]), int(tokens[-1])
     headers: dict[str, Any] = msg.headers or {}
-    position = number(headers.get("Trunkline-Position", ""))
+    position = parse_position(headers.get("Trunkline-Position", ""))
     if own_positions:
         position = sequence
-    return Incoming(
+    return StreamMessage(
         subject=headers.get("Trunkline-Subject", msg.subject),
         data=msg.data,
         position=position,
-        previous=number(headers.get("Trunkline-Previous", "")) or 0,
+        previous=parse_position(headers.get("Trunkline-Previous", "")) or 0,
         stream_sequence=sequence,
         headers=headers,
         consumer_sequence=consumer_sequence,
@@ -62,12 +62,12 @@ def from_stream(msg: Msg, *, own_positions: bool) -> Incoming:
     )
 
 
-def from_direct(msg: Msg) -> Incoming:
-    """Read the place of a message that a direct get returned from its headers."""
+def from_direct(msg: Msg) -> StreamMessage:
+    """Return a message of a direct get, with the position from its headers."""
     headers: dict[str, Any] = msg.headers or {}
     position = headers.get("Trunkline-Position", "")
     previous = headers.get("Trunkline-Previous", "0")
-    return Incoming(
+    return StreamMessage(
         subject=headers.get("Trunkline-Subject", headers["Nats-Subject"]),
         data=msg.data,
         position=int(position) if position.isdigit() else None,
@@ -78,58 +78,58 @@ def from_direct(msg: Msg) -> Incoming:
     )
 
 
-def number(header: object) -> int | None:
-    """Read a position from a header; None for what is no number or fits no bigint."""
-    written = str(header)  # of bytes that are no ASCII, nats-py makes an object of another class
+def parse_position(header: object) -> int | None:
+    """Return the position in a header; None when it is no number or too large for a bigint."""
+    written = str(header)  # nats-py makes an object of another class of bytes that are not ASCII
     is_number = written.isascii() and written.isdigit() and len(written) <= 18
     return int(written) if is_number else None
 
 
-CHUNK = "Trunkline-Chunk"
-"""`2/7`: the second of the seven messages that one body was too large for."""
-LARGEST = 40 * 1024 * 1024
-"""Bytes held for one body; of what is larger the pieces are handed on, and their reader refuses."""
+CHUNK_HEADER = "Trunkline-Chunk"
+"""`2/7`: the second of seven messages that one body is split over."""
+MAX_BODY_BYTES = 40 * 1024 * 1024
+"""Bytes buffered for one body. The pieces of a larger body are passed on, and refused later."""
 
 
-class Joiner:
-    """Makes one message of the chunks of a body, which stand side by side in the stream.
+class ChunkAssembler:
+    """Joins the chunks of a body, which are adjacent in the stream, into one message.
 
-    What is not whole yet is held here, so the reader's position stays before it; after a restart
-    its chunks are read again. A body whose chunks are not all there is handed on as it is.
+    Incomplete bodies are buffered, so the reader's position stays before them; after a restart
+    their chunks are read again. A body with a missing chunk is passed on as it is.
     """
 
     def __init__(self) -> None:
-        self._held: list[Incoming] = []
+        self._pieces: list[StreamMessage] = []
         self._size = 0
 
-    def join(self, batch: Sequence[Incoming]) -> list[Incoming]:
-        """Give what is whole, in order."""
+    def join(self, batch: Sequence[StreamMessage]) -> list[StreamMessage]:
+        """Return the complete messages, in order."""
         return [whole for item in batch for whole in self._take(item)]
 
-    def _take(self, item: Incoming) -> Iterator[Incoming]:
+    def _take(self, item: StreamMessage) -> Iterator[StreamMessage]:
         number, of = _chunk(item)
-        if self._held and (not self._continues(item, number) or self._size > LARGEST):
+        if self._pieces and (not self._continues(item, number) or self._size > MAX_BODY_BYTES):
             yield self._release()
         if of == 1:
             yield item
             return
-        self._held.append(item)
+        self._pieces.append(item)
         self._size += len(item.data)
-        if number >= of or number != len(self._held):
+        if number >= of or number != len(self._pieces):
             yield self._release()
 
-    def _continues(self, item: Incoming, number: int) -> bool:
-        return number == len(self._held) + 1 and item.subject == self._held[0].subject
+    def _continues(self, item: StreamMessage, number: int) -> bool:
+        return number == len(self._pieces) + 1 and item.subject == self._pieces[0].subject
 
-    def _release(self) -> Incoming:
-        held, self._held, self._size = self._held, [], 0
-        headers = {name: value for name, value in held[0].headers.items() if name != CHUNK}
+    def _release(self) -> StreamMessage:
+        held, self._pieces, self._size = self._pieces, [], 0
+        headers = {name: value for name, value in held[0].headers.items() if name != CHUNK_HEADER}
         data = b"".join(item.data for item in held)
         return replace(held[-1], data=data, headers=headers, chunks=len(held))
 
 
-def _chunk(item: Incoming) -> tuple[int, int]:
-    number, _, of = item.headers.get(CHUNK, "1/1").partition("/")
+def _chunk(item: StreamMessage) -> tuple[int, int]:
+    number, _, of = item.headers.get(CHUNK_HEADER, "1/1").partition("/")
     if not (number.isdecimal() and of.isdecimal() and 0 < int(number) <= int(of)):
         return 1, 1
     return int(number), int(of)

@@ -1,7 +1,7 @@
-"""Making messages what they mean, where that may take long: begun in order, given in order.
+"""Parse messages concurrently; results are returned in order.
 
-What takes long is begun for all messages of a batch at once, and goes on while those before it are
-applied. It is done once, however often what it gives is tried: also when a database was away.
+Slow parsing starts for all messages of a batch at once, and goes on while earlier messages are
+applied. Each message is parsed once, however often applying it is retried.
 """
 
 import asyncio
@@ -10,99 +10,99 @@ from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from chassis.errors import TRANSIENT
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 
-Understood: TypeAlias = tuple[Any, str | None]
-"""What a message is, or why it cannot be understood."""
-Begun: TypeAlias = asyncio.Task[Understood] | Understood
-Which: TypeAlias = tuple[bool, int | None, str]
+ParseResult: TypeAlias = tuple[Any, str | None]
+"""The parsed body, or the reason why it cannot be parsed."""
+StartedParse: TypeAlias = asyncio.Task[ParseResult] | ParseResult
+MessageId: TypeAlias = tuple[bool, int | None, str]
 
 
-class Understanding:
-    """What has been begun of a reader's messages. `progress` is called whenever one is done."""
+class MessageParser:
+    """Parses a reader's messages. `progress` is called when a slow one is done."""
 
-    def __init__(self, parse: Callable[[Incoming], Any], progress: Callable[[], None]) -> None:
+    def __init__(self, parse: Callable[[StreamMessage], Any], progress: Callable[[], None]) -> None:
         self._parse = parse
         self._progress = progress
-        self._begun: dict[Which, Begun] = {}
+        self._started: dict[MessageId, StartedParse] = {}
 
-    async def of(self, items: Iterable[Incoming]) -> list[Understood]:
-        """Understand each, however long that takes."""
-        found = [self._begin(item) for item in items]
-        slow = [each for each in found if isinstance(each, asyncio.Task)]
-        if slow:
-            await asyncio.gather(*slow)
-        return [each.result() if isinstance(each, asyncio.Task) else each for each in found]
+    async def parse_all(self, items: Iterable[StreamMessage]) -> list[ParseResult]:
+        """Parse all messages, however long that takes; return the results in order."""
+        parses = [self._start(item) for item in items]
+        tasks = [parse for parse in parses if isinstance(parse, asyncio.Task)]
+        if tasks:
+            await asyncio.gather(*tasks)
+        return [parse.result() if isinstance(parse, asyncio.Task) else parse for parse in parses]
 
-    async def upto(self, items: Sequence[Incoming], patience: float) -> int:
-        """Say how many are understood, from the first on, within so many seconds: one at least."""
+    async def count_parsed(self, items: Sequence[StreamMessage], parse_timeout: float) -> int:
+        """Return how many of the first messages are parsed within `parse_timeout` s; at least 1."""
         loop = asyncio.get_running_loop()
-        found = [self._begin(item, keep=True) for item in items]
-        until = loop.time() + patience
-        for number, each in enumerate(found):
-            if isinstance(each, asyncio.Task) and not each.done():
-                left = max(until - loop.time(), 0) if number else None
-                await asyncio.wait({each}, timeout=left)
-                if not each.done():
+        parses = [self._start(item, keep=True) for item in items]
+        deadline = loop.time() + parse_timeout
+        for number, parse in enumerate(parses):
+            if isinstance(parse, asyncio.Task) and not parse.done():
+                left = max(deadline - loop.time(), 0) if number else None
+                await asyncio.wait({parse}, timeout=left)
+                if not parse.done():
                     return number
-        return len(found)
+        return len(parses)
 
-    def forget(self, items: Iterable[Incoming]) -> None:
-        """Let go of what has been applied."""
+    def forget(self, items: Iterable[StreamMessage]) -> None:
+        """Drop the results of messages that have been applied."""
         for item in items:
-            self._begun.pop(_which(item), None)
+            self._started.pop(_id_of(item), None)
 
     async def aclose(self) -> None:
-        """Stop whatever has been begun."""
-        begun, self._begun = self._begun, {}
-        tasks = [each for each in begun.values() if isinstance(each, asyncio.Task)]
+        """Cancel the parsing that has started."""
+        started, self._started = self._started, {}
+        tasks = [parse for parse in started.values() if isinstance(parse, asyncio.Task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, item: Incoming, *, keep: bool = False) -> Begun:
-        known = self._begun.get(_which(item))
-        if known is not None and not _failed(known):
-            return known
-        begun: Begun
+    def _start(self, item: StreamMessage, *, keep: bool = False) -> StartedParse:
+        existing = self._started.get(_id_of(item))
+        if existing is not None and not _has_failed(existing):
+            return existing
+        started: StartedParse
         try:
-            thing = self._parse(item)
-        except Exception as why:  # noqa: BLE001 (whatever it broke)
-            begun = None, describe(why)
+            body = self._parse(item)
+        except Exception as why:  # noqa: BLE001 (the message is parked with the reason)
+            started = None, describe(why)
         else:
-            begun = thing, None
-            if isawaitable(thing):
-                begun = asyncio.ensure_future(_finish(thing))
-                begun.add_done_callback(lambda _: self._progress())
+            started = body, None
+            if isawaitable(body):
+                started = asyncio.ensure_future(_await_result(body))
+                started.add_done_callback(lambda _: self._progress())
                 keep = True
         if keep:
-            self._begun[_which(item)] = begun
-        return begun
+            self._started[_id_of(item)] = started
+        return started
 
 
-def _which(item: Incoming) -> Which:
-    return item.kept, item.position, item.key
+def _id_of(item: StreamMessage) -> MessageId:
+    return item.was_deferred, item.position, item.key
 
 
-def _failed(begun: Begun) -> bool:
-    """Whether something was away that it needed: it is begun anew."""
+def _has_failed(started: StartedParse) -> bool:
+    """Return whether parsing ended with a transient error: it is started again."""
     return (
-        isinstance(begun, asyncio.Task)
-        and begun.done()
-        and (begun.cancelled() or begun.exception() is not None)
+        isinstance(started, asyncio.Task)
+        and started.done()
+        and (started.cancelled() or started.exception() is not None)
     )
 
 
-async def _finish(thing: Awaitable[Any]) -> Understood:
+async def _await_result(body: Awaitable[Any]) -> ParseResult:
     try:
-        return await thing, None
+        return await body, None
     except TRANSIENT:
         raise
-    except Exception as why:  # noqa: BLE001 (whatever it broke)
+    except Exception as why:  # noqa: BLE001 (the message is parked with the reason)
         return None, describe(why)
 
 
 def describe(why: BaseException) -> str:
-    """Give a reason a person can read: the kind of error and its first line."""
+    """Return a reason for people: the class of the error and the first line of its message."""
     text = str(why).strip().splitlines()
     return f"{type(why).__name__}: {text[0] if text else ''}"[:500]

@@ -1,7 +1,8 @@
-"""Telling again: a reader that fell behind, or whose parked fact was repaired, asks for it.
+"""Replays: a reader requests facts from their owner's PostgreSQL, and the owner publishes them.
 
-The question goes to whoever leads the owner's relay; the answer comes over the stream REDRIVE,
-never through a domain stream. A question without an answer is asked again. Long: it has both sides.
+Readers do so when they are behind, or for a parked fact that was repaired. The leader of the
+owner's relay answers over the stream REDRIVE, never through a domain stream. A request without an
+answer is repeated.
 """
 
 import asyncio
@@ -16,22 +17,22 @@ from nats.aio.msg import Msg
 
 from chassis.errors import NotReady
 from chassis.messaging.connections import Bus
-from chassis.messaging.direct_get import Reading
+from chassis.messaging.direct_get import DirectReader
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from chassis.messaging.relay import Message, Row, message, publish_batch
 from chassis.postgres.pool import Database
 
 log = logging.getLogger(__name__)
 
 STREAM = "REDRIVE"
-QUESTION = "Trunkline-Question"
-"""The header that says which question is answered: groups of one reader share a subject."""
-END = "Trunkline-End"
-"""The header of the message behind the last one of an answer."""
-PATIENCE = 3.0
-LOOK_FIRST_S, LOOK_LAST_S = 0.01, 0.2
-"""Seconds between looks for an answer: they grow while nothing comes."""
+REQUEST_ID = "Trunkline-Question"
+"""The header with the id of the answered request: slot groups of a reader share a subject."""
+END_OF_REPLAY = "Trunkline-End"
+"""The header that marks the end of a replay."""
+REQUEST_TIMEOUT_S = 3.0
+FIRST_POLL_S, MAX_POLL_S = 0.01, 0.2
+"""Seconds between two polls for an answer; they grow while none arrives."""
 BATCH = 200
 
 RANGE: LiteralString = (
@@ -45,51 +46,53 @@ EXACT: LiteralString = (
 )
 
 
-async def ask(bus: Bus, stream: str, reader: str, want: dict[str, Any]) -> AsyncGenerator[Incoming]:
-    """Yield what the stream's owner tells again, to the end of its answer."""
+async def request_replay(
+    bus: Bus, stream: str, reader: str, query: dict[str, Any]
+) -> AsyncGenerator[StreamMessage]:
+    """Yield the facts that the stream's owner replays; repeat the request until the replay ends."""
     info = await bus.js.stream_info(STREAM)
-    question = {"id": uuid4().hex, "service": bus.service, "reader": reader, **want}
+    request = {"id": uuid4().hex, "service": bus.service, "reader": reader, **query}
     subject = f"redrive.{bus.service}.{reader}"
-    async with Reading(bus.own, STREAM, subject, info.state.last_seq + 1) as answers:
+    async with DirectReader(bus.own, STREAM, subject, info.state.last_seq + 1) as answers:
         while True:
-            await bus.nc.publish(f"replay.{stream.lower()}", json.dumps(question).encode())
+            await bus.nc.publish(f"replay.{stream.lower()}", json.dumps(request).encode())
             async with aclosing(_until_quiet(answers)) as items:
                 async for item in items:
-                    if item.headers.get(QUESTION) != question["id"]:
+                    if item.headers.get(REQUEST_ID) != request["id"]:
                         continue
-                    if END in item.headers:
+                    if END_OF_REPLAY in item.headers:
                         return
-                    if "after" in question:  # an answer that broke off is not begun again
-                        question["after"] = max(question["after"], item.position or 0)
+                    if "after" in request:  # an interrupted replay is continued, not restarted
+                        request["after"] = max(request["after"], item.position or 0)
                     yield item
             if (await bus.js.stream_info(STREAM)).created != info.created:
-                raise NotReady(f"{STREAM} has been made anew")
+                raise NotReady(f"{STREAM} was recreated")
 
 
-async def _until_quiet(answers: Reading) -> AsyncGenerator[Incoming]:
-    """Yield what comes until nothing has come for `PATIENCE` seconds."""
+async def _until_quiet(answers: DirectReader) -> AsyncGenerator[StreamMessage]:
+    """Yield messages until none has arrived for `REQUEST_TIMEOUT_S`."""
     clock = asyncio.get_running_loop().time
-    heard_at, pause = clock(), LOOK_FIRST_S
-    while clock() - heard_at < PATIENCE:
+    received_at, pause = clock(), FIRST_POLL_S
+    while clock() - received_at < REQUEST_TIMEOUT_S:
         batch = await answers.batch(BATCH)
         for item in batch:
             yield item
         if batch:
-            heard_at, pause = clock(), LOOK_FIRST_S
+            received_at, pause = clock(), FIRST_POLL_S
         else:
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LOOK_LAST_S)
+            pause = min(pause * 1.5, MAX_POLL_S)
 
 
-class Address(NamedTuple):
-    """Where an answer goes."""
+class ReplyAddress(NamedTuple):
+    """The subject of an answer, and the id of its request."""
 
     subject: str
-    question: str
+    request_id: str
 
 
-class Replays:
-    """The owner's side: answers questions for as long as this replica leads the relay."""
+class ReplayServer:
+    """Answers replay requests while this replica leads the relay."""
 
     def __init__(self, service: str, db: Database, bus: Bus) -> None:
         self._service = service
@@ -97,61 +100,65 @@ class Replays:
         self._bus = bus
 
     async def run(self) -> None:
-        """Answer, one question after the other."""
-        questions: asyncio.Queue[bytes] = asyncio.Queue(maxsize=100)
+        """Answer one request after the other."""
+        requests: asyncio.Queue[bytes] = asyncio.Queue(maxsize=100)
 
-        async def heard(msg: Msg) -> None:
-            if not questions.full():
-                questions.put_nowait(msg.data)
+        async def receive(msg: Msg) -> None:
+            if not requests.full():
+                requests.put_nowait(msg.data)
 
-        sub = await self._bus.relay.nc.subscribe(f"replay.{self._service}", cb=heard)
+        sub = await self._bus.relay.nc.subscribe(f"replay.{self._service}", cb=receive)
         try:
             while True:
-                await self._try(await questions.get())
+                await self._answer_or_log(await requests.get())
         finally:
             await sub.unsubscribe()
 
-    async def _try(self, question: bytes) -> None:
-        """Answer, or leave it to the reader to ask again: telling goes on in any case."""
+    async def _answer_or_log(self, body: bytes) -> None:
+        """Answer; log a failure, since the reader repeats its request."""
         try:
-            await self._answer(json.loads(question))
-        except Exception as why:  # noqa: BLE001 (REDRIVE may be full, the question malformed)
-            log.warning("a question for a replay is not answered: %r", why)
+            await self._answer(json.loads(body))
+        except Exception as why:  # noqa: BLE001 (REDRIVE may be full, the request malformed)
+            log.warning("a replay request is not answered: %r", why)
 
-    async def _answer(self, want: dict[str, Any]) -> None:
-        to = Address(f"redrive.{want['service']}.{want['reader']}", want["id"])
-        if "positions" in want:
+    async def _answer(self, request: dict[str, Any]) -> None:
+        to = ReplyAddress(f"redrive.{request['service']}.{request['reader']}", request["id"])
+        if "positions" in request:
             async with self._db.connection() as conn:
-                rows: list[Any] = await (await conn.execute(EXACT, (want["positions"],))).fetchall()
+                rows: list[Any] = await (
+                    await conn.execute(EXACT, (request["positions"],))
+                ).fetchall()
                 epochs = await Epochs.load(conn)
-            await self._tell(to, rows, None, epochs)
-            await self._end(to)
+            await self._publish_rows(to, rows, None, epochs)
+            await self._publish_end(to)
             return
-        after, slot, until = want["after"], want["slot"], want["until"]
+        after, slot, until = request["after"], request["slot"], request["until"]
         while True:
             async with self._db.connection() as conn:
                 rows = await (
                     await conn.execute(RANGE, (slot, after, until, until, BATCH))
                 ).fetchall()
                 epochs = await Epochs.load(conn)
-            await self._tell(to, rows, after, epochs)
+            await self._publish_rows(to, rows, after, epochs)
             if len(rows) < BATCH:
-                await self._end(to)
+                await self._publish_end(to)
                 return
             after = rows[-1][0]
 
-    async def _tell(
-        self, to: Address, rows: Sequence[Row], after: int | None, epochs: Epochs
+    async def _publish_rows(
+        self, to: ReplyAddress, rows: Sequence[Row], after: int | None, epochs: Epochs
     ) -> None:
         messages: list[Message] = []
         for row in rows:
             subject, data, headers = message(row, after or 0, epochs.at(row[0]))
             headers["Trunkline-Subject"] = subject
-            del headers["Nats-Msg-Id"]  # asked twice is told twice
-            messages.append((to.subject, data, headers | {QUESTION: to.question}))
+            del headers["Nats-Msg-Id"]  # a repeated request must not be deduplicated
+            messages.append((to.subject, data, headers | {REQUEST_ID: to.request_id}))
             after = row[0] if after is not None else None
         if messages:
             await publish_batch(self._bus, messages, None)
 
-    async def _end(self, to: Address) -> None:
-        await publish_batch(self._bus, [(to.subject, b"", {END: "1", QUESTION: to.question})], None)
+    async def _publish_end(self, to: ReplyAddress) -> None:
+        await publish_batch(
+            self._bus, [(to.subject, b"", {END_OF_REPLAY: "1", REQUEST_ID: to.request_id})], None
+        )

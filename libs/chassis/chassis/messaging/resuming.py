@@ -1,9 +1,8 @@
-"""Where a relay goes on: the outbox position up to which a stream holds what the outbox has.
+"""Find where a relay resumes: the outbox position up to which the stream holds the outbox.
 
-The stream is walked back from its end. A message that is not the relay's is stepped over, a deleted
-one too. A message that is a fact of this service, and that the outbox does not have, shows that
-PostgreSQL was restored to before it was published: then nothing may be published. Long: how a
-message is judged, and what follows, are read together.
+The stream is read backwards from its end. Messages of other publishers and deleted ones are
+skipped. A fact of this service that the outbox does not have shows that PostgreSQL was restored to
+a state before its publication: then nothing may be published.
 """
 
 import json
@@ -18,44 +17,44 @@ from nats.js.api import RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.message import number
+from chassis.messaging.message import parse_position
 from trunkline_contracts.fact import fact_id_text, splice
 
-HELD = "trunkline.held"
-"""Set in a stream's metadata: nobody reads it before it is made anew, or released."""
+HOLD_KEY = "trunkline.held"
+"""The stream metadata key of a hold: readers wait until the stream is recreated or released."""
 MAX_STEPS = 10_000
-"""Sequences looked at, at most. Nothing proven among them: what is known otherwise counts."""
+"""The most sequences read. When they prove nothing, the floor and the memory decide."""
 FURTHER_STEPS = 16
-"""Sequences looked at behind the first that is ours: a copy of an older one may stand before it."""
+"""Sequences read beyond the first own message, which may be a copy of an older one."""
 
 ROW: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox WHERE position = %s"
 )
-LAST: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
+LAST_POSITION: LiteralString = "SELECT coalesce(max(position), 0) FROM outbox"
 
 
 class Ahead(Exception):
     """The stream holds facts that its outbox does not have: PostgreSQL was restored."""
 
 
-def held(info: StreamInfo) -> str | None:
-    """Return why a stream is held, or None."""
-    why = (info.config.metadata or {}).get(HELD)
+def hold_reason(info: StreamInfo) -> str | None:
+    """Return why a stream is held; None when it is not."""
+    why = (info.config.metadata or {}).get(HOLD_KEY)
     return None if why is None else f"{info.config.name} is held: {why}"
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How far a stream holds its outbox, and what else stands at its end."""
+    """The position up to which a stream holds its outbox, and the foreign messages at its end."""
 
     position: int
     foreign: tuple[tuple[int, str], ...] = ()
-    """Sequence and reason of each message stepped over."""
+    """Sequence and reason of each message skipped."""
 
 
 @dataclass(frozen=True)
 class _Verdict:
-    """One message: ours at a position, a fact the outbox does not have, or foreign (neither)."""
+    """One message: own at a position, a fact lost by the outbox, or foreign (neither)."""
 
     ours: int | None = None
     lost: int | None = None
@@ -66,22 +65,22 @@ async def prove(
     conn: psycopg.AsyncConnection,
     js: JetStreamContext,
     info: StreamInfo,
-    known: int = 0,
+    at_least: int = 0,
     *,
     floor: int = 0,
     further: int = FURTHER_STEPS,
 ) -> Proof:
-    """Return the highest position the stream proves, at least `known`; raise `Ahead`.
+    """Return the highest position that the stream proves, at least `at_least`.
 
-    `floor` counts only where no message of ours is left: a stream that was set back behind it
-    proves an older position, and lacks what follows.
+    `floor` counts only where the stream has no message of this relay: a stream that was set back
+    behind it proves an older position, and lacks what follows. Raises `Ahead` when the stream holds
+    facts that the outbox does not have.
     """
-    (end,) = await (await conn.execute(LAST)).fetchone() or (0,)
-    if max(known, floor) > end:
-        published = max(known, floor)
+    (end,) = await (await conn.execute(LAST_POSITION)).fetchone() or (0,)
+    if (published := max(at_least, floor)) > end:
         raise Ahead(f"the stream is ahead of its outbox: published up to {published} > {end}")
     judge = _Judge(conn, await Epochs.load(conn), end)
-    position, is_found = known, False
+    position, is_found = at_least, False
     foreign: list[tuple[int, str]] = []
     lost: list[tuple[int, int, str]] = []
     async with aclosing(_backwards(js, info)) as messages:
@@ -112,7 +111,7 @@ def _foreign_of(lost: list[tuple[int, int, str]], position: int) -> list[tuple[i
 async def _backwards(
     js: JetStreamContext, info: StreamInfo
 ) -> AsyncGenerator[tuple[int, RawStreamMsg]]:
-    """Yield the messages from a stream's end on, stepping over deleted sequences."""
+    """Yield the messages from a stream's end backwards, without deleted sequences."""
     first, last = info.state.first_seq, info.state.last_seq
     for sequence in range(last, max(first, 1, last - MAX_STEPS + 1) - 1, -1):
         try:
@@ -129,11 +128,11 @@ class _Judge:
         self._conn, self._epochs, self._end = conn, epochs, end
 
     async def of(self, message: RawStreamMsg) -> _Verdict:
-        """Return what a message is; raise `Ahead` for a fact beyond the outbox's end."""
+        """Return the verdict on a message; raise `Ahead` for a fact beyond the outbox's end."""
         headers = message.headers or {}
-        position = number(headers.get("Trunkline-Position", ""))
+        position = parse_position(headers.get("Trunkline-Position", ""))
         if position is None:
-            return _Verdict(why="it names no position")
+            return _Verdict(why="it has no position")
         data = message.data or b""
         is_fact = is_recorded(message.subject or "", str(headers.get("Nats-Msg-Id", "")), data)
         if position > self._end:
@@ -150,7 +149,7 @@ class _Judge:
 
 
 def is_same(row: tuple[Any, ...], id_: object, data: bytes, epochs: Epochs) -> bool:
-    """Return whether a message is the fact of this row, which may have been repaired since."""
+    """Return whether a message is the fact of this row, which may have been repaired since then."""
     position, key, _, sequence, type_, body = row
     if fact_id_text(type_, key, sequence, epochs.at(position)) != id_:
         return False
@@ -159,7 +158,7 @@ def is_same(row: tuple[Any, ...], id_: object, data: bytes, epochs: Epochs) -> b
 
 
 def is_recorded(subject: str, id_: str, data: bytes) -> bool:
-    """Return whether a message says what it is as recorded facts do: same id, type and key."""
+    """Return whether id, type and key in a message's body are those of its headers and subject."""
     if not id_ or subject.count(".") < 5:
         return False
     type_, _, key = subject.rsplit(".", 2)
@@ -168,7 +167,7 @@ def is_recorded(subject: str, id_: str, data: bytes) -> bool:
 
 
 def _time(body: bytes) -> str:
-    """Return when a fact was recorded, which no repair changes; empty when it is unreadable."""
+    """Return the time a fact was recorded, which no repair changes; empty when unreadable."""
     try:
         return str(json.loads(body)["time"])
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""How long a stream keeps what PostgreSQL has anyway: the relay's leader trims it.
+"""Retention of a stream: the relay's leader trims facts, which PostgreSQL keeps.
 
-A floor is written before anything is taken away, so that a relay that comes back to an empty stream
-does not tell old facts again. A reader that still wanted them notices, and is told from PostgreSQL.
+A floor is written before messages are purged, so that a relay that finds an empty stream does not
+publish old facts again. A reader that is behind detects the gap and requests a replay.
 """
 
 import json
@@ -17,10 +17,10 @@ from nats.js.errors import NotFoundError
 
 log = logging.getLogger(__name__)
 
-FULL = 0.8
-"""The part of `max_bytes` from which on a stream is trimmed whatever its age."""
-KEPT = 0.6
-"""The part of its messages that stays then."""
+FULL_SHARE = 0.8
+"""The share of `max_bytes` above which a stream is trimmed regardless of age."""
+KEPT_SHARE = 0.6
+"""The share of messages that is kept then."""
 
 FIRST_FROM: LiteralString = (
     "SELECT position, body FROM outbox WHERE position >= %s ORDER BY position LIMIT 1"
@@ -33,20 +33,20 @@ SET_FLOOR: LiteralString = (
 )
 
 Retention = Callable[[], timedelta | None]
-"""How long facts stay in the stream; None for ever."""
+"""Returns how long facts stay in the stream; None: without limit."""
 
 
-async def first_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> int:
-    """Give the position behind which a stream made anew begins; older facts are not told."""
+async def initial_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> int:
+    """Return the position after which a recreated stream begins; older facts are not published."""
     row = await (await conn.execute(ENDS)).fetchone()
     low, high = row or (0, 0)
     if after is None or not high:
         return 0
     high += 1
-    while low < high:  # the first position that is young enough
+    while low < high:  # binary search for the first position recorded since `after`
         middle = (low + high) // 2
         found = await (await conn.execute(FIRST_FROM, (middle,))).fetchone()
-        if found is None or _told_at(bytes(found[1]), after) >= after:
+        if found is None or _recorded_at(bytes(found[1]), after) >= after:
             high = middle
         else:
             low = found[0] + 1
@@ -54,21 +54,21 @@ async def first_floor(conn: psycopg.AsyncConnection, after: datetime | None) -> 
     return floor
 
 
-def _told_at(body: bytes, otherwise: datetime) -> datetime:
+def _recorded_at(body: bytes, otherwise: datetime) -> datetime:
     try:
         return datetime.fromisoformat(json.loads(body)["time"])
     except (ValueError, KeyError, TypeError):
-        return otherwise  # unreadable: it is told, so that it is seen
+        return otherwise  # unreadable: published, so that readers park it visibly
 
 
 async def first_to_keep(
     js: JetStreamContext, info: StreamInfo, after: datetime | None, *, full: bool = False
 ) -> int:
-    """Give the first sequence to keep, by age and by size; the last message always stays."""
+    """Return the first sequence to keep, by age and size; the last message is always kept."""
     state, stream = info.state, info.config.name or ""
     low, high = state.first_seq, state.last_seq
-    if full or (info.config.max_bytes and state.bytes > FULL * info.config.max_bytes):
-        return min(high, high + 1 - int(state.messages * KEPT))
+    if full or (info.config.max_bytes and state.bytes > FULL_SHARE * info.config.max_bytes):
+        return min(high, high + 1 - int(state.messages * KEPT_SHARE))
     if after is None or not state.messages:
         return low
     while low < high:
@@ -93,9 +93,9 @@ async def trim(
     *,
     full: bool = False,
 ) -> int:
-    """Take away what is too old or too much, the floor first; gives how many messages.
+    """Write the floor, then purge old messages; return how many sequences were purged.
 
-    `full`: the stream has refused what came next, so there is too much in it.
+    `full`: the stream has refused a message for lack of room, so trim by size.
     """
     info = await js.stream_info(stream)
     keep = await first_to_keep(js, info, after, full=full)

@@ -1,6 +1,6 @@
-"""Slots: how a stream is shared, and the consumers that provisioning makes for its readers.
+"""Slots, by which replicas share a stream, and the consumers of slot groups.
 
-Provisioning and readers derive consumers from here, so that both mean the same one.
+Both provisioning and readers derive consumers from here, so their names and filters agree.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Self
 from trunkline_contracts.fact import SLOTS
 
 SLOT_GROUPS = (1, 2, 4, 8, 16)
-"""Into how many groups a stream's slots can be split evenly."""
+"""The allowed numbers of slot groups of a stream."""
 
 
 def slot_groups(groups: int) -> list[tuple[int, ...]]:
@@ -19,14 +19,14 @@ def slot_groups(groups: int) -> list[tuple[int, ...]]:
 
 
 def subject_of_slot(stream: str, slot: int) -> str:
-    """Return the filter one slot of a stream travels under; type and key are the other tokens."""
+    """Return the subject filter of one slot of a stream, with wildcards for type and key."""
     if stream == "INBOUND":
         return f"inbound.*.*.{slot:02d}.*"
     return f"trunkline.{stream.lower()}.*.*.{slot:02d}.*"
 
 
 def filters(stream: str, subjects: str, slots: tuple[int, ...]) -> list[str]:
-    """Return the subjects of some slots below `subjects`; none for all of the stream."""
+    """Return the subject filters of slots below the prefix `subjects`; empty for a whole stream."""
     if len(slots) == SLOTS:
         return [f"{subjects}.>"] if subjects else []
     if subjects:
@@ -35,7 +35,7 @@ def filters(stream: str, subjects: str, slots: tuple[int, ...]) -> list[str]:
 
 
 def groups_key(service: str) -> str:
-    """Return the key of a stream's metadata that holds a service's numbers of slot groups."""
+    """Return the stream metadata key that holds the numbers of a service's slot groups."""
     return f"trunkline.readers.{service}"
 
 
@@ -53,15 +53,15 @@ class Consumer:
     def of(
         cls, service: str, reader: str, stream: str, subjects: str, slots: tuple[int, ...]
     ) -> Self:
-        """Derive the consumer of a reader."""
+        """Return the consumer of a slot group of a reader."""
         return cls(service, reader, stream, slots, tuple(filters(stream, subjects, slots)))
 
     @property
     def name(self) -> str:
-        """Its name on the server: one token of a subject."""
+        """The name on the server: one token of a subject."""
         return f"{self.service}-{self.reader}-{self.slots[0]:02d}-{self.slots[-1]:02d}"
 
     @property
     def groups(self) -> int:
-        """Into how many groups the slots are split where it is used."""
+        """The number of slot groups this consumer belongs to."""
         return SLOTS // len(self.slots)

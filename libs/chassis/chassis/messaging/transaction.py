@@ -1,4 +1,4 @@
-"""One transaction of a service: what it changes and what it says are committed together."""
+"""A transaction of a service: its changes and the facts it records are committed together."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,26 +9,28 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from chassis.errors import TooLarge
-from chassis.messaging.message import Incoming
+from chassis.messaging.message import StreamMessage
 from chassis.observability.tracing import traceparent
 from chassis.postgres.pool import Database
 from trunkline_contracts.fact import Fact, slot_of
 
-SAY = b"SELECT outbox_append(%b, %b::text[], %b::int[], %b::text[], %b::bytea[])"
+APPEND = b"SELECT outbox_append(%b, %b::text[], %b::int[], %b::text[], %b::bytea[])"
 LOCK = b"SELECT pg_advisory_xact_lock(%b)"
-LARGEST = 1_000_000
-"""Bytes a fact's body may have: NATS takes 1 MiB of its envelope, its headers and itself."""
+MAX_FACT_BYTES = 1_000_000
+"""The largest body of a fact: NATS accepts 1 MiB with envelope and headers."""
 
 
-def fitting(type_: str, body: bytes) -> bytes:
-    """Give a fact's body, if it can be told; what was recorded and cannot would stop the relay."""
-    if len(body) > LARGEST:
-        raise TooLarge(f"{type_} would have {len(body)} bytes; it may have {LARGEST}")
+def check_size(type_: str, body: bytes) -> bytes:
+    """Return a fact's body; raise `TooLarge` for one that would stop the relay once recorded."""
+    if len(body) > MAX_FACT_BYTES:
+        raise TooLarge(
+            f"{type_} would have {len(body)} bytes; at most {MAX_FACT_BYTES} are allowed"
+        )
     return body
 
 
 class Tx:
-    """An open transaction, its instant, and the facts that will be recorded when it ends."""
+    """An open transaction, its time, and the facts to record at its end."""
 
     def __init__(
         self,
@@ -42,11 +44,11 @@ class Tx:
         self.now = now
         self.workspace = workspace
         self.slots = slots
-        self.said: list[Fact] = []
-        self.waiting: list[Fact] = []
-        self.heard: Sequence[Incoming] = ()
-        """In a reader, the messages that what is being applied came in, one for each."""
-        self.appended = False
+        self.recorded: list[Fact] = []
+        self.deferred: list[Fact] = []
+        self.source_messages: Sequence[StreamMessage] = ()
+        """In a reader, the message of each body that is being applied."""
+        self.has_appended = False
         self._lock = lock
         self._bodies: list[bytes] = []
 
@@ -56,56 +58,56 @@ class Tx:
         """Execute a prepared statement."""
         return await self.conn.execute(sql, params or None, prepare=True, binary=binary)
 
-    def say(self, *facts: Fact, cause: Fact | None = None) -> None:
-        """Have facts recorded last, under the service's lock, which numbers them.
+    def record(self, *facts: Fact, cause: Fact | None = None) -> None:
+        """Record facts at the end of the transaction, under the service's lock, which numbers them.
 
-        A fact that names no workspace version gets this transaction's; `cause` hands its trace on.
-        Raises `TooLarge` for one that could not be told.
+        A fact without a workspace version gets this transaction's; `cause` passes its trace on.
+        Raises `TooLarge` for a fact that could not be published.
         """
-        told: dict[str, Any] = {}
+        trace: dict[str, Any] = {}
         if cause is not None:
-            told = {
+            trace = {
                 "causationid": str(cause.id),
                 "correlationid": cause.correlationid or str(cause.id),
                 "traceparent": cause.traceparent,
             }
         elif (parent := traceparent()) is not None:
-            told = {"traceparent": parent}
+            trace = {"traceparent": parent}
         for fact in facts:
-            missing = {k: v for k, v in told.items() if getattr(fact, k) is None}
+            missing = {k: v for k, v in trace.items() if getattr(fact, k) is None}
             if not fact.workspace and self.workspace:
                 missing["workspace"] = self.workspace
-            said = fact.model_copy(update=missing) if missing else fact
-            self._bodies.append(fitting(said.type, said.body()))
-            self.said.append(said)
+            complete = fact.model_copy(update=missing) if missing else fact
+            self._bodies.append(check_size(complete.type, complete.body()))
+            self.recorded.append(complete)
 
-    def unsay(self) -> None:
-        """Have nothing recorded of what was said until now."""
-        self.said.clear()
+    def discard_recorded(self) -> None:
+        """Discard the facts recorded so far."""
+        self.recorded.clear()
         self._bodies.clear()
 
-    def wait(self, fact: Fact) -> None:
-        """Keep a fact whose request is not known here yet, and hear it again soon."""
-        self.waiting.append(fact)
+    def defer(self, fact: Fact) -> None:
+        """Defer a fact whose request is not known here yet; it is retried soon."""
+        self.deferred.append(fact)
 
     async def lock(self) -> None:
-        """Take the service's lock now: from here on this transaction decides alone."""
+        """Take the service's lock now, so that decisions are taken one at a time."""
         await self.conn.execute(LOCK, (self._lock,), prepare=True)
 
-    async def finish(self) -> None:
-        """Record what was said. Called once, last."""
-        if not self.said:
+    async def flush(self) -> None:
+        """Write the recorded facts to the outbox. Call it once, at the end."""
+        if not self.recorded:
             return
-        keys = [fact.subject for fact in self.said]
+        keys = [fact.subject for fact in self.recorded]
         args: Sequence[Any] = (
             self._lock,
             keys,
             [slot_of(key) for key in keys],
-            [fact.type for fact in self.said],
+            [fact.type for fact in self.recorded],
             self._bodies,
         )
-        await self.conn.execute(SAY, args, prepare=True)
-        self.appended = True
+        await self.conn.execute(APPEND, args, prepare=True)
+        self.has_appended = True
 
 
 @asynccontextmanager
@@ -117,8 +119,8 @@ async def transaction(
     workspace: int = 0,
     slots: tuple[int, ...] | None = None,
 ) -> AsyncGenerator[Tx]:
-    """Open a transaction; commit it, and what it said, when the block ends well."""
+    """Open a transaction; commit it with its recorded facts when the block raises nothing."""
     async with db.pool.connection() as conn, conn.transaction():
         tx = Tx(conn, clock(), lock, workspace, slots)
         yield tx
-        await tx.finish()
+        await tx.flush()

@@ -1,6 +1,6 @@
-"""What a replica measures of its offices, once a second. Offices it does not hold measure nothing.
+"""Update gauges once a second; a replica reports 0 for roles it does not lead.
 
-Otherwise a replica that was deposed would go on showing what it saw last.
+Otherwise a former leader would go on reporting its last figures.
 """
 
 import asyncio
@@ -15,49 +15,51 @@ from chassis.observability import metrics
 if TYPE_CHECKING:
     from chassis.service import Service
 
-EVERY = 1.0
-END = "SELECT coalesce(max(position), 0) FROM outbox"
+UPDATE_INTERVAL_S = 1.0
+LAST_POSITION = "SELECT coalesce(max(position), 0) FROM outbox"
 
 
-async def measure(service: "Service") -> None:
-    """Measure for ever."""
+async def update_gauges(service: "Service") -> None:
+    """Update the gauges until cancelled."""
     _begin_counting(service)
     while True:
         _readers(service)
         await _relay(service)
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(UPDATE_INTERVAL_S)
 
 
 def _begin_counting(service: "Service") -> None:
-    """What has not happened yet is nought: a first time is a rise only from there."""
+    """Create the counters at 0, so that a first event shows as an increase."""
     metrics.nats_errors.labels(service.name)
     metrics.relay_foreign.labels(service.name)
     for reader in service.readers:
         for counted in (metrics.parked, metrics.foreign, metrics.applied):
-            counted.labels(service.name, reader.called)
+            counted.labels(service.name, reader.identifier)
 
 
 def _readers(service: "Service") -> None:
     now = time.monotonic()
     for reader in service.readers:
-        loops = [loop for loop in service.loops if loop.reader is reader]
-        labels = (service.name, reader.called)
-        silent = max((now - loop.progress_at for loop in loops if loop.leading), default=0.0)
-        metrics.reader_lag.labels(*labels).set(sum(loop.lag for loop in loops))
+        states = [loop.state for loop in service.loops if loop.reader is reader]
+        labels = (service.name, reader.identifier)
+        silent = max((now - s.progress_at for s in states if s.is_leading), default=0.0)
+        metrics.reader_lag.labels(*labels).set(sum(s.lag for s in states))
         metrics.reader_silent.labels(*labels).set(silent)
-        metrics.waiting.labels(*labels).set(sum(loop.late for loop in loops))
-        metrics.behind.labels(*labels).set(sum(loop.behind for loop in loops))
+        metrics.waiting.labels(*labels).set(sum(s.late for s in states))
+        metrics.behind.labels(*labels).set(sum(s.behind for s in states))
 
 
 async def _relay(service: "Service") -> None:
     relay, held = service.relay, "relay" in service.leaders.held
     name = service.name
     metrics.relay_alarm.labels(name).set(held and relay.alarm is not None)
-    metrics.relay_silent.labels(name).set(time.monotonic() - relay.moved_at if held else 0)
+    metrics.relay_silent.labels(name).set(time.monotonic() - relay.progress_at if held else 0)
     lag = 0
     if held:
-        with suppress(psycopg.Error, OSError, TimeoutError):  # a database away shows elsewhere
-            async with asyncio.timeout(EVERY), service.db.connection() as conn:
-                row = await (await conn.execute(END, prepare=True)).fetchone()
+        with suppress(
+            psycopg.Error, OSError, TimeoutError
+        ):  # the health check reports an unreachable database
+            async with asyncio.timeout(UPDATE_INTERVAL_S), service.db.connection() as conn:
+                row = await (await conn.execute(LAST_POSITION, prepare=True)).fetchone()
                 lag = max((row[0] if row else 0) - relay.position, 0)
     metrics.relay_lag.labels(name).set(lag)

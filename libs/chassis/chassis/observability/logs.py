@@ -1,13 +1,12 @@
-"""Logs: one JSON object a line on standard output, with the trace it belongs to.
+"""Logs: one JSON object per line on standard output, with trace and span.
 
-Nothing personal: of an exception the kind and the places are told, and its message only where the
-kind is known to speak of the program or its servers rather than of what somebody wrote.
+Logs hold no personal data: of an exception they have the class and the frames, and its message only
+for classes whose messages are about the program or its servers.
 """
 
 import logging
 import sys
 import traceback
-from types import TracebackType
 from typing import Any
 
 import nats.errors
@@ -17,7 +16,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-PLAIN = (
+SAFE_TO_LOG = (
     OSError,
     ImportError,
     AttributeError,
@@ -27,18 +26,25 @@ PLAIN = (
     psycopg.OperationalError,
     nats.errors.Error,
 )
-"""Exceptions whose messages hold nothing anybody wrote to us."""
+"""Exceptions whose messages hold nothing that senders wrote."""
 
-QUIET = ("httpx", "httpcore", "nats", "faststream", "asyncio", "uvicorn", "psycopg.pool", "yoyo")
-"""Libraries whose everyday words are no news, and may hold addresses with secrets in them."""
+QUIET_LIBRARIES = (
+    "httpx",
+    "httpcore",
+    "nats",
+    "faststream",
+    "asyncio",
+    "uvicorn",
+    "psycopg.pool",
+    "yoyo",
+)
+"""Libraries whose routine messages are noise, and may hold URLs with secrets."""
 
-FRAMES = 15
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+MAX_FRAMES = 15
 
 
 class _Stdout(logging.Handler):
-    """Writes to whatever standard output is at the time."""
+    """Writes to the current `sys.stdout`, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -49,7 +55,7 @@ class _Stdout(logging.Handler):
 
 
 def configure(service: str, level: str) -> None:
-    """Log as this service, from this level on. Called again, it replaces what was set before."""
+    """Configure logging for a service and a level; a second call replaces the handler."""
 
     def named(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["service"] = service
@@ -60,7 +66,7 @@ def configure(service: str, level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         named,
-        traced,
+        add_trace,
     ]
     structlog.configure(
         processors=[
@@ -78,23 +84,23 @@ def configure(service: str, level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                failed,
+                render_exception,
                 structlog.processors.JSONRenderer(serializer=_dumps),
             ],
         )
     )
     root = logging.getLogger()
-    root.handlers = [each for each in root.handlers if not isinstance(each, _Stdout)]
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Stdout)]
     root.addHandler(handler)
     root.setLevel(level)
-    for name in QUIET:
+    for name in QUIET_LIBRARIES:
         library = logging.getLogger(name)
         library.setLevel(logging.WARNING)
         library.handlers, library.propagate = [], True
 
 
-def traced(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Add which trace, and which part of it, is being worked on."""
+def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Add the ids of the current trace and span."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace"] = trace.format_trace_id(context.trace_id)
@@ -102,12 +108,12 @@ def traced(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def failed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Tell an exception by its kind and places, and by its words only where they are harmless."""
+def render_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Replace an exception by its class and frames, and its message only where that is harmless."""
     info = event.pop("exc_info", None)
     error = _error(info)
     if error is not None:
-        event["error"] = _told(error)
+        event["error"] = _describe_error(error)
     return event
 
 
@@ -122,23 +128,23 @@ def _error(info: Any) -> BaseException | None:
     return None
 
 
-def _told(error: BaseException, depth: int = 0) -> dict[str, Any]:
+def _describe_error(error: BaseException, depth: int = 0) -> dict[str, Any]:
     kind = type(error)
-    told: dict[str, Any] = {"kind": f"{kind.__module__}.{kind.__qualname__}"}
-    if isinstance(error, PLAIN):
-        told["said"] = str(error)
+    described: dict[str, Any] = {"kind": f"{kind.__module__}.{kind.__qualname__}"}
+    if isinstance(error, SAFE_TO_LOG):
+        described["said"] = str(error)
     if isinstance(error, psycopg.Error) and error.sqlstate:
-        told["sqlstate"] = error.sqlstate
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-    told["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        described["sqlstate"] = error.sqlstate
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    described["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     if (cause := error.__cause__ or error.__context__) is not None and depth < 3:
-        told["because"] = _told(cause, depth + 1)
-    return told
+        described["because"] = _describe_error(cause, depth + 1)
+    return described
 
 
 def _dumps(event: EventDict, **_: Any) -> str:
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
     try:
         return orjson.dumps(event, default=str, option=options).decode()
-    except orjson.JSONEncodeError:  # text that is no Unicode
+    except orjson.JSONEncodeError:  # text that is not valid Unicode
         return ascii(event)

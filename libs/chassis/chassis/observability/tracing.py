@@ -1,9 +1,8 @@
-"""What can be seen of a service from outside: logs, metrics, and traces from the first to the last.
+"""Traces, and the set-up of logs and metrics for a service.
 
-A trace is carried from request to fact to the next service as a W3C `traceparent`, whether or not
-spans are exported; they are when `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector and the exporter
-(`opentelemetry-exporter-otlp-proto-http`) is installed. Long: what is seen from outside is set up
-in one place.
+A trace is passed from request to fact to the next service as a W3C `traceparent`, whether or not
+spans are exported. They are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector and the
+exporter (`opentelemetry-exporter-otlp-proto-http`) is installed.
 """
 
 import importlib
@@ -38,26 +37,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis.observability import logs, metrics
 from chassis.settings import Settings
 
-__all__ = ["configure", "continued", "heard", "install", "metrics", "record", "traceparent"]
+__all__ = [
+    "configure",
+    "continued",
+    "install",
+    "metrics",
+    "record",
+    "record_applied",
+    "traceparent",
+]
 
 log = structlog.get_logger()
 
 EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-UNTRUSTED = frozenset({b"baggage", b"tracestate"})
-"""Headers that would carry a stranger's words through everything; they end at the door."""
+UNTRUSTED_HEADERS = frozenset({b"baggage", b"tracestate"})
+"""Headers that are removed from requests, because they would pass on a sender's text."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 class _Tracing:
-    tracer: trace.Tracer | None = None  # none: spans are not recorded, only carried on
+    tracer: trace.Tracer | None = None  # None: spans are not recorded, only passed on
 
 
 def configure(name: str, settings: Settings) -> None:
-    """Log as this service, and export spans if somebody collects them."""
+    """Configure logging for this service, and the export of spans if a collector is set."""
     logs.configure(name, settings.log_level)
-    ends = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    if not any(os.environ.get(end) for end in ends):
+    variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if not any(os.environ.get(variable) for variable in variables):
         return
     try:
         exporter = importlib.import_module(EXPORTER).OTLPSpanExporter()
@@ -70,16 +77,16 @@ def configure(name: str, settings: Settings) -> None:
 
 
 def record(provider: TracerProvider | None) -> None:
-    """Record spans with this provider from now on; with none, only carry traces on."""
+    """Record spans with this provider; with None, only pass traces on."""
     _Tracing.tracer = provider.get_tracer("trunkline") if provider else None
 
 
 def traceparent() -> str | None:
-    """Write down where in its trace the present work stands, for whoever continues it."""
-    here = trace.get_current_span().get_span_context()
-    if not here.is_valid:
+    """Return the `traceparent` of the current span; None outside a trace."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
         return None
-    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}"
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 @contextmanager
@@ -90,10 +97,10 @@ def continued(
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, str | int] | None = None,
 ) -> Iterator[Span]:
-    """Work as a part of the trace the `traceparent` tells of.
+    """Run the block in a span of the trace of this `traceparent`.
 
-    Without one it is a part of the present trace, or begins a new one; one that makes no sense
-    begins a new one. Nobody's baggage comes along.
+    Without one the span belongs to the current trace, or begins a new one; a malformed one begins a
+    new trace. Baggage is not passed on.
     """
     above = _above(parent)
     if _Tracing.tracer is not None:
@@ -113,10 +120,10 @@ def continued(
         span.end()
 
 
-def heard(name: str, things: Iterable[object], began: int) -> None:
-    """Record that a batch was applied, in the trace of each thing in it that was carried in one.
+def record_applied(name: str, things: Iterable[object], began: int) -> None:
+    """Record a span for each fact of an applied batch, in the fact's own trace.
 
-    `began` is in nanoseconds since 1970. Costs nothing while nobody records.
+    `began` is in nanoseconds since 1970. Does nothing while spans are not recorded.
     """
     if _Tracing.tracer is None:
         return
@@ -133,11 +140,14 @@ def heard(name: str, things: Iterable[object], began: int) -> None:
 def _above(parent: str | None) -> Context:
     if parent is None:
         return set_span_in_context(trace.get_current_span(), Context())
-    told = _TRACEPARENT.fullmatch(parent)
-    if told is None:
+    match = _TRACEPARENT.fullmatch(parent)
+    if match is None:
         return Context()
     context = SpanContext(
-        int(told[1], 16), int(told[2], 16), is_remote=True, trace_flags=TraceFlags(int(told[3], 16))
+        int(match[1], 16),
+        int(match[2], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(match[3], 16)),
     )
     return set_span_in_context(NonRecordingSpan(context), Context())
 
@@ -147,11 +157,11 @@ def _fresh() -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote=False)
 
 
-class Observed:
-    """Puts each request into a trace, and counts and times it by its route."""
+class TracingMiddleware:
+    """Runs each request in a trace, and counts and times it by its route."""
 
     def __init__(self, app: ASGIApp, service: str) -> None:
-        """Observe `app` as this service."""
+        """Wrap `app`; `service` labels the metrics."""
         self.app = app
         self._counts = cache(partial(metrics.http_requests.labels, service))
         self._times = cache(partial(metrics.http_seconds.labels, service))
@@ -160,9 +170,13 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status, answered = time.perf_counter(), 499, 0.0  # 499: gone before any answer
+        began, status, answered = (
+            time.perf_counter(),
+            499,
+            0.0,
+        )  # 499: the client left before an answer
 
-        async def noticed(message: Message) -> None:
+        async def send_observed(message: Message) -> None:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], time.perf_counter()
@@ -172,7 +186,7 @@ class Observed:
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         with continued(parent or "", method, kind=SpanKind.SERVER) as span:
             try:
-                await self.app(scope, receive, noticed)
+                await self.app(scope, receive, send_observed)
             finally:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 seconds = (answered or time.perf_counter()) - began
@@ -184,23 +198,31 @@ class Observed:
 
 
 def _admit(scope: Scope) -> str | None:
-    """Take the `traceparent`, and leave outside what a stranger would send along."""
+    """Return the `traceparent` of a request, and remove its untrusted headers."""
     parent: str | None = None
     for name, value in scope["headers"]:
         if name == b"traceparent":
             parent = value.decode("latin-1")
-        elif name in UNTRUSTED:
-            scope["headers"] = [each for each in scope["headers"] if each[0] not in UNTRUSTED]
+        elif name in UNTRUSTED_HEADERS:
+            scope["headers"] = [
+                each for each in scope["headers"] if each[0] not in UNTRUSTED_HEADERS
+            ]
     return parent
 
 
-async def measured(request: Request) -> Response:
-    """Give what this process measures, for Prometheus."""
+async def prometheus_metrics(request: Request) -> Response:
+    """Return the metrics of this process, for Prometheus."""
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(metrics.REGISTRY), headers={"content-type": media_type})
 
 
 def install(app: FastAPI, name: str) -> None:
-    """Observe every request of this app, and serve `/metrics`."""
-    app.add_middleware(Observed, service=name)
-    app.add_api_route("/metrics", measured, tags=["operations"], response_class=Response)
+    """Trace and time every request of this app, and serve `/metrics`."""
+    app.add_middleware(TracingMiddleware, service=name)
+    app.add_api_route(
+        "/metrics",
+        prometheus_metrics,
+        name="measured",  # part of the operation id in generated clients
+        tags=["operations"],
+        response_class=Response,
+    )

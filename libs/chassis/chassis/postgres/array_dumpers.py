@@ -1,8 +1,8 @@
-"""Lists as parameters, for `unnest(%b::uuid[], …)`: a whole column encoded at once.
+"""Dump lists as array parameters, for `unnest(%b::uuid[], …)`: a whole column at once.
 
-psycopg asks a dumper for every element, and quotes what it writes as text; for the batches here
-that was the largest part of what a transaction cost its service. Only `%b` is concerned, and of it
-only lists of one plain type, with or without None; everything else is left to psycopg.
+psycopg calls a dumper for each element, and quotes text; for our batches that was most of the cost
+of a transaction in the service. This applies only to `%b`, and only to lists of one plain type with
+or without None; everything else is left to psycopg.
 """
 
 import struct
@@ -25,7 +25,7 @@ _head = struct.Struct("!IIIII").pack
 _length = struct.Struct("!i").pack
 _int8 = struct.Struct("!iq").pack
 _float8 = struct.Struct("!id").pack
-SIXTEEN = _length(16)
+UUID_LENGTH = _length(16)
 
 
 def _bytes(value: bytes) -> bytes:
@@ -37,10 +37,10 @@ def _text(value: str) -> bytes:
 
 
 def _uuid(value: UUID) -> bytes:
-    return SIXTEEN + value.bytes
+    return UUID_LENGTH + value.bytes
 
 
-def _bool(value: bool) -> bytes:  # noqa: FBT001 (it is the value)
+def _bool(value: bool) -> bytes:  # noqa: FBT001 (the value to encode)
     return b"\0\0\0\1\1" if value else b"\0\0\0\1\0"
 
 
@@ -49,7 +49,7 @@ def _instant(value: datetime) -> bytes:
     return _int8(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
-PLAIN: dict[type, tuple[str, Encode]] = {
+ENCODERS: dict[type, tuple[str, Encode]] = {
     bytes: ("bytea", _bytes),
     str: ("text", _text),
     UUID: ("uuid", _uuid),
@@ -58,11 +58,11 @@ PLAIN: dict[type, tuple[str, Encode]] = {
     float: ("float8", lambda value: _float8(8, value)),
     datetime: ("timestamptz", _instant),
 }
-"""How PostgreSQL wants each. Whole numbers go as the largest: the cast beside makes them fit."""
+"""PostgreSQL's type and encoding by Python type. Integers go as int8; the SQL casts them."""
 
 
-class Column(ListBinaryDumper):
-    """A list of one plain type."""
+class ArrayDumper(ListBinaryDumper):
+    """Dumps a list of one plain type in binary."""
 
     def __init__(self, cls: type, context: Any = None) -> None:
         super().__init__(cls, context)
@@ -70,16 +70,16 @@ class Column(ListBinaryDumper):
         self._encode: Encode | None = None
 
     def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:
-        kind = _kind(obj)
-        return super().get_key(obj, format) if kind is None else (self.cls, Column, kind)
+        kind = _element_type(obj)
+        return super().get_key(obj, format) if kind is None else (self.cls, ArrayDumper, kind)
 
     def upgrade(self, obj: list[Any], format: PyFormat) -> BaseListDumper:
-        kind = _kind(obj)
+        kind = _element_type(obj)
         if kind is None:
             return super().upgrade(obj, format)
-        name, encode = PLAIN[kind]
+        name, encode = ENCODERS[kind]
         info = adapters.types[name]
-        dumper = Column(self.cls, self._tx)
+        dumper = ArrayDumper(self.cls, self._tx)
         dumper.oid, dumper._element, dumper._encode = info.array_oid, info.oid, encode
         return dumper
 
@@ -87,24 +87,24 @@ class Column(ListBinaryDumper):
         if self._encode is None:
             return super().dump(obj)
         try:
-            told = _all(self._encode, obj)
-        except (struct.error, TypeError) as why:  # too large a number; an instant of no zone
+            elements = _encode_all(self._encode, obj)
+        except (struct.error, TypeError) as why:  # a number out of range; a datetime without a zone
             raise DataError(str(why)) from why
-        return _head(1, 1, self._element, len(obj), 1) + b"".join(told)
+        return _head(1, 1, self._element, len(obj), 1) + b"".join(elements)
 
 
-def _all(encode: Encode, values: Iterable[Any]) -> list[bytes]:
+def _encode_all(encode: Encode, values: Iterable[Any]) -> list[bytes]:
     return [NULL if value is None else encode(value) for value in values]
 
 
-def _kind(values: list[Any]) -> type | None:
+def _element_type(values: list[Any]) -> type | None:
     kinds = set(map(type, values))
     kinds.discard(type(None))
     kind: type | None = kinds.pop() if len(kinds) == 1 else None
-    return kind if kind in PLAIN else None
+    return kind if kind in ENCODERS else None
 
 
-COLUMNS = AdaptersMap(adapters)
-"""What connections of services adapt by."""
-COLUMNS.register_dumper(list, Column)
-COLUMNS.register_dumper(list, ListDumper)  # … so that a plain `%s` stays as it was
+ARRAY_ADAPTERS = AdaptersMap(adapters)
+"""The adapters of all service connections."""
+ARRAY_ADAPTERS.register_dumper(list, ArrayDumper)
+ARRAY_ADAPTERS.register_dumper(list, ListDumper)  # … so that a plain `%s` is unchanged

@@ -1,8 +1,7 @@
-"""Who runs what: offices held by advisory lock, on one connection that dies with this replica.
+"""Leader election by advisory locks, held on one connection that ends with this replica.
 
-A killed replica loses its offices at once (the socket closes), a frozen one after 10 s (the server
-ends a silent session). What a dead leader still tries is refused where it would matter: positions
-are fenced. Long: being elected, serving and resigning are one story.
+A killed replica loses its roles at once (the socket closes), a frozen one after 10 s (the server
+ends an idle session). A former leader can do no harm: positions and stream sequences are fenced.
 """
 
 import asyncio
@@ -20,103 +19,101 @@ from chassis.postgres.pool import Database
 
 log = logging.getLogger(__name__)
 
-TRY = b"SELECT pg_try_advisory_lock(%b)"
-RELEASE = b"SELECT pg_advisory_unlock(%b)"
-HEARTBEAT = 2.0
-STANDBY = 0.25
-LAST_WORDS = 1.0
-"""Seconds after which work that was told to stop is told so again, unless it asks for more."""
+TRY_LOCK = b"SELECT pg_try_advisory_lock(%b)"
+UNLOCK = b"SELECT pg_advisory_unlock(%b)"
+HEARTBEAT_S = 2.0
+STANDBY_INTERVAL_S = 0.25
+SHUTDOWN_GRACE_S = 1.0
+"""Seconds after which work is cancelled again, unless it asked for a longer grace."""
 
 
-class Leaders:
-    """The offices this replica holds."""
+class LeaderElection:
+    """The roles that this replica holds."""
 
     def __init__(self, db: Database, service: str) -> None:
         self._db = db
         self._service = service
         self._conn: psycopg.AsyncConnection | None = None
-        self._turn = asyncio.Lock()
-        self._gone = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._lost = asyncio.Event()
         self.held: set[str] = set()
         self.answered_at = time.monotonic()
-        """When PostgreSQL answered last: it is asked all the time, in office or standing by."""
+        """Time of PostgreSQL's last answer; it is queried as leader and while standing by."""
 
     async def heartbeat(self) -> None:
-        """Keep the session alive; when it is lost, every office is."""
+        """Keep the session alive; all roles are lost with it."""
         while True:
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(HEARTBEAT_S)
             if self._conn is not None:
                 try:
-                    await self._ask(b"SELECT 1", ())
+                    await self._execute(b"SELECT 1", ())
                 except (psycopg.Error, OSError, TimeoutError):
                     log.warning(
-                        "the connection that holds %s is lost", sorted(self.held) or "no office"
+                        "the connection that holds %s is lost", sorted(self.held) or "no role"
                     )
 
     async def lead(
-        self, office: str, work: Callable[[], Awaitable[None]], last_words: float = LAST_WORDS
+        self, role: str, work: Callable[[], Awaitable[None]], grace_s: float = SHUTDOWN_GRACE_S
     ) -> None:
-        """Do the work whenever this replica holds the office; stand by when another one does.
+        """Run the work while this replica holds the role; stand by while another one does.
 
-        `last_words` is how many seconds the work may take to end; then it is told again to stop.
+        The work may take `grace_s` seconds to end; after that it is cancelled again.
         """
         pause = 0.2
         while True:
-            await self._elected(office)
-            metrics.leader.labels(self._service, office).set(1)
-            term = asyncio.get_running_loop().time()
+            await self._acquire(role)
+            metrics.leader.labels(self._service, role).set(1)
+            began = asyncio.get_running_loop().time()
             try:
-                await self._serve(office, work, last_words)
+                await self._run(role, work, grace_s)
             finally:
-                metrics.leader.labels(self._service, office).set(0)
-                await asyncio.shield(self._resign(office))
-            long = asyncio.get_running_loop().time() - term > 10
-            pause = 0.2 if long else min(pause * 2, 5)
+                metrics.leader.labels(self._service, role).set(0)
+                await asyncio.shield(self._release(role))
+            was_stable = asyncio.get_running_loop().time() - began > 10
+            pause = 0.2 if was_stable else min(pause * 2, 5)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (not a secret)
 
-    async def _serve(
-        self, office: str, work: Callable[[], Awaitable[None]], last_words: float
-    ) -> None:
-        gone = self._gone
+    async def _run(self, role: str, work: Callable[[], Awaitable[None]], grace_s: float) -> None:
+        session_lost = self._lost
         task = asyncio.ensure_future(work())
-        lost = asyncio.create_task(gone.wait())
+        lost = asyncio.create_task(session_lost.wait())
         try:
             await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
-            await _ended({task}, last_words)
+            await _cancel_all({task}, grace_s)
         if not task.cancelled() and (why := task.exception()) is not None:
-            log.warning("%s stopped: %r", office, why, exc_info=why)
+            log.warning("%s stopped: %r", role, why, exc_info=why)
 
-    async def _elected(self, office: str) -> None:
+    async def _acquire(self, role: str) -> None:
         while True:
-            # Whoever holds much tries later: offices spread over replicas that start together.
+            # A replica with many roles tries later, so roles spread over replicas.
             jitter = random.uniform(0.5, 1)  # noqa: S311 (not a secret)
-            await asyncio.sleep(STANDBY * jitter + 0.15 * len(self.held))
+            await asyncio.sleep(STANDBY_INTERVAL_S * jitter + 0.15 * len(self.held))
             try:
-                if await self._ask(TRY, (self._key(office),)):
-                    self.held.add(office)
+                if await self._execute(TRY_LOCK, (self._key(role),)):
+                    self.held.add(role)
                     return
             except (psycopg.Error, OSError, TimeoutError) as why:
-                log.warning("cannot stand for %s: %r", office, why)
+                log.warning("cannot acquire %s: %r", role, why)
                 await asyncio.sleep(1)
 
-    async def _resign(self, office: str) -> None:
-        if office not in self.held:
+    async def _release(self, role: str) -> None:
+        if role not in self.held:
             return
-        self.held.discard(office)
+        self.held.discard(role)
         try:
-            await self._ask(RELEASE, (self._key(office),))
+            await self._execute(UNLOCK, (self._key(role),))
         except (psycopg.Error, OSError, TimeoutError):
             return  # the session is gone, and the lock with it
 
-    async def _ask(self, sql: bytes, args: tuple[int, ...]) -> bool:
-        async with self._turn:
+    async def _execute(self, sql: bytes, args: tuple[int, ...]) -> bool:
+        async with self._lock:
             try:
                 async with asyncio.timeout(5):
                     if self._conn is None:
-                        self._conn = await self._db.lone()
-                        self._gone = asyncio.Event()
+                        self._conn = await self._db.dedicated_connection()
+                        self._lost = asyncio.Event()
                     row = await (await self._conn.execute(sql, args)).fetchone()
                 self.answered_at = time.monotonic()
             except BaseException:
@@ -127,37 +124,37 @@ class Leaders:
     async def _drop(self) -> None:
         conn, self._conn = self._conn, None
         self.held.clear()
-        self._gone.set()
+        self._lost.set()
         if conn is not None:
             conn.pgconn.finish()
 
-    def _key(self, office: str) -> int:
-        return lock_key("relay" if office == "relay" else "reader", f"{self._service}/{office}")
+    def _key(self, role: str) -> int:
+        return lock_key("relay" if role == "relay" else "reader", f"{self._service}/{role}")
 
     async def close(self) -> None:
-        """Resign from everything."""
+        """Release all roles."""
         await self._drop()
 
 
-async def side_by_side(*works: Awaitable[None]) -> None:
-    """Do several things until one of them ends; none of them goes on alone after that."""
+async def run_until_first_exits(*works: Awaitable[None]) -> None:
+    """Run several awaitables until one ends, cancel the others, and raise an error of any."""
     tasks = {asyncio.ensure_future(work) for work in works}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _ended(tasks)
+        await _cancel_all(tasks)
     for task in tasks:
         if not task.cancelled():
             task.result()
 
 
-async def _ended(
-    tasks: Iterable[asyncio.Task[None] | asyncio.Future[None]], last_words: float = LAST_WORDS
+async def _cancel_all(
+    tasks: Iterable[asyncio.Task[None] | asyncio.Future[None]], grace_s: float = SHUTDOWN_GRACE_S
 ) -> None:
-    """Stop tasks and wait until they have, even when somebody tells us to stop meanwhile."""
+    """Cancel tasks and wait until they have ended, even when cancelled meanwhile."""
     while left := [task for task in tasks if not task.done()]:
         for task in left:
-            # A wait that ends just as it is cancelled forgets that (Python 3.11): say it again.
+            # Python 3.11: a wait that ends just as it is cancelled drops the cancellation.
             task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait(left, timeout=last_words)
+            await asyncio.wait(left, timeout=grace_s)

@@ -1,10 +1,10 @@
-"""Every PostgreSQL advisory lock the system takes: they share one number space per database."""
+"""All PostgreSQL advisory locks of the system, which share one number space per database."""
 
 from hashlib import sha256
 from typing import Literal, get_args
 
 Kind = Literal["say", "relay", "reader", "matcher", "key", "migrate", "provision"]
-"""What a lock is for.
+"""The purposes of locks.
 
 - `say` <service>: held by a transaction that records facts, so that positions appear in order
 - `relay` <service>: the leader that publishes the service's facts
@@ -18,7 +18,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 
 def lock_key(kind: Kind, name: str) -> int:
-    """Give the lock's number: 64 bits, signed, the same in every process and version.
+    """Return the lock's number: 64 bits, signed, the same in every process and version.
 
     >>> lock_key("say", "ingest") == lock_key("relay", "ingest")
     False

@@ -1,4 +1,4 @@
-"""The service's PostgreSQL: a pool for work, lone connections for offices that die alone."""
+"""The service's PostgreSQL: a connection pool, and dedicated connections for leader election."""
 
 import select
 from collections.abc import AsyncGenerator
@@ -7,24 +7,24 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from chassis.postgres.array_dumpers import COLUMNS
+from chassis.postgres.array_dumpers import ARRAY_ADAPTERS
 
-LIVELY = (
+KEEPALIVE_SETTINGS = (
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET idle_session_timeout = '10s'"
 )
-"""Keepalives notice a vanished client, its silence a frozen one; its locks are free then."""
+"""Keepalives detect a vanished client, the idle timeout a frozen one; then its locks are free."""
 
-RECONNECT = 2.0
-"""Seconds for which the pool tries to replace a lost connection, ever more rarely. After that the
-next who needs one tries anew: services are back as soon as the server is, however long it was away.
+RECONNECT_TIMEOUT_S = 2.0
+"""Seconds during which the pool retries to replace a lost connection, with growing pauses. After
+that the next caller starts a new attempt, so a service is back as soon as the server is.
 """
 
 
-def connected(conn: psycopg.AsyncConnection) -> bool:
-    """Whether a connection is still one, as far as is known here; nobody is asked.
+def is_connected(conn: psycopg.AsyncConnection) -> bool:
+    """Return whether a connection is open, as far as is known without a query.
 
-    To a connection nobody uses the server says nothing: what can be read is its goodbye.
+    The server sends nothing to an idle connection, except when it closes it.
     """
     if conn.closed or conn.lock.locked():
         return not conn.closed
@@ -34,11 +34,11 @@ def connected(conn: psycopg.AsyncConnection) -> bool:
 
 
 class Pool(AsyncConnectionPool[psycopg.AsyncConnection]):
-    """Gives no connection that the server has ended: after its restart not one command fails."""
+    """A pool that skips closed connections, so no command fails after a restart of the server."""
 
     async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
-        """Give one that lives; the others are replaced."""
-        while not connected(conn := await super().getconn(timeout)):
+        """Return an open connection; replace closed ones."""
+        while not is_connected(conn := await super().getconn(timeout)):
             await conn.close()
             await self.putconn(conn)
         return conn
@@ -54,28 +54,28 @@ class Database:
             min_size=2,
             max_size=size,
             timeout=5,
-            reconnect_timeout=RECONNECT,
+            reconnect_timeout=RECONNECT_TIMEOUT_S,
             open=False,
-            kwargs={"autocommit": True, "context": COLUMNS},
+            kwargs={"autocommit": True, "context": ARRAY_ADAPTERS},
         )
 
     async def open(self) -> None:
-        """Connect; raises when the server does not answer within 10 s."""
+        """Connect; raise `PoolTimeout` when the server does not answer within 10 s."""
         await self.pool.open(wait=True, timeout=10)
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         await self.pool.close(timeout=2)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[psycopg.AsyncConnection]:
-        """Borrow a connection in autocommit, for reading."""
+        """Borrow an autocommit connection, for reading."""
         async with self.pool.connection() as conn:
             yield conn
 
-    async def lone(self) -> psycopg.AsyncConnection:
-        """Open a connection outside the pool whose death the server notices within 12 s."""
+    async def dedicated_connection(self) -> psycopg.AsyncConnection:
+        """Open a connection outside the pool, whose loss the server detects within 12 s."""
         conn = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True, connect_timeout=5)
-        for statement in LIVELY.split(";"):
+        for statement in KEEPALIVE_SETTINGS.split(";"):
             await conn.execute(statement.encode())
         return conn

@@ -1,7 +1,6 @@
-"""The AsyncAPI 3 document of a service: every fact it says and hears, where, and in what form.
+"""The AsyncAPI 3 document of a service: the facts it publishes and reads, with their schemas.
 
-It is made of what the service runs on, its readers and the contracts, so it cannot tell of anything
-else. Served as JSON; nobody can publish through it. Long, as the document is one tree.
+It is derived from the service's readers and the contracts, so it agrees with what the service does.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.messaging.reader import Reader
-from chassis.web.json_schema import PREFIX, hoist
+from chassis.web.json_schema import PREFIX, hoist_defs
 from trunkline_contracts import BY_NAME, Fact
 from trunkline_contracts.fact import SLOTS
 from trunkline_contracts.schema import schema_of
 
 CLOUDEVENT = "application/cloudevents+json"
 HEADERS = {
-    "Nats-Msg-Id": "The fact's id; told twice, it is the same.",
-    "Trunkline-Position": "The fact's place in its owner's log.",
-    "Trunkline-Previous": "The place of the fact before it in the same slot.",
+    "Nats-Msg-Id": "The fact's id; a fact published twice has the same one.",
+    "Trunkline-Position": "The fact's position in its owner's outbox.",
+    "Trunkline-Previous": "The position of the previous fact in the same slot.",
 }
 SLOT = {
     "description": f"Two digits: crc32 of the key, modulo {SLOTS}.",
@@ -29,8 +28,8 @@ PARKED = "parked.{service}.{reader}"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """A subject on which a service answers whoever asks, and in what form."""
+class RequestReply:
+    """A subject on which a service answers requests, with the schemas of both messages."""
 
     subject: str
     meaning: str
@@ -48,28 +47,28 @@ class _Document:
     def channel(
         self, name: str, address: str | None, message: Mapping[str, Any], **more: Any
     ) -> None:
-        """Name a subject and what travels on it."""
-        self.messages[name] = {"name": name, **hoist(dict(message), self.schemas)}
-        told: dict[str, Any] = {"address": address, **more}
-        told["messages"] = {name: {"$ref": f"#/components/messages/{name}"}}
+        """Add a subject and its message."""
+        self.messages[name] = {"name": name, **hoist_defs(dict(message), self.schemas)}
+        channel: dict[str, Any] = {"address": address, **more}
+        channel["messages"] = {name: {"$ref": f"#/components/messages/{name}"}}
         tokens = [word[1:-1] for word in (address or "").split(".") if word[:1] == "{"]
         if tokens:
-            told["parameters"] = {word: SLOT if word == "slot" else {} for word in tokens}
-        self.channels[name] = told
+            channel["parameters"] = {word: SLOT if word == "slot" else {} for word in tokens}
+        self.channels[name] = channel
 
     def operation(self, action: str, channel: str, reply: str | None = None) -> None:
-        """Say what the service does there: `send` or `receive`."""
-        told = {"action": action, **_to(channel)}
+        """Add an operation of the service on a channel: `send` or `receive`."""
+        operation = {"action": action, **_to(channel)}
         if reply is not None:
-            told["reply"] = _to(reply)
-        self.operations[f"{action}.{channel}"] = told
+            operation["reply"] = _to(reply)
+        self.operations[f"{action}.{channel}"] = operation
 
     def fact(self, kind: type[Fact]) -> str:
-        """Name a kind of fact, its subject and its stream."""
+        """Add a fact with its subject and stream; return its name."""
         name = kind.name()
         schema = schema_of(kind)
         schema.pop("$schema")
-        self.schemas[name] = hoist(schema, self.schemas)
+        self.schemas[name] = hoist_defs(schema, self.schemas)
         message = {
             "title": kind.__name__,
             "summary": schema["description"],
@@ -95,67 +94,70 @@ def _headers() -> dict[str, Any]:
     return {"type": "object", "properties": described}
 
 
-def said_by(service: str) -> list[type[Fact]]:
-    """Give every kind of fact a service owns."""
+def facts_of(service: str) -> list[type[Fact]]:
+    """Return the facts that a service owns."""
     return [kind for name, kind in BY_NAME.items() if name.split(".")[1] == service]
 
 
-def document(
-    service: str, readers: Iterable[Reader], answers: Iterable[Answers] = (), about: str = ""
+def describe_service(
+    service: str, readers: Iterable[Reader], answers: Iterable[RequestReply] = (), about: str = ""
 ) -> dict[str, Any]:
-    """Describe a service to whoever listens to it."""
-    told = _Document()
-    for kind in said_by(service):
-        told.operation("send", told.fact(kind))
+    """Return the AsyncAPI document of a service."""
+    document = _Document()
+    for kind in facts_of(service):
+        document.operation("send", document.fact(kind))
     for reader in readers:
         if reader.own_positions:
-            _raw_deliveries(told)
+            _raw_deliveries(document)
         else:
-            owned = said_by(reader.stream.lower())
-            for kind in owned if reader.hears is None else reader.hears:
-                told.operation("receive", told.fact(kind))
+            owned = facts_of(reader.stream.lower())
+            for kind in owned if reader.consumes is None else reader.consumes:
+                document.operation("receive", document.fact(kind))
     for answer in answers:
-        _answers(told, answer)
-    _announcements(told, service)
+        _answers(document, answer)
+    _announcements(document, service)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": f"Trunkline {service}", "version": "1", "description": about.strip()},
         "servers": {"nats": {"host": "127.0.0.1:8022", "pathname": "", "protocol": "nats"}},
         "defaultContentType": "application/json",
-        "channels": dict(sorted(told.channels.items())),
-        "operations": dict(sorted(told.operations.items())),
+        "channels": dict(sorted(document.channels.items())),
+        "operations": dict(sorted(document.operations.items())),
         "components": {
-            "messages": dict(sorted(told.messages.items())),
-            "schemas": dict(sorted(told.schemas.items())),
+            "messages": dict(sorted(document.messages.items())),
+            "schemas": dict(sorted(document.schemas.items())),
         },
     }
 
 
-def _raw_deliveries(told: _Document) -> None:
-    """Whoever reads raw deliveries is their only writer too: its own door."""
+def _raw_deliveries(document: _Document) -> None:
+    """Add raw deliveries: their only reader is also their only publisher."""
     message = {"title": "A raw delivery, as the channel sent it", "payload": {}}
-    told.channel("inbound", RAW, message, **{"x-stream": "INBOUND", "x-filter": "inbound.>"})
-    told.operation("send", "inbound")
-    told.operation("receive", "inbound")
+    document.channel("inbound", RAW, message, **{"x-stream": "INBOUND", "x-filter": "inbound.>"})
+    document.operation("send", "inbound")
+    document.operation("receive", "inbound")
 
 
-def _answers(told: _Document, answer: Answers) -> None:
+def _answers(document: _Document, answer: RequestReply) -> None:
     name = answer.subject.split(".{")[0]
-    asked = {"title": answer.meaning, "payload": dict(answer.takes)}
-    told.channel(name, answer.subject, asked)
-    given = {"title": "The answer, on the subject asked for", "payload": dict(answer.gives)}
-    told.channel(f"{name}.answer", None, given)
-    told.operation("receive", name, reply=f"{name}.answer")
+    request = {"title": answer.meaning, "payload": dict(answer.takes)}
+    document.channel(name, answer.subject, request)
+    reply = {
+        "title": "The answer, on the reply subject of the request",
+        "payload": dict(answer.gives),
+    }
+    document.channel(f"{name}.answer", None, reply)
+    document.operation("receive", name, reply=f"{name}.answer")
 
 
-def _announcements(told: _Document, service: str) -> None:
-    words = ("service", "reader", "key")
+def _announcements(document: _Document, service: str) -> None:
+    fields = ("service", "reader", "key")
     payload = {
         "type": "object",
-        "required": list(words),
-        "properties": {word: {"type": "string"} for word in words},
+        "required": list(fields),
+        "properties": {name: {"type": "string"} for name in fields},
     }
     message = {"title": "A message could not be applied; `/v1/parked` says why", "payload": payload}
     address = PARKED.replace("{service}", service)
-    told.channel("parked", address, message, **{"x-stream": "PARKED", "x-filter": "parked.>"})
-    told.operation("send", "parked")
+    document.channel("parked", address, message, **{"x-stream": "PARKED", "x-filter": "parked.>"})
+    document.operation("send", "parked")

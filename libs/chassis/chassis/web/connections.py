@@ -1,7 +1,6 @@
 """The limits of an HTTP port, and the table of its connections.
 
-The table looks at each connection once a second, so a request costs no timer of its own. Long, as
-all figures are here.
+The table checks each connection once a second, so that a request needs no timer.
 """
 
 from __future__ import annotations
@@ -13,30 +12,30 @@ from chassis.observability import metrics
 from chassis.web.problems import Problem, unavailable
 
 MAX_HEAD_BYTES = 32 * 1024
-"""Request line and headers; also trailers, and extensions between two pieces of a body."""
+"""For request line and headers; also for trailers and chunk extensions."""
 MAX_HEADERS = 128
 MAX_PIPELINED_REQUESTS = 8
 HEAD_TIMEOUT_S = 10.0
 BODY_TIMEOUT_S = 30.0
 MIN_BODY_BYTES_PER_S = 64 * 1024
-"""Each 64 KiB of a body that arrive are one second more for the rest."""
+"""Each 64 KiB of a body extend its timeout by one second."""
 WRITE_TIMEOUT_S = 30.0
-"""How long a client may leave an answer unread."""
+"""Seconds a client may leave an answer unread."""
 LINGER_S = 2.0
-"""How long a refused client may take to read why."""
+"""Seconds a refused client may take to read the answer."""
 MAX_DISCARDED_BYTES = 256 * 1024
-"""Of a body that was answered before it was whole."""
+"""For a body that was answered before it was complete."""
 MAX_HELD_BYTES = 24 * 1024 * 1024
-"""Of all requests together whose sender is not known."""
+"""For all requests of unknown senders together."""
 HELD_SHARE = 0.75
-"""The share of `MAX_HELD_BYTES` that remains after the oldest requests were refused."""
+"""The share of `MAX_HELD_BYTES` that is left after the oldest requests were refused."""
 PIECE_BYTES, HEADER_BYTES = 64, 192
-"""Memory of a piece of a body and of a header, besides the bytes received."""
+"""Memory overhead of a piece of a body, and of a header, in bytes."""
 MAX_EVENT_STREAMS = 600
 MAX_CONNECTIONS = 4096
 MIN_CONNECTIONS = 32
 RESERVED_DESCRIPTORS = 224
-"""For PostgreSQL, NATS, SMTP, files, and requests to others."""
+"""File descriptors for PostgreSQL, NATS, SMTP, files and outgoing requests."""
 SWEEP_S = 1.0
 
 
@@ -69,13 +68,13 @@ ANSWERS = {
         Problem(429, "too_many_requests", f"{MAX_PIPELINED_REQUESTS} requests may be pipelined")
     ),
 }
-"""What is answered before the application is asked, by the `reason` in the metric."""
+"""Answers given before the application is called, by the `reason` of the metric."""
 
 
 def connection_limit(descriptors: int) -> int:
-    """Return how many connections a process with so many file descriptors may have.
+    """Return the number of connections allowed with so many file descriptors.
 
-    Raises ValueError when there are too few descriptors.
+    Raises ValueError when there are too few.
     """
     least = RESERVED_DESCRIPTORS + MIN_CONNECTIONS
     if descriptors < least:
@@ -84,7 +83,7 @@ def connection_limit(descriptors: int) -> int:
 
 
 class Connection(Protocol):
-    """What the table asks of a connection."""
+    """The interface of a connection to its table."""
 
     loop: asyncio.AbstractEventLoop
     since: float
@@ -101,16 +100,16 @@ class Connection(Protocol):
 
 
 Group = dict[Connection, None]
-"""Connections, the one that came to the group first at the front."""
+"""Connections, in the order in which they joined the group."""
 
 
 class ConnectionTable:
-    """The connections of one server, and the bytes that are held for them."""
+    """The connections of one server, and the bytes held for them."""
 
     def __init__(
         self, service: str, max_connections: int, max_held_bytes: int = MAX_HELD_BYTES
     ) -> None:
-        """Limit connections, event streams among them, and bytes held for unknown senders."""
+        """Set the limits of connections, event streams included, and of bytes held."""
         self.max_connections = max_connections
         self.max_event_streams = min(MAX_EVENT_STREAMS, max_connections * 3 // 4)
         self.max_held_bytes = max_held_bytes
@@ -119,49 +118,49 @@ class ConnectionTable:
         self.connections: Group = {}
         self.refused: Group = {}
         self.idle: Group = {}
-        """Without a request, or with a part of a head."""
+        """Connections without a request, or with a part of a head."""
         self.receiving: Group = {}
-        """With a part of a body."""
+        """Connections with a part of a body."""
         self.unread: Group = {}
-        """With an answer that its client does not read."""
+        """Connections whose client does not read the answer."""
         self._service = service
         self._timer: asyncio.TimerHandle | None = None
 
     def count(self, reason: str) -> None:
-        """Count a connection that was refused."""
+        """Count a refused connection."""
         metrics.http_refused.labels(self._service, reason).inc()
 
     def add(self, connection: Connection) -> bool:
-        """Admit a connection; at the limit another one is closed for it, or it is refused."""
+        """Add a connection; at the limit close another one. Return whether there was room."""
         if self._timer is None:
             self._timer = connection.loop.call_later(SWEEP_S, self._sweep, connection.loop)
         self.connections[connection] = None
         return len(self.connections) <= self.max_connections or self._make_room()
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         for group in (self.connections, self.refused, self.unread):
             group.pop(connection, None)
 
     def hold(self, connection: Connection, size: int) -> None:
-        """Count bytes of a connection; over the limit the oldest unfinished requests are refused.
+        """Count bytes of a connection; above the limit refuse the oldest incomplete requests.
 
-        Whole requests are not: attackers send slowly, and what is whole is answered at once.
+        Complete requests are spared: they are answered at once, and attackers send slowly.
         """
         connection.held_bytes += size
         self.held_bytes += size
         if self.held_bytes <= self.max_held_bytes:
             return
-        unfinished = [each for each in (*self.receiving, *self.idle) if each.held_bytes]
-        for each in sorted(unfinished, key=lambda each: each.since):
+        incomplete = [other for other in (*self.receiving, *self.idle) if other.held_bytes]
+        for oldest in sorted(incomplete, key=lambda other: other.since):
             if self.held_bytes <= self.max_held_bytes * HELD_SHARE:
                 return
-            each.refuse("bytes_held")
+            oldest.refuse("bytes_held")
         if self.held_bytes > self.max_held_bytes:
             connection.refuse("bytes_held")
 
     def release(self, connection: Connection) -> None:
-        """Count the bytes of a connection no longer."""
+        """Release the bytes held for a connection."""
         self.held_bytes -= connection.held_bytes
         connection.held_bytes = 0
 

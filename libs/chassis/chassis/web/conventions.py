@@ -1,7 +1,4 @@
-"""What the services' addresses have in common: pages, versions, keys, and limits to bodies.
-
-Long, as it gathers what every address shares.
-"""
+"""HTTP conventions of all services: pages, `ETag`s, idempotency keys and body limits."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +14,12 @@ from chassis.web.problems import Problem, invalid
 
 Row = TypeVar("Row")
 
-BODY = 256 * 1024
-"""Bytes a body may have unless its address says otherwise."""
+MAX_BODY_BYTES = 256 * 1024
+"""The largest body, unless the route has a limit of its own."""
 
 
 class Json(Response):
-    """An answer written by orjson, for what needs no model; it knows ids, times and models."""
+    """A response serialised by orjson, for content without a response model."""
 
     media_type = "application/json"
 
@@ -37,31 +34,34 @@ def _plain(value: Any) -> Any:
 
 
 class Paging:
-    """Which part of a collection is wanted."""
+    """The requested page of a collection."""
 
     def __init__(self, limit: int, cursor: str | None) -> None:
-        """Want `limit` items after the one the cursor tells of."""
+        """Request `limit` items after the cursor's."""
         self.limit = limit
         self.cursor = cursor
 
     @property
     def fetch(self) -> int:
-        """How many rows to read: one more than wanted, to know whether there are more."""
+        """The number of rows to read: one more than `limit`, to detect a next page."""
         return self.limit + 1
 
     def after(self, *kinds: type) -> tuple[Any, ...] | None:
-        """Give what the page before ended with, one value of each kind; none for the first page."""
+        """Return the cursor's values, one of each of `kinds`; None for the first page.
+
+        Raises a `Problem` for a malformed cursor.
+        """
         if self.cursor is None:
             return None
         try:
             padded = self.cursor + "=" * (-len(self.cursor) % 4)
             values = orjson.loads(urlsafe_b64decode(padded))
             if not isinstance(values, list):
-                raise ValueError("not a list")  # noqa: TRY004, TRY301 - one answer to all of these
+                raise ValueError("not a list")  # noqa: TRY004, TRY301 (one answer to all of these)
             pairs = zip(kinds, values, strict=True)
             return tuple(_adapter(kind).validate_python(value) for kind, value in pairs)
         except (ValueError, ValidationError, RecursionError) as error:
-            message = "not a cursor that was given here"
+            message = "not a cursor of this collection"
             raise invalid(message, at="query.cursor", value=self.cursor) from error
 
     def page(
@@ -70,12 +70,12 @@ class Paging:
         ends: Callable[[Row], Sequence[Any]],
         item: Callable[[Row], Any] = lambda row: row,
     ) -> dict[str, Any]:
-        """Make the collection's body of the rows read; `ends` gives what `after` will ask for."""
-        kept = rows[: self.limit]
-        more = len(rows) > self.limit
+        """Return the body of a page; `ends` returns the cursor values of a row."""
+        page = rows[: self.limit]
+        has_more = len(rows) > self.limit
         return {
-            "items": [item(row) for row in kept],
-            "next": cursor_of(*ends(kept[-1])) if more else None,
+            "items": [item(row) for row in page],
+            "next": cursor_of(*ends(page[-1])) if has_more else None,
         }
 
 
@@ -85,25 +85,25 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 
 def cursor_of(*values: Any) -> str:
-    """Write where a page ends, so that only we need to understand it."""
+    """Return an opaque cursor of these values."""
     return urlsafe_b64encode(orjson.dumps(values, default=str)).rstrip(b"=").decode()
 
 
-Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
-Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="The most items to return.")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the previous page.")]
 
 
 async def paging(limit: Limit = 50, cursor: Cursor = None) -> Paging:
-    """Read which part of a collection is wanted."""
+    """Return the requested page, from the query parameters."""
     return Paging(limit, cursor)
 
 
 Pages = Annotated[Paging, Depends(paging)]
-"""Which part is wanted: `pages.after(…)`, `LIMIT pages.fetch`, `return pages.page(rows, ends)`."""
+"""The requested page: `pages.after(…)`, `LIMIT pages.fetch`, `return pages.page(rows, ends)`."""
 
 
 def etag(version: int) -> str:
-    """Write a version as the `ETag` it is."""
+    """Return the `ETag` of a version."""
     return f'"{version}"'
 
 
@@ -112,7 +112,7 @@ async def if_match(
         str | None, Header(alias="If-Match", max_length=50, description="The `ETag` last seen.")
     ] = None,
 ) -> int | None:
-    """Read the version the caller has seen; none when they do not care, or say `*`."""
+    """Return the version in `If-Match`; None when it is missing or `*`."""
     if expected is None or expected.strip() == "*":
         return None
     bare = expected.strip().removeprefix("W/").strip('"')
@@ -122,7 +122,7 @@ async def if_match(
 
 
 IfMatch = Annotated[int | None, Depends(if_match)]
-"""The version a command is meant for."""
+"""The version that a command expects; None for any."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -131,17 +131,17 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[ -~]+$",
-        description="The same key again has the same effect: none, and the same answer.",
+        description="A repeated key has no further effect, and gets the same answer.",
     ),
 ]
-"""The caller's own name for a command; used as `key: IdempotencyKey = None`."""
+"""The caller's key of a command; used as `key: IdempotencyKey = None`."""
 
 
 class BodyLimit:
-    """Refuses bodies longer than their address allows, without reading them to the end."""
+    """Refuses bodies above their route's limit, without reading them to the end."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Stand before `app`, whose `state.body_limits` says what is allowed where."""
+        """Wrap `app`, whose `state.body_limits` has the limits by path prefix."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,7 +154,7 @@ class BodyLimit:
             return
         read = 0
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
@@ -162,7 +162,7 @@ class BodyLimit:
                 raise _too_large(limit)
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_counted, send)
 
 
 def _announced(scope: Scope) -> int:
@@ -173,12 +173,12 @@ def _announced(scope: Scope) -> int:
 
 
 def _limit(limits: Mapping[str, int], path: str) -> int:
-    fitting = [prefix for prefix in limits if path.startswith(prefix)]
-    return limits[max(fitting, key=len)] if fitting else BODY
+    prefixes = [prefix for prefix in limits if path.startswith(prefix)]
+    return limits[max(prefixes, key=len)] if prefixes else MAX_BODY_BYTES
 
 
 def _too_large(limit: int) -> Problem:
-    # The connection ends here, so that nobody has to read the rest.
+    # Closing the connection spares reading the rest.
     return Problem(
         413,
         "too_large",
@@ -189,11 +189,11 @@ def _too_large(limit: int) -> Problem:
 
 
 def install(app: FastAPI, limits: Mapping[str, int] | None = None) -> None:
-    """Limit bodies to `BODY` bytes, or to what is said for the longest prefix of their path."""
+    """Limit bodies to `MAX_BODY_BYTES`, or to the limit of the longest prefix of their path."""
     limit_bodies(app, limits or {})
     app.add_middleware(BodyLimit)
 
 
 def limit_bodies(app: FastAPI, limits: Mapping[str, int]) -> None:
-    """Say how many bytes a body may have below each of these paths."""
+    """Set the body limits, in bytes, by path prefix."""
     app.state.body_limits = dict(limits)

@@ -1,4 +1,4 @@
-"""Whether a service lives, and whether it gets on with its work."""
+"""Liveness and readiness of a service."""
 
 import asyncio
 import inspect
@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from chassis.web.problems import Problem
 
 Check = Callable[[], str | Awaitable[str | None] | None]
-"""Says in a few words what is wrong, or nothing: about progress made, not about being there."""
+"""Returns a short reason why the service makes no progress; None when it does."""
 
-PATIENCE = 2.0
+CHECK_TIMEOUT_S = 2.0
 """Seconds a check may take."""
 
 
@@ -21,7 +21,7 @@ class Health:
     """Named checks behind `/health/ready`, and heartbeats behind `/health/live`."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin without checks; heartbeats are timed by `clock`."""
+        """Start without checks; `clock` times the heartbeats."""
         self._clock = clock
         self._checks: dict[str, Check] = {}
         self._notes: dict[str, Callable[[], str | None]] = {}
@@ -31,29 +31,29 @@ class Health:
             self.router.add_api_route(path, answer, responses={503: {"description": "It is not"}})
 
     def add(self, name: str, check: Check) -> None:
-        """Ask this check whenever somebody wants to know whether the service is ready."""
+        """Add a check of `/health/ready`."""
         self._checks[name] = check
 
     def note(self, name: str, note: Callable[[], str | None]) -> None:
-        """Add to the answer of a ready service what a person should look at."""
+        """Add a note to the answer of a ready service, for people to look at."""
         self._notes[name] = note
 
     def remove(self, name: str) -> None:
-        """Ask it no more."""
+        """Remove a check."""
         self._checks.pop(name, None)
 
     def beat(self, name: str, within: float = 30.0) -> None:
-        """Tell that this part lives, and within how many seconds it will tell so again."""
+        """Record a heartbeat of a part; the next one must come within `within` seconds."""
         self._beats[name] = (self._clock(), within)
 
     async def heartbeat(self) -> None:
-        """Beat for the event loop, for ever."""
+        """Record heartbeats of the event loop until cancelled."""
         while True:
             self.beat("event loop")
             await asyncio.sleep(1)
 
     async def live(self) -> dict[str, str]:
-        """Tell whether everything vital has given a sign of life; if not, restart the process."""
+        """Return 200 while all parts send heartbeats; else 503: restart the process."""
         now = self._clock()
         silent = [
             {"name": name, "why": f"silent for {now - beaten:.0f} s"}
@@ -65,9 +65,9 @@ class Health:
         return {"status": "live"}
 
     async def ready(self) -> dict[str, Any]:
-        """Tell whether the service gets on with its work; if not, what does not, and why.
+        """Return 200 while the service makes progress; else 503 with the failing checks.
 
-        A ready one may have notes for a person to look at.
+        The answer of a ready service may have notes for people to look at.
         """
         answers = await asyncio.gather(*map(_ask, self._checks.values()))
         failing = [
@@ -82,18 +82,18 @@ class Health:
 
 
 def _problem(slug: str, failing: list[dict[str, str]]) -> Problem:
-    told = "; ".join(f"{each['name']}: {each['why']}" for each in failing)
+    detail = "; ".join(f"{check['name']}: {check['why']}" for check in failing)
     listed: dict[str, Any] = {slug: failing}
-    return Problem(503, slug, told, headers={"Retry-After": "1"}, **listed)
+    return Problem(503, slug, detail, headers={"Retry-After": "1"}, **listed)
 
 
 async def _ask(check: Check) -> str | None:
     try:
         answer = check()
         if inspect.isawaitable(answer):
-            return await asyncio.wait_for(answer, PATIENCE)
+            return await asyncio.wait_for(answer, CHECK_TIMEOUT_S)
     except TimeoutError:
-        return f"no answer within {PATIENCE:.0f} s"
-    except Exception as error:  # noqa: BLE001 - a check that fails has given its answer
+        return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
+    except Exception as error:  # noqa: BLE001 (a check that raises has failed)
         return f"the check failed: {type(error).__name__}"
     return answer

@@ -1,7 +1,6 @@
-"""HTTP/1.1 with limits to what a client may send, for how long, and to how many clients there are.
+"""HTTP/1.1 with limits of size, time and number of connections.
 
-uvicorn's own protocol has none of them; parsing is left to it. Long, as one class has all that
-happens to a connection.
+uvicorn's own protocol has no such limits; this one leaves the parsing to it.
 """
 
 from __future__ import annotations
@@ -34,39 +33,39 @@ from chassis.web.connections import (
 from chassis.web.problems import unavailable
 
 IDLE, HEAD, BODY = range(3)
-"""What a client sends: nothing of a request, a part of its head, a part of its body."""
+"""Stages of a request: nothing received, a part of the head, a part of the body."""
 
 
 class _Stop(Exception):
-    """The parser is to stop: the connection was refused."""
+    """Stops the parser, after the connection was refused."""
 
 
 def limited(table: ConnectionTable) -> Callable[..., asyncio.Protocol]:
-    """Return the protocol of a server's connections, for uvicorn's setting `http`."""
+    """Return the protocol factory of a server, for uvicorn's setting `http`."""
     return partial(LimitedProtocol, table=table)
 
 
 def sender_known(scope: Scope) -> None:
-    """Count a request's bytes no longer among those of unknown senders."""
+    """Release a request's bytes from the limit for unknown senders."""
     if (connection := scope.get("connection")) is not None:
         connection.sender_known()
 
 
 def event_stream(scope: Scope) -> None:
-    """Count a request among the event streams until its end; raises a `Problem` at their limit."""
+    """Count a request as an event stream until its end; raise a `Problem` at their limit."""
     if (connection := scope.get("connection")) is not None:
         connection.event_stream()
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection, whose client is held to the limits of its table."""
+    """One connection, limited by its table."""
 
     def __init__(self, *args: Any, table: ConnectionTable, **named: Any) -> None:
         super().__init__(*args, **named)
         self.table = table
         self.headers: list[tuple[bytes, bytes]] = []
         self.since = 0.0
-        """When the present stage began."""
+        """Loop time at which the present stage began."""
         self.held_bytes = 0
         self._stage = IDLE
         self._group: Group | None = None
@@ -79,18 +78,18 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unsent_bytes, self._unread_s = 0, 0.0
 
     def sender_known(self) -> None:
-        """Hold the request's bytes for a known sender, who is not limited here."""
+        """Release the held bytes: the limit is for unknown senders only."""
         self._is_known = True
         self.table.release(self)
 
     def event_stream(self) -> None:
-        """Count the request as an event stream; raises a `Problem` at their limit."""
+        """Count the request as an event stream; raise a `Problem` at their limit."""
         if self.table.event_streams >= self.table.max_event_streams:
             raise unavailable(f"there are {self.table.event_streams} event streams", retry_after=5)
         self._is_stream = True
         self.table.event_streams += 1
 
-    # ------------------------------------------------------------------ what the loop calls
+    # ------------------------------------------------------------------ called by the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -146,10 +145,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._check_part(len(piece), is_framing=is_framing)
 
     def _has_ended(self) -> bool:
-        return self._is_refused  # asked again, as parsing changes it
+        return self._is_refused  # a method, because mypy does not see that parsing changes it
 
     def _check_part(self, size: int, *, is_framing: bool) -> None:
-        """Hold a part of a request, or refuse it."""
+        """Hold a part of a request, or refuse the request."""
         is_head = self._stage == HEAD and not self._has_completed
         self._head_bytes = self._head_bytes + size if is_head else 0
         self._framing_bytes = self._framing_bytes + size if is_framing else 0
@@ -170,7 +169,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._headers_held = headers
         self.table.hold(self, size)
 
-    # ------------------------------------------------------------------ what the parser calls
+    # ------------------------------------------------------------------ called by the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -182,7 +181,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.headers) == MAX_HEADERS:  # 32 KB may be 6,500 headers, and 4 ms
             self.refuse("head_too_large")
             raise _Stop
-        # As uvicorn's; to call that would cost 1 us a request.
+        # The same as uvicorn's; calling that would cost 1 us per request.
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -195,7 +194,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._stage, self._is_answering = BODY, True
         self._body_bytes = self._discarded_bytes = 0
-        self.headers = [*self.headers]  # trailers are no headers of the request
+        self.headers = [*self.headers]  # trailers must not be added to the request's headers
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -205,13 +204,13 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._stage, self._has_completed = IDLE, True
 
-    # ------------------------------------------------------------------ what uvicorn calls
+    # ------------------------------------------------------------------ called by uvicorn
 
     def on_response_complete(self) -> None:
         if self.pipeline:
             super().on_response_complete()
             return
-        # As uvicorn's, but for its timer: the table closes idle connections.
+        # As uvicorn's, but without a timer: the table closes idle connections.
         self.server_state.total_requests += 1
         self._is_answering, self._has_answered = False, True
         self._finish()
@@ -230,7 +229,7 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    # ------------------------------------------------------------------ what the table calls
+    # ------------------------------------------------------------------ called by the table
 
     def check(self, now: float) -> None:
         """Close the connection when one of its deadlines has passed."""
@@ -248,8 +247,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._stage == HEAD and age > HEAD_TIMEOUT_S:
             self.refuse("head_timeout")
             return
-        most = self.timeout_keep_alive if self._has_answered else HEAD_TIMEOUT_S
-        if self._stage == IDLE and age > most:
+        max_age = self.timeout_keep_alive if self._has_answered else HEAD_TIMEOUT_S
+        if self._stage == IDLE and age > max_age:
             self.transport.close()
 
     def _check_body(self, now: float) -> None:
@@ -266,7 +265,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def refuse(self, reason: str) -> None:
-        """Answer unless another answer has begun, and read no more; the table closes it soon."""
+        """Answer unless another answer has begun, and stop reading; the table closes it soon."""
         if self._is_refused:
             return
         can_answer, is_pipelined = self._can_answer() and reason in ANSWERS, bool(self.pipeline)
@@ -280,13 +279,13 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self.flow.pause_reading()
         if is_pipelined:
-            self.transport.close()  # what is being answered is not known here: it may write on
+            self.transport.close()  # an earlier request may still be answered
             return
         if can_answer:
             status, rest = ANSWERS[reason]
             date = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
             self.transport.write(status + date + rest)
-        # Closed while there is something to be read, it would reset what its client has to read.
+        # Closing with unread data would send a reset, and the client might lose the answer.
         self.transport.write_eof()
 
     def evict(self) -> None:
@@ -305,7 +304,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.table.unread.pop(self, None)
         self._move(None)
 
-    # ------------------------------------------------------------------ its own
+    # ------------------------------------------------------------------ private
 
     def _can_answer(self) -> bool:
         if self._is_answering:
@@ -313,9 +312,9 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._stage != BODY
 
     def _disconnect(self) -> None:
-        """Drop the requests, and show the application that their client is gone."""
+        """Drop the requests, and signal the application that the client has disconnected."""
         self.pipeline.clear()
-        # Else a reference cycle keeps them until the garbage collector comes.
+        # Breaks a reference cycle, which would keep them until garbage collection.
         self.headers = []
         self.scope = None  # type: ignore[assignment]
         if self._is_answering:
@@ -324,7 +323,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._is_answering = False
 
     def _finish(self) -> None:
-        """Hold nothing more for the request."""
+        """Release everything held for the request."""
         self.table.release(self)
         self._is_known = False
         if self._is_stream:
@@ -332,7 +331,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.table.event_streams -= 1
 
     def _place(self) -> None:
-        """Stand in the group of the present stage."""
+        """Join the group of the present stage."""
         if self._is_refused:
             return
         if not self._is_answering:

@@ -1,7 +1,6 @@
-"""The OpenAPI document: what FastAPI knows of the addresses, and what is true of all of them.
+"""The OpenAPI document: FastAPI's, completed by what applies to all operations.
 
-Every refusal is a problem document, every secured address may answer 401 and 403, and what plain
-routes say of their bodies is put in its place.
+Every error is a problem document, and every secured operation may answer 401 and 403.
 """
 
 from collections.abc import Iterator
@@ -10,12 +9,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from chassis.web.json_schema import hoist
+from chassis.web.json_schema import hoist_defs
 from chassis.web.problems import MEDIA_TYPE
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
-    "description": "Problem details as RFC 9457 has them; `type` is a stable slug.",
+    "description": "Problem details as defined by RFC 9457; `type` is a stable slug.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {"type": "string"},
@@ -24,7 +23,7 @@ PROBLEM: dict[str, Any] = {
         "detail": {"type": "string"},
         "errors": {
             "type": "array",
-            "description": "Each value that cannot be taken.",
+            "description": "Each invalid value.",
             "items": {
                 "type": "object",
                 "required": ["at", "problem"],
@@ -47,35 +46,35 @@ DPOP = {
 }
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 DEFAULT = {"$ref": "#/components/responses/Problem"}
-UNKNOWN = {"description": "Nobody, or nobody known: the token is missing or not valid."}
+UNKNOWN = {"description": "The token is missing or not valid."}
 FORBIDDEN = {"description": "The token's roles do not allow it."}
-INVALID = {"description": "A value cannot be taken; the problem names it and what is allowed."}
+INVALID = {"description": "A value is invalid; the problem names it and the allowed ones."}
 
 
-def name_of(route: APIRoute) -> str:
-    """Name an operation for generated clients: by its room and its function."""
+def operation_id(route: APIRoute) -> str:
+    """Return an operation's id, for generated clients: tag and function name."""
     return "_".join([*map(str, route.tags[:1]), route.name])
 
 
 def install(app: FastAPI) -> None:
-    """Have the app's document completed when it is first asked for."""
-    told = app.openapi
+    """Complete the app's document when it is first requested."""
+    framework_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = complete(told())
+            app.openapi_schema = complete(framework_openapi())
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI's own pages show
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Say of every address what is true of all of them."""
+    """Add to every operation what applies to all of them."""
     components = document.setdefault("components", {})
     schemas = components.pop("schemas", {})
     for framework in ("HTTPValidationError", "ValidationError"):
         schemas.pop(framework, None)
-    whole: dict[str, Any] = hoist(document, schemas)
+    whole: dict[str, Any] = hoist_defs(document, schemas)
     for operation in operations(whole):
         _responses(operation)
         if {"DPoP": []} in operation.get("security", ()):
@@ -84,15 +83,18 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas["Problem"] = PROBLEM
     whole["components"]["schemas"] = dict(sorted(schemas.items()))
     whole["components"]["responses"] = {
-        "Problem": {"description": "It was not done, and why.", "content": CONTENT}
+        "Problem": {
+            "description": "The request failed; the problem has the reason.",
+            "content": CONTENT,
+        }
     }
     return whole
 
 
 def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give every operation of a document."""
+    """Yield every operation of a document."""
     for path in document["paths"].values():
-        yield from (each for each in path.values() if isinstance(each, dict))
+        yield from (value for value in path.values() if isinstance(value, dict))
 
 
 def _responses(operation: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What could not be applied, for people: look, re-drive, skip. The same everywhere."""
+"""Routes for parked messages: list, redrive and skip. The same in every service."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated, Any, LiteralString
 from fastapi import APIRouter, Depends, Query, Request
 
 from chassis.auth.dependencies import Identity, Role, allow
-from chassis.service import Here, Service
+from chassis.service import Service, ServiceDep
 from chassis.web.problems import conflict, missing
 
 router = APIRouter(prefix="/v1/parked", tags=["parked"])
@@ -19,8 +19,10 @@ LIST: LiteralString = (
     " WHERE split_part(subject, '.', t.place) <> t.token) ORDER BY id LIMIT %s"
 )
 ONE: LiteralString = "SELECT reader, key, head, state FROM parked WHERE id = %s FOR UPDATE"
-ASK: LiteralString = "UPDATE parked SET state = 'redrive', settled_by = %s WHERE id = %s"
-SKIP: LiteralString = (
+MARK_FOR_REDRIVE: LiteralString = (
+    "UPDATE parked SET state = 'redrive', settled_by = %s WHERE id = %s"
+)
+MARK_SKIPPED: LiteralString = (
     "UPDATE parked SET state = 'skipped', settled_by = %s, settled_at = %s WHERE id = %s"
 )
 
@@ -28,86 +30,87 @@ Supervisor = Annotated[Identity, Depends(allow(Role.SUPERVISOR, Role.ADMINISTRAT
 
 
 @dataclass(frozen=True)
-class Token:
-    """One token of the subjects of a service's messages: which, and how a name is written there."""
+class SubjectToken:
+    """A token of a service's message subjects: its place, and how a name is written there."""
 
     place: int
     written: Callable[[str], str] = str
 
 
-def addresses(tokens: Mapping[str, Token]) -> APIRouter:
-    """Give the addresses; what is parked can be asked for by these tokens, too."""
-    every = APIRouter()
-    asked = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in tokens]
+def routes(tokens: Mapping[str, SubjectToken]) -> APIRouter:
+    """Return the routes; `tokens` are additional filters, by query parameter."""
+    all_routes = APIRouter()
+    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in tokens]
 
-    async def listed(
-        here: Here,
-        who: Supervisor,
+    async def list_by_query(
+        service: ServiceDep,
+        _: Supervisor,
         request: Request,
         state: str | None = "parked",
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: int = 0,
     ) -> dict[str, Any]:
-        given = request.query_params
-        wanted = {
-            token.place: token.written(given[name])
+        query = request.query_params
+        token_filters = {
+            token.place: token.written(query[name])
             for name, token in tokens.items()
-            if given.get(name)
+            if query.get(name)
         }
-        return await list_parked(here, state, limit, cursor, wanted)
+        return await list_parked(service, state, limit, cursor, token_filters)
 
-    every.add_api_route(
+    all_routes.add_api_route(
         router.prefix,
-        listed,
+        list_by_query,
         methods=["GET"],
         name="list_parked",
         tags=["parked"],
         description=list_parked.__doc__,
-        openapi_extra={"parameters": asked} if asked else None,
+        openapi_extra={"parameters": parameters} if parameters else None,
     )
-    every.include_router(router)
-    return every
+    all_routes.include_router(router)
+    return all_routes
 
 
 async def list_parked(
-    here: Service,
+    service: Service,
     state: str | None,
     limit: int,
     cursor: int,
-    wanted: Mapping[int, str],
+    token_filters: Mapping[int, str],
 ) -> dict[str, Any]:
     """List parked facts, oldest first, of one `state` (parked, redrive, done, skipped) or all."""
     state = state or None
-    given = (cursor, state, state, list(wanted), list(wanted.values()), limit)
-    async with here.db.connection() as conn:
-        rows = await (await conn.execute(LIST, given)).fetchall()
-    names = (
+    places, names = list(token_filters), list(token_filters.values())
+    args = (cursor, state, state, places, names, limit)
+    async with service.db.connection() as conn:
+        rows = await (await conn.execute(LIST, args)).fetchall()
+    columns = (
         "id", "reader", "stream", "slot", "position", "key", "subject", "reason", "head", "state",
         "parked_at", "settled_at", "settled_by",
     )  # fmt: skip
-    items = [dict(zip(names, row, strict=True)) for row in rows]
+    items = [dict(zip(columns, row, strict=True)) for row in rows]
     return {"items": items, "next": items[-1]["id"] if len(items) == limit else None}
 
 
 @router.post("/{parked_id}/redrive", status_code=202)
-async def redrive(here: Here, who: Supervisor, parked_id: int) -> dict[str, Any]:
-    """Apply a parked fact again, as its owner has it now, and then what stood behind it."""
-    async with here.transaction() as tx:
+async def redrive(service: ServiceDep, caller: Supervisor, parked_id: int) -> dict[str, Any]:
+    """Apply a parked fact again, as its owner has it now, and then the facts behind it."""
+    async with service.transaction() as tx:
         row = await (await tx.run(ONE, parked_id)).fetchone()
         _check(parked_id, row)
-        await tx.run(ASK, who.subject, parked_id)
-    await here.freed()
+        await tx.run(MARK_FOR_REDRIVE, caller.subject, parked_id)
+    await service.request_redrive()
     return {"id": parked_id, "state": "redrive"}
 
 
 @router.post("/{parked_id}/skip", status_code=202)
-async def skip(here: Here, who: Supervisor, parked_id: int) -> dict[str, Any]:
-    """Leave a parked fact out for good, and apply what stood behind it."""
-    async with here.transaction() as tx:
+async def skip(service: ServiceDep, caller: Supervisor, parked_id: int) -> dict[str, Any]:
+    """Skip a parked fact for good, and apply the facts behind it."""
+    async with service.transaction() as tx:
         row = await (await tx.run(ONE, parked_id)).fetchone()
         _check(parked_id, row)
-        await tx.run(SKIP, who.subject, tx.now, parked_id)
-    await here.freed()
+        await tx.run(MARK_SKIPPED, caller.subject, tx.now, parked_id)
+    await service.request_redrive()
     return {"id": parked_id, "state": "skipped"}
 
 
@@ -120,5 +123,5 @@ def _check(parked_id: int, row: tuple[Any, ...] | None) -> None:
     if not head:
         raise conflict(
             "not_the_head",
-            f"parked fact {parked_id} stands behind another of its key; free that one",
+            f"parked fact {parked_id} is behind another one of its key; redrive or skip that one",
         )

@@ -1,8 +1,7 @@
-"""What is said when something cannot be done: RFC 9457 problem details.
+"""Problem details (RFC 9457), for every error response.
 
-Every problem has a stable slug as its `type`; programs decide by it, people read `detail`.
-Neither bodies nor secrets are repeated, and nothing of the inside is shown.
-One file, though long: what may be shown of a value and how it is shown belong together.
+Each problem has a stable slug as its `type`, for programs; `detail` is for people. Problems repeat
+neither bodies nor secrets, and show no internals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,16 +25,16 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
-MAX_VALUE = 100
+MAX_VALUE_LENGTH = 100
 _SLUGS = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}
-"""What the framework itself refuses with; written out, as Python's own names change."""
+"""Slugs of the framework's own errors; fixed here, because Python's phrases change."""
 _PRIVATE = ("secret", "password", "token", "authorization", "key")
 _STATUSES = frozenset(HTTPStatus)
 _LIMITS = ("expected", "ge", "gt", "le", "lt", "pattern", "min_length", "max_length")
 
 
 class Problem(HTTPException):
-    """Something that cannot be done, said so that a program and a person understand it."""
+    """An error response with a slug for programs and a detail for people."""
 
     def __init__(
         self,
@@ -47,14 +46,14 @@ class Problem(HTTPException):
         headers: Mapping[str, str] | None = None,
         **extra: Any,
     ) -> None:
-        """Name it by a slug that never changes; `extra` are further members of the document."""
+        """Describe an error by a stable slug; `extra` are further members of the document."""
         super().__init__(status, detail, headers)
         self.slug = slug
         self.title = title or (HTTPStatus(status).phrase if status in _STATUSES else "Problem")
         self.extra = extra
 
     def response(self) -> Response:
-        """Write it as a response."""
+        """Return the problem as a response."""
         document = {
             "type": self.slug,
             "title": self.title,
@@ -71,22 +70,22 @@ class Problem(HTTPException):
 
 
 def missing(kind: str, key: object) -> Problem:
-    """Say that there is no such thing."""
-    return Problem(404, "not_found", f"there is no {kind} {shown(key)}", kind=kind)
+    """Return 404: there is no such resource."""
+    return Problem(404, "not_found", f"there is no {kind} {redact(key)}", kind=kind)
 
 
 def conflict(slug: str, detail: str, **extra: Any) -> Problem:
-    """Say that it does not go with how things stand; the slug names how they stand."""
+    """Return 409: the present state does not allow it; the slug names that state."""
     return Problem(409, slug, detail, **extra)
 
 
 def refused(detail: str, **extra: Any) -> Problem:
-    """Say that the rules forbid it."""
+    """Return 409 `refused`: the rules forbid it."""
     return conflict("refused", detail, **extra)
 
 
 def stale(current: int) -> Problem:
-    """Say that the thing has changed since the caller saw it, and which version it has now."""
+    """Return 412 with the current version: the resource has changed since the caller read it."""
     detail = f"the version is {current} now"
     tag = {"ETag": f'"{current}"'}
     return Problem(412, "version_changed", detail, headers=tag, version=current)
@@ -100,23 +99,23 @@ def invalid(
     allowed: object = None,
     **extra: Any,
 ) -> Problem:
-    """Say that a value cannot be taken: where it stood, what it was, what is allowed."""
+    """Return 422 for an invalid value, with its place, the value and the allowed ones."""
     if at is not None:
-        error = {"at": at, "problem": detail, "value": shown(value), "allowed": allowed}
+        error = {"at": at, "problem": detail, "value": redact(value), "allowed": allowed}
         extra["errors"] = [{name: part for name, part in error.items() if part is not None}]
     return Problem(422, "invalid", detail, **extra)
 
 
 def unavailable(detail: str, retry_after: int = 1, **extra: Any) -> Problem:
-    """Say that it cannot be done now, and after how many seconds to ask again."""
+    """Return 503, with the seconds until a retry makes sense."""
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after)}, **extra)
 
 
-def shown(value: object) -> str | int | float | None:
-    """Give as much of a value as may be repeated: short, and never the inside of a body."""
+def redact(value: object) -> str | int | float | None:
+    """Return what a problem may repeat of a value: short, and no content of objects or lists."""
     match value:
         case None | bool() | int() | float():
-            return value if len(repr(value)) <= MAX_VALUE else "a long number"
+            return value if len(repr(value)) <= MAX_VALUE_LENGTH else "a long number"
         case Mapping():
             return "an object"
         case bytes() | bytearray():
@@ -124,33 +123,33 @@ def shown(value: object) -> str | int | float | None:
         case Sequence() if not isinstance(value, str):
             return f"a list of {len(value)}"
     text = str(value)
-    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}…"
 
 
 def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """Tell each value a request was refused for, where it stood and what would be allowed."""
+    """Return the problem of a validation error, with each value, its place and the limits."""
     if any(error["type"] == "json_invalid" for error in errors):
         return Problem(400, "malformed", f"the body is not JSON: {errors[0]['ctx']['error']}")
-    listed = [_told(error) for error in errors[:MAX_ERRORS]]
+    listed = [_error_entry(error) for error in errors[:MAX_ERRORS]]
     first = f"{listed[0]['at']}: {listed[0]['problem']}"
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     return Problem(422, "invalid", first + more, errors=listed)
 
 
-def _told(error: Mapping[str, Any]) -> dict[str, Any]:
-    at = ".".join(str(shown(part)) for part in error["loc"])
-    told: dict[str, Any] = {"at": at, "problem": error["msg"]}
+def _error_entry(error: Mapping[str, Any]) -> dict[str, Any]:
+    at = ".".join(str(redact(part)) for part in error["loc"])
+    entry: dict[str, Any] = {"at": at, "problem": error["msg"]}
     private = any(word in at.lower() for word in _PRIVATE)
     if error["type"] not in {"missing", "json_invalid"} and not private:
-        told["value"] = shown(error.get("input"))
+        entry["value"] = redact(error.get("input"))
     limits = {name: error["ctx"][name] for name in _LIMITS if name in error.get("ctx", {})}
     if limits:
-        told["allowed"] = limits.get("expected", limits)
-    return told
+        entry["allowed"] = limits.get("expected", limits)
+    return entry
 
 
 def _writable(value: Any) -> Any:
-    """Make text that is no Unicode, as a hostile body may hold, writable."""
+    """Escape invalid Unicode, which a hostile body may hold, and write large integers as text."""
     match value:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
@@ -163,7 +162,7 @@ def _writable(value: Any) -> Any:
     return value
 
 
-# The framework types handlers by `Exception`; each is registered for its own.
+# The framework types handlers by `Exception`; each is registered for one class.
 
 
 async def _of_problem(request: Request, error: Any) -> Response:
@@ -171,16 +170,16 @@ async def _of_problem(request: Request, error: Any) -> Response:
     if isinstance(problem, Problem):
         return problem.response()
     slug = _SLUGS.get(problem.status_code, f"http_{problem.status_code}")
-    said, headers = str(problem.detail), problem.headers
+    detail, headers = str(problem.detail), problem.headers
     if problem.status_code == 405:
         headers = {**(headers or {}), "Allow": _allowed(request)}
-    return Problem(problem.status_code, slug, said, headers=headers).response()
+    return Problem(problem.status_code, slug, detail, headers=headers).response()
 
 
 def _allowed(request: Request) -> str:
-    """Give the methods of all routes of an address: each knows its own only (RFC 9110, 10.2.1)."""
-    here = [each for each in request.app.routes if each.matches(request.scope)[0] != Match.NONE]
-    return ", ".join(sorted({method for each in here for method in getattr(each, "methods", ())}))
+    """Return the methods of all routes of a path, for `Allow` (RFC 9110, 10.2.1)."""
+    routes = [r for r in request.app.routes if r.matches(request.scope)[0] != Match.NONE]
+    return ", ".join(sorted({method for r in routes for method in getattr(r, "methods", ())}))
 
 
 async def _of_invalid(_: Request, error: Any) -> Response:
@@ -201,12 +200,12 @@ async def _of_unstorable(_: Request, error: Exception) -> Response:
 
 
 async def _of_away(_: Request, error: Exception) -> Response:
-    log.warning("something needed is away", exc_info=error)
+    log.warning("a dependency is not available", exc_info=error)
     return unavailable("something this needs is away; ask again shortly").response()
 
 
 class _Unexpected:
-    """Answers what nobody expected, and logs it once."""
+    """Answers unexpected exceptions with 500, and logs them once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -214,13 +213,13 @@ class _Unexpected:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def noticed(message: Message) -> None:
+        async def send_observed(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self.app(scope, receive, noticed)
+            await self.app(scope, receive, send_observed)
         except ClientDisconnect:
             log.debug("the client is gone")
         except Exception:
@@ -232,12 +231,12 @@ class _Unexpected:
 
 
 def install(app: FastAPI) -> None:
-    """Make everything that goes wrong in this app a problem document."""
+    """Answer every error of this app with a problem document."""
     app.add_exception_handler(HTTPException, _of_problem)
     app.add_exception_handler(RequestValidationError, _of_invalid)
     app.add_exception_handler(Refused, _of_refused)
     app.add_exception_handler(TooLarge, _of_too_large)
     app.add_exception_handler(psycopg.DataError, _of_unstorable)
-    for away in (NotReady, psycopg.OperationalError, nats.errors.Error):
-        app.add_exception_handler(away, _of_away)
+    for unavailable_error in (NotReady, psycopg.OperationalError, nats.errors.Error):
+        app.add_exception_handler(unavailable_error, _of_away)
     app.add_middleware(_Unexpected)

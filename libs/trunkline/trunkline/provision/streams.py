@@ -7,7 +7,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from chassis.messaging.resuming import HELD
+from chassis.messaging.resuming import HOLD_KEY
 from chassis.messaging.slots import groups_key
 from trunkline.provision.consumers import provision_consumers
 from trunkline.provision.plan import Plan, Stream
@@ -87,7 +87,7 @@ def _drift(current: StreamConfig, config: StreamConfig) -> dict[str, tuple[Any, 
         if value is not None and field not in {"name", "metadata"}
     }
     has = {k: v for k, v in (current.metadata or {}).items() if not k.startswith("_nats.")}
-    held = {HELD: has[HELD]} if HELD in has else {}
+    held = {HOLD_KEY: has[HOLD_KEY]} if HOLD_KEY in has else {}
     pairs["metadata"] = (has, (config.metadata or {}) | held)
     protections = ("deny_delete", "deny_purge")
     return {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from chassis.auth import signed_ids
-from chassis.auth.signed_ids import Tag
+from chassis.auth.signed_ids import SignedId
 from ingest.channels.email.message import NO_REPLY_LOCAL_PART
 from ingest.channels.email.mime import MAX_HEADERS_BYTES
 from ingest.channels.email.sender_rate import SenderKey
@@ -44,13 +44,13 @@ class Mailbox:
     forwarders: frozenset[str] = frozenset()
     """Addresses that write on behalf of others."""
 
-    def tag_of(self, address: str) -> Tag | None:
+    def tag_of(self, address: str) -> SignedId | None:
         """Return the tag of an address of this mailbox."""
         local, _, domain = address.rpartition("@")
         name, _, tag = local.partition("+")
         return signed_ids.read(tag) if f"{name}@{domain}" == self.address else None
 
-    def tags_in(self, addresses: Iterable[str]) -> list[Tag]:
+    def tags_in(self, addresses: Iterable[str]) -> list[SignedId]:
         """Return the tags of this mailbox among the addresses."""
         return [tag for address in addresses if (tag := self.tag_of(address)) is not None]
 
@@ -123,7 +123,7 @@ def _writes_for_others(address: str, mailbox: Mailbox) -> bool:
 
 
 def _resolve_report(
-    item: InboundItem, thread: ThreadingHeaders, found: list[Tag], mailbox: Mailbox
+    item: InboundItem, thread: ThreadingHeaders, found: list[SignedId], mailbox: Mailbox
 ) -> InboundItem:
     """Find our message that a report is about, by the recipient address or by its Message-ID.
 
@@ -195,7 +195,7 @@ def _no_response_reason(
     )
 
 
-def _conversation_tag(tags: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, bool]:
+def _conversation_tag(tags: list[SignedId], mailbox: Mailbox) -> tuple[UUID | None, bool]:
     """Return the conversation the recipient address names, a signed one first, and whether it is
     signed."""
     signed = next((tag for tag in tags if tag.issued(REPLY_TAG, mailbox.secrets)), None)
@@ -204,12 +204,12 @@ def _conversation_tag(tags: list[Tag], mailbox: Mailbox) -> tuple[UUID | None, b
     return (tag.id if tag else None), signed is not None
 
 
-def _bounce_tags(found: list[Tag], mailbox: Mailbox) -> list[Tag]:
+def _bounce_tags(found: list[SignedId], mailbox: Mailbox) -> list[SignedId]:
     """Return the tags of addresses that a mail of ours was sent from."""
     return [tag for tag in found if tag.issued(BOUNCE_TAG, mailbox.secrets)]
 
 
-def _with_tag(thread: ThreadingHeaders, tags: list[Tag], mailbox: Mailbox) -> ThreadingHeaders:
+def _with_tag(thread: ThreadingHeaders, tags: list[SignedId], mailbox: Mailbox) -> ThreadingHeaders:
     tag, signed = _conversation_tag(tags, mailbox)
     # A mail to the sending address of our mail, as machines write it, answers that mail.
     back = (f"<{tag.id}@back>" for tag in _bounce_tags(tags, mailbox))

@@ -11,7 +11,7 @@ import pytest
 from hearing import Pair, keep
 from saying import opened, received, say
 
-from chassis.errors import Refused, passes
+from chassis.errors import Refused, is_transient
 from chassis.messaging import deferral
 from chassis.messaging.reader import Reader, read_fact
 from chassis.testing import eventually
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from chassis.messaging.message import Incoming
+    from chassis.messaging.message import StreamMessage
     from chassis.messaging.transaction import Tx
     from trunkline_contracts.fact import Fact
 
@@ -46,7 +46,7 @@ async def strictly(tx: Tx, facts: Sequence[Fact]) -> None:
     known = {key for (key,) in rows}
     for fact in facts:
         if isinstance(fact, MessageReceived) and fact.subject not in known:
-            tx.wait(fact)
+            tx.defer(fact)
             continue
         if not isinstance(fact, MessageReceived) and fact.message.text == "refuse":  # type: ignore[attr-defined]
             raise Refused("no such request")
@@ -55,7 +55,7 @@ async def strictly(tx: Tx, facts: Sequence[Fact]) -> None:
         await tx.run(ONCE, *told, fact.type, *told)
 
 
-def wanted(item: Incoming) -> Any:
+def wanted(item: StreamMessage) -> Any:
     """Read a fact, unless nobody wants it."""
     fact = read_fact(item)
     return None if isinstance(fact, MessageReceived) and fact.message.text == "never" else fact
@@ -66,7 +66,7 @@ async def waiting(pair: Pair) -> int:
     return int(rows[0][0])
 
 
-async def test_what_nobody_wants_is_left_out_of_what_is_tried_again(pair: Pair) -> None:
+async def test_retry_leaves_out_facts_that_are_not_consumed(pair: Pair) -> None:
     key = uuid4()
     async with (
         pair.sayer() as sayer,
@@ -90,7 +90,7 @@ async def emptied(pair: Pair) -> bool:
     return await waiting(pair) == 0
 
 
-async def test_what_is_freed_waits_when_its_request_is_not_known(pair: Pair) -> None:
+async def test_redriven_fact_without_its_request_is_deferred(pair: Pair) -> None:
     """Its opening was refused and is skipped: what stood behind it is not done, but waits."""
     key, boss = uuid4(), pair.world.token("supervisor")
     first = opened(key)
@@ -120,11 +120,11 @@ async def test_what_is_freed_waits_when_its_request_is_not_known(pair: Pair) -> 
     assert [n for _, n in heard] == [4, 2, 3]
 
 
-async def test_of_many_keys_that_wait_none_waits_for_the_others(
+async def test_deferred_keys_are_retried_independently(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also after a restart, when it must be known which keys wait."""
-    monkeypatch.setattr(deferral, "AT_ONCE", 3)
+    monkeypatch.setattr(deferral, "KEYS_PER_RETRY", 3)
     stuck, keys = [uuid4() for _ in range(10)], [uuid4() for _ in range(4)]
     async with pair.sayer() as sayer:
         async with pair.hearer(reader=Reader("INGEST", strictly)):
@@ -142,7 +142,7 @@ async def test_of_many_keys_that_wait_none_waits_for_the_others(
     assert await waiting(pair) == 10
 
 
-async def test_a_batch_that_takes_too_long_is_heard_in_halves(pair: Pair) -> None:
+async def test_slow_batch_is_applied_in_halves(pair: Pair) -> None:
     async def slowly(tx: Tx, facts: Sequence[Fact]) -> None:
         if len(facts) > 3:
             raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
@@ -155,16 +155,16 @@ async def test_a_batch_that_takes_too_long_is_heard_in_halves(pair: Pair) -> Non
     assert [n for _, n in heard] == list(range(1, 21))
 
 
-async def test_what_goes_nowhere_is_no_progress(pair: Pair) -> None:
+async def test_endless_retries_count_as_no_progress(pair: Pair) -> None:
     async def never(tx: Tx, facts: Sequence[Fact]) -> None:
         raise psycopg.OperationalError("again and again")
 
     async with pair.sayer() as sayer, pair.hearer(reader=Reader("INGEST", never)) as (service, _):
-        (loop,) = [each for each in service.loops if each.name == "ingest"]
+        (loop,) = [each for each in service.loops if each.state.name == "ingest"]
         await say(sayer, opened(uuid4()))
 
         async def lagging() -> bool:
-            return loop.lag > 0
+            return loop.state.lag > 0
 
         await eventually(lagging)
         before = time.monotonic()
@@ -173,13 +173,13 @@ async def test_what_goes_nowhere_is_no_progress(pair: Pair) -> None:
             return time.monotonic() - before > 1.0
 
         await eventually(tried_again)
-        assert loop.progress_at < before
+        assert loop.state.progress_at < before
 
 
-def test_what_a_value_makes_impossible_does_not_pass() -> None:
+def test_permanent_database_errors_are_not_transient() -> None:
     errors = psycopg.errors
-    assert passes(errors.DeadlockDetected("x"))
-    assert passes(errors.InsufficientPrivilege("x"))
-    assert not passes(errors.ProgramLimitExceeded("index row size exceeds maximum"))
-    assert not passes(errors.CardinalityViolation("a row twice"))
-    assert not passes(errors.NumericValueOutOfRange("too large"))
+    assert is_transient(errors.DeadlockDetected("x"))
+    assert is_transient(errors.InsufficientPrivilege("x"))
+    assert not is_transient(errors.ProgramLimitExceeded("index row size exceeds maximum"))
+    assert not is_transient(errors.CardinalityViolation("a row twice"))
+    assert not is_transient(errors.NumericValueOutOfRange("too large"))

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from chassis.postgres.array_dumpers import COLUMNS
+from chassis.postgres.array_dumpers import ARRAY_ADAPTERS
 
 if TYPE_CHECKING:
     from trunkline.servers import Postgres
@@ -53,7 +53,9 @@ async def _sent(cluster: Postgres, context: Any, type_: str, values: list[Any]) 
 async def test_it_arrives_as_it_would_have(
     cluster: Postgres, type_: str, values: list[Any]
 ) -> None:
-    assert await _sent(cluster, COLUMNS, type_, values) == await _sent(cluster, None, type_, values)
+    assert await _sent(cluster, ARRAY_ADAPTERS, type_, values) == await _sent(
+        cluster, None, type_, values
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,12 +67,12 @@ async def test_what_does_not_fit_is_refused_as_data(
     cluster: Postgres, type_: str, values: list[Any]
 ) -> None:
     with pytest.raises(psycopg.DataError):
-        await _sent(cluster, COLUMNS, type_, values)
+        await _sent(cluster, ARRAY_ADAPTERS, type_, values)
 
 
 async def test_one_statement_takes_columns_of_other_kinds_the_next_time(cluster: Postgres) -> None:
     async with await psycopg.AsyncConnection.connect(
-        cluster.url, autocommit=True, context=COLUMNS
+        cluster.url, autocommit=True, context=ARRAY_ADAPTERS
     ) as conn:
         for values in ([1], [None], [], [2, None], [2**40]):
             cursor = await conn.execute("SELECT %b::bigint[]", (values,), prepare=True)

@@ -41,7 +41,7 @@ def test_a_forged_tag_is_not_issued_here() -> None:
             assert tag is None or tag.issued("thread", ["s"]) == same
     other = signed_ids.read(signed_ids.write(uuid4(), "thread", "s"))
     assert other is not None
-    assert not signed_ids.Tag(ID, other.mark).issued("thread", ["s"])
+    assert not signed_ids.SignedId(ID, other.mark).issued("thread", ["s"])
 
 
 @pytest.mark.parametrize("text", ["", "a" * 41, "a" * 43, "0" * 42, "а" * 42, "a" * 41 + "\n"])

@@ -1,16 +1,16 @@
 """A body that came in several messages is one again, and a broken one harms nobody else."""
 
-from chassis.messaging.message import CHUNK, Incoming, Joiner
+from chassis.messaging.message import CHUNK_HEADER, ChunkAssembler, StreamMessage
 
 
-def chunk(sequence: int, key: str, told: str | None, data: bytes) -> Incoming:
-    headers = {"Nats-Msg-Id": key} | ({CHUNK: told} if told else {})
+def chunk(sequence: int, key: str, told: str | None, data: bytes) -> StreamMessage:
+    headers = {"Nats-Msg-Id": key} | ({CHUNK_HEADER: told} if told else {})
     subject = f"inbound.email.main.07.{key}"
-    return Incoming(subject, data, sequence, 0, sequence, headers)
+    return StreamMessage(subject, data, sequence, 0, sequence, headers)
 
 
-def test_chunks_become_one_message_at_the_place_of_the_last() -> None:
-    joiner = Joiner()
+def test_chunks_are_joined_at_the_last_ones_position() -> None:
+    joiner = ChunkAssembler()
     whole = chunk(1, "a", None, b"alone")
 
     assert joiner.join([whole, chunk(2, "b", "1/3", b"x"), chunk(3, "b", "2/3", b"y")]) == [whole]
@@ -18,12 +18,12 @@ def test_chunks_become_one_message_at_the_place_of_the_last() -> None:
 
     assert (joined.data, joined.position, joined.stream_sequence) == (b"xyz", 4, 4)
     assert joined.chunks == 3
-    assert CHUNK not in joined.headers
+    assert CHUNK_HEADER not in joined.headers
     assert after.data == b"!"
 
 
-def test_what_is_not_whole_is_handed_on_for_its_reader_to_refuse() -> None:
-    joiner = Joiner()
+def test_incomplete_body_is_passed_on() -> None:
+    joiner = ChunkAssembler()
     told = joiner.join(
         [
             chunk(1, "a", "2/3", b"no beginning"),

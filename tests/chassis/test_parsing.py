@@ -11,7 +11,8 @@ from saying import received, say
 
 from chassis.app import build
 from chassis.errors import Refused
-from chassis.messaging.reader import Loop, Reader, read_fact
+from chassis.messaging.loop import Loop
+from chassis.messaging.reader import Reader, read_fact
 from chassis.settings import Settings
 from chassis.testing import eventually, running
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from world import World
 
-    from chassis.messaging.message import Incoming
+    from chassis.messaging.message import StreamMessage
     from chassis.messaging.transaction import Tx
     from trunkline_contracts import MessageReceived
 
@@ -33,7 +34,7 @@ class Student:
         self.heard: list[str] = []
         self.gate = asyncio.Event()
 
-    async def parse(self, item: Incoming) -> Any:
+    async def parse(self, item: StreamMessage) -> Any:
         fact = read_fact(item)
         text = fact.message.text
         self.begun.append(text)
@@ -50,10 +51,10 @@ class Student:
 
 
 @pytest.mark.parametrize("word", ["good", "odd"])
-async def test_what_comes_first_is_applied_and_what_follows_waits(world: World, word: str) -> None:
+async def test_facts_before_a_slow_one_are_applied_at_once(world: World, word: str) -> None:
     await world.apply()
     student = Student()
-    reader = Reader("INGEST", student.hear, parse=student.parse, patience=0.2)
+    reader = Reader("INGEST", student.hear, parse=student.parse, parse_timeout=0.2)
     texts = ["one", word, "bad", "slow", "two", "bad", "three"]
     telling = build("ingest", world.settings("ingest", Settings))
     hearing = build("tickets", world.settings("tickets", Settings), readers=lambda _: [reader])
@@ -85,19 +86,19 @@ def moved(loop: Loop) -> int:
     return loop._positions.sequence
 
 
-async def test_what_it_waits_for_is_ended_with_it(world: World) -> None:
+async def test_shutdown_cancels_parsing(world: World) -> None:
     await world.apply()
     student = Student()
     ended = asyncio.Event()
 
-    async def parse(item: Incoming) -> Any:
+    async def parse(item: StreamMessage) -> Any:
         try:
             return await student.parse(item)
         except asyncio.CancelledError:
             ended.set()
             raise
 
-    reader = Reader("INGEST", student.hear, parse=parse, patience=0.2)
+    reader = Reader("INGEST", student.hear, parse=parse, parse_timeout=0.2)
     telling = build("ingest", world.settings("ingest", Settings))
     hearing = build("tickets", world.settings("tickets", Settings), readers=lambda _: [reader])
     async with running(telling):
@@ -113,9 +114,9 @@ async def test_what_it_waits_for_is_ended_with_it(world: World) -> None:
     assert "slow" not in student.heard
 
 
-async def test_a_reader_of_some_subjects_reads_no_others() -> None:
+async def test_reader_of_some_subjects_filters_others() -> None:
     reader = Reader("INBOUND", Student().hear, name="mail", subjects="inbound.email.*")
 
-    assert (reader.called, Reader("INBOUND", Student().hear).called) == ("mail", "inbound")
+    assert (reader.identifier, Reader("INBOUND", Student().hear).identifier) == ("mail", "inbound")
     assert reader.filters(tuple(range(16))) == ["inbound.email.*.>"]
     assert reader.filters((0, 1)) == ["inbound.email.*.00.*", "inbound.email.*.01.*"]

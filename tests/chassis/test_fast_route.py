@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from chassis.errors import NotReady, Refused
 from chassis.observability import metrics, tracing
 from chassis.web import conventions, fast_route, problems
-from chassis.web.fast_route import Direct
+from chassis.web.fast_route import FastRoute
 from chassis.web.problems import Problem
 
 BAD = {
@@ -24,7 +24,7 @@ BAD = {
 }
 
 
-class Guarded(Direct):
+class Guarded(FastRoute):
     """Tells that it was asked."""
 
     async def answer(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ ASKED: list[tuple[str, str, bytes]] = [
     ("POST", "/doors", b""),
     ("POST", "/doors/main/", b""),
     ("POST", "//doors/main", b""),
-    ("POST", "/doors/main", b"x" * (conventions.BODY + 1)),
+    ("POST", "/doors/main", b"x" * (conventions.MAX_BODY_BYTES + 1)),
     ("GET", "/doors/main?a=1&a=2", b""),
     ("HEAD", "/doors/main", b""),
     ("PUT", "/doors/main", b""),
