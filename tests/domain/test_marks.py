@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ingest.audit.marks import MAX_OLDER_MARKS, Marks
+from ingest.audit.marks import MAX_OLDER_MARKS, Marks, last_before_set_back
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -62,3 +62,17 @@ def test_marks_of_many_set_backs_are_bounded() -> None:
         wave(marks, sequence)
 
     assert len(marks.snapshot()) == MAX_OLDER_MARKS + 1
+
+
+def test_marks_after_a_set_back_are_not_of_the_ended_epoch() -> None:
+    marks = Marks(lambda: NOW)
+    marks.epoch = 1
+    wave(marks, 10)
+    for sequence in range(6, 14):
+        wave(marks, sequence)
+
+    assert known(marks) == [(10, "id 10", 1), (13, "id 13", 1)]
+    ended = last_before_set_back(marks.snapshot(), 1)
+    assert ended is not None
+    assert ended.sequence == 10
+    assert last_before_set_back(marks.snapshot(), 2) is None

@@ -21,7 +21,7 @@ from chassis.messaging.transaction import Tx
 from chassis.observability import metrics
 from chassis.postgres.locks import lock_key
 from chassis.service import Service
-from ingest.audit.marks import Mark, Marks
+from ingest.audit.marks import Mark, Marks, last_before_set_back
 from ingest.envelope import inbound_id_of, received_at, repeated_id
 
 log = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ class Epochs:
             if newest is not None and (known is None or newest.number != known.number):
                 return newest
             if newest is not None:
-                newest = await self._store_last_marks(tx, newest, marks)
+                newest = await self._store_last_mark(tx, newest, marks)
             common = CommonPart(0, "", 0)
             if newest is not None and cause == "set_back":
                 common = await self._common(tx.conn, newest, info)
@@ -224,11 +224,11 @@ class Epochs:
             )  # fmt: skip
         return begun
 
-    async def _store_last_marks(self, tx: Tx, newest: Epoch, marks: Sequence[Mark]) -> Epoch:
-        """Store the last marks of the epoch that ends, and return it with them."""
-        for mark in marks:
-            if mark.epoch == newest.number:
-                await tx.run(STORE_MARK, *_mark_parameters(mark, newest.number))
+    async def _store_last_mark(self, tx: Tx, newest: Epoch, marks: Sequence[Mark]) -> Epoch:
+        """Store the last mark of the epoch that ends, and return the epoch with it."""
+        mark = last_before_set_back(marks, newest.number)
+        if mark is not None:
+            await tx.run(STORE_MARK, *_mark_parameters(mark, newest.number))
         return await self._newest(tx.conn) or newest
 
     async def _write(self, tx: Tx, begun: Epoch, cause: str, common: CommonPart) -> None:

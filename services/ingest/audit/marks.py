@@ -1,6 +1,6 @@
 """The highest acknowledgements of a gateway: evidence of the sequences INBOUND must contain."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,15 @@ class Mark:
     inbound_id: str
     at: datetime
     epoch: int
+
+
+def last_before_set_back(marks: Sequence[Mark], epoch: int) -> Mark | None:
+    """Return the mark of an epoch that ends, or None; `marks` are a snapshot of one replica.
+
+    It is the first one. The others were recorded after the set-back, before it was detected: their
+    sequences belong to the next epoch, and would count as lost in this one.
+    """
+    return next((mark for mark in marks if mark.epoch == epoch), None)
 
 
 class Marks:
