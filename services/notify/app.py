@@ -10,30 +10,32 @@ from chassis.service import Service
 from notify import handlers
 from notify.api import routes
 from notify.configuration import Accounts
-from notify.delivery.dispatcher import Sender
-from notify.domain.sending import Group
+from notify.delivery.dispatcher import MessageDispatcher
+from notify.domain.recipients import Group
 from notify.settings import Settings
-from notify.transport.egress_policy import Outward
+from notify.transport.egress_policy import EgressPolicy
 from notify.webhooks.api import router as webhooks
-from notify.webhooks.dispatcher import Courier
+from notify.webhooks.dispatcher import WebhookDispatcher
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.planner import Intake
+from notify.webhooks.planner import DeliveryPlanner
 
 
 def make(settings: Settings) -> FastAPI:
     """Put one replica together: its readers intend, its sender sends."""
     # httpx's lines hold addresses, and those hold tokens
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    inside = settings.inside
+    inside = settings.internal_networks
 
     def readers(service: Service) -> list[Reader]:
         accounts = Accounts(service.workspaces, settings.sink_url, settings.sink_smtp)
         resend = settings.unknown_outcome == "resend"
-        outward = Outward(inside)
-        sender = Sender(service, accounts, outward, resend=resend, lease=settings.send_lease)
+        outward = EgressPolicy(inside)
+        sender = MessageDispatcher(
+            service, accounts, outward, resend=resend, lease=settings.send_lease
+        )
         service.state["sender"] = sender
         endpoints = Endpoints(service.workspaces, settings.sink_url)
-        courier = Courier(service, endpoints, outward)
+        courier = WebhookDispatcher(service, endpoints, outward)
         service.state.update(endpoints=endpoints, courier=courier)
 
         def group_of(group: str | None, topic: str) -> Group:
@@ -42,17 +44,19 @@ def make(settings: Settings) -> FastAPI:
             declared = document.groups.get(name)
             return Group(name, () if declared is None else declared.operators)
 
-        intake = Intake(endpoints, courier.expect)
-        desk = handlers.Desk(sender.expect, intake, group_of, accounts.acknowledgement)
+        intake = DeliveryPlanner(endpoints, courier.notify_pending)
+        desk = handlers.FactHandlers(
+            sender.notify_pending, intake, group_of, accounts.acknowledgement
+        )
         return handlers.readers(desk)
 
     async def send(service: Service) -> None:
-        sender: Sender = service.state["sender"]
+        sender: MessageDispatcher = service.state["sender"]
         await sender.run()
 
     async def hand_over(service: Service) -> None:
-        courier: Courier = service.state["courier"]
-        await courier.lead()
+        courier: WebhookDispatcher = service.state["courier"]
+        await courier.run()
 
     routers = [routes.router, webhooks]
     return build("notify", settings, readers=readers, routers=routers, tasks=[send, hand_over])

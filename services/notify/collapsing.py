@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from chassis.messaging.transaction import Tx
-from notify.domain.sending import BELL, Notice, notification_id
+from notify.domain.notifications import BELL, Notification, notification_id
 from notify.store import columns
 
-HEARD = """SELECT fact_id FROM group_notices WHERE fact_id = ANY(%b::uuid[])"""
+SELECT_APPLIED = """SELECT fact_id FROM group_notices WHERE fact_id = ANY(%b::uuid[])"""
 
 # In one order, so that replicas which raise the same bells wait for each other and never crosswise.
-RAISE = """INSERT INTO notifications AS n
+UPSERT_BELLS = """INSERT INTO notifications AS n
         (id, recipient, kind, team, request_id, text, at, count)
     SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::text[],
         %b::timestamptz[], %b::bigint[]) AS u (id, recipient, kind, team, request_id, text, at, n)
@@ -27,34 +27,34 @@ RAISE = """INSERT INTO notifications AS n
     RETURNING id, recipient, kind, team"""
 
 # recipients and bells travel as one text per row: unnest would flatten an array of arrays
-REMEMBER = """INSERT INTO group_notices (fact_id, request_id, kind, at, recipients, bells)
+INSERT_GROUP_NOTICES = """INSERT INTO group_notices (fact_id, request_id, kind, at, recipients, bells)
     SELECT fact, request, kind, at, string_to_array(recipients, ' '),
         string_to_array(bells, ' ')::uuid[]
     FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[], %b::text[], %b::text[])
         AS u (fact, request, kind, at, recipients, bells)"""
 
-TOLD = """SELECT fact_id, kind, at, recipients, bells FROM group_notices
+SELECT_GROUP_NOTICES = """SELECT fact_id, kind, at, recipients, bells FROM group_notices
     WHERE request_id = %s ORDER BY at LIMIT 100"""
 
-Key = tuple[str, str, str | None]
+BellKey = tuple[str, str, str | None]
 """A bell that collects: recipient, kind, group."""
 
 
-async def ring(tx: Tx, told: Sequence[Notice]) -> set[UUID]:
+async def ring(tx: Tx, told: Sequence[Notification]) -> set[UUID]:
     """Ring or raise the bells of group members; returns the ids of the new ones."""
     if not told:
         return set()
-    cursor = await tx.run(HEARD, list({notice.fact.id for notice in told}))
+    cursor = await tx.run(SELECT_APPLIED, list({notice.fact.id for notice in told}))
     heard = {row[0] for row in await cursor.fetchall()}
     fresh = [notice for notice in told if notice.fact.id not in heard]
-    bells = await _raise(tx, fresh)
-    await _remember(tx, fresh, bells)
+    bells = await _upsert_bells(tx, fresh)
+    await _insert_group_notices(tx, fresh, bells)
     return set(bells.values()) & {notice.id for notice in fresh}
 
 
-async def _raise(tx: Tx, fresh: Iterable[Notice]) -> dict[Key, UUID]:
+async def _upsert_bells(tx: Tx, fresh: Iterable[Notification]) -> dict[BellKey, UUID]:
     """Count notices into their bells; returns the id of each bell."""
-    found: dict[Key, list[Notice]] = {}
+    found: dict[BellKey, list[Notification]] = {}
     for notice in fresh:
         found.setdefault(_key(notice), []).append(notice)
     rows = [
@@ -63,13 +63,15 @@ async def _raise(tx: Tx, fresh: Iterable[Notice]) -> dict[Key, UUID]:
     ]
     if not rows:
         return {}
-    cursor = await tx.run(RAISE, *columns(rows))
+    cursor = await tx.run(UPSERT_BELLS, *columns(rows))
     return {(recipient, kind, team): id_ for id_, recipient, kind, team in await cursor.fetchall()}
 
 
-async def _remember(tx: Tx, fresh: Iterable[Notice], bells: dict[Key, UUID]) -> None:
+async def _insert_group_notices(
+    tx: Tx, fresh: Iterable[Notification], bells: dict[BellKey, UUID]
+) -> None:
     """Keep for each fact who was told by which bell; subjects hold no blanks."""
-    by_fact: dict[UUID, list[Notice]] = {}
+    by_fact: dict[UUID, list[Notification]] = {}
     for notice in fresh:
         by_fact.setdefault(notice.fact.id, []).append(notice)
     rows = [
@@ -84,23 +86,23 @@ async def _remember(tx: Tx, fresh: Iterable[Notice], bells: dict[Key, UUID]) -> 
         for fact_id, each in by_fact.items()
     ]
     if rows:
-        await tx.run(REMEMBER, *columns(rows))
+        await tx.run(INSERT_GROUP_NOTICES, *columns(rows))
 
 
-def _key(notice: Notice) -> Key:
+def _key(notice: Notification) -> BellKey:
     return notice.recipient, notice.kind, notice.group
 
 
-def _newest(each: Sequence[Notice]) -> Any:
+def _newest(each: Sequence[Notification]) -> Any:
     return max(notice.fact.time for notice in each)
 
 
-async def told(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
+async def group_notifications_of(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
     """Return who was told of a waiting request as one of its group, and by which bell.
 
     `sent` rang the bell; `collapsed` raised the count of one that was unread.
     """
-    rows = await (await tx.run(TOLD, request_id)).fetchall()
+    rows = await (await tx.run(SELECT_GROUP_NOTICES, request_id)).fetchall()
     return [
         {
             "what": "notification",

@@ -9,7 +9,7 @@ from trunkline_workspace.channels import Account as Declared
 SINK = "sink"
 """As an address in the workspace: the stand-in for the outside world."""
 
-PLATFORMS = {"telegram": "https://api.telegram.org"}
+PLATFORM_URLS = {"telegram": "https://api.telegram.org"}
 """Where a channel's platform is, unless the account says otherwise."""
 
 
@@ -25,7 +25,7 @@ class Accounts:
         self._sink = sink_url.rstrip("/")
         self._sink_smtp = sink_smtp
 
-    def find(self, channel: str, name: str) -> Account:
+    def account(self, channel: str, name: str) -> Account:
         """Give an account's address and token."""
         declared = self._workspaces.current.account(channel, name)
         if declared is None:
@@ -37,7 +37,7 @@ class Accounts:
         token = next(iter(resolve_secret(declared.token)), None)
         if token is None:
             raise NoAccount("the account's token is not set")
-        base = declared.api_base or PLATFORMS.get(channel, "")
+        base = declared.api_base or PLATFORM_URLS.get(channel, "")
         return Account(self._sink if base == SINK else base.rstrip("/"), token)
 
     def acknowledgement(self, name: str) -> str | None:

@@ -29,7 +29,7 @@ class Settings(Common):
     An attempt takes ten at most, to a custom channel fifteen."""
 
     @property
-    def inside(self) -> list[IPv4Network | IPv6Network]:
+    def internal_networks(self) -> list[IPv4Network | IPv6Network]:
         """The networks of one's own; raises ValueError for what is none."""
         return [
             ip_network(part.strip()) for part in self.webhook_networks.split(",") if part.strip()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from notify.transport import http_client
-from notify.transport.http_client import Answer, KeptAlive
+from notify.transport.http_client import HttpClient, HttpResponse
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -54,7 +54,7 @@ class Client:
     """Asks over kept connections, for a while."""
 
     def __init__(self, seconds: float = 2.0) -> None:
-        self.wire = KeptAlive()
+        self.wire = HttpClient()
         self.seconds = seconds
 
     async def __aenter__(self) -> Client:
@@ -63,7 +63,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.wire.aclose()
 
-    async def post(self, url: str, content: bytes = b"", most: int = 10**7) -> Answer:
+    async def post(self, url: str, content: bytes = b"", most: int = 10**7) -> HttpResponse:
         at = httpx.URL(url)
         head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         raw = head % (at.raw_path, len(content)) + content
@@ -88,7 +88,7 @@ async def test_a_connection_is_kept_and_used_again() -> None:
         for _ in range(3):
             answer = await client.post(url, b"hello")
             assert (answer.status, answer.body) == (200, b"ok")
-            assert (answer.headers, answer.whole) == ({"content-length": "2"}, True)
+            assert (answer.headers, answer.complete) == ({"content-length": "2"}, True)
     assert server.connections == 1
     assert server.heard[0].startswith(b"POST /a?b=c HTTP/1.1\r\n")
     assert server.heard[0].endswith(b"\r\n\r\nhello")
@@ -145,7 +145,7 @@ async def test_a_second_answer_nobody_asked_for_ends_the_connection() -> None:
 
 
 async def test_a_connection_left_idle_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "EXPIRY", 0.01)
+    monkeypatch.setattr(http_client, "IDLE_TIMEOUT_S", 0.01)
     async with met(OK, OK) as (server, url, client):
         await client.post(url)
         await asyncio.sleep(0.05)
@@ -240,9 +240,9 @@ async def test_headers_within_bounds_and_a_long_body_are_read() -> None:
 
 
 async def test_of_a_large_answer_as_much_is_read_as_is_wanted() -> None:
-    size = 3 * http_client.AHEAD
+    size = 3 * http_client.MAX_BUFFERED_BYTES
     large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with met(large, large) as (_, url, client):
         assert len((await client.post(url)).body) == size
         little = await client.post(url, most=1000)
-        assert (len(little.body), little.whole) == (1000, False)
+        assert (len(little.body), little.complete) == (1000, False)

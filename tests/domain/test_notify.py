@@ -8,25 +8,16 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from notify.delivery.queue import Attempt
-from notify.domain.sending import (
-    GIVE_UP_AFTER,
-    LONGEST_WAIT,
-    Group,
-    Next,
-    Outcome,
-    Refused,
-    Request,
-    Retry,
-    Sent,
-    Unknown,
-    after,
-    notices,
-)
-from notify.transport.channels import intent_of, telegram, telegram_verdict
-from notify.transport.egress_policy import Outward
-from notify.transport.http_client import Answer, KeptAlive
-from notify.transport.http_post import Account, Ways
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.notifications import notifications
+from notify.domain.outcomes import MAX_WAIT_S, Outcome, Refused, Retry, Sent, Unknown
+from notify.domain.recipients import Group
+from notify.domain.request import Request
+from notify.domain.retry import GIVE_UP_AFTER_S, NextStep, next_step
+from notify.transport.channels import initial_state, telegram, telegram_outcome
+from notify.transport.egress_policy import EgressPolicy
+from notify.transport.http_client import HttpClient, HttpResponse
+from notify.transport.http_post import Account, Transport
 from trunkline_contracts import (
     NAMESPACE,
     AssigneeChanged,
@@ -62,7 +53,7 @@ def message(text: str = "my card 4444") -> Message:
 
 
 def told(what: Fact, who: Request) -> list[tuple[str, str]]:
-    return [(notice.recipient, notice.kind) for notice in notices(what, who)]
+    return [(notice.recipient, notice.kind) for notice in notifications(what, who)]
 
 
 def test_the_new_assignee_is_told_and_the_old_one_and_watchers() -> None:
@@ -100,7 +91,7 @@ def test_assignee_and_watchers_hear_of_every_change(what: Fact, kind: str) -> No
 def test_while_nobody_is_responsible_the_group_is_told_of_promises() -> None:
     breached = fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0)
     group = Group("first-line", ("anna", "bohdan"))
-    told = notices(breached, request(None, ("bohdan", "olena")), group)
+    told = notifications(breached, request(None, ("bohdan", "olena")), group)
 
     assert [(notice.recipient, notice.group) for notice in told] == [
         ("bohdan", None), ("olena", None), ("anna", "first-line"),
@@ -130,7 +121,7 @@ def test_who_is_made_a_watcher_is_told_unless_they_did_it() -> None:
 
 def test_a_notice_repeats_nobodys_words_and_has_the_same_id_when_told_again() -> None:
     what = fact(MessageAdded, message=message("my card 4444"))
-    [once], [twice] = notices(what, request()), notices(what, request())
+    [once], [twice] = notifications(what, request()), notifications(what, request())
 
     assert once.id == twice.id
     assert "4444" not in once.text
@@ -138,27 +129,27 @@ def test_a_notice_repeats_nobodys_words_and_has_the_same_id_when_told_again() ->
 
 
 def test_every_kind_of_fact_can_be_put_into_words() -> None:
-    from notify.domain.sending import EVERYBODY
+    from notify.domain.recipients import SENTENCES
 
-    for kind, (_, sentence) in EVERYBODY.items():
+    for kind, (_, sentence) in SENTENCES.items():
         names = {name for name in kind.model_fields if "{" + name in sentence}
         assert sentence.count("{") == len(names), kind
 
 
 def test_the_picture_of_a_request_is_folded() -> None:
-    from notify.domain.sending import opened
+    from notify.domain.request import new_request
 
     first = fact(
         Opened, request_type="chat", channel="telegram", account="main", contact=OLHA,
         topic="billing", priority="medium", status="new", message=message(),
     )  # fmt: skip
     assert isinstance(first, Opened)
-    seen = opened(first)
-    seen.fold(fact(AssigneeChanged, to="anna", mode="auto", epoch=1))
-    seen.fold(fact(WatcherAdded, watcher="bohdan", by="anna"))
-    seen.fold(fact(ReplySent, message=message(), by="anna", channel="telegram", account="main",
+    seen = new_request(first)
+    seen.apply(fact(AssigneeChanged, to="anna", mode="auto", epoch=1))
+    seen.apply(fact(WatcherAdded, watcher="bohdan", by="anna"))
+    seen.apply(fact(ReplySent, message=message(), by="anna", channel="telegram", account="main",
                    contact=OLHA))  # fmt: skip
-    seen.fold(fact(Closed, resolution="x", by="operator", status="closed"))
+    seen.apply(fact(Closed, resolution="x", by="operator", status="closed"))
 
     assert (seen.assignee, seen.watchers, seen.closed) == ("anna", ["bohdan"], True)
 
@@ -186,35 +177,35 @@ def answer(**body: Any) -> bytes:
          Unknown("taken, but the answer names no message")),
         (200, answer(ok=False, error_code=10**9), Unknown("the answer could not be understood")),
         (429, answer(ok=False, parameters={"retry_after": 3}),
-         Retry("too many requests", 3.0, exit_shut=True)),
+         Retry("too many requests", 3.0, account_suspended=True)),
         (429, answer(ok=False, parameters={"retry_after": 10**6}),
-         Retry("too many requests", LONGEST_WAIT, exit_shut=True)),
+         Retry("too many requests", MAX_WAIT_S, account_suspended=True)),
         (429, answer(ok=False, parameters={"retry_after": -1}), Retry("too many requests")),
         (429, answer(ok=False, parameters={"retry_after": 1e9}), Retry("too many requests")),
-        (401, b"", Retry("credential or address refused (401)", 60.0, exit_shut=True)),
-        (302, b"", Retry("credential or address refused (302)", 60.0, exit_shut=True)),
+        (401, b"", Retry("credential or address refused (401)", 60.0, account_suspended=True)),
+        (302, b"", Retry("credential or address refused (302)", 60.0, account_suspended=True)),
         (500, b"", Retry("answered 500")),
         (502, b"", Unknown("a gateway answered 502", taken=False)),
     ],
 )  # fmt: skip
 def test_telegrams_answers(status: int, body: bytes, outcome: Outcome) -> None:
-    assert telegram_verdict(status, body) == outcome
+    assert telegram_outcome(status, body) == outcome
 
 
 async def sent(chat: str, status: int, body: bytes) -> tuple[dict[str, Any], Outcome]:
     """Send into a conversation; gives what the platform was asked, and what came of it."""
     asked: list[dict[str, Any]] = []
 
-    async def platform(_: Any, __: Any, ___: str, told: bytes, ____: Any) -> Answer:
+    async def platform(_: Any, __: Any, ___: str, told: bytes, ____: Any) -> HttpResponse:
         asked.append(json.loads(told))
-        return Answer(status, body)
+        return HttpResponse(status, body)
 
-    attempt = Attempt(
+    attempt = ClaimedMessage(
         message_id=ID, request_id=ID, channel="telegram", account="main", chat=chat,
         address="7", text="yes", attempts=1, age=0, abandoned=False, traceparent=None,
         lease=ID,
     )  # fmt: skip
-    ways = Ways(KeptAlive(), Outward())
+    ways = Transport(HttpClient(), EgressPolicy())
     with patch("notify.transport.channels.post", platform):
         outcome = await telegram(ways, Account("https://api.example.test", "t"), attempt)
     return asked[0], outcome
@@ -247,48 +238,52 @@ async def test_a_chat_that_moved_keeps_its_topics() -> None:
 
 
 def test_unknown_is_not_failed_and_is_sent_again_only_by_policy() -> None:
-    assert after(Unknown("?"), 9, 5, resend=True) == Next("unknown", 1.0, reason="?", doubted=True)
-    assert after(Unknown("?"), 1, 5, resend=False) == Next("unknown", None, reason="?")
+    assert next_step(Unknown("?"), 9, 5, resend=True) == NextStep(
+        "unknown", 1.0, reason="?", possible_duplicate=True
+    )
+    assert next_step(Unknown("?"), 1, 5, resend=False) == NextStep("unknown", None, reason="?")
 
 
 def test_of_what_may_have_arrived_there_are_three_copies_at_most() -> None:
-    steps = [after(Unknown("?"), 9, 5, resend=True, doubts=n) for n in range(4)]
+    steps = [next_step(Unknown("?"), 9, 5, resend=True, possible_duplicates=n) for n in range(4)]
 
     assert [step.state for step in steps] == ["unknown", "unknown", "failed", "failed"]
     assert [step.delay for step in steps] == [1.0, 60.0, None, None]
     assert steps[2].reason == "nobody can say whether it arrived: ?"
-    assert after(Unknown("?"), 1, GIVE_UP_AFTER + 1, resend=True).state == "failed"
-    assert after(Unknown("?"), 9, 5, resend=False, doubts=9) == Next("unknown", reason="?")
+    assert next_step(Unknown("?"), 1, GIVE_UP_AFTER_S + 1, resend=True).state == "failed"
+    assert next_step(Unknown("?"), 9, 5, resend=False, possible_duplicates=9) == NextStep(
+        "unknown", reason="?"
+    )
 
 
 def test_a_gateway_that_is_alone_is_asked_until_it_is_not() -> None:
-    gateway = telegram_verdict(502, b"")
-    step = after(gateway, 3, 5, resend=True, doubts=9)
+    gateway = telegram_outcome(502, b"")
+    step = next_step(gateway, 3, 5, resend=True, possible_duplicates=9)
 
-    assert (step.state, step.delay, step.doubted) == ("unknown", 4.0, False)
+    assert (step.state, step.delay, step.possible_duplicate) == ("unknown", 4.0, False)
 
 
 def test_what_others_say_is_kept_only_as_text() -> None:
     told = "a\x00b\ud800\n" + "x" * 999
     plain = "a\ufffdb\ufffd\ufffd" + "x" * 250
 
-    assert after(Sent(told), 1, 5, resend=True).platform_id == plain
+    assert next_step(Sent(told), 1, 5, resend=True).platform_id == plain
     for outcome in (Refused(told), Retry(told), Unknown(told)):
-        assert after(outcome, 1, 5, resend=True).reason == plain
-    assert after(Retry("moved", chat="1\x00"), 1, 5, resend=True).chat is None
-    assert after(Retry("moved", chat="-17"), 1, 5, resend=True).chat == "-17"
+        assert next_step(outcome, 1, 5, resend=True).reason == plain
+    assert next_step(Retry("moved", chat="1\x00"), 1, 5, resend=True).chat is None
+    assert next_step(Retry("moved", chat="-17"), 1, 5, resend=True).chat == "-17"
 
 
 def test_patience_grows_and_ends() -> None:
-    assert after(Retry("away"), 3, 5, resend=True).delay == 4.0
-    assert after(Retry("away", 7.0), 3, 5, resend=True).delay == 7.0
-    assert after(Retry("away"), 99, 5, resend=True).delay == 300.0
-    assert after(Retry("away"), 99, GIVE_UP_AFTER + 1, resend=True) == Next(
+    assert next_step(Retry("away"), 3, 5, resend=True).delay == 4.0
+    assert next_step(Retry("away", 7.0), 3, 5, resend=True).delay == 7.0
+    assert next_step(Retry("away"), 99, 5, resend=True).delay == 300.0
+    assert next_step(Retry("away"), 99, GIVE_UP_AFTER_S + 1, resend=True) == NextStep(
         "failed", reason="given up: away"
     )
 
 
 def test_a_reply_is_carried_fetched_or_has_no_way_out() -> None:
-    assert intent_of("telegram") == ("intended", None)
-    assert intent_of("api")[0] == "sent"
-    assert intent_of("telepathy")[0] == "suppressed"
+    assert initial_state("telegram") == ("intended", None)
+    assert initial_state("api")[0] == "sent"
+    assert initial_state("telepathy")[0] == "suppressed"

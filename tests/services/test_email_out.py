@@ -20,15 +20,15 @@ from world import EXAMPLE
 
 from chassis.testing import eventually, running
 from notify.app import make
-from notify.delivery.queue import Attempt
-from notify.domain.sending import Refused, Retry, Sent, Unknown
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Refused, Retry, Sent, Unknown
 from notify.email import acknowledgements, compose
-from notify.email.threads import Letter
+from notify.email.threads import ReplyHeaders
 from notify.settings import Settings
 from notify.transport import smtp
-from notify.transport.egress_policy import Outward
-from notify.transport.http_client import KeptAlive
-from notify.transport.http_post import Account, Ways
+from notify.transport.egress_policy import EgressPolicy
+from notify.transport.http_client import HttpClient
+from notify.transport.http_post import Account, Transport
 from trunkline.sink import server as sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
 from trunkline_contracts.ids import acknowledgement_id, contact_id, mail_id
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trunkline.sink.server import SinkState
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-WAYS = Ways(KeptAlive(), Outward())
+WAYS = Transport(HttpClient(), EgressPolicy())
 SUPPORT = "support@example.test"
 IRYNA = "iryna@example.test"
 IDS = ("<1@mail.example.test>", "<2@mail.example.test>")
@@ -56,13 +56,15 @@ async def mailbox() -> AsyncGenerator[tuple[SinkState, str]]:
         yield app.state.memory, f"smtp://127.0.0.1:{port}"
 
 
-def attempt(text: str = "On its way.", letter: Letter | None = None, to: str = IRYNA) -> Attempt:
-    return Attempt(
+def attempt(
+    text: str = "On its way.", letter: ReplyHeaders | None = None, to: str = IRYNA
+) -> ClaimedMessage:
+    return ClaimedMessage(
         uuid4(), uuid4(), "email", "main", "c", to, text, 1, 0.0, False, None, uuid4(), letter
     )
 
 
-async def send(place: str, what: Attempt) -> Any:
+async def send(place: str, what: ClaimedMessage) -> Any:
     return await smtp.email(WAYS, Account(place, "", address=SUPPORT), what)
 
 
@@ -71,7 +73,7 @@ async def send(place: str, what: Attempt) -> Any:
 
 async def test_a_mail_names_itself_and_what_it_answers() -> None:
     own = uuid4()
-    letter = Letter("Де моє замовлення?", (IDS[0], str(own), IDS[1]), automatic=False)
+    letter = ReplyHeaders("Де моє замовлення?", (IDS[0], str(own), IDS[1]), automatic=False)
     async with mailbox() as (memory, place):
         what = attempt("Вже їде.\n.\n" + "я" * 2000, letter)
         outcome = await send(place, what)
@@ -94,7 +96,7 @@ async def test_a_mail_names_itself_and_what_it_answers() -> None:
 def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     account = Account("", "", address=SUPPORT, name='Support, "Desk"\r\nBcc: x@evil.test')
     long = "<" + "a" * 200 + "@x>"
-    letter = Letter(
+    letter = ReplyHeaders(
         "Hi\r\nBcc: x@evil.test\x00", ("<a b@x>", "<x\r\nBcc: y>", long), automatic=True
     )
     raw = compose.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
@@ -113,7 +115,7 @@ async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
     async with open_office() as office:
         for line in HOSTILE:
             account = Account(office.place, "", ("key",), address=SUPPORT, name=line)
-            letter = Letter(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
+            letter = ReplyHeaders(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
             what = replace(attempt("the answer", letter), chat=line)
             assert isinstance(await smtp.email(WAYS, account, what), Sent)
 
@@ -209,7 +211,7 @@ class Stubborn:
 async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
     answers: dict[str, str], outcome: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smtp, "FAREWELL", 0.05)
+    monkeypatch.setattr(smtp, "QUIT_TIMEOUT_S", 0.05)
     stubborn = Stubborn(**answers)
     server = await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port)
     async with server:
@@ -224,8 +226,8 @@ async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
 async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(smtp, "WHOLE", 0.2)
-    monkeypatch.setattr(smtp, "FAREWELL", 0.05)
+    monkeypatch.setattr(smtp, "ATTEMPT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(smtp, "QUIT_TIMEOUT_S", 0.05)
     for silent, kind in (("RCPT", Retry), ("END", Unknown)):
         stubborn = Stubborn(**{silent: "250-it goes on"})
         async with await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port):
@@ -236,7 +238,7 @@ async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
 async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
     outcome = await send("smtp://127.0.0.1:1", attempt("half a letter: \ud800"))
 
-    assert outcome == Refused("it cannot be written as a mail (Unwritable)")
+    assert outcome == Refused("it cannot be written as a mail (CannotCompose)")
 
 
 async def test_an_account_that_is_nobody_sends_nothing() -> None:
@@ -244,7 +246,7 @@ async def test_an_account_that_is_nobody_sends_nothing() -> None:
     outcome = await smtp.email(WAYS, account, attempt())
 
     assert isinstance(outcome, Retry)
-    assert outcome.exit_shut
+    assert outcome.account_suspended
 
 
 # ---------------------------------------------------------------------- the service
@@ -379,7 +381,7 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
     suppressed = [
         by_kind["notification_suppressed", str(each.request_id)]["why"] for each in (again, machine)
     ]
-    assert suppressed == [acknowledgements.TOLD, "auto-submitted"]
+    assert suppressed == [acknowledgements.CONTACT_REASON, "auto-submitted"]
 
 
 async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -> None:
@@ -397,7 +399,7 @@ async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -
             return await world.sql("notify", query, "%.notification_suppressed")
 
         [(body,)] = await eventually(enough)
-        assert json.loads(bytes(body))["data"]["why"] == acknowledgements.ENOUGH
+        assert json.loads(bytes(body))["data"]["why"] == acknowledgements.CONVERSATION_REASON
 
         async def sent() -> bool:
             return len(office.carried) == 3

@@ -24,10 +24,10 @@ from telling import Teller
 from chassis.testing import eventually, running
 from notify.app import make
 from notify.delivery import queue
-from notify.delivery.dispatcher import AT_ONCE
-from notify.domain.sending import Sent
+from notify.delivery.dispatcher import MAX_ATTEMPTS_PER_ACCOUNT
+from notify.domain.outcomes import Sent
 from notify.settings import Settings
-from notify.transport.channels import EXITS
+from notify.transport.channels import SENDERS
 from trunkline.sink import server as the_sink
 from trunkline_contracts import (
     AssigneeChanged,
@@ -477,9 +477,9 @@ async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
         asked[attempt.chat] += 1
         return Sent("a\x00b" if attempt.chat == "66" else "1")
 
-    monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
+    monkeypatch.setitem(SENDERS, "telegram", send)  # type: ignore[arg-type]
     monkeypatch.setattr(
-        "notify.domain.sending.kept", lambda told, *_: told
+        "notify.domain.retry.printable", lambda told, *_: told
     )  # as if nobody had looked
     await notify.start()
     odd, good = uuid4(), uuid4()
@@ -503,7 +503,7 @@ async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_
         return await settle(tx, verdicts)
 
     monkeypatch.setattr(queue, "settle", refused)
-    monkeypatch.setattr("notify.delivery.dispatcher.STUCK", 1.5)
+    monkeypatch.setattr("notify.delivery.dispatcher.STUCK_AFTER_S", 1.5)
     await notify.start()
     odd, good = uuid4(), uuid4()
     replies = [replied(odd, chat="66"), replied(good)]
@@ -531,8 +531,8 @@ async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
         await (never if attempt.chat == "66" else go).wait()
         return Sent("1")
 
-    monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
-    monkeypatch.setattr("notify.delivery.dispatcher.LAST_WORDS", 1.0)
+    monkeypatch.setitem(SENDERS, "telegram", send)  # type: ignore[arg-type]
+    monkeypatch.setattr("notify.delivery.dispatcher.DRAIN_TIMEOUT_S", 1.0)
     await notify.start()
     chats = {chat: uuid4() for chat in ("66", "1", "2", "3")}
     await notify.tell(*[opened(id_, chat) for chat, id_ in chats.items()])
@@ -563,21 +563,21 @@ async def test_an_account_that_hangs_keeps_no_other_waiting(
         await go.wait()
         return Sent("1")
 
-    monkeypatch.setitem(EXITS, "email", hang)  # type: ignore[arg-type]
+    monkeypatch.setitem(SENDERS, "email", hang)  # type: ignore[arg-type]
     await notify.start()
-    slow = [uuid4() for _ in range(AT_ONCE + 8)]
+    slow = [uuid4() for _ in range(MAX_ATTEMPTS_PER_ACCOUNT + 8)]
     await notify.tell(*[opened(id_, f"c-{id_}", "email") for id_ in slow])
     await notify.tell(*[replied(id_, chat=f"c-{id_}", channel="email") for id_ in slow])
 
     async def all_hands() -> bool:
-        return hanging == AT_ONCE
+        return hanging == MAX_ATTEMPTS_PER_ACCOUNT
 
     await eventually(all_hands)
     quick = uuid4()
     reply = replied(quick)
     await notify.tell(opened(quick), reply)
     await notify.until_state(reply, "sent")
-    assert hanging == AT_ONCE
+    assert hanging == MAX_ATTEMPTS_PER_ACCOUNT
 
     go.set()  # and whoever waited for a hand has one
 
@@ -628,8 +628,8 @@ async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
     await notify.world.sql("notify", "ANALYZE sends")
     plan = await notify.world.sql(
         "notify",
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queue.CLAIM.replace('%b', '%s')}",
-        AT_ONCE, ["telegram"], ["a1"], [AT_ONCE], uuid4(), 20.0,
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queue.CLAIM_MESSAGES.replace('%b', '%s')}",
+        MAX_ATTEMPTS_PER_ACCOUNT, ["telegram"], ["a1"], [MAX_ATTEMPTS_PER_ACCOUNT], uuid4(), 20.0,
     )  # fmt: skip
     top = plan[0][0][0]["Plan"]
     nodes = [top]
@@ -637,7 +637,7 @@ async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
         nodes += node.get("Plans", [])
     scans = {(node["Node Type"], node.get("Relation Name")) for node in nodes}
 
-    assert top["Actual Rows"] == 4 * AT_ONCE  # of all accounts but the busy one
+    assert top["Actual Rows"] == 4 * MAX_ATTEMPTS_PER_ACCOUNT  # of all accounts but the busy one
     assert ("Seq Scan", "sends") not in scans
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 20_000
 

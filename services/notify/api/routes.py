@@ -11,7 +11,7 @@ from chassis.service import Here, Service
 from chassis.web.problems import Problem, invalid, missing
 from notify import collapsing, store
 from notify.delivery import queue
-from notify.domain.sending import Request
+from notify.domain.request import Request
 from notify.webhooks import store as webhooks
 
 TEAM = (Role.OPERATOR, Role.LIGHT_AGENT)
@@ -48,7 +48,7 @@ async def bell(
     before = FIRST if cursor is None else _position(cursor)
     async with here.transaction() as tx:
         rows = await store.bell(tx, operator, before, unread=unread, limit=limit)
-    items = [row.shown for row in rows]
+    items = [row.body for row in rows]
     return {"items": items, "next": str(rows[-1].position) if len(rows) == limit else None}
 
 
@@ -57,7 +57,7 @@ async def read(operator: str, here: Here, who: Owner, which: Read | None = None)
     """Mark notifications as read; says how many were not before."""
     _own(who, operator)
     async with here.transaction() as tx:
-        return {"read": await store.read(tx, operator, which.ids if which else None)}
+        return {"read": await store.mark_read(tx, operator, which.ids if which else None)}
 
 
 @router.get("/deliveries")
@@ -72,12 +72,12 @@ async def deliveries(request_id: UUID, here: Here, who: Reader) -> dict[str, Any
             raise missing("request", request_id)
         if not (who.has(*COMMANDING, Role.ANALYST) or _reads(here, who, request)):
             raise Problem(403, "not_yours", "it is neither yours nor your groups'")
-        messages = await queue.of_request(tx, request_id)
+        messages = await queue.messages_of(tx, request_id)
         items = [
             *(messages if who.has(*BELLS) else map(_without_words, messages)),
-            *await store.told(tx, request_id),
-            *await collapsing.told(tx, request_id),
-            *await webhooks.of_request(tx, request_id),
+            *await store.notifications_of(tx, request_id),
+            *await collapsing.group_notifications_of(tx, request_id),
+            *await webhooks.deliveries_of(tx, request_id),
         ]
     return {"items": items, "next": None}
 

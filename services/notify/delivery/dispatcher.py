@@ -24,13 +24,14 @@ from chassis.observability.tracing import continued
 from chassis.service import Service
 from notify.configuration import Accounts, NoAccount
 from notify.delivery import queue
-from notify.delivery.queue import ACKNOWLEDGEMENT, Attempt, Verdict
-from notify.domain.sending import CREDENTIAL_PAUSE, Next, Outcome, Retry, Unknown, after
+from notify.delivery.queue import ACKNOWLEDGEMENT, AttemptResult, ClaimedMessage
+from notify.domain.outcomes import Outcome, Retry, Unknown
+from notify.domain.retry import CREDENTIAL_PAUSE_S, NextStep, next_step
 from notify.email import acknowledgements, suppressions
-from notify.transport.channels import EXITS, limit_of
-from notify.transport.egress_policy import Outward
-from notify.transport.http_client import KeptAlive
-from notify.transport.http_post import Ways
+from notify.transport.channels import SENDERS, attempt_timeout
+from notify.transport.egress_policy import EgressPolicy
+from notify.transport.http_client import HttpClient
+from notify.transport.http_post import Transport
 from trunkline_contracts import (
     Fact,
     MessageFailed,
@@ -43,28 +44,34 @@ from trunkline_contracts.ids import contact_id
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 32
+MAX_ATTEMPTS_PER_ACCOUNT = 32
 """Attempts through one account; however long they take, they are in no other's way."""
-IDLE = 0.5
+POLL_INTERVAL_S = 0.5
 """How often to look without being told: for what another replica intends, and what is due again."""
 
-LAST_WORDS = 5.0
+DRAIN_TIMEOUT_S = 5.0
 """Seconds for what was begun to end and be recorded; less than a service is given to stop."""
 
-STUCK = 10.0
+STUCK_AFTER_S = 10.0
 
 attempts_made = counter("send_attempts_total", "Attempts to send", "channel", "outcome")
 
-AWAY = (*TRANSIENT, PoolTimeout)
-UNKEEPABLE = frozenset({"22", "23", "54"})
+DATABASE_UNAVAILABLE = (*TRANSIENT, PoolTimeout)
+INVALID_VALUE_CLASSES = frozenset({"22", "23", "54"})
 """Classes of what PostgreSQL says about a value: data, integrity, program limit exceeded."""
 
 
-class Sender:
+class MessageDispatcher:
     """One replica's hands."""
 
     def __init__(
-        self, service: Service, accounts: Accounts, outward: Outward, *, resend: bool, lease: float
+        self,
+        service: Service,
+        accounts: Accounts,
+        outward: EgressPolicy,
+        *,
+        resend: bool,
+        lease: float,
     ) -> None:
         self._service = service
         self._accounts = accounts
@@ -72,11 +79,11 @@ class Sender:
         self._resend = resend
         self._lease = lease
         self._woken = asyncio.Event()
-        self._expected = 0
+        self._pending = 0
         self._full = False
         self._busy: set[asyncio.Task[None]] = set()
         self._under_way: Counter[tuple[str, str]] = Counter()
-        self._done: list[Verdict] = []
+        self._done: list[AttemptResult] = []
         self._settle = asyncio.Event()
         self._looked_at = time.monotonic()
         service.on_commit(self._committed)
@@ -85,22 +92,22 @@ class Sender:
     def _health(self) -> str | None:
         now = time.monotonic()
         silent = now - self._looked_at
-        if silent > STUCK:
+        if silent > STUCK_AFTER_S:
             return f"no progress for {silent:.0f} s"
-        waited = now - min((each.found_at for each in self._done), default=now)
-        return f"an outcome is not recorded for {waited:.0f} s" if waited > STUCK else None
+        waited = now - min((each.finished_at for each in self._done), default=now)
+        return f"an outcome is not recorded for {waited:.0f} s" if waited > STUCK_AFTER_S else None
 
-    def expect(self, messages: int) -> None:
+    def notify_pending(self, messages: int) -> None:
         """Look at once when the transaction that intends these messages is committed."""
-        self._expected += messages
+        self._pending += messages
 
     def _committed(self) -> None:
-        if self._expected:
+        if self._pending:
             self._woken.set()
 
     async def run(self) -> None:
         """Send for ever; when told to stop, end what was begun."""
-        ways = Ways(KeptAlive(), self._outward)
+        ways = Transport(HttpClient(), self._outward)
         recorder = asyncio.create_task(self._record())
         try:
             while not recorder.done():
@@ -110,20 +117,20 @@ class Sender:
         finally:
             recorder.cancel()
             await self._drain()
-            await ways.wire.aclose()
+            await ways.http.aclose()
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout(IDLE):
+            async with asyncio.timeout(POLL_INTERVAL_S):
                 await self._woken.wait()
         except TimeoutError:
-            self._expected = 0
+            self._pending = 0
         self._woken.clear()
 
     async def _drain(self) -> None:
         """Record what was begun as it ends; what does not end in time is somebody else's again."""
         try:
-            async with asyncio.timeout(LAST_WORDS):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._settled()
                 while self._busy:
                     await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
@@ -134,41 +141,41 @@ class Sender:
             for task in self._busy:
                 task.cancel()
 
-    async def _send(self, ways: Ways) -> None:
+    async def _send(self, ways: Transport) -> None:
         """Claim as much as there are hands for."""
         claimed_at = time.monotonic()
         claiming = asyncio.ensure_future(self._claim())
         try:
             attempts = await asyncio.shield(claiming)
         except asyncio.CancelledError:  # what is claimed by now is nobody's for as long as a lease
-            self._done += [_given_back(each) for each in await claiming]
+            self._done += [_returned(each) for each in await claiming]
             raise
-        except AWAY as why:
+        except DATABASE_UNAVAILABLE as why:
             log.warning("nothing can be claimed: %s", type(why).__name__)
             return
         self._looked_at = claimed_at
-        self._expected = max(0, self._expected - sum(a.attempts == 1 for a in attempts))
+        self._pending = max(0, self._pending - sum(a.attempts == 1 for a in attempts))
         self._under_way.update((each.channel, each.account) for each in attempts)
-        self._full = any(number >= AT_ONCE for number in self._under_way.values())
+        self._full = any(number >= MAX_ATTEMPTS_PER_ACCOUNT for number in self._under_way.values())
         for attempt in attempts:
             task = asyncio.create_task(self._attempt(ways, attempt, claimed_at))
             self._busy.add(task)
             task.add_done_callback(partial(self._ended, attempt))
 
-    async def _claim(self) -> list[Attempt]:
+    async def _claim(self) -> list[ClaimedMessage]:
         async with self._service.single() as tx:
-            return await queue.claim(tx, AT_ONCE, self._under_way, self._lease)
+            return await queue.claim(tx, MAX_ATTEMPTS_PER_ACCOUNT, self._under_way, self._lease)
 
-    def _ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+    def _ended(self, attempt: ClaimedMessage, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
         self._under_way[attempt.channel, attempt.account] -= 1
 
-    async def _attempt(self, ways: Ways, attempt: Attempt, claimed_at: float) -> None:
+    async def _attempt(self, ways: Transport, attempt: ClaimedMessage, claimed_at: float) -> None:
         # an attempt that begins too late would still go on when its lease is somebody else's
-        latest = max(self._lease - limit_of(attempt.channel), self._lease / 5)
+        latest = max(self._lease - attempt_timeout(attempt.channel), self._lease / 5)
         if time.monotonic() - claimed_at > latest:
             log.warning("an attempt was left: this replica was frozen; another will make it")
-            self._done.append(_given_back(attempt))
+            self._done.append(_returned(attempt))
             self._settle.set()
             return
         with continued(attempt.traceparent, "send", kind=SpanKind.CLIENT):
@@ -176,26 +183,32 @@ class Sender:
         kind = type(outcome).__name__.lower()
         attempts_made.labels("notify", attempt.channel, kind).inc()
         shut = None
-        if isinstance(outcome, Retry) and outcome.exit_shut:
-            shut = CREDENTIAL_PAUSE if outcome.after is None else outcome.after
+        if isinstance(outcome, Retry) and outcome.account_suspended:
+            shut = CREDENTIAL_PAUSE_S if outcome.after is None else outcome.after
             log.error("%s/%s is shut: %s", attempt.channel, attempt.account, outcome.reason)
         resend = self._resends(attempt)
-        step = after(outcome, attempt.attempts, attempt.age, resend=resend, doubts=attempt.doubts)
-        self._done.append(Verdict(attempt, step, shut, time.monotonic()))
+        step = next_step(
+            outcome,
+            attempt.attempts,
+            attempt.age,
+            resend=resend,
+            possible_duplicates=attempt.possible_duplicates,
+        )
+        self._done.append(AttemptResult(attempt, step, shut, time.monotonic()))
         self._settle.set()
 
-    def _resends(self, attempt: Attempt) -> bool:
+    def _resends(self, attempt: ClaimedMessage) -> bool:
         """Nobody misses an acknowledgement as they miss an answer; two are one too many."""
         return self._resend and attempt.kind != ACKNOWLEDGEMENT
 
-    async def _outcome(self, ways: Ways, attempt: Attempt) -> Outcome:
+    async def _outcome(self, ways: Transport, attempt: ClaimedMessage) -> Outcome:
         if attempt.abandoned and not self._resends(attempt):
             return Unknown("a replica ended while it was sending this")
         try:
-            account = self._accounts.find(attempt.channel, attempt.account)
-            return await EXITS[attempt.channel](ways, account, attempt)
+            account = self._accounts.account(attempt.channel, attempt.account)
+            return await SENDERS[attempt.channel](ways, account, attempt)
         except NoAccount as why:
-            return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
+            return Retry(str(why), CREDENTIAL_PAUSE_S, account_suspended=True)
         except Exception as why:
             log.warning("an attempt broke", exc_info=why)
             return Unknown(f"broke: {type(why).__name__}")
@@ -204,7 +217,7 @@ class Sender:
         while True:
             await self._settle.wait()
             await self._settled()
-            if self._expected or self._full:  # there are hands again, or a turn has come
+            if self._pending or self._full:  # there are hands again, or a turn has come
                 self._woken.set()
 
     async def _settled(self) -> None:
@@ -217,31 +230,31 @@ class Sender:
                 del self._done[: len(verdicts)]
             except Exception as why:  # noqa: BLE001 (nothing that was found out is ever dropped)
                 log.warning("outcomes are not recorded: %s", type(why).__name__)
-                if not _lasting(why) or not await self._each(verdicts):
+                if not _is_permanent(why) or not await self._each(verdicts):
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 1.0)
 
-    async def _settle_all(self, verdicts: list[Verdict]) -> None:
+    async def _settle_all(self, verdicts: list[AttemptResult]) -> None:
         async with self._service.transaction() as tx:
             counted = await queue.settle(tx, verdicts)
-            await suppressions.put(tx, _refused_for_good(counted))
+            await suppressions.suppress(tx, _refused_addresses(counted))
             for verdict in counted:
-                if (fact := _fact(verdict, tx.now)) is not None:
+                if (fact := _outcome_fact(verdict, tx.now)) is not None:
                     tx.say(fact)
 
-    async def _each(self, verdicts: list[Verdict]) -> bool:
+    async def _each(self, verdicts: list[AttemptResult]) -> bool:
         """Record one by one, so that one that cannot be kept as it is holds up no other.
 
         Tells whether all are recorded; what is not is tried again after the others.
         """
         left = []
         for verdict in verdicts:
-            for form in (verdict, verdict.bare()):
+            for form in (verdict, verdict.without_external_text()):
                 try:
                     await self._settle_all([form])
                 except Exception as why:  # noqa: BLE001 (the others do not wait for it)
                     log.warning("an outcome is not recorded: %s", type(why).__name__)
-                    if not _lasting(why):
+                    if not _is_permanent(why):
                         return False  # the database is away: all of them again, later
                 else:
                     break
@@ -252,18 +265,18 @@ class Sender:
         return not left
 
 
-def _given_back(attempt: Attempt) -> Verdict:
+def _returned(attempt: ClaimedMessage) -> AttemptResult:
     """Say of an attempt that it was not made: nobody has to ask what came of it."""
-    return Verdict(attempt, Next("intended", 0.0), None, time.monotonic())
+    return AttemptResult(attempt, NextStep("intended", 0.0), None, time.monotonic())
 
 
-def _lasting(why: Exception) -> bool:
+def _is_permanent(why: Exception) -> bool:
     """Whether it is about what was to be recorded, so that it stays however often it is tried."""
     state = getattr(why, "sqlstate", None) or ""
-    return not isinstance(why, AWAY) or state[:2] in UNKEEPABLE
+    return not isinstance(why, DATABASE_UNAVAILABLE) or state[:2] in INVALID_VALUE_CLASSES
 
 
-def _refused_for_good(verdicts: Sequence[Verdict]) -> dict[str, str]:
+def _refused_addresses(verdicts: Sequence[AttemptResult]) -> dict[str, str]:
     """Give the addresses that take nothing, each with the reason."""
     return {
         mail_address(each.attempt.address): each.next.reason or "refused"
@@ -272,7 +285,7 @@ def _refused_for_good(verdicts: Sequence[Verdict]) -> dict[str, str]:
     }
 
 
-def _fact(verdict: Verdict, now: datetime) -> Fact | None:
+def _outcome_fact(verdict: AttemptResult, now: datetime) -> Fact | None:
     """Say what became of a message, or of what tells the customer that theirs arrived."""
     attempt, step = verdict.attempt, verdict.next
     common: dict[str, Any] = {

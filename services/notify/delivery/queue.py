@@ -12,13 +12,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from chassis.messaging.transaction import Tx
-from notify.domain.sending import Next
-from notify.email.threads import Letter, letter_of
+from notify.domain.retry import NextStep
+from notify.email.threads import ReplyHeaders, reply_headers_of
 
 REPLY, ACKNOWLEDGEMENT = "reply", "acknowledgement"
 """What is sent: an answer of the request's history, or that a mail was received."""
 
-INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
+INSERT_MESSAGES = """INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
         next_at, reason, by_operator, traceparent, kind, settled_at)
     SELECT id, request_id, channel, account, chat, address, text, state,
         CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent, kind,
@@ -32,7 +32,7 @@ INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, a
 
 # Accounts that have something open are found by skipping along the index from one to the next. What
 # is claimed is updated by its ids, for nobody can guess how much that is: a join would read it all.
-CLAIM = """WITH RECURSIVE accounts AS (
+CLAIM_MESSAGES = """WITH RECURSIVE accounts AS (
         (SELECT channel, account FROM sends WHERE next_at IS NOT NULL
             ORDER BY channel, account LIMIT 1)
         UNION ALL
@@ -64,7 +64,7 @@ CLAIM = """WITH RECURSIVE accounts AS (
         (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id), s.kind,
         s.doubts"""
 
-SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
+SETTLE_MESSAGES = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
         platform_id = coalesce(o.platform_id, s.platform_id), chat = coalesce(o.chat, s.chat),
         text = CASE WHEN o.state = 'sent' THEN NULL ELSE s.text END,
@@ -74,17 +74,17 @@ SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         %b::text[], %b::bool[]) AS o (id, lease, state, delay, platform_id, reason, chat, doubted)
     WHERE s.message_id = o.id AND s.lease = o.lease RETURNING s.message_id"""
 
-SHUT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
+SUSPEND_ACCOUNT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
     VALUES (%s, %s, now() + %s * interval '1 second', %s)
     ON CONFLICT (channel, account) DO UPDATE
         SET shut_until = greatest(x.shut_until, EXCLUDED.shut_until), reason = EXCLUDED.reason"""
 
-SENDS = """SELECT message_id, channel, account, state, attempts, platform_id, reason, created_at,
+SELECT_MESSAGES = """SELECT message_id, channel, account, state, attempts, platform_id, reason, created_at,
         settled_at, kind FROM sends WHERE request_id = %s ORDER BY turn LIMIT 500"""
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class OutgoingMessage:
     """A message somebody wants the customer to have."""
 
     message_id: UUID
@@ -103,7 +103,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ClaimedMessage:
     """A message claimed for sending."""
 
     message_id: UUID
@@ -119,31 +119,31 @@ class Attempt:
     """The attempt before this one was never settled: its outcome is unknown."""
     traceparent: str | None
     lease: UUID
-    letter: Letter | None = None
+    reply_headers: ReplyHeaders | None = None
     """What it says besides its text, by mail."""
     kind: str = REPLY
-    doubts: int = 0
+    possible_duplicates: int = 0
     """How many copies of it there may be already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AttemptResult:
     """What came of an attempt."""
 
-    attempt: Attempt
-    next: Next
-    shut: float | None = None
+    attempt: ClaimedMessage
+    next: NextStep
+    suspended_s: float | None = None
     """Seconds for which nothing can be sent through this account."""
-    found_at: float = 0.0
+    finished_at: float = 0.0
     """By the monotonic clock of whoever found it out."""
 
-    def bare(self) -> "Verdict":
+    def without_external_text(self) -> "AttemptResult":
         """Give it without what was told by others: that it was sent, or not, is kept."""
         plain = replace(self.next, platform_id=None, reason=None, chat=None)
         return replace(self, next=plain)
 
 
-async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
+async def enqueue(tx: Tx, intents: Sequence[OutgoingMessage]) -> set[UUID]:
     """Write intents down; gives those that are new."""
     if not intents:
         return set()
@@ -164,25 +164,25 @@ async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
         )
         for i in intents
     ]
-    return {row[0] for row in await (await tx.run(INTEND, *_columns(rows))).fetchall()}
+    return {row[0] for row in await (await tx.run(INSERT_MESSAGES, *_columns(rows))).fetchall()}
 
 
 async def claim(
     tx: Tx, at_once: int, under_way: Mapping[tuple[str, str], int], lease: float
-) -> list[Attempt]:
+) -> list[ClaimedMessage]:
     """Claim what may be sent now; after `lease` seconds somebody else may attempt it again.
 
     `at_once` is how many attempts an account may have, some of which are `under_way`.
     """
     busy = [(*account, number) for account, number in under_way.items() if number]
     columns = _columns(busy) if busy else [[], [], []]
-    cursor = await tx.run(CLAIM, at_once, *columns, uuid4(), lease)
+    cursor = await tx.run(CLAIM_MESSAGES, at_once, *columns, uuid4(), lease)
     rows = await cursor.fetchall()
-    told: list[list[Any]] = [[*row[:12], letter_of(row[12]), *row[13:]] for row in rows]
-    return [Attempt(*row) for row in told]
+    told: list[list[Any]] = [[*row[:12], reply_headers_of(row[12]), *row[13:]] for row in rows]
+    return [ClaimedMessage(*row) for row in told]
 
 
-async def settle(tx: Tx, verdicts: Sequence[Verdict]) -> list[Verdict]:
+async def settle(tx: Tx, verdicts: Sequence[AttemptResult]) -> list[AttemptResult]:
     """Record outcomes; gives those that counted, because their lease still held."""
     rows = [
         (
@@ -193,21 +193,21 @@ async def settle(tx: Tx, verdicts: Sequence[Verdict]) -> list[Verdict]:
             v.next.platform_id,
             v.next.reason,
             v.next.chat,
-            v.next.doubted,
+            v.next.possible_duplicate,
         )
         for v in verdicts
     ]
-    held = {row[0] for row in await (await tx.run(SETTLE, *_columns(rows))).fetchall()}
+    held = {row[0] for row in await (await tx.run(SETTLE_MESSAGES, *_columns(rows))).fetchall()}
     for channel, account, seconds, reason in sorted(
-        (v.attempt.channel, v.attempt.account, v.shut, v.next.reason or "")
+        (v.attempt.channel, v.attempt.account, v.suspended_s, v.next.reason or "")
         for v in verdicts
-        if v.shut is not None
+        if v.suspended_s is not None
     ):
-        await tx.run(SHUT, channel, account, seconds, reason)
+        await tx.run(SUSPEND_ACCOUNT, channel, account, seconds, reason)
     return [v for v in verdicts if v.attempt.message_id in held]
 
 
-async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
+async def messages_of(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
     """Give what became of a request's replies."""
     names = (
         "id",
@@ -221,7 +221,7 @@ async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
         "settled_at",
         "kind",
     )
-    rows = await (await tx.run(SENDS, request_id)).fetchall()
+    rows = await (await tx.run(SELECT_MESSAGES, request_id)).fetchall()
     return [{"what": "message", **dict(zip(names, row, strict=True))} for row in rows]
 
 

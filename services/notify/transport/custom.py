@@ -11,39 +11,39 @@ from email.utils import parsedate_to_datetime
 import orjson
 
 from chassis.auth.standard_webhooks import sign
-from notify.delivery.queue import Attempt
-from notify.domain.sending import (
-    CREDENTIAL_PAUSE,
-    LONGEST_WAIT,
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import (
+    MAX_WAIT_S,
     Outcome,
     Refused,
     Retry,
     Sent,
     Unknown,
-    kept,
-    wait_asked,
+    printable,
+    requested_wait,
 )
-from notify.transport.http_client import Answer
-from notify.transport.http_post import Account, Ways, post
+from notify.domain.retry import CREDENTIAL_PAUSE_S
+from notify.transport.http_client import HttpResponse
+from notify.transport.http_post import Account, Transport, post
 
-WITHIN = 15.0
+RESPONSE_TIMEOUT_S = 15.0
 """Seconds a receiver has to answer, by the specification."""
 
 
-async def custom(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
+async def custom(ways: Transport, account: Account, attempt: ClaimedMessage) -> Outcome:
     """Hand a reply to the integrator's address."""
     id, body, now = str(attempt.message_id), body_of(attempt), time.time()
     try:
         headers = sign(account.secrets, id, int(now), body)
     except ValueError:
-        return Retry("the account's secret is not one", CREDENTIAL_PAUSE, exit_shut=True)
-    answered = await post(ways, account, account.base, body, headers, WITHIN)
-    if isinstance(answered, Answer):
-        return verdict(answered, datetime.fromtimestamp(now, UTC))
+        return Retry("the account's secret is not one", CREDENTIAL_PAUSE_S, account_suspended=True)
+    answered = await post(ways, account, account.base, body, headers, RESPONSE_TIMEOUT_S)
+    if isinstance(answered, HttpResponse):
+        return response_outcome(answered, datetime.fromtimestamp(now, UTC))
     return Retry(answered.reason) if isinstance(answered, Unknown) else answered
 
 
-def body_of(attempt: Attempt) -> bytes:
+def body_of(attempt: ClaimedMessage) -> bytes:
     """Write what the integrator gets; the same bytes for every attempt."""
     return orjson.dumps(
         {
@@ -56,38 +56,38 @@ def body_of(attempt: Attempt) -> bytes:
     )
 
 
-def verdict(answered: Answer, now: datetime) -> Outcome:
+def response_outcome(answered: HttpResponse, now: datetime) -> Outcome:
     """Understand an answer: 2xx took it, 410 never will, and everything else may later."""
     status = answered.status
     if 200 <= status < 300:
-        return Sent(_named(answered.body))
+        return Sent(_receiver_id(answered.body))
     if status == 410:
         return Refused("the receiver is gone (410)")
-    wait = wait_told(status, answered.headers.get("retry-after"), now)
+    wait = retry_after(status, answered.headers.get("retry-after"), now)
     busy = status in {429, 502, 503, 504}
-    return Retry(f"answered {status}", wait, exit_shut=busy and wait is not None)
+    return Retry(f"answered {status}", wait, account_suspended=busy and wait is not None)
 
 
-def wait_told(status: int, header: str | None, now: datetime) -> float | None:
+def retry_after(status: int, header: str | None, now: datetime) -> float | None:
     """Read a `Retry-After`: seconds, or a date; it says something only with 429 and 5xx."""
     told = (header or "").strip()
     if not told or (status != 429 and status < 500):
         return None
     if told.isascii() and told.isdigit() and len(told) < 9:
-        return wait_asked(int(told))
+        return requested_wait(int(told))
     try:
         at = parsedate_to_datetime(told)
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
     except (ValueError, OverflowError, TypeError, IndexError):  # years and zones of any size
         return None
-    return wait_asked(min(max(seconds, 0.0), LONGEST_WAIT))
+    return requested_wait(min(max(seconds, 0.0), MAX_WAIT_S))
 
 
-def _named(body: bytes) -> str | None:
+def _receiver_id(body: bytes) -> str | None:
     """Give the id the receiver knows it by, if it says one."""
     try:
         told = orjson.loads(body)
     except ValueError:
         return None
     id = told.get("id") if isinstance(told, dict) else None
-    return kept(str(id)) if isinstance(id, str | int) and not isinstance(id, bool) else None
+    return printable(str(id)) if isinstance(id, str | int) and not isinstance(id, bool) else None

@@ -12,25 +12,25 @@ import time
 from contextlib import suppress
 from ipaddress import ip_address
 
-KEEP = 10.0
+FOUND_TTL_S = 10.0
 """Seconds for which a name keeps the meaning it had."""
-FORGET = 5.0
+NOT_FOUND_TTL_S = 5.0
 """Seconds after which a name that is not known is asked about again."""
-PATIENCE = 5.0
+LOOKUP_TIMEOUT_S = 5.0
 """Seconds to wait for an answer."""
-AT_ONCE = 64
+MAX_LOOKUPS = 64
 """Names asked about at once."""
-KNOWN = 1000
+MAX_CACHED_NAMES = 1000
 
 
-class Names:
+class Resolver:
     """What is known of names, and what is being asked."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, list[str]]] = {}
         self._asked: dict[str, asyncio.Future[list[str]]] = {}
 
-    async def mean(self, name: str) -> list[str]:
+    async def resolve(self, name: str) -> list[str]:
         """Give the addresses a name means; none when it is not known, or not in time."""
         with suppress(ValueError):
             return [str(ip_address(name))]
@@ -41,14 +41,14 @@ class Names:
         if asked is None:
             return []
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
                 return await asyncio.shield(asked)
         except TimeoutError:
             self._keep(name, [])
             return []
 
     def _ask(self, name: str) -> asyncio.Future[list[str]] | None:
-        if len(self._asked) >= AT_ONCE:
+        if len(self._asked) >= MAX_LOOKUPS:
             return None
         loop = asyncio.get_running_loop()
         asked: asyncio.Future[list[str]] = loop.create_future()
@@ -59,7 +59,7 @@ class Names:
             asked.set_result(found)
 
         def ask() -> None:
-            found = resolve(name)
+            found = look_up(name)
             with suppress(RuntimeError):  # nobody is there any more
                 loop.call_soon_threadsafe(heard, found)
 
@@ -68,12 +68,12 @@ class Names:
         return asked
 
     def _keep(self, name: str, found: list[str]) -> None:
-        if len(self._known) > KNOWN:
+        if len(self._known) > MAX_CACHED_NAMES:
             self._known.clear()
-        self._known[name] = (time.monotonic() + (KEEP if found else FORGET), found)
+        self._known[name] = (time.monotonic() + (FOUND_TTL_S if found else NOT_FOUND_TTL_S), found)
 
 
-def resolve(name: str) -> list[str]:
+def look_up(name: str) -> list[str]:
     """Ask the system, however long that takes; gives nothing when it does not know."""
     try:
         told = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)

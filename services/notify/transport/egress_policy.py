@@ -20,10 +20,10 @@ from typing import Final
 
 import httpx
 
-from notify.transport.dns import Names
+from notify.transport.dns import Resolver
 
-PORTS = frozenset({443, 8443})
-NOT_SO = "only https on port 443 or 8443 leaves for outside"
+PUBLIC_PORTS = frozenset({443, 8443})
+HTTPS_ONLY = "only https on port 443 or 8443 leaves for outside"
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -79,16 +79,16 @@ REFUSED_IPV6: Final = tuple(
 https://www.iana.org/assignments/iana-ipv6-special-registry"""
 
 
-class Forbidden(Exception):
+class EgressForbidden(Exception):
     """Nothing is sent there; says why without the address."""
 
 
-class NotKnown(Forbidden):
+class HostNotFound(EgressForbidden):
     """Its name means nothing now, and may later."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """Where to connect to, and what to say there."""
 
     scheme: str
@@ -100,55 +100,55 @@ class Place:
     """The request line and the host, ready to be written."""
 
 
-class Outward:
+class EgressPolicy:
     """Looks addresses up."""
 
     def __init__(self, inside: Sequence[Network] = ()) -> None:
-        self._inside = tuple(inside)
-        self._names = Names()
+        self._internal_networks = tuple(inside)
+        self._resolver = Resolver()
 
-    async def place(self, url: str, *, trusted: bool = False) -> Place:
-        """Give the place a URL means now; raises `Forbidden`."""
+    async def target_of(self, url: str, *, trusted: bool = False) -> Target:
+        """Give the place a URL means now; raises `EgressForbidden`."""
         try:
             at = httpx.URL(url)
             name = at.raw_host.decode("ascii")
         except (httpx.InvalidURL, UnicodeError):
-            raise Forbidden("the address is not one") from None
+            raise EgressForbidden("the address is not one") from None
         if at.scheme not in {"http", "https"} or not name or at.userinfo:
-            raise Forbidden("the address is not one of the web's")
+            raise EgressForbidden("the address is not one of the web's")
         port = at.port or (443 if at.scheme == "https" else 80)
         head = b"POST %s HTTP/1.1\r\nHost: %s\r\n" % (at.raw_path, at.netloc)
         if trusted:
-            await self.known(name)
-            return Place(at.scheme, name, port, name, head)
-        host = await self._judged(name, port, secure=at.scheme == "https")
-        return Place(at.scheme, host, port, name, head)
+            await self.addresses_of(name)
+            return Target(at.scheme, name, port, name, head)
+        host = await self._permitted_address(name, port, secure=at.scheme == "https")
+        return Target(at.scheme, host, port, name, head)
 
-    async def known(self, name: str) -> list[str]:
-        """Give the addresses a name means; raises `NotKnown` when there are none."""
-        found = await self._names.mean(name)
+    async def addresses_of(self, name: str) -> list[str]:
+        """Give the addresses a name means; raises `HostNotFound` when there are none."""
+        found = await self._resolver.resolve(name)
         if not found:
-            raise NotKnown("the name is not known")
+            raise HostNotFound("the name is not known")
         return found
 
-    async def _judged(self, name: str, port: int, *, secure: bool) -> str:
-        outside = secure and port in PORTS
-        if not outside and not self._inside:
-            raise Forbidden(NOT_SO)
-        found = [ip_address(each.partition("%")[0]) for each in await self.known(name)]
-        if all(self._ours(each) for each in found):
+    async def _permitted_address(self, name: str, port: int, *, secure: bool) -> str:
+        outside = secure and port in PUBLIC_PORTS
+        if not outside and not self._internal_networks:
+            raise EgressForbidden(HTTPS_ONLY)
+        found = [ip_address(each.partition("%")[0]) for each in await self.addresses_of(name)]
+        if all(self._is_internal(each) for each in found):
             return str(found[0])
         if not outside:
-            raise Forbidden(NOT_SO)
-        if not all(public(each) for each in found):
-            raise Forbidden("the name means an address that is not public")
+            raise EgressForbidden(HTTPS_ONLY)
+        if not all(is_public(each) for each in found):
+            raise EgressForbidden("the name means an address that is not public")
         return str(found[0])
 
-    def _ours(self, address: Address) -> bool:
-        return any(address in network for network in self._inside)
+    def _is_internal(self, address: Address) -> bool:
+        return any(address in network for network in self._internal_networks)
 
 
-def public(address: Address) -> bool:
+def is_public(address: Address) -> bool:
     """Return whether an address is on the internet and serves no special purpose.
 
     An IPv6 address that carries an IPv4 address is never public.

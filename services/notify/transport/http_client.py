@@ -17,13 +17,13 @@ from chassis.tls import trusted
 T = TypeVar("T")
 Origin = tuple[str, str, int, str]
 
-EXPIRY = 5.0
+IDLE_TIMEOUT_S = 5.0
 """Seconds an idle connection is kept: less than servers keep theirs."""
 
-HEAD = 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 """Bytes an answer's headers may take, what follows its body included."""
 
-AHEAD = 128 * 1024
+MAX_BUFFERED_BYTES = 128 * 1024
 """Bytes of an answer taken in before somebody wants them."""
 
 
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
             self._raise()
             self._news.clear()
             await self._news.wait()
-        if self._waiting > AHEAD and self._transport is not None and self.alive:
+        if self._waiting > MAX_BUFFERED_BYTES and self._transport is not None and self.alive:
             self._transport.resume_reading()
         told, self._pieces, self._waiting = b"".join(self._pieces), [], 0
         return told
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         """End the exchange; what is not whole, or not to be kept, is hung up."""
         if self._done and self.alive and self._keep:
             self.free = True
-            self._expiry = asyncio.get_running_loop().call_later(EXPIRY, self.close)
+            self._expiry = asyncio.get_running_loop().call_later(IDLE_TIMEOUT_S, self.close)
         else:
             self.close()
 
@@ -118,7 +118,9 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as why:
             self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {type(why).__name__}"))
             self.close()
-        if self._idle > HEAD and not self._done:  # the parser keeps a line until it ends
+        if (
+            self._idle > MAX_HEADER_BYTES and not self._done
+        ):  # the parser keeps a line until it ends
             self._fail(httpx.RemoteProtocolError("headers that do not end"))
             self.close()
         self._news.set()
@@ -147,7 +149,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._named += len(name) + len(value)
-        if self._named > HEAD:
+        if self._named > MAX_HEADER_BYTES:
             raise ValueError("headers that do not end")
         self.headers.append((name, value))
 
@@ -160,7 +162,7 @@ class Connection(asyncio.Protocol):
         self._idle = 0
         self._pieces.append(body)
         self._waiting += len(body)
-        if self._waiting > AHEAD and self._transport is not None:
+        if self._waiting > MAX_BUFFERED_BYTES and self._transport is not None:
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -169,18 +171,18 @@ class Connection(asyncio.Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What a server said."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     """By their names in lower case."""
-    whole: bool = True
+    complete: bool = True
     """Whether the body ended within what is read of it."""
 
 
-class KeptAlive:
+class HttpClient:
     """Connections to many places; how many at once is the caller's limit."""
 
     def __init__(self) -> None:
@@ -197,7 +199,7 @@ class KeptAlive:
         patience: float,
         most: int,
         name: str | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Ask once, and read `most` bytes of the body; `patience` is for connecting, in seconds.
 
         A kept connection that had been hung up meanwhile is no failure: another one is asked.
@@ -207,7 +209,7 @@ class KeptAlive:
             kept = connection.free
             try:
                 connection.send(raw)
-                return await _answer(connection, most)
+                return await _read_response(connection, most)
             except (httpx.RemoteProtocolError, httpx.ReadError):
                 if not kept or connection.status:
                     raise
@@ -257,10 +259,10 @@ async def _within(
         raise
 
 
-async def _answer(connection: Connection, most: int) -> Answer:
+async def _read_response(connection: Connection, most: int) -> HttpResponse:
     await connection.head()
     told, body = connection.headers, b""
     while (piece := await connection.piece()) and len(body) <= most:
         body += piece
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in told}
-    return Answer(connection.status, body[:most], headers, not piece and len(body) <= most)
+    return HttpResponse(connection.status, body[:most], headers, not piece and len(body) <= most)

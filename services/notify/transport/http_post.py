@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from notify.delivery.queue import Attempt
-from notify.domain.sending import CREDENTIAL_PAUSE, Outcome, Retry, Unknown
-from notify.transport.egress_policy import Forbidden, NotKnown, Outward, Place
-from notify.transport.http_client import Answer, KeptAlive
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Outcome, Retry, Unknown
+from notify.domain.retry import CREDENTIAL_PAUSE_S
+from notify.transport.egress_policy import EgressForbidden, EgressPolicy, HostNotFound, Target
+from notify.transport.http_client import HttpClient, HttpResponse
 
-MOST = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 """Bytes of an answer that are read."""
-WHOLE = 10.0
+ATTEMPT_TIMEOUT_S = 10.0
 """Seconds an attempt may take unless its channel says otherwise; much less than a lease."""
 
-CONNECT = 3.0
+CONNECT_TIMEOUT_S = 3.0
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -46,42 +47,42 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Transport:
     """What every attempt goes out by."""
 
-    wire: KeptAlive
-    outward: Outward
+    http: HttpClient
+    egress: EgressPolicy
 
 
-Send = Callable[[Ways, Account, Attempt], Awaitable[Outcome]]
+SendFunction = Callable[[Transport, Account, ClaimedMessage], Awaitable[Outcome]]
 
 
 async def post(
-    ways: Ways,
+    ways: Transport,
     account: Account,
     url: str,
     body: bytes,
     headers: Mapping[str, str],
-    within: float = WHOLE,
-) -> Answer | Outcome:
+    within: float = ATTEMPT_TIMEOUT_S,
+) -> HttpResponse | Outcome:
     """Post JSON; gives the answer, or the outcome when there was none."""
     try:
         async with asyncio.timeout(within):
-            place = await ways.outward.place(url, trusted=account.trusted)
-            raw = written(place, {**HEADERS, **headers}, body)
-            answer = await exchange(ways.wire, place, raw, CONNECT)
-    except NotKnown as why:
+            place = await ways.egress.target_of(url, trusted=account.trusted)
+            raw = request_bytes(place, {**HEADERS, **headers}, body)
+            answer = await exchange(ways.http, place, raw, CONNECT_TIMEOUT_S)
+    except HostNotFound as why:
         return Retry(f"not reached: {why}")
-    except Forbidden as why:
-        return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
+    except EgressForbidden as why:
+        return Retry(str(why), CREDENTIAL_PAUSE_S, account_suspended=True)
     except (httpx.ConnectError, httpx.ConnectTimeout) as why:
         return Retry(f"not reached: {type(why).__name__}")
     except (httpx.TransportError, TimeoutError) as why:
         return Unknown(f"no answer: {type(why).__name__}")
-    return answer if answer.whole else Unknown("the answer does not end")
+    return answer if answer.complete else Unknown("the answer does not end")
 
 
-def written(place: Place, headers: Mapping[str, str], body: bytes) -> bytes:
+def request_bytes(place: Target, headers: Mapping[str, str], body: bytes) -> bytes:
     """Write a request; raises ValueError for a header that would break out of its line."""
     lines = [f"{name}: {value}".encode("ascii") for name, value in headers.items()]
     if any(c < 32 for line in lines for c in line):
@@ -90,8 +91,14 @@ def written(place: Place, headers: Mapping[str, str], body: bytes) -> bytes:
     return place.head + b"\r\n".join([*lines, length]) + body
 
 
-async def exchange(wire: KeptAlive, place: Place, raw: bytes, patience: float) -> Answer:
+async def exchange(wire: HttpClient, place: Target, raw: bytes, patience: float) -> HttpResponse:
     """Ask a place that was judged."""
     return await wire.exchange(
-        place.scheme, place.host, place.port, raw, patience=patience, most=MOST, name=place.name
+        place.scheme,
+        place.host,
+        place.port,
+        raw,
+        patience=patience,
+        most=MAX_RESPONSE_BYTES,
+        name=place.name,
     )

@@ -12,10 +12,10 @@ from chassis.web.problems import Problem, missing
 from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoint, Endpoints
 
-WEBHOOKS = (Role.ADMINISTRATOR, Role.INTEGRATOR)
-LAST = 2**63 - 1
+WEBHOOK_ROLES = (Role.ADMINISTRATOR, Role.INTEGRATOR)
+MAX_POSITION = 2**63 - 1
 
-router = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[Depends(allow(*WEBHOOKS))])
+router = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[Depends(allow(*WEBHOOK_ROLES))])
 
 
 class Redrive(BaseModel):
@@ -27,7 +27,7 @@ class Redrive(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     failed: bool = False
-    from_: Annotated[int, Field(ge=0, le=LAST)] | None = Field(default=None, alias="from")
+    from_: Annotated[int, Field(ge=0, le=MAX_POSITION)] | None = Field(default=None, alias="from")
     request_id: UUID | None = None
 
     @model_validator(mode="after")
@@ -40,10 +40,10 @@ class Redrive(BaseModel):
 @router.get("/webhooks")
 async def webhooks(here: Here, who: Caller) -> dict[str, Any]:
     """Give the webhooks of the workspace in force, and how each is doing."""
-    mine = [e for e in _endpoints(here.state).values() if _may(who, e.name)]
+    mine = [e for e in _endpoints(here.state).values() if _is_owner(who, e.name)]
     async with here.transaction() as tx:
-        stands = await store.stands(tx, mine)
-    return {"items": [_shown(e, *stands[e.name]) for e in mine], "next": None}
+        stands = await store.status_of(tx, mine)
+    return {"items": [webhook_body(e, *stands[e.name]) for e in mine], "next": None}
 
 
 @router.post("/webhooks/{id}/redrive")
@@ -51,7 +51,7 @@ async def redrive(id: str, which: Redrive, here: Here, who: Caller) -> dict[str,
     """Have deliveries made (again), in their order; the endpoint is taken to be there again."""
     if id not in _endpoints(here.state):
         raise missing("webhook", id)
-    if not _may(who, id):
+    if not _is_owner(who, id):
         raise Problem(403, "forbidden", f"{id} is not a webhook of yours")
     start = which.from_ or 0
     about = None if which.request_id is None else (which.request_id, start)
@@ -59,7 +59,7 @@ async def redrive(id: str, which: Redrive, here: Here, who: Caller) -> dict[str,
         many = await store.redrive(
             tx, id, failed=which.failed, position=0 if about else start, request=about
         )
-        here.state["courier"].expect()
+        here.state["courier"].notify_pending()
     return {"redriven": many}
 
 
@@ -68,12 +68,12 @@ def _endpoints(state: dict[str, Any]) -> dict[str, Endpoint]:
     return endpoints.all
 
 
-def _may(who: Identity, name: str) -> bool:
+def _is_owner(who: Identity, name: str) -> bool:
     """An integrator's own webhook is the one of their name."""
     return who.has(Role.ADMINISTRATOR) or who.subject == name
 
 
-def _shown(
+def webhook_body(
     endpoint: Endpoint, paused: Any, disabled: Any, reason: Any, open: int, failed: int, since: Any
 ) -> dict[str, Any]:
     ready = bool(endpoint.secrets())

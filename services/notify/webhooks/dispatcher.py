@@ -21,38 +21,38 @@ from chassis.messaging.transaction import Tx
 from chassis.observability.tracing import continued
 from chassis.service import Service
 from notify.delivery.dispatcher import attempts_made
-from notify.domain.webhooks import CHANNEL, Outcome, after
-from notify.transport.egress_policy import Outward
-from notify.transport.http_client import KeptAlive
+from notify.domain.webhooks import CHANNEL, WebhookOutcome, next_webhook_step
+from notify.transport.egress_policy import EgressPolicy
+from notify.transport.http_client import HttpClient
 from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoint, Endpoints
-from notify.webhooks.store import FORGOTTEN, Delivery, Settled
+from notify.webhooks.store import DELETE_BATCH, Delivery, SettledDelivery
 from notify.webhooks.transport import deliver
 from trunkline_contracts import NotificationFailed
 
 log = logging.getLogger(__name__)
 
-OFFICE = "webhooks"
-AT_ONCE = 8
+ROLE = "webhooks"
+MAX_ATTEMPTS_PER_ENDPOINT = 8
 """Deliveries on their way to one endpoint."""
-HELD = 64
+MAX_HELD_PER_ENDPOINT = 64
 """Deliveries taken for one endpoint: on their way, or next."""
-PACE = 0.05
+TURN_INTERVAL_S = 0.05
 """Seconds between the beginnings of two transactions; what comes back within them shares one."""
-IDLE = 0.5
+POLL_INTERVAL_S = 0.5
 """How often to look without being told: for what another replica wrote, and what is due again."""
-FROZEN = 4.0
+FROZEN_AFTER_S = 4.0
 """After so many seconds without a look this replica may have been deposed."""
-LAST_WORDS = 5.0
+DRAIN_TIMEOUT_S = 5.0
 """Seconds for what was begun to end and be recorded; less than a service is given to stop."""
-STUCK = 10.0
-TIDY = 60.0
+STUCK_AFTER_S = 10.0
+CLEANUP_INTERVAL_S = 60.0
 
-AWAY = (*TRANSIENT, PoolTimeout)
+DATABASE_UNAVAILABLE = (*TRANSIENT, PoolTimeout)
 
 
 @dataclass(slots=True)
-class Line:
+class EndpointQueue:
     """What is taken for one endpoint."""
 
     endpoint: Endpoint
@@ -61,67 +61,67 @@ class Line:
     held: set[UUID] = field(default_factory=set)
 
 
-class Courier:
+class WebhookDispatcher:
     """The hands of the replica that leads."""
 
-    def __init__(self, service: Service, endpoints: Endpoints, outward: Outward) -> None:
+    def __init__(self, service: Service, endpoints: Endpoints, outward: EgressPolicy) -> None:
         self._service = service
         self._endpoints = endpoints
         self._outward = outward
         self._woken = asyncio.Event()
-        self._expected = False
+        self._pending = False
         self._leads = False
         self._at_work: asyncio.Task[None] | None = None
         self._looked_at = 0.0
         self._tidied_at = 0.0
         self._begin()
         service.on_commit(self._committed)
-        service.health.add(OFFICE, self._health)
+        service.health.add(ROLE, self._health)
 
     def _begin(self) -> None:
-        self._lines: dict[str, Line] = {}
-        self._done: list[Settled] = []
+        self._lines: dict[str, EndpointQueue] = {}
+        self._done: list[SettledDelivery] = []
         self._busy: set[asyncio.Task[None]] = set()
 
     def _health(self) -> str | None:
         silent = time.monotonic() - self._looked_at
-        return f"no progress for {silent:.0f} s" if self._leads and silent > STUCK else None
+        return f"no progress for {silent:.0f} s" if self._leads and silent > STUCK_AFTER_S else None
 
-    def expect(self) -> None:
+    def notify_pending(self) -> None:
         """Look at once when the transaction that writes deliveries down is committed."""
-        self._expected = True
+        self._pending = True
 
     def _committed(self) -> None:
         # a turn is a commit too, but it writes no deliveries down
-        if self._expected and asyncio.current_task() is not self._at_work:
+        if self._pending and asyncio.current_task() is not self._at_work:
             self._woken.set()
 
-    async def lead(self) -> None:
+    async def run(self) -> None:
         """Stand for the office for ever."""
-        await self._service.leaders.lead(OFFICE, self._run, LAST_WORDS + 1)
+        await self._service.leaders.lead(ROLE, self._run, DRAIN_TIMEOUT_S + 1)
 
     async def _run(self) -> None:
         self._begin()
         self._at_work = asyncio.current_task()
         self._leads, self._looked_at = True, time.monotonic()
-        wire = KeptAlive()
+        wire = HttpClient()
         try:
             while True:
                 self._woken.clear()
                 began = time.monotonic()
                 await self._turn(wire)
-                await asyncio.sleep(began + PACE - time.monotonic())
+                await asyncio.sleep(began + TURN_INTERVAL_S - time.monotonic())
                 try:
-                    async with asyncio.timeout(IDLE):
+                    async with asyncio.timeout(POLL_INTERVAL_S):
                         await self._woken.wait()
                 except TimeoutError:
-                    self._expected = False
+                    self._pending = False
         finally:
             self._leads = False
             await self._drain()
             await wire.aclose()
 
-    async def _turn(self, wire: KeptAlive) -> None:
+    async def _turn(self, wire: HttpClient) -> None:
         """Settle what has come back, take what is next, and set off."""
         done, rooms = list(self._done), self._rooms()
         held = [id for line in self._lines.values() for id in line.held]
@@ -129,14 +129,14 @@ class Courier:
             service = self._service
             async with service.transaction() if done else service.single() as tx:
                 await self._settle(tx, done)
-                taken = await store.pick(tx, rooms, held) if rooms else []
+                taken = await store.select_due(tx, rooms, held) if rooms else []
                 await self._tidy(tx)
-        except AWAY as why:
+        except DATABASE_UNAVAILABLE as why:
             log.warning("webhooks wait: %s", type(why).__name__)
             return
         self._looked_at = time.monotonic()
         del self._done[: len(done)]
-        self._expected = self._expected and not taken
+        self._pending = self._pending and not taken
         for settled in done:
             self._lines[settled.endpoint.name].held.discard(settled.delivery.id)
         for delivery in taken:
@@ -152,22 +152,22 @@ class Courier:
         if not self._service.workspaces.latest:
             return rooms
         for name, endpoint in self._endpoints.all.items():
-            line = self._lines.setdefault(name, Line(endpoint))
+            line = self._lines.setdefault(name, EndpointQueue(endpoint))
             line.endpoint = endpoint
-            room = HELD - len(line.held)
+            room = MAX_HELD_PER_ENDPOINT - len(line.held)
             if room > 0 and endpoint.secrets():
                 rooms.append((endpoint, room))
         return rooms
 
-    def _set_off(self, wire: KeptAlive, line: Line) -> None:
-        while line.next and line.under_way < AT_ONCE:
+    def _set_off(self, wire: HttpClient, line: EndpointQueue) -> None:
+        while line.next and line.under_way < MAX_ATTEMPTS_PER_ENDPOINT:
             line.under_way += 1
             task = asyncio.create_task(self._attempt(wire, line, line.next.popleft()))
             self._busy.add(task)
             task.add_done_callback(self._busy.discard)
 
-    async def _attempt(self, wire: KeptAlive, line: Line, delivery: Delivery) -> None:
-        if time.monotonic() - self._looked_at > FROZEN:
+    async def _attempt(self, wire: HttpClient, line: EndpointQueue, delivery: Delivery) -> None:
+        if time.monotonic() - self._looked_at > FROZEN_AFTER_S:
             line.under_way -= 1
             line.held.discard(delivery.id)
             return
@@ -179,16 +179,16 @@ class Courier:
                 )  # fmt: skip
             except Exception as why:
                 log.warning("a delivery broke", exc_info=why)
-                outcome = Outcome(reason=f"broke: {type(why).__name__}")
-        step = after(outcome, delivery.id, delivery.attempts)
+                outcome = WebhookOutcome(reason=f"broke: {type(why).__name__}")
+        step = next_webhook_step(outcome, delivery.id, delivery.attempts)
         kind = "retry" if step.delay is not None else "sent" if step.state == "sent" else "refused"
         attempts_made.labels("notify", CHANNEL, kind).inc()
         line.under_way -= 1
-        self._done.append(Settled(delivery, line.endpoint, step))
+        self._done.append(SettledDelivery(delivery, line.endpoint, step))
         self._set_off(wire, line)
         self._woken.set()
 
-    async def _settle(self, tx: Tx, done: list[Settled]) -> None:
+    async def _settle(self, tx: Tx, done: list[SettledDelivery]) -> None:
         """Record outcomes, and say of what is given up that it is."""
         if not done:
             return
@@ -212,19 +212,22 @@ class Courier:
 
     async def _tidy(self, tx: Tx) -> None:
         """Once a minute, a piece at a time, forget what is older than streams are kept."""
-        if time.monotonic() - self._tidied_at < TIDY or not self._service.workspaces.latest:
+        if (
+            time.monotonic() - self._tidied_at < CLEANUP_INTERVAL_S
+            or not self._service.workspaces.latest
+        ):
             return
         self._tidied_at = time.monotonic()
         keep = self._service.workspaces.current.retention.streams
-        if await store.forget(tx, tx.now - keep, list(self._endpoints.all)) == FORGOTTEN:
-            self._tidied_at -= TIDY  # there is more: go on at once
+        if await store.delete_old(tx, tx.now - keep, list(self._endpoints.all)) == DELETE_BATCH:
+            self._tidied_at -= CLEANUP_INTERVAL_S  # there is more: go on at once
 
     async def _drain(self) -> None:
         """Record what was begun as it ends; what does not end in time is begun again by another."""
         for line in self._lines.values():
             line.next.clear()
         try:
-            async with asyncio.timeout(LAST_WORDS):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._recorded()
                 while self._busy:
                     await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
@@ -241,6 +244,6 @@ class Courier:
                 async with self._service.transaction() as tx:
                     await self._settle(tx, done)
                 del self._done[: len(done)]
-            except AWAY as why:
+            except DATABASE_UNAVAILABLE as why:
                 log.warning("outcomes wait for the database: %s", type(why).__name__)
-                await asyncio.sleep(PACE)
+                await asyncio.sleep(TURN_INTERVAL_S)

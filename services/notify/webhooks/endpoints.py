@@ -13,7 +13,7 @@ from trunkline_contracts import NAMESPACE, NoteAdded
 from trunkline_workspace.document import Webhook
 
 SINK = "sink"
-VERSION = re.compile(rb'"workspace":([0-9]{1,18})[,}]')
+WORKSPACE_VERSION = re.compile(rb'"workspace":([0-9]{1,18})[,}]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Endpoint:
 
     name: str
     url: str = field(repr=False)
-    trusted: bool
+    is_trusted: bool
     """Whether it is the stand-in for the outside world, which stands where it likes."""
     declared: Webhook = field(repr=False)
 
@@ -70,18 +70,18 @@ class Endpoints:
             self._version = self._workspaces.latest
         return self._all
 
-    def wanting(self, type: str) -> tuple[Endpoint, ...]:
+    def subscribed(self, type: str) -> tuple[Endpoint, ...]:
         """Give those that want facts of this name."""
         every = self.all
         if type not in self._by_type:
             self._by_type[type] = tuple(e for e in every.values() if e.wants(type))
         return self._by_type[type]
 
-    def may_want(self, item: Incoming) -> bool:
+    def may_be_wanted(self, item: Incoming) -> bool:
         """Tell whether somebody wants it, or might by a version that has not come here yet."""
-        if self.wanting(item.type):
+        if self.subscribed(item.type):
             return True
-        told = VERSION.search(item.data, 0, 1024)
+        told = WORKSPACE_VERSION.search(item.data, 0, 1024)
         return told is not None and int(told[1]) > self._workspaces.latest
 
     def _endpoint(self, name: str, declared: Webhook) -> Endpoint:

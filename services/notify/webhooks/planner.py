@@ -6,23 +6,23 @@ from chassis.messaging.transaction import Tx
 from notify.domain.webhooks import delivery_id
 from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.store import Intent
+from notify.webhooks.store import PlannedDelivery
 from trunkline_contracts import Fact, RequestFact
 
 
-class Intake:
+class DeliveryPlanner:
     """What the readers ask: who else wants these facts?"""
 
     def __init__(self, endpoints: Endpoints, expect: Callable[[], None]) -> None:
         self._endpoints = endpoints
-        self._expect = expect
-        self.may_want = endpoints.may_want
+        self._notify_pending = expect
+        self.may_be_wanted = endpoints.may_be_wanted
 
     async def intend(self, tx: Tx, facts: Sequence[Fact]) -> None:
         """Write a delivery for every fact and endpoint that wants it: the bytes as they came."""
         late = {id(fact) for fact in tx.waiting}
         intents = [
-            Intent(
+            PlannedDelivery(
                 delivery_id(fact.id, endpoint.name),
                 endpoint.name,
                 fact.type,
@@ -35,8 +35,8 @@ class Intake:
             )
             for fact, item in zip(facts, tx.heard, strict=True)
             if id(fact) not in late
-            for endpoint in self._endpoints.wanting(fact.type)
+            for endpoint in self._endpoints.subscribed(fact.type)
         ]
         if intents:
-            await store.intend(tx, intents)
-            self._expect()
+            await store.insert(tx, intents)
+            self._notify_pending()

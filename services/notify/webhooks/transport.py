@@ -12,16 +12,16 @@ from uuid import UUID
 import httpx
 
 from chassis.auth.standard_webhooks import sign
-from notify.domain.webhooks import Outcome
-from notify.transport.custom import wait_told
-from notify.transport.egress_policy import Forbidden, Outward, Place
-from notify.transport.http_client import KeptAlive
-from notify.transport.http_post import exchange, written
+from notify.domain.webhooks import WebhookOutcome
+from notify.transport.custom import retry_after
+from notify.transport.egress_policy import EgressForbidden, EgressPolicy, Target
+from notify.transport.http_client import HttpClient
+from notify.transport.http_post import exchange, request_bytes
 from notify.webhooks.endpoints import Endpoint
 
-WITHIN = 15.0
+RESPONSE_TIMEOUT_S = 15.0
 """Seconds a receiver has to answer."""
-CONNECT = 5.0
+CONNECT_TIMEOUT_S = 5.0
 HEADERS = {
     "Content-Type": "application/cloudevents+json",
     "User-Agent": "trunkline",
@@ -30,31 +30,36 @@ HEADERS = {
 
 
 async def deliver(
-    wire: KeptAlive, outward: Outward, endpoint: Endpoint, id: UUID, body: bytes, trace: str | None
-) -> Outcome:
+    wire: HttpClient,
+    outward: EgressPolicy,
+    endpoint: Endpoint,
+    id: UUID,
+    body: bytes,
+    trace: str | None,
+) -> WebhookOutcome:
     """Hand a fact over; gives what came of it, whatever that is."""
     secrets = endpoint.secrets()
     if not secrets:
-        return Outcome(reason="the secret is not set")
+        return WebhookOutcome(reason="the secret is not set")
     now = time.time()
     try:
-        async with asyncio.timeout(WITHIN):
-            place = await outward.place(endpoint.url, trusted=endpoint.trusted)
-            raw = _raw(place, sign(secrets, str(id), int(now), body), body, trace)
-            answer = await exchange(wire, place, raw, CONNECT)
-    except Forbidden as why:
-        return Outcome(reason=str(why))
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
+            place = await outward.target_of(endpoint.url, trusted=endpoint.is_trusted)
+            raw = _request(place, sign(secrets, str(id), int(now), body), body, trace)
+            answer = await exchange(wire, place, raw, CONNECT_TIMEOUT_S)
+    except EgressForbidden as why:
+        return WebhookOutcome(reason=str(why))
     except (httpx.ConnectError, httpx.ConnectTimeout):
-        return Outcome(reason="not reached")
+        return WebhookOutcome(reason="not reached")
     except (httpx.TransportError, TimeoutError) as why:
-        return Outcome(reason=f"no answer: {type(why).__name__}")
+        return WebhookOutcome(reason=f"no answer: {type(why).__name__}")
     wish = answer.headers.get("retry-after")
-    asked = wait_told(answer.status, wish, datetime.fromtimestamp(now, UTC))
-    return Outcome(answer.status, asked)
+    asked = retry_after(answer.status, wish, datetime.fromtimestamp(now, UTC))
+    return WebhookOutcome(answer.status, asked)
 
 
-def _raw(place: Place, signed: dict[str, str], body: bytes, trace: str | None) -> bytes:
+def _request(place: Target, signed: dict[str, str], body: bytes, trace: str | None) -> bytes:
     headers = HEADERS | signed
     if trace is not None and trace.isascii() and trace.isprintable():
         headers["traceparent"] = trace
-    return written(place, headers, body)
+    return request_bytes(place, headers, body)
