@@ -676,7 +676,7 @@ async def test_a_sender_rests_when_another_replica_sends_what_it_expected(
     app = make(world.settings("notify", Settings))
     async with running(app):
         service: Service = app.state.service
-        service.state["sender"].expect(3)
+        service.state["messages"].notify_pending(3)
         async with service.transaction():
             before = claims
 

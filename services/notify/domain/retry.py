@@ -24,7 +24,7 @@ def backoff(attempts: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """The next state of a message; `delay` is in seconds, None when there is no further attempt."""
+    """The next state of a message; `delay` is in seconds, None when no attempt follows."""
 
     state: str
     delay: float | None = None

@@ -31,7 +31,7 @@ class WebhookOutcome:
 
 @dataclass(frozen=True, slots=True)
 class WebhookStep:
-    """The next state of a delivery; `delay` is in seconds, None when there is no further attempt."""
+    """The next state of a delivery; `delay` is in seconds, None when no attempt follows."""
 
     state: str
     delay: float | None = None

@@ -83,7 +83,7 @@ def mail_id_of(id: str, account: Account) -> str:
 
 
 def _thread_headers(headers: ReplyHeaders, account: Account) -> list[str]:
-    """Return `In-Reply-To` and `References`; ids are never folded, as readers would not match them."""
+    """Return `In-Reply-To` and `References`; ids are not folded, or they would not match."""
     pairs = [(id, id if id.startswith("<") else mail_id_of(id, account)) for id in headers.ids]
     ids = [id for _, id in pairs if _ID.fullmatch(id)]
     theirs = [id for stored, id in pairs if stored == id and id in ids]

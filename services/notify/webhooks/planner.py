@@ -1,4 +1,4 @@
-"""Writes down, with what a fact changes here, to whom it is to be handed over."""
+"""Planning of deliveries, in the transaction that applies the facts."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,17 +11,18 @@ from trunkline_contracts import Fact, RequestFact
 
 
 class DeliveryPlanner:
-    """What the readers ask: who else wants these facts?"""
+    """Plans a delivery for each fact and each endpoint that subscribes to it."""
 
-    def __init__(self, endpoints: Endpoints, expect: Callable[[], None]) -> None:
+    def __init__(self, endpoints: Endpoints, notify_pending: Callable[[], None]) -> None:
+        """`notify_pending` announces that deliveries are due once the transaction is committed."""
         self._endpoints = endpoints
-        self._notify_pending = expect
+        self._notify_pending = notify_pending
         self.may_be_wanted = endpoints.may_be_wanted
 
-    async def intend(self, tx: Tx, facts: Sequence[Fact]) -> None:
-        """Write a delivery for every fact and endpoint that wants it: the bytes as they came."""
-        late = {id(fact) for fact in tx.waiting}
-        intents = [
+    async def plan(self, tx: Tx, facts: Sequence[Fact]) -> None:
+        """Record the deliveries of facts with the bytes received; deferred facts are left out."""
+        deferred = {id(fact) for fact in tx.waiting}
+        deliveries = [
             PlannedDelivery(
                 delivery_id(fact.id, endpoint.name),
                 endpoint.name,
@@ -34,9 +35,9 @@ class DeliveryPlanner:
                 endpoint.declared.ordered,
             )
             for fact, item in zip(facts, tx.heard, strict=True)
-            if id(fact) not in late
+            if id(fact) not in deferred
             for endpoint in self._endpoints.subscribed(fact.type)
         ]
-        if intents:
-            await store.insert(tx, intents)
+        if deliveries:
+            await store.insert(tx, deliveries)
             self._notify_pending()
