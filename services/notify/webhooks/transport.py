@@ -1,7 +1,7 @@
-"""Hands one fact to one endpoint: signed, at once, over a kept connection.
+"""One attempt of a delivery: a signed POST over a kept connection.
 
-Bypasses httpx's client, whose requests cost several times what is sent here; the connections are
-those of `notify.transport.http_client`. Redirects are answers like any other: a failure.
+It uses `notify.transport.http_client` because a request of httpx's client costs several times as
+much CPU. Redirects are not followed: they are failures.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from notify.transport.http_post import exchange, request_bytes
 from notify.webhooks.endpoints import Endpoint
 
 RESPONSE_TIMEOUT_S = 15.0
-"""Seconds a receiver has to answer."""
+"""Seconds a receiver has to respond."""
 CONNECT_TIMEOUT_S = 5.0
 HEADERS = {
     "Content-Type": "application/cloudevents+json",
@@ -30,36 +30,36 @@ HEADERS = {
 
 
 async def deliver(
-    wire: HttpClient,
-    outward: EgressPolicy,
+    http: HttpClient,
+    egress: EgressPolicy,
     endpoint: Endpoint,
     id: UUID,
     body: bytes,
     trace: str | None,
 ) -> WebhookOutcome:
-    """Hand a fact over; gives what came of it, whatever that is."""
+    """Deliver a fact, and return the outcome; never raises for a failure."""
     secrets = endpoint.secrets()
     if not secrets:
         return WebhookOutcome(reason="the secret is not set")
     now = time.time()
     try:
         async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-            place = await outward.target_of(endpoint.url, trusted=endpoint.is_trusted)
-            raw = _request(place, sign(secrets, str(id), int(now), body), body, trace)
-            answer = await exchange(wire, place, raw, CONNECT_TIMEOUT_S)
-    except EgressForbidden as why:
-        return WebhookOutcome(reason=str(why))
+            target = await egress.target_of(endpoint.url, trusted=endpoint.is_trusted)
+            raw = _request(target, sign(secrets, str(id), int(now), body), body, trace)
+            response = await exchange(http, target, raw, CONNECT_TIMEOUT_S)
+    except EgressForbidden as error:
+        return WebhookOutcome(reason=str(error))
     except (httpx.ConnectError, httpx.ConnectTimeout):
         return WebhookOutcome(reason="not reached")
-    except (httpx.TransportError, TimeoutError) as why:
-        return WebhookOutcome(reason=f"no answer: {type(why).__name__}")
-    wish = answer.headers.get("retry-after")
-    asked = retry_after(answer.status, wish, datetime.fromtimestamp(now, UTC))
-    return WebhookOutcome(answer.status, asked)
+    except (httpx.TransportError, TimeoutError) as error:
+        return WebhookOutcome(reason=f"no answer: {type(error).__name__}")
+    header = response.headers.get("retry-after")
+    wait = retry_after(response.status, header, datetime.fromtimestamp(now, UTC))
+    return WebhookOutcome(response.status, wait)
 
 
-def _request(place: Target, signed: dict[str, str], body: bytes, trace: str | None) -> bytes:
-    headers = HEADERS | signed
+def _request(target: Target, signature: dict[str, str], body: bytes, trace: str | None) -> bytes:
+    headers = HEADERS | signature
     if trace is not None and trace.isascii() and trace.isprintable():
         headers["traceparent"] = trace
-    return request_bytes(place, headers, body)
+    return request_bytes(target, headers, body)
