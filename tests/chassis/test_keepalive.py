@@ -69,7 +69,7 @@ class Client:
         raw = head % (at.raw_path, len(content)) + content
         async with asyncio.timeout(self.seconds):
             return await self.wire.exchange(
-                at.scheme, at.host, at.port or 80, raw, patience=1.0, most=most
+                at.scheme, at.host, at.port or 80, raw, connect_timeout=1.0, max_bytes=most
             )
 
 

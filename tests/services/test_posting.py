@@ -124,7 +124,7 @@ async def test_an_answer_is_read_to_an_end(size: int) -> None:
     async with receiving(told) as receiver, going() as ways:
         answer: Any = await post(ways, Account("", ""), receiver.url, b"{}", {})
     if size > http_post.MAX_RESPONSE_BYTES:
-        assert answer == Unknown("the answer does not end")
+        assert answer == Unknown("the response does not end")
     else:
         assert len(answer.body) == size
 

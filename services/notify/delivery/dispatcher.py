@@ -62,7 +62,7 @@ INVALID_VALUE_CLASSES = frozenset({"22", "23", "54"})
 
 
 class MessageDispatcher:
-    """Dispatches messages on this replica."""
+    """Dispatches messages on this replica, until they are settled."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class MessageDispatcher:
         self._lease = lease
         self._wake = asyncio.Event()
         self._pending = 0
-        self._is_account_full = False
+        self._is_any_account_full = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[tuple[str, str]] = Counter()
         self._results: list[AttemptResult] = []
@@ -159,7 +159,7 @@ class MessageDispatcher:
         self._polled_at = claimed_at
         self._pending = max(0, self._pending - sum(a.attempts == 1 for a in attempts))
         self._under_way.update((each.channel, each.account) for each in attempts)
-        self._is_account_full = any(
+        self._is_any_account_full = any(
             number >= MAX_ATTEMPTS_PER_ACCOUNT for number in self._under_way.values()
         )
         for attempt in attempts:
@@ -226,7 +226,9 @@ class MessageDispatcher:
         while True:
             await self._has_results.wait()
             await self._record_results()
-            if self._pending or self._is_account_full:  # an account has room for another attempt
+            if (
+                self._pending or self._is_any_account_full
+            ):  # an account has room for another attempt
                 self._wake.set()
 
     async def _record_results(self) -> None:

@@ -1,7 +1,7 @@
-"""The doors out: one sender per channel, each an attempt that ends in one of the four outcomes.
+"""Senders: one function for each channel, which makes one attempt and returns its outcome.
 
-Nothing a platform answers is trusted: reads are bounded, redirects are not followed, and an answer
-that cannot be understood leaves the outcome unknown. No address or token is put into a reason.
+A platform's response is untrusted: reads are bounded, redirects are not followed, and a response
+that cannot be understood leaves the outcome unknown. No reason contains an address or a token.
 """
 
 import json
@@ -21,82 +21,82 @@ from notify.transport.http_post import ATTEMPT_TIMEOUT_S, Account, SendFunction,
 from trunkline_contracts.chats import TelegramChat
 
 
-async def telegram(ways: Transport, account: Account, attempt: ClaimedMessage) -> Outcome:
-    """Send by the Bot API's sendMessage, into the conversation the customer wrote in."""
+async def telegram(transport: Transport, account: Account, attempt: ClaimedMessage) -> Outcome:
+    """Send with the Bot API's sendMessage, into the conversation the customer wrote in."""
     url = f"{account.base}/bot{account.token}/sendMessage"
     there = TelegramChat.from_name(attempt.chat)
     body = {"chat_id": _chat_id(there.chat), "text": attempt.text, **_position_in_chat(there)}
     headers = {"Idempotency-Key": str(attempt.message_id)}
-    answered = await post(ways, account, url, orjson.dumps(body), headers)
-    if not isinstance(answered, HttpResponse):
-        return answered
-    outcome = telegram_outcome(answered.status, answered.body)
+    response = await post(transport, account, url, orjson.dumps(body), headers)
+    if not isinstance(response, HttpResponse):
+        return response
+    outcome = telegram_outcome(response.status, response.body)
     if isinstance(outcome, Retry) and outcome.chat is not None:
         return replace(outcome, chat=there._replace(chat=outcome.chat).name)
     return outcome
 
 
 def _position_in_chat(chat: TelegramChat) -> dict[str, str | int]:
-    """Say where within a chat (core.telegram.org/bots/api#sendmessage)."""
-    told = {
+    """Return the parameters of a place in a chat (core.telegram.org/bots/api#sendmessage)."""
+    parameters = {
         "business_connection_id": chat.business,
         "message_thread_id": chat.topic,
         "direct_messages_topic_id": chat.direct,
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in parameters.items() if value is not None}
 
 
 SENDERS: Mapping[str, SendFunction] = {"custom": custom, "email": smtp.email, "telegram": telegram}
-"""How a message leaves, by channel."""
+"""The sender of each channel."""
 
 ATTEMPT_TIMEOUTS_S: Mapping[str, float] = {
     "custom": RESPONSE_TIMEOUT_S,
     "email": smtp.SESSION_TIMEOUT_S,
 }
-"""Seconds an attempt may take where that is not as everywhere."""
+"""Seconds an attempt may take on channels that differ from `ATTEMPT_TIMEOUT_S`."""
 
 
 def attempt_timeout(channel: str) -> float:
-    """Give the seconds an attempt on this channel may take."""
+    """Return the seconds an attempt on this channel may take."""
     return ATTEMPT_TIMEOUTS_S.get(channel, ATTEMPT_TIMEOUT_S)
 
 
 PULL_CHANNELS = frozenset({"api"})
-"""Channels whose customers come and read their answers over the API: nothing is carried."""
+"""Channels whose customers read their replies over the API: nothing is sent."""
 
 
 def initial_state(channel: str) -> tuple[str, str | None]:
-    """Say with which state and reason a reply on this channel enters the ledger."""
+    """Return the state and the reason with which a reply on this channel is recorded."""
     if channel in SENDERS:
         return "intended", None
     if channel in PULL_CHANNELS:
         return "sent", "the customer reads it over the API"
-    return "suppressed", f"channel {channel} has no way out"
+    return "suppressed", f"channel {channel} has no sender"
 
 
 def telegram_outcome(status: int, body: bytes) -> Outcome:
-    """Understand Telegram's answer; a 200 may carry an error, and a gateway's 502 says nothing."""
-    told = _object(body)
+    """Return the outcome of a response; a 200 may contain an error."""
+    document = _object(body)
     code = status
     if status == 200:
-        if told.get("ok") is True:
-            return _telegram_sent(told)
-        given = told.get("error_code")
-        if told.get("ok") is not False or (code := _int64(given) or 0) not in range(100, 600):
+        if document.get("ok") is True:
+            return _telegram_sent(document)
+        given = document.get("error_code")
+        if document.get("ok") is not False or (code := _int64(given) or 0) not in range(100, 600):
             return Unknown("the answer could not be understood")
-    return _telegram_error(code, told)
+    return _telegram_error(code, document)
 
 
-def _telegram_sent(told: dict[str, Any]) -> Outcome:
-    result = told.get("result")
+def _telegram_sent(answer: dict[str, Any]) -> Outcome:
+    result = answer.get("result")
     number = result.get("message_id") if isinstance(result, dict) else None
     if _int64(number) is not None:
         return Sent(str(number))
     return Unknown("taken, but the answer names no message")
 
 
-def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
-    extra = told.get("parameters")
+def _telegram_error(code: int, answer: dict[str, Any]) -> Outcome:
+    extra = answer.get("parameters")
     parameters: dict[str, Any] = extra if isinstance(extra, dict) else {}
     match code:
         case 429:
@@ -120,19 +120,19 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
 
 
 def _int64(value: object) -> int | None:
-    """Give a number as Telegram has them: whole, of 64 bits at most."""
+    """Return a whole number of at most 64 bits, as Telegram's are; None for anything else."""
     number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     return value if isinstance(value, int) and number else None
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _chat_id(chat: str) -> int | str:
-    """Telegram takes numbers, and names of public chats as text."""
+    """Return a chat id as Telegram expects it: a number, or the name of a public chat."""
     return int(chat) if chat.lstrip("-").isdecimal() else chat

@@ -88,11 +88,8 @@ class WebhookDispatcher:
 
     def _health(self) -> str | None:
         silent = time.monotonic() - self._turned_at
-        return (
-            f"no progress for {silent:.0f} s"
-            if self._is_leader and silent > STUCK_AFTER_S
-            else None
-        )
+        is_stuck = self._is_leader and silent > STUCK_AFTER_S
+        return f"no progress for {silent:.0f} s" if is_stuck else None
 
     def notify_pending(self) -> None:
         """Start a turn at once when the transaction that records deliveries is committed."""
