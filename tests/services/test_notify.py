@@ -655,7 +655,7 @@ async def test_channels_whose_customers_come_and_read_and_channels_without_a_way
 
     assert len(await notify.said("message_sent")) == 1
     assert [f["reason"] for f in await notify.said("message_failed")] == [
-        "channel telepathy has no way out"
+        "channel telepathy has no sender"
     ]
     assert await notify.arrived() == []
 

@@ -22,7 +22,7 @@ CONTACT_INTERVAL = timedelta(hours=24)
 MAX_PER_CONVERSATION = 3
 """Acknowledgements that one conversation gets in total."""
 
-CONTACT_REASON = "they were told within a day"
+CONTACT_REASON = "they got one within a day"
 CONVERSATION_REASON = f"their conversation has had {MAX_PER_CONVERSATION}"
 
 # A concurrent transaction about the same contact or conversation waits for the row.
