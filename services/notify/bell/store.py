@@ -52,7 +52,7 @@ class BellEntry:
 async def bell(tx: Tx, recipient: str, before: int, *, unread: bool, limit: int) -> list[BellEntry]:
     """Return notifications of a recipient below a position, the newest first."""
     cursor = await tx.run(SELECT_BELL, recipient, before, unread, limit)
-    names = ("id", "kind", "request_id", "text", "at", "mark_read", "count")
+    names = ("id", "kind", "request_id", "text", "at", "read", "count")
     return [
         BellEntry(row[0], dict(zip(names, row[1:], strict=True))) for row in await cursor.fetchall()
     ]
