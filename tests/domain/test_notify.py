@@ -56,7 +56,7 @@ def told(what: Fact, who: Request) -> list[tuple[str, str]]:
     return [(notice.recipient, notice.kind) for notice in notifications(what, who)]
 
 
-def test_the_new_assignee_is_told_and_the_old_one_and_watchers() -> None:
+def test_reassignment_notifies_both_assignees_and_watchers() -> None:
     change = fact(AssigneeChanged, from_="anna", to="olena", mode="transfer", epoch=2)
 
     assert told(change, request("anna", ("bohdan",))) == [
@@ -66,7 +66,7 @@ def test_the_new_assignee_is_told_and_the_old_one_and_watchers() -> None:
     ]
 
 
-def test_whoever_claims_is_not_told_of_it() -> None:
+def test_claim_does_not_notify_the_claimer() -> None:
     assert told(fact(AssigneeChanged, to="anna", mode="claim", epoch=1), request(None)) == []
     assert told(fact(AssigneeChanged, to="anna", mode="auto", epoch=1), request(None)) == [
         ("anna", "assigned")
@@ -84,11 +84,11 @@ def test_whoever_claims_is_not_told_of_it() -> None:
         (fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0), "breached"),
     ],
 )
-def test_assignee_and_watchers_hear_of_every_change(what: Fact, kind: str) -> None:
+def test_change_notifies_assignee_and_watchers(what: Fact, kind: str) -> None:
     assert told(what, request("anna", ("bohdan",))) == [("anna", kind), ("bohdan", kind)]
 
 
-def test_while_nobody_is_responsible_the_group_is_told_of_promises() -> None:
+def test_breach_without_assignee_notifies_the_group() -> None:
     breached = fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0)
     group = Group("first-line", ("anna", "bohdan"))
     told = notifications(breached, request(None, ("bohdan", "olena")), group)
@@ -98,13 +98,13 @@ def test_while_nobody_is_responsible_the_group_is_told_of_promises() -> None:
     ]  # fmt: skip
 
 
-def test_an_assignee_who_watches_too_is_told_once() -> None:
+def test_assignee_who_watches_is_notified_once() -> None:
     assert told(fact(MessageAdded, message=message()), request("anna", ("anna",))) == [
         ("anna", "message_added")
     ]
 
 
-def test_nobody_is_told_of_their_own_deed() -> None:
+def test_change_does_not_notify_its_author() -> None:
     note = fact(NoteAdded, note="x", by="anna")
     closed = fact(Closed, resolution="x", by="operator", operator="anna", status="closed")
 
@@ -112,14 +112,14 @@ def test_nobody_is_told_of_their_own_deed() -> None:
     assert told(closed, request("anna")) == []
 
 
-def test_who_is_made_a_watcher_is_told_unless_they_did_it() -> None:
+def test_new_watcher_is_notified_unless_self_added() -> None:
     assert told(fact(WatcherAdded, watcher="bohdan", by="anna"), request()) == [
         ("bohdan", "watching")
     ]
     assert told(fact(WatcherAdded, watcher="bohdan", by="bohdan"), request()) == []
 
 
-def test_a_notice_repeats_nobodys_words_and_has_the_same_id_when_told_again() -> None:
+def test_notification_has_stable_id_and_no_message_text() -> None:
     what = fact(MessageAdded, message=message("my card 4444"))
     [once], [twice] = notifications(what, request()), notifications(what, request())
 
@@ -128,7 +128,7 @@ def test_a_notice_repeats_nobodys_words_and_has_the_same_id_when_told_again() ->
     assert "Olha" not in once.text
 
 
-def test_every_kind_of_fact_can_be_put_into_words() -> None:
+def test_sentences_name_existing_fields() -> None:
     from notify.domain.recipients import SENTENCES
 
     for kind, (_, sentence) in SENTENCES.items():
@@ -136,7 +136,7 @@ def test_every_kind_of_fact_can_be_put_into_words() -> None:
         assert sentence.count("{") == len(names), kind
 
 
-def test_the_picture_of_a_request_is_folded() -> None:
+def test_request_applies_its_facts() -> None:
     from notify.domain.request import new_request
 
     first = fact(
@@ -188,7 +188,7 @@ def answer(**body: Any) -> bytes:
         (502, b"", Unknown("a gateway answered 502", taken=False)),
     ],
 )  # fmt: skip
-def test_telegrams_answers(status: int, body: bytes, outcome: Outcome) -> None:
+def test_telegram_response_decides_the_outcome(status: int, body: bytes, outcome: Outcome) -> None:
     assert telegram_outcome(status, body) == outcome
 
 
@@ -222,7 +222,7 @@ async def sent(chat: str, status: int, body: bytes) -> tuple[dict[str, Any], Out
          {"chat_id": 7, "business_connection_id": "b", "message_thread_id": 3}),
     ],
 )  # fmt: skip
-async def test_an_answer_goes_where_in_the_chat_the_customer_wrote(
+async def test_telegram_reply_keeps_topic_and_business_connection(
     chat: str, where: dict[str, Any]
 ) -> None:
     taken = answer(ok=True, result={"message_id": 41})
@@ -230,21 +230,21 @@ async def test_an_answer_goes_where_in_the_chat_the_customer_wrote(
     assert await sent(chat, 200, taken) == ({**where, "text": "yes"}, Sent("41"))
 
 
-async def test_a_chat_that_moved_keeps_its_topics() -> None:
+async def test_moved_chat_keeps_its_topic() -> None:
     moved = answer(ok=False, parameters={"migrate_to_chat_id": -100900})
     _, outcome = await sent("-100200:topic:44", 400, moved)
 
     assert outcome == Retry("the chat has moved", 0.0, chat="-100900:topic:44")
 
 
-def test_unknown_is_not_failed_and_is_sent_again_only_by_policy() -> None:
+def test_unknown_outcome_is_resent_only_by_policy() -> None:
     assert next_step(Unknown("?"), 9, 5, resend=True) == NextStep(
         "unknown", 1.0, reason="?", possible_duplicate=True
     )
     assert next_step(Unknown("?"), 1, 5, resend=False) == NextStep("unknown", None, reason="?")
 
 
-def test_of_what_may_have_arrived_there_are_three_copies_at_most() -> None:
+def test_unknown_outcome_fails_after_three_copies() -> None:
     steps = [next_step(Unknown("?"), 9, 5, resend=True, possible_duplicates=n) for n in range(4)]
 
     assert [step.state for step in steps] == ["unknown", "unknown", "failed", "failed"]
@@ -256,14 +256,14 @@ def test_of_what_may_have_arrived_there_are_three_copies_at_most() -> None:
     )
 
 
-def test_a_gateway_that_is_alone_is_asked_until_it_is_not() -> None:
+def test_gateway_error_is_retried_without_limit_of_copies() -> None:
     gateway = telegram_outcome(502, b"")
     step = next_step(gateway, 3, 5, resend=True, possible_duplicates=9)
 
     assert (step.state, step.delay, step.possible_duplicate) == ("unknown", 4.0, False)
 
 
-def test_what_others_say_is_kept_only_as_text() -> None:
+def test_platform_text_is_stored_printable() -> None:
     told = "a\x00b\ud800\n" + "x" * 999
     plain = "a\ufffdb\ufffd\ufffd" + "x" * 250
 
@@ -274,7 +274,7 @@ def test_what_others_say_is_kept_only_as_text() -> None:
     assert next_step(Retry("moved", chat="-17"), 1, 5, resend=True).chat == "-17"
 
 
-def test_patience_grows_and_ends() -> None:
+def test_backoff_doubles_up_to_five_minutes() -> None:
     assert next_step(Retry("away"), 3, 5, resend=True).delay == 4.0
     assert next_step(Retry("away", 7.0), 3, 5, resend=True).delay == 7.0
     assert next_step(Retry("away"), 99, 5, resend=True).delay == 300.0
@@ -283,7 +283,7 @@ def test_patience_grows_and_ends() -> None:
     )
 
 
-def test_a_reply_is_carried_fetched_or_has_no_way_out() -> None:
+def test_channel_decides_the_initial_state() -> None:
     assert initial_state("telegram") == ("intended", None)
     assert initial_state("api")[0] == "sent"
     assert initial_state("telepathy")[0] == "suppressed"

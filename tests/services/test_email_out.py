@@ -71,7 +71,7 @@ async def send(place: str, what: ClaimedMessage) -> Any:
 # ---------------------------------------------------------------------- the wire
 
 
-async def test_a_mail_names_itself_and_what_it_answers() -> None:
+async def test_mail_has_message_id_and_thread_headers() -> None:
     own = uuid4()
     letter = ReplyHeaders("Де моє замовлення?", (IDS[0], str(own), IDS[1]), automatic=False)
     async with mailbox() as (memory, place):
@@ -93,7 +93,7 @@ async def test_a_mail_names_itself_and_what_it_answers() -> None:
     assert "Auto-Submitted" not in headers
 
 
-def test_what_strangers_wrote_cannot_write_our_headers() -> None:
+def test_untrusted_text_cannot_add_headers() -> None:
     account = Account("", "", address=SUPPORT, name='Support, "Desk"\r\nBcc: x@evil.test')
     long = "<" + "a" * 200 + "@x>"
     letter = ReplyHeaders(
@@ -111,7 +111,7 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     assert str(told["From"].addresses[0].addr_spec) == SUPPORT
 
 
-async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
+async def test_untrusted_text_cannot_add_smtp_commands() -> None:
     async with open_office() as office:
         for line in HOSTILE:
             account = Account(office.place, "", ("key",), address=SUPPORT, name=line)
@@ -141,11 +141,11 @@ async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
         "a@x.test, b@x.test", "a:b@x.test;",
     ],
 )  # fmt: skip
-async def test_no_address_is_made_up(to: str) -> None:
+async def test_invalid_address_is_refused(to: str) -> None:
     assert isinstance(await send("smtp://127.0.0.1:1", attempt(to=to)), Refused)
 
 
-async def test_every_end_an_attempt_can_have() -> None:
+async def test_smtp_response_decides_the_outcome() -> None:
     assert isinstance(await send(f"smtp://127.0.0.1:{free_port()}", attempt()), Retry)
     async with mailbox() as (memory, place):
         for fault, outcome in (
@@ -208,7 +208,7 @@ class Stubborn:
         ({"END": "452 full"}, Retry("answered 452")),
     ],
 )
-async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
+async def test_quit_changes_no_outcome_and_connection_is_closed(
     answers: dict[str, str], outcome: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smtp, "QUIT_TIMEOUT_S", 0.05)
@@ -223,7 +223,7 @@ async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
     assert stubborn.mails == (4 if outcome is None or "END" in answers else 0)
 
 
-async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
+async def test_timeout_is_retried_before_data_and_unknown_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(smtp, "ATTEMPT_TIMEOUT_S", 0.2)
@@ -235,13 +235,13 @@ async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
             await stubborn.left_alone()
 
 
-async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
+async def test_mail_that_cannot_be_composed_is_refused() -> None:
     outcome = await send("smtp://127.0.0.1:1", attempt("half a letter: \ud800"))
 
     assert outcome == Refused("it cannot be written as a mail (CannotCompose)")
 
 
-async def test_an_account_that_is_nobody_sends_nothing() -> None:
+async def test_account_without_valid_address_is_suspended() -> None:
     account = Account("smtp://127.0.0.1:1", "", address="support@[x")
     outcome = await smtp.email(WAYS, account, attempt())
 
@@ -282,7 +282,7 @@ def reply(request_id: UUID, text: str) -> ReplySent:
     )
 
 
-async def test_replies_go_out_threaded_and_in_order(world: World) -> None:
+async def test_replies_are_threaded_and_in_order(world: World) -> None:
     await world.apply()
     request_id = uuid4()
     first, second = reply(request_id, "one"), reply(request_id, "two")
@@ -321,7 +321,7 @@ async def test_replies_go_out_threaded_and_in_order(world: World) -> None:
 ACKNOWLEDGES = 'smtp: sink, acknowledge: "We have got it.\\nSomebody will answer."'
 
 
-async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> None:
+async def test_opening_mail_is_acknowledged(world: World) -> None:
     await world.apply(EXAMPLE.read_text().replace("smtp: sink", ACKNOWLEDGES))
     iryna = contact_id("email", "main", IRYNA)
     first, again, machine = (
@@ -384,7 +384,7 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
     assert suppressed == [acknowledgements.CONTACT_REASON, "auto-submitted"]
 
 
-async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -> None:
+async def test_conversation_gets_three_acknowledgements_at_most(world: World) -> None:
     await world.apply(EXAMPLE.read_text().replace("smtp: sink", ACKNOWLEDGES))
     async with (
         open_office() as office,

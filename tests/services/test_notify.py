@@ -182,7 +182,7 @@ def replied(
     )  # fmt: skip
 
 
-async def test_assignee_and_watchers_hear_of_it_and_it_can_be_read(notify: Notify) -> None:
+async def test_bell_of_assignee_and_watcher_lists_and_marks_read(notify: Notify) -> None:
     await notify.start()
     id_, now = uuid4(), datetime.now(UTC)
     await notify.tell(
@@ -220,7 +220,7 @@ async def test_assignee_and_watchers_hear_of_it_and_it_can_be_read(notify: Notif
     assert (await notify.http.get(f"{path}?unread=true", headers=anna)).json()["items"] == []
 
 
-async def test_a_bell_is_its_owners(notify: Notify) -> None:
+async def test_bell_is_readable_by_owner_and_supervisor(notify: Notify) -> None:
     await notify.start()
     path = "/v1/operators/anna/notifications"
 
@@ -235,7 +235,7 @@ async def test_a_bell_is_its_owners(notify: Notify) -> None:
     assert (await notify.http.get(path)).status_code == 401
 
 
-async def test_a_bell_has_pages(notify: Notify) -> None:
+async def test_bell_pages_are_complete(notify: Notify) -> None:
     await notify.start()
     id_, now = uuid4(), datetime.now(UTC)
     notes = [NoteAdded(time=now, request_id=id_, note=str(n), by="olena") for n in range(9)]
@@ -254,7 +254,7 @@ async def test_a_bell_has_pages(notify: Notify) -> None:
     assert len(seen) == len(set(seen)) == 10
 
 
-async def test_a_breach_told_before_its_request_waits_for_it(notify: Notify) -> None:
+async def test_breach_before_its_request_is_deferred(notify: Notify) -> None:
     await notify.start()
     id_, now = uuid4(), datetime.now(UTC)
     await notify.tell(
@@ -276,7 +276,7 @@ async def test_a_breach_told_before_its_request_waits_for_it(notify: Notify) -> 
     await eventually(rung)
 
 
-async def test_a_broken_promise_is_told_to_the_group_while_nobody_is_responsible(
+async def test_breach_without_assignee_notifies_the_group(
     notify: Notify,
 ) -> None:
     await notify.start()
@@ -313,9 +313,7 @@ async def test_a_broken_promise_is_told_to_the_group_while_nobody_is_responsible
     await eventually(rung)
 
 
-async def test_a_reply_reaches_the_customer_and_is_accounted_for(
-    notify: Notify, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_reply_is_sent_and_recorded(notify: Notify, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await notify.start()
     id_ = uuid4()
@@ -342,7 +340,7 @@ async def test_a_reply_reaches_the_customer_and_is_accounted_for(
     assert not any("telegram-token" in line for line in ours)
 
 
-async def test_order_in_a_chat_holds_with_two_replicas_and_nothing_is_sent_twice(
+async def test_chat_order_holds_with_two_replicas(
     notify: Notify,
 ) -> None:
     notify.outside.seconds = 0.01
@@ -363,7 +361,7 @@ async def test_order_in_a_chat_holds_with_two_replicas_and_nothing_is_sent_twice
 
 
 @pytest.mark.parametrize(("taken", "copies"), [(True, 2), (False, 1)])
-async def test_an_answer_that_breaks_off_leaves_it_unknown_and_it_is_sent_again(
+async def test_broken_off_response_is_unknown_and_resent(
     notify: Notify, taken: bool, copies: int
 ) -> None:
     await notify.fault(kind="drop", taken=taken)
@@ -382,7 +380,7 @@ async def test_an_answer_that_breaks_off_leaves_it_unknown_and_it_is_sent_again(
     assert await notify.said("message_failed") == []
 
 
-async def test_by_policy_an_unknown_outcome_is_held_and_later_messages_go_on(
+async def test_unknown_outcome_is_held_by_policy(
     notify: Notify,
 ) -> None:
     await notify.fault(kind="drop", taken=True)
@@ -397,7 +395,7 @@ async def test_by_policy_an_unknown_outcome_is_held_and_later_messages_go_on(
     assert await notify.said("message_failed") == []
 
 
-async def test_a_customer_who_blocked_us_is_not_asked_again(notify: Notify) -> None:
+async def test_blocked_customer_is_not_retried(notify: Notify) -> None:
     await notify.fault(kind="status", status=403)
     await notify.start()
     id_ = uuid4()
@@ -410,7 +408,7 @@ async def test_a_customer_who_blocked_us_is_not_asked_again(notify: Notify) -> N
     assert (failed["request_id"], failed["reason"]) == (str(id_), "refused (403)")
 
 
-async def test_a_limit_shuts_the_whole_account_for_as_long_as_asked(notify: Notify) -> None:
+async def test_rate_limit_suspends_the_account_as_asked(notify: Notify) -> None:
     await notify.fault(kind="status", status=429, retry_after=1)
     await notify.start()
     one, other = uuid4(), uuid4()
@@ -428,7 +426,7 @@ async def test_a_limit_shuts_the_whole_account_for_as_long_as_asked(notify: Noti
     assert time.monotonic() - began >= 1
 
 
-async def test_what_a_dead_replica_had_begun_is_sent_again_under_the_same_id(
+async def test_attempt_of_dead_replica_is_repeated_with_same_id(
     notify: Notify,
 ) -> None:
     await notify.fault(kind="status", status=429, retry_after=3600)
@@ -454,7 +452,7 @@ async def test_what_a_dead_replica_had_begun_is_sent_again_under_the_same_id(
     assert arrived["headers"]["idempotency-key"] == str(reply.message.id)
 
 
-async def test_stopping_ends_what_was_begun(notify: Notify) -> None:
+async def test_stopping_ends_begun_attempts(notify: Notify) -> None:
     notify.outside.seconds = 0.6
     await notify.start()
     id_ = uuid4()
@@ -468,7 +466,7 @@ async def test_stopping_ends_what_was_begun(notify: Notify) -> None:
     assert len(await notify.said("message_sent")) == 1
 
 
-async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
+async def test_unstorable_result_delays_no_other(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Counter[str] = Counter()
@@ -492,7 +490,7 @@ async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
     assert len(await notify.said("message_sent")) == 2
 
 
-async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_on(
+async def test_unrecorded_result_is_reported_as_unhealthy(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle = queue.settle
@@ -520,7 +518,7 @@ async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_
     assert len(await notify.arrived("66")) == 1
 
 
-async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
+async def test_stopping_with_hanging_attempt_keeps_other_results(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: Counter[str] = Counter()
@@ -552,7 +550,7 @@ async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
     assert len(await notify.said("message_sent")) == 3
 
 
-async def test_an_account_that_hangs_keeps_no_other_waiting(
+async def test_hanging_account_delays_no_other(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hanging, go = 0, asyncio.Event()
@@ -587,7 +585,7 @@ async def test_an_account_that_hangs_keeps_no_other_waiting(
     await eventually(all_sent)
 
 
-async def test_what_is_claimed_and_not_begun_is_given_back_when_it_is_stopped(
+async def test_stopping_returns_claims_that_were_not_begun(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim, claimed, go = queue.claim, asyncio.Event(), asyncio.Event()
@@ -615,7 +613,7 @@ async def test_what_is_claimed_and_not_begun_is_given_back_when_it_is_stopped(
     await notify.until_state(reply, "sent")
 
 
-async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
+async def test_claim_uses_the_index_with_many_messages(
     notify: Notify,
 ) -> None:
     await notify.world.sql(
@@ -642,7 +640,7 @@ async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 20_000
 
 
-async def test_channels_whose_customers_come_and_read_and_channels_without_a_way_out(
+async def test_channels_without_sender_are_settled_at_once(
     notify: Notify,
 ) -> None:
     await notify.start()
@@ -660,7 +658,7 @@ async def test_channels_whose_customers_come_and_read_and_channels_without_a_way
     assert await notify.arrived() == []
 
 
-async def test_a_sender_rests_when_another_replica_sends_what_it_expected(
+async def test_dispatcher_rests_when_another_replica_sends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own claims are commits too, and must not wake it."""

@@ -77,7 +77,7 @@ def reply() -> ClaimedMessage:
     )
 
 
-async def test_an_integrators_address_is_judged_as_webhooks_are() -> None:
+async def test_integrator_url_is_checked_by_the_egress_policy() -> None:
     async with receiving() as receiver:
         async with going() as ways:
             outcome = await custom.custom(ways, integrator(receiver.url), reply())
@@ -89,7 +89,7 @@ async def test_an_integrators_address_is_judged_as_webhooks_are() -> None:
             assert len(receiver.heard) == 1
 
 
-async def test_no_cookie_is_kept_and_a_redirect_is_an_answer() -> None:
+async def test_cookie_is_dropped_and_redirect_not_followed() -> None:
     moved = b"HTTP/1.1 307 Go\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
     async with receiving(OK, OK, moved) as receiver, going() as ways:
         for status in (200, 200, 307):
@@ -101,7 +101,7 @@ async def test_no_cookie_is_kept_and_a_redirect_is_an_answer() -> None:
     assert receiver.heard[0].startswith(b"POST /hook HTTP/1.1\r\nHost: 127.0.0.1:")
 
 
-async def test_a_kept_connection_that_was_hung_up_costs_no_attempt() -> None:
+async def test_closed_kept_connection_costs_no_attempt() -> None:
     async with receiving(OK, b"") as receiver, going() as ways:
         for _ in range(2):  # the second time it is hung up on after it has asked
             answer = await post(ways, Account("", ""), receiver.url, b"{}", {})
@@ -109,7 +109,7 @@ async def test_a_kept_connection_that_was_hung_up_costs_no_attempt() -> None:
     assert (len(receiver.heard), len(receiver.connections)) == (3, 2)
 
 
-async def test_what_is_hung_up_on_a_fresh_connection_is_in_doubt() -> None:
+async def test_closed_new_connection_leaves_outcome_unknown() -> None:
     async with receiving(b"") as receiver, going() as ways:
         outcome = await post(ways, Account("", ""), receiver.url, b"{}", {})
     assert isinstance(outcome, Unknown)
@@ -119,7 +119,7 @@ async def test_what_is_hung_up_on_a_fresh_connection_is_in_doubt() -> None:
 @pytest.mark.parametrize(
     "size", [http_post.MAX_RESPONSE_BYTES, http_post.MAX_RESPONSE_BYTES + 1, 10**7]
 )
-async def test_an_answer_is_read_to_an_end(size: int) -> None:
+async def test_response_body_is_read_up_to_the_limit(size: int) -> None:
     told = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with receiving(told) as receiver, going() as ways:
         answer: Any = await post(ways, Account("", ""), receiver.url, b"{}", {})
@@ -129,7 +129,7 @@ async def test_an_answer_is_read_to_an_end(size: int) -> None:
         assert len(answer.body) == size
 
 
-async def test_an_address_that_is_none_shuts_the_account() -> None:
+async def test_invalid_url_suspends_the_account() -> None:
     async with going() as ways:
         for url in ("nonsense", "ftp://example.test/", "http://", "https://a:b@example.test/"):
             outcome = await post(ways, Account("", ""), url, b"{}", {})
@@ -139,7 +139,7 @@ async def test_an_address_that_is_none_shuts_the_account() -> None:
         assert outcome == Retry("not reached: the name is not known")
 
 
-async def test_a_header_cannot_break_out_of_its_line() -> None:
+async def test_header_with_line_break_is_refused() -> None:
     async with receiving() as receiver, going() as ways:
         with pytest.raises(ValueError, match="control"):
             await post(ways, Account("", ""), receiver.url, b"{}", {"X": "a\r\nB: c"})

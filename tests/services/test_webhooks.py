@@ -231,7 +231,7 @@ def noted(request_id: UUID) -> Fact:
     return NoteAdded(time=datetime.now(UTC), request_id=request_id, note="secret", by="anna")
 
 
-async def test_what_was_committed_arrives_as_it_was_signed_and_in_order(
+async def test_webhook_delivers_committed_facts_signed_in_order(
     notify: Notify, receiver: Receiver
 ) -> None:
     await notify.declare(hook=hook(f"{receiver.url}/hook", ordered="true"))
@@ -272,7 +272,7 @@ async def test_what_was_committed_arrives_as_it_was_signed_and_in_order(
     )  # fmt: skip
 
 
-async def test_each_gets_what_it_asked_for(notify: Notify, receiver: Receiver) -> None:
+async def test_endpoint_gets_subscribed_events_only(notify: Notify, receiver: Receiver) -> None:
     await notify.declare(
         ends=hook(f"{receiver.url}/ends", "tickets.v1.opened", "tickets.v1.closed"),
         inner=hook(f"{receiver.url}/inner", "tickets.v1.note_added", internal="true"),
@@ -298,7 +298,7 @@ async def test_each_gets_what_it_asked_for(notify: Notify, receiver: Receiver) -
     assert [type(f).__name__ for f in receiver.taken("routing")] == ["RequestAssigned"]
 
 
-async def test_both_secrets_sign_while_one_replaces_the_other(
+async def test_webhook_is_signed_with_both_rotating_secrets(
     notify: Notify, receiver: Receiver
 ) -> None:
     await notify.declare(
@@ -317,7 +317,7 @@ async def test_both_secrets_sign_while_one_replaces_the_other(
     assert all(len(h["webhook-signature"].split(" ")) == 2 for h in receiver.tried())
 
 
-async def test_one_that_is_down_keeps_its_order_and_nobody_else_waiting(notify: Notify) -> None:
+async def test_failing_endpoint_keeps_order_and_delays_no_other(notify: Notify) -> None:
     async with receiving() as other, receiving() as receiver:
         port = int(receiver.url.rpartition(":")[2])
         await notify.declare(
@@ -370,9 +370,7 @@ async def test_one_that_is_down_keeps_its_order_and_nobody_else_waiting(notify: 
                 assert mine == [1, 2, 3, 4]
 
 
-async def test_attempts_share_their_id_and_are_given_up_in_the_end(
-    notify: Notify, receiver: Receiver
-) -> None:
+async def test_attempts_share_an_id_and_end_in_failure(notify: Notify, receiver: Receiver) -> None:
     await notify.declare(hook=hook(f"{receiver.url}/hook", ordered="true"))
     answers = [(status, {}) for status in (500, 301, 400, 404, 502, 500, 500, 500, 500, 500)]
     receiver.answers["hook"] = list(answers)
@@ -406,9 +404,7 @@ async def test_attempts_share_their_id_and_are_given_up_in_the_end(
     assert receiver.tried()[-1]["webhook-id"] == str(delivery_id(fact.id, "hook"))
 
 
-async def test_a_wish_to_be_left_alone_holds_for_the_whole_endpoint(
-    notify: Notify, receiver: Receiver
-) -> None:
+async def test_retry_after_pauses_the_whole_endpoint(notify: Notify, receiver: Receiver) -> None:
     await notify.declare(hook=hook(f"{receiver.url}/hook"))
     receiver.answers["hook"] = [(429, {"Retry-After": "3000"})]
     await notify.start()
@@ -436,7 +432,7 @@ async def test_a_wish_to_be_left_alone_holds_for_the_whole_endpoint(
     assert (await notify.stands("hook"))["state"] == "active"
 
 
-async def test_one_that_is_gone_gets_nothing_until_it_is_redriven(
+async def test_gone_endpoint_gets_nothing_until_redriven(
     notify: Notify, receiver: Receiver
 ) -> None:
     await notify.declare(hook=hook(f"{receiver.url}/hook"))
@@ -466,7 +462,7 @@ async def test_one_that_is_gone_gets_nothing_until_it_is_redriven(
 
 
 @pytest.mark.parametrize("well", [True, False])
-async def test_of_two_replicas_one_goes_on_where_the_other_ended(
+async def test_second_replica_continues_after_the_leader(
     notify: Notify,
     receiver: Receiver,
     well: bool,
@@ -500,9 +496,7 @@ async def test_of_two_replicas_one_goes_on_where_the_other_ended(
     assert set(times.values()) <= ({1} if well else {1, 2})
 
 
-async def test_a_leader_that_is_stopped_records_what_is_on_its_way(
-    notify: Notify, receiver: Receiver
-) -> None:
+async def test_stopped_leader_records_running_attempts(notify: Notify, receiver: Receiver) -> None:
     await notify.declare(slow=hook(f"{receiver.url}/slow"))
     await notify.start()
     receiver.hold.clear()
@@ -518,7 +512,7 @@ async def test_a_leader_that_is_stopped_records_what_is_on_its_way(
     assert await notify.world.sql("notify", "SELECT state FROM deliveries") == [("sent",)]
 
 
-async def test_nothing_is_sent_inside(notify: Notify, receiver: Receiver) -> None:
+async def test_internal_address_gets_no_webhook(notify: Notify, receiver: Receiver) -> None:
     port = receiver.url.rpartition(":")[2]
     await notify.declare(hook=hook(f"http://localhost:{port}/hook"))
     app = make(notify.world.settings("notify", Settings))
@@ -536,7 +530,9 @@ async def test_nothing_is_sent_inside(notify: Notify, receiver: Receiver) -> Non
     assert receiver.got == []
 
 
-async def test_who_may_see_and_redrive(notify: Notify, receiver: Receiver) -> None:
+async def test_roles_decide_who_sees_and_redrives_webhooks(
+    notify: Notify, receiver: Receiver
+) -> None:
     await notify.declare(
         acme=hook(f"{receiver.url}/hook"), other=hook(f"{receiver.url}/hook", secret="env:NONE")
     )
@@ -562,7 +558,7 @@ async def test_who_may_see_and_redrive(notify: Notify, receiver: Receiver) -> No
     assert await status("acme", {"failed": True}, notify.world.token("supervisor")) == 403
 
 
-async def test_looking_for_work_stays_cheap_however_much_has_piled_up(notify: Notify) -> None:
+async def test_select_due_uses_the_index_with_many_deliveries(notify: Notify) -> None:
     await notify.world.sql(
         "notify",
         "INSERT INTO deliveries (id, endpoint, type, key, sequence, body, next_at)"
