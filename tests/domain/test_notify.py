@@ -88,7 +88,7 @@ def test_change_notifies_assignee_and_watchers(what: Fact, kind: str) -> None:
     assert told(what, request("anna", ("bohdan",))) == [("anna", kind), ("bohdan", kind)]
 
 
-def test_breach_without_assignee_notifies_the_group() -> None:
+def test_breach_without_assignee_concerns_the_group() -> None:
     breached = fact(TargetBreached, clock="FRT", due_at=T0, noticed_at=T0)
     group = Group("first-line", ("anna", "bohdan"))
     told = notifications(breached, request(None, ("bohdan", "olena")), group)
