@@ -72,9 +72,9 @@ async def run(world: World) -> dict[str, Any]:
     await service.bus.open()
     service.background(lambda: service.workspaces.follow(service.bus.own), "the workspace")
     await service.workspaces.wait(1)
-    intake = DeliveryPlanner(Endpoints(service.workspaces, ""), lambda *_: None)
-    desk = FactHandlers(lambda _: None, intake, lambda *_: NO_GROUP, lambda _: None)
-    reader, stream = readers(desk)[0], Stream()
+    planner = DeliveryPlanner(Endpoints(service.workspaces, ""), lambda *_: None)
+    handlers = FactHandlers(lambda _: None, planner, lambda *_: NO_GROUP, lambda _: None)
+    reader, stream = readers(handlers)[0], Stream()
 
     async def ours() -> float:
         end = await stream.publish(world)

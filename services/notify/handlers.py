@@ -116,10 +116,10 @@ class FactHandlers:
         for fact in facts:
             if isinstance(fact, RequestFact) and fact.request_id in unknown:
                 tx.wait(fact)
-        known = (
+        loaded = (
             (fact, requests[fact.request_id]) for fact in consumed if fact.request_id in requests
         )
-        await publish(tx, [each for pair in known for each in self._notifications(*pair)])
+        await publish(tx, [each for pair in loaded for each in self._notifications(*pair)])
         await self._planner.plan(tx, facts)
 
     def _notifications(self, fact: Fact, request: Request) -> list[Notification]:

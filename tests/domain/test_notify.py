@@ -185,7 +185,7 @@ def answer(**body: Any) -> bytes:
         (401, b"", Retry("credential or address refused (401)", 60.0, account_suspended=True)),
         (302, b"", Retry("credential or address refused (302)", 60.0, account_suspended=True)),
         (500, b"", Retry("answered 500")),
-        (502, b"", Unknown("a gateway answered 502", taken=False)),
+        (502, b"", Unknown("a gateway answered 502", possibly_accepted=False)),
     ],
 )  # fmt: skip
 def test_telegram_response_decides_the_outcome(status: int, body: bytes, outcome: Outcome) -> None:

@@ -42,7 +42,7 @@ class Unknown:
     """The platform may or may not have accepted the message."""
 
     reason: str
-    taken: bool = True
+    possibly_accepted: bool = True
     """Whether it may have been accepted; False when only a gateway answered."""
 
 

@@ -54,12 +54,14 @@ def next_step(
             return NextStep("failed", reason=printable(reason), permanent=permanent)
         case Unknown(reason) if not resend:
             return NextStep("unknown", reason=printable(reason))
-        case Unknown(reason, taken):
-            if is_late or (taken and possible_duplicates >= len(RESEND_DELAYS_S)):
+        case Unknown(reason, possibly_accepted):
+            if is_late or (possibly_accepted and possible_duplicates >= len(RESEND_DELAYS_S)):
                 detail = f"nobody can say whether it arrived: {reason}"
                 return NextStep("failed", reason=printable(detail))
-            delay = RESEND_DELAYS_S[possible_duplicates] if taken else backoff(attempts)
-            return NextStep("unknown", delay, reason=printable(reason), possible_duplicate=taken)
+            delay = RESEND_DELAYS_S[possible_duplicates] if possibly_accepted else backoff(attempts)
+            return NextStep(
+                "unknown", delay, reason=printable(reason), possible_duplicate=possibly_accepted
+            )
         case Retry(reason, wait, _, chat):
             if is_late:
                 return NextStep("failed", reason=printable(f"given up: {reason}"))

@@ -87,16 +87,16 @@ def telegram_outcome(status: int, body: bytes) -> Outcome:
     return _telegram_error(code, document)
 
 
-def _telegram_sent(answer: dict[str, Any]) -> Outcome:
-    result = answer.get("result")
+def _telegram_sent(document: dict[str, Any]) -> Outcome:
+    result = document.get("result")
     number = result.get("message_id") if isinstance(result, dict) else None
     if _int64(number) is not None:
         return Sent(str(number))
     return Unknown("taken, but the answer names no message")
 
 
-def _telegram_error(code: int, answer: dict[str, Any]) -> Outcome:
-    extra = answer.get("parameters")
+def _telegram_error(code: int, document: dict[str, Any]) -> Outcome:
+    extra = document.get("parameters")
     parameters: dict[str, Any] = extra if isinstance(extra, dict) else {}
     match code:
         case 429:
@@ -111,7 +111,7 @@ def _telegram_error(code: int, answer: dict[str, Any]) -> Outcome:
                 account_suspended=True,
             )
         case 502 | 504:
-            return Unknown(f"a gateway answered {code}", taken=False)
+            return Unknown(f"a gateway answered {code}", possibly_accepted=False)
         case 408 | 425:
             return Retry(f"answered {code}")
         case _:
@@ -127,10 +127,10 @@ def _int64(value: object) -> int | None:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return answer if isinstance(answer, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _chat_id(chat: str) -> int | str:

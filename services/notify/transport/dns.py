@@ -54,24 +54,27 @@ class Resolver:
         loop = asyncio.get_running_loop()
         lookup: asyncio.Future[list[str]] = loop.create_future()
 
-        def finish(found: list[str]) -> None:
+        def finish(addresses: list[str]) -> None:
             self._lookups.pop(name, None)
-            self._store(name, found)
-            lookup.set_result(found)
+            self._store(name, addresses)
+            lookup.set_result(addresses)
 
         def run() -> None:
-            found = look_up(name)
+            addresses = look_up(name)
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(finish, found)
+                loop.call_soon_threadsafe(finish, addresses)
 
         threading.Thread(target=run, name=f"DNS lookup of {name}", daemon=True).start()
         self._lookups[name] = lookup
         return lookup
 
-    def _store(self, name: str, found: list[str]) -> None:
+    def _store(self, name: str, addresses: list[str]) -> None:
         if len(self._cache) > MAX_CACHED_NAMES:
             self._cache.clear()
-        self._cache[name] = (time.monotonic() + (FOUND_TTL_S if found else NOT_FOUND_TTL_S), found)
+        self._cache[name] = (
+            time.monotonic() + (FOUND_TTL_S if addresses else NOT_FOUND_TTL_S),
+            addresses,
+        )
 
 
 def look_up(name: str) -> list[str]:

@@ -127,10 +127,10 @@ class EgressPolicy:
 
     async def addresses_of(self, name: str) -> list[str]:
         """Return the addresses of a name; raise `HostNotFound` when there are none."""
-        found = await self._resolver.resolve(name)
-        if not found:
+        addresses = await self._resolver.resolve(name)
+        if not addresses:
             raise HostNotFound("the name is not known")
-        return found
+        return addresses
 
     async def _permitted_address(self, name: str, port: int, *, secure: bool) -> str:
         outside = secure and port in PUBLIC_PORTS
