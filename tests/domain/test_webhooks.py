@@ -68,7 +68,7 @@ def test_one_that_is_gone_is_left_alone() -> None:
     assert (step.state, step.gone, step.delay) == ("failed", True, None)
 
 
-def test_a_wish_to_wait_holds_for_the_endpoint_and_never_shortens() -> None:
+def test_requested_wait_pauses_endpoint_and_never_shortens() -> None:
     step = next_webhook_step(WebhookOutcome(429, 600.0), ID, 0)
     assert (step.pause, step.delay) == (600.0, 600.0)
     assert (next_webhook_step(WebhookOutcome(503, 1.0), ID, 2).delay or 0) >= 30 * 60
@@ -203,7 +203,7 @@ async def test_networks_of_ones_own_are_named() -> None:
         await guard.target_of("http://10.0.0.1:9000/x")
 
 
-async def test_the_stand_in_for_the_outside_world_stands_where_it_likes(names: Any) -> None:
+async def test_trusted_sink_may_have_any_address(names: Any) -> None:
     names(["10.0.0.9"])
     place = await EgressPolicy().target_of("http://sink:8009/webhook/audit", trusted=True)
     assert (place.host, place.port, place.scheme) == ("sink", 8009, "http")
