@@ -18,11 +18,11 @@ from bench.bed import consume, measure_in_turn, rate, single_row_transactions, s
 from bench.matcher import _opened, now
 from chassis.messaging.relay import message
 from chassis.service import Service
-from notify.domain.sending import NO_GROUP
-from notify.handlers import Desk, readers
+from notify.domain.recipients import NO_GROUP
+from notify.handlers import FactHandlers, readers
 from notify.settings import Settings
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.planner import Intake
+from notify.webhooks.planner import DeliveryPlanner
 from trunkline.provision import connect_as
 from trunkline_contracts import AssigneeChanged, Fact
 from trunkline_contracts.fact import SLOTS, slot_of
@@ -72,9 +72,9 @@ async def run(world: World) -> dict[str, Any]:
     await service.bus.open()
     service.background(lambda: service.workspaces.follow(service.bus.own), "the workspace")
     await service.workspaces.wait(1)
-    intake = Intake(Endpoints(service.workspaces, ""), lambda *_: None)
-    desk = Desk(lambda _: None, intake, lambda *_: NO_GROUP, lambda _: None)
-    reader, stream = readers(desk)[0], Stream()
+    planner = DeliveryPlanner(Endpoints(service.workspaces, ""), lambda *_: None)
+    handlers = FactHandlers(lambda _: None, planner, lambda *_: NO_GROUP, lambda _: None)
+    reader, stream = readers(handlers)[0], Stream()
 
     async def ours() -> float:
         end = await stream.publish(world)

@@ -1,4 +1,4 @@
-"""Hears every fact of a request (TICKETS), offers (ROUTING), warnings and breaches (SLA).
-Says notification_sent for whom it told; message_sent and message_failed for what became of a reply.
-Keeps who has to do with each request, each bell, and the ledgers of what is sent and handed over.
+"""Reads the facts of requests (TICKETS), offers (ROUTING), warnings and breaches (SLA).
+Publishes notification_sent, _failed and _suppressed, and message_sent and message_failed.
+Stores who is notified of each request, bells, the send ledger, mail threads and deliveries.
 """

@@ -1,4 +1,4 @@
-"""notify, put together."""
+"""Wiring of the notify service."""
 
 import logging
 
@@ -9,53 +9,53 @@ from chassis.messaging.reader import Reader
 from chassis.service import Service
 from notify import handlers
 from notify.api import routes
-from notify.configuration import Accounts
-from notify.delivery.dispatcher import Sender
-from notify.domain.sending import Group
+from notify.configuration import Accounts, group_of
+from notify.delivery.dispatcher import MessageDispatcher
 from notify.settings import Settings
-from notify.transport.egress_policy import Outward
-from notify.webhooks.api import router as webhooks
-from notify.webhooks.dispatcher import Courier
+from notify.transport.egress_policy import EgressPolicy
+from notify.webhooks.api import router as webhook_router
+from notify.webhooks.dispatcher import WebhookDispatcher
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.planner import Intake
+from notify.webhooks.planner import DeliveryPlanner
 
 
 def make(settings: Settings) -> FastAPI:
-    """Put one replica together: its readers intend, its sender sends."""
-    # httpx's lines hold addresses, and those hold tokens
+    """Build the application of one replica."""
+    # httpx logs URLs, and those of Telegram contain the bot's token.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    inside = settings.inside
+    internal_networks = settings.internal_networks
 
     def readers(service: Service) -> list[Reader]:
-        accounts = Accounts(service.workspaces, settings.sink_url, settings.sink_smtp)
+        workspaces = service.workspaces
+        accounts = Accounts(workspaces, settings.sink_url, settings.sink_smtp)
+        endpoints = Endpoints(workspaces, settings.sink_url)
+        egress = EgressPolicy(internal_networks)
         resend = settings.unknown_outcome == "resend"
-        outward = Outward(inside)
-        sender = Sender(service, accounts, outward, resend=resend, lease=settings.send_lease)
-        service.state["sender"] = sender
-        endpoints = Endpoints(service.workspaces, settings.sink_url)
-        courier = Courier(service, endpoints, outward)
-        service.state.update(endpoints=endpoints, courier=courier)
+        messages = MessageDispatcher(
+            service, accounts, egress, resend=resend, lease=settings.send_lease
+        )
+        webhooks = WebhookDispatcher(service, endpoints, egress)
+        service.state.update(messages=messages, webhooks=webhooks, endpoints=endpoints)
+        return handlers.readers(
+            handlers.FactHandlers(
+                messages.notify_pending,
+                DeliveryPlanner(endpoints, webhooks.notify_pending),
+                lambda group, topic: group_of(workspaces, group, topic),
+                accounts.acknowledgement,
+            )
+        )
 
-        def group_of(group: str | None, topic: str) -> Group:
-            document = service.workspaces.current
-            name = group or document.group_of(topic)
-            declared = document.groups.get(name)
-            return Group(name, () if declared is None else declared.operators)
+    async def send_messages(service: Service) -> None:
+        messages: MessageDispatcher = service.state["messages"]
+        await messages.run()
 
-        intake = Intake(endpoints, courier.expect)
-        desk = handlers.Desk(sender.expect, intake, group_of, accounts.acknowledgement)
-        return handlers.readers(desk)
+    async def deliver_webhooks(service: Service) -> None:
+        webhooks: WebhookDispatcher = service.state["webhooks"]
+        await webhooks.run()
 
-    async def send(service: Service) -> None:
-        sender: Sender = service.state["sender"]
-        await sender.run()
-
-    async def hand_over(service: Service) -> None:
-        courier: Courier = service.state["courier"]
-        await courier.lead()
-
-    routers = [routes.router, webhooks]
-    return build("notify", settings, readers=readers, routers=routers, tasks=[send, hand_over])
+    routers = [routes.router, webhook_router]
+    tasks = [send_messages, deliver_webhooks]
+    return build("notify", settings, readers=readers, routers=routers, tasks=tasks)
 
 
 app = make(Settings())

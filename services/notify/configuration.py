@@ -1,32 +1,41 @@
-"""Through which account a message leaves: the workspace in force, and the secret it refers to."""
+"""Accounts and skill groups of the workspace in force, with the secrets accounts refer to."""
 
 from chassis.configuration.following import Workspaces
 from chassis.settings import resolve_secret
+from notify.domain.recipients import Group
 from notify.transport.http_post import Account
 from trunkline_contracts.addresses import mail_address
 from trunkline_workspace.channels import Account as Declared
 
 SINK = "sink"
-"""As an address in the workspace: the stand-in for the outside world."""
+"""The URL that stands for the sink in a workspace."""
 
-PLATFORMS = {"telegram": "https://api.telegram.org"}
-"""Where a channel's platform is, unless the account says otherwise."""
+PLATFORM_URLS = {"telegram": "https://api.telegram.org"}
+"""The base URL of each channel's platform, unless the account has its own."""
+
+
+def group_of(workspaces: Workspaces, group: str | None, topic: str) -> Group:
+    """Return a skill group with its operators; the topic's group when `group` is None."""
+    document = workspaces.current
+    name = group or document.group_of(topic)
+    declared = document.groups.get(name)
+    return Group(name, () if declared is None else declared.operators)
 
 
 class NoAccount(Exception):
-    """There is no such account to send through, or it has no token."""
+    """The account does not exist, or lacks an address or a secret."""
 
 
 class Accounts:
-    """The accounts of the workspace in force; a token is looked up anew for each message."""
+    """The accounts of the workspace in force; secrets are read anew for each message."""
 
     def __init__(self, workspaces: Workspaces, sink_url: str, sink_smtp: str) -> None:
         self._workspaces = workspaces
         self._sink = sink_url.rstrip("/")
         self._sink_smtp = sink_smtp
 
-    def find(self, channel: str, name: str) -> Account:
-        """Give an account's address and token."""
+    def account(self, channel: str, name: str) -> Account:
+        """Return an account with its address and secrets; raise `NoAccount` without one of them."""
         declared = self._workspaces.current.account(channel, name)
         if declared is None:
             raise NoAccount("the workspace has no such account")
@@ -37,23 +46,23 @@ class Accounts:
         token = next(iter(resolve_secret(declared.token)), None)
         if token is None:
             raise NoAccount("the account's token is not set")
-        base = declared.api_base or PLATFORMS.get(channel, "")
+        base = declared.api_base or PLATFORM_URLS.get(channel, "")
         return Account(self._sink if base == SINK else base.rstrip("/"), token)
 
     def acknowledgement(self, name: str) -> str | None:
-        """Give what a mail account tells whoever begins a request; None when it tells nothing."""
+        """Return the acknowledgement text of a mail account; None when it sends none."""
         declared = self._workspaces.current.account("email", name)
         return declared.acknowledge if declared else None
 
     def _email(self, declared: Declared) -> Account:
         if declared.smtp is None or declared.address is None:
-            raise NoAccount("the account has no address, or no server to send by")
+            raise NoAccount("the account has no address, or no SMTP server")
         password = next(iter(resolve_secret(declared.password)), "")
         if declared.user and not password:
             raise NoAccount("the account's password is not set")
-        place = self._sink_smtp if declared.smtp == SINK else declared.smtp
+        server = self._sink_smtp if declared.smtp == SINK else declared.smtp
         return Account(
-            place,
+            server,
             password,
             tuple(resolve_secret(declared.secret)),
             address=mail_address(declared.address),
@@ -66,5 +75,5 @@ class Accounts:
             raise NoAccount("the account has no url")
         if not secrets:
             raise NoAccount("the account's secret is not set")
-        place = f"{self._sink}/custom/{name}" if url == SINK else url
-        return Account(place, "", tuple(secrets), trusted=url == SINK)
+        target = f"{self._sink}/custom/{name}" if url == SINK else url
+        return Account(target, "", tuple(secrets), trusted=url == SINK)

@@ -1,27 +1,24 @@
-"""What notify does with what it hears: rings bells, and writes down what customers are to get.
+"""Handlers: facts become notifications, messages to customers and webhook deliveries."""
 
-Long, as it hears every stream.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from chassis.messaging.message import StreamMessage
 from chassis.messaging.reader import BACKGROUND_INTERVAL_S, Reader, read_fact
 from chassis.messaging.transaction import Tx
-from notify import collapsing, store
+from notify import store
+from notify.bell.publishing import publish
 from notify.delivery import queue
-from notify.delivery.queue import Intent
-from notify.domain.sending import BELL, HEARD, NO_GROUP, Group, Notice, Request, notices, opened
+from notify.delivery.replies import enqueue_replies
+from notify.domain.notifications import Notification, notifications
+from notify.domain.recipients import CONSUMED_FACTS, NO_GROUP, Group
+from notify.domain.request import Request, new_request
 from notify.email import acknowledgements, suppressions, threads
-from notify.transport.channels import intent_of
-from notify.webhooks.planner import Intake
+from notify.webhooks.planner import DeliveryPlanner
 from trunkline_contracts import (
     BY_NAME,
     Fact,
-    MessageFailed,
-    MessageSent,
-    NotificationSent,
     Opened,
     ReplySent,
     RequestFact,
@@ -29,162 +26,123 @@ from trunkline_contracts import (
     TargetBreached,
     TargetWarned,
 )
-from trunkline_contracts.ids import conversation_name
 
-RINGING = (RequestOffered, TargetWarned, TargetBreached)
-"""What is told of other streams' facts."""
-NAMES = frozenset({fact.name() for fact in HEARD} | {fact.name() for fact in RINGING})
+OTHER_CONSUMED_FACTS = (RequestOffered, TargetWarned, TargetBreached)
+"""Facts of ROUTING and SLA that notify someone."""
+CONSUMED_NAMES = frozenset(
+    {fact.name() for fact in CONSUMED_FACTS} | {fact.name() for fact in OTHER_CONSUMED_FACTS}
+)
 
 GroupOf = Callable[[str | None, str], Group]
-"""Returns a group with its operators; the topic's own where no group is known."""
+"""Returns a skill group by its name, or the group of the topic when the name is None."""
 
-Expect = Callable[[int], None]
-"""Told how many messages will be there to send once the transaction is committed."""
+NotifyPending = Callable[[int], None]
+"""Announces how many messages will be due once the transaction is committed."""
 
 
-class Desk:
-    """Who hears of what."""
+@dataclass(slots=True)
+class AppliedBatch:
+    """The new facts of a batch, with the changed requests and the notifications they cause."""
+
+    facts: list[RequestFact] = field(default_factory=list)
+    changed: dict[UUID, Request] = field(default_factory=dict)
+    notifications: list[Notification] = field(default_factory=list)
+
+    def replies(self) -> list[ReplySent]:
+        """Return the replies of operators."""
+        return [fact for fact in self.facts if isinstance(fact, ReplySent)]
+
+
+def apply_facts(requests: dict[UUID, Request], facts: Iterable[RequestFact]) -> AppliedBatch:
+    """Apply facts to the loaded requests; facts that were applied before are skipped."""
+    batch = AppliedBatch()
+    for fact in facts:
+        request = requests.get(fact.request_id)
+        if request is None and isinstance(fact, Opened):
+            request = requests[fact.request_id] = new_request(fact)
+        elif request is None or fact.sequence <= request.sequence:
+            continue
+        else:
+            batch.notifications += notifications(fact, request)
+            request.apply(fact)
+        batch.changed[request.id] = request
+        batch.facts.append(fact)
+    return batch
+
+
+class FactHandlers:
+    """The handlers of a replica, with the rules of its workspace."""
 
     def __init__(
-        self, expect: Expect, intake: Intake, group_of: GroupOf, text_of: acknowledgements.TextOf
+        self,
+        notify_pending: NotifyPending,
+        planner: DeliveryPlanner,
+        group_of: GroupOf,
+        text_of: acknowledgements.TextOf,
     ) -> None:
-        self._expect = expect
-        self._intake = intake
+        """`text_of` returns the acknowledgement text of a mail account."""
+        self._notify_pending = notify_pending
+        self._planner = planner
         self._group_of = group_of
         self._text_of = text_of
 
     def parse(self, item: StreamMessage) -> Fact | None:
-        """Read what somebody here acts on, or a webhook wants; nothing else is looked at."""
-        ours = item.type in NAMES or (item.type in BY_NAME and self._intake.may_want(item))
-        return read_fact(item) if ours else None
-
-    async def tickets(self, tx: Tx, heard: Sequence[Fact]) -> None:
-        """Take in a batch of the requests' history. Hearing a fact twice changes nothing."""
-        await self._tickets(
-            tx, [f for f in heard if isinstance(f, RequestFact) and type(f) in HEARD]
+        """Parse a fact that a handler or a webhook needs; return None for any other."""
+        is_needed = item.type in CONSUMED_NAMES or (
+            item.type in BY_NAME and self._planner.may_be_wanted(item)
         )
-        await self._intake.intend(tx, heard)
+        return read_fact(item) if is_needed else None
 
-    async def _tickets(self, tx: Tx, facts: Sequence[RequestFact]) -> None:
-        requests = await store.load(tx, (fact.request_id for fact in facts))
-        changed: set[UUID] = set()
-        told: list[Notice] = []
-        replies: list[ReplySent] = []
-        news: list[RequestFact] = []
+    async def on_ticket_facts(self, tx: Tx, facts: Sequence[Fact]) -> None:
+        """Handle a batch of facts of requests; facts that were handled before have no effect."""
+        consumed = [f for f in facts if isinstance(f, RequestFact) and type(f) in CONSUMED_FACTS]
+        batch = apply_facts(await store.load(tx, (f.request_id for f in consumed)), consumed)
+        await store.save(tx, list(batch.changed.values()))
+        refused = await suppressions.apply(tx, batch.facts)
+        acknowledged = await acknowledgements.acknowledge(tx, batch.facts, self._text_of)
+        await threads.apply(tx, batch.facts, {each.request_id for each in acknowledged})
+        await publish(tx, batch.notifications)
+        self._notify_pending(len(await queue.enqueue(tx, acknowledged)))
+        self._notify_pending(await enqueue_replies(tx, batch.replies(), refused))
+        await self._planner.plan(tx, facts)
+
+    async def on_other_facts(self, tx: Tx, facts: Sequence[Fact]) -> None:
+        """Handle offers, warnings and breaches; those of an unknown request are deferred."""
+        consumed = [
+            f for f in facts if isinstance(f, RequestFact) and isinstance(f, OTHER_CONSUMED_FACTS)
+        ]
+        requests = await store.load(tx, (fact.request_id for fact in consumed))
+        unknown = {fact.request_id for fact in consumed} - requests.keys()
         for fact in facts:
-            if isinstance(fact, Opened) and fact.request_id not in requests:
-                requests[fact.request_id] = opened(fact)
-                changed.add(fact.request_id)
-                news.append(fact)
-                continue
-            request = requests.get(fact.request_id)
-            if request is None or fact.sequence <= request.sequence:
-                continue
-            told += notices(fact, request)
-            request.fold(fact)
-            changed.add(request.id)
-            news.append(fact)
-            if isinstance(fact, ReplySent):
-                replies.append(fact)
-        await store.save(tx, [requests[id_] for id_ in changed])
-        refused = await suppressions.hear(tx, news)
-        receipts = await acknowledgements.hear(tx, news, self._text_of)
-        await threads.hear(tx, news, {each.request_id for each in receipts})
-        await self._ring(tx, told)
-        self._expect(len(await queue.intend(tx, receipts)))
-        await self._intend(tx, replies, refused)
+            if isinstance(fact, RequestFact) and fact.request_id in unknown:
+                tx.defer(fact)
+        loaded = (
+            (fact, requests[fact.request_id]) for fact in consumed if fact.request_id in requests
+        )
+        await publish(tx, [each for pair in loaded for each in self._notifications(*pair)])
+        await self._planner.plan(tx, facts)
 
-    async def others(self, tx: Tx, heard: Sequence[Fact]) -> None:
-        """Take in offers, warnings and breaches; they may come before the request itself."""
-        facts = [f for f in heard if isinstance(f, RequestFact) and isinstance(f, RINGING)]
-        requests = await store.load(tx, (fact.request_id for fact in facts))
-        told: list[Notice] = []
-        early: set[UUID] = set()
-        for fact in facts:
-            request: Request | None = requests.get(fact.request_id)
-            if request is None:
-                early.add(fact.request_id)
-            elif not request.closed:
-                told += notices(fact, request, self._team(fact, request))
-        for other in heard:
-            if isinstance(other, RequestFact) and other.request_id in early:
-                tx.defer(other)
-        await self._ring(tx, told)
-        await self._intake.intend(tx, heard)
+    def _notifications(self, fact: Fact, request: Request) -> list[Notification]:
+        if request.closed:
+            return []
+        return notifications(fact, request, self._group_to_notify(fact, request))
 
-    def _team(self, fact: Fact, request: Request) -> Group:
-        """Return the group that is told of a promise while the request has no assignee."""
+    def _group_to_notify(self, fact: Fact, request: Request) -> Group:
+        """Return the group that is notified of a target while the request has no assignee."""
         if request.assignee is not None or isinstance(fact, RequestOffered):
             return NO_GROUP
         return self._group_of(request.team, request.topic)
 
-    async def _ring(self, tx: Tx, told: Sequence[Notice]) -> None:
-        """Ring bells; `notification_sent` is published for each new one, not for raised counts."""
-        personal = [notice for notice in told if notice.group is None]
-        new = await store.ring(tx, personal)
-        new |= await collapsing.ring(tx, [notice for notice in told if notice.group is not None])
-        for notice in told:
-            if notice.id in new:
-                sent = NotificationSent(
-                    time=tx.now,
-                    request_id=notice.request_id,
-                    notification_id=notice.id,
-                    recipient=notice.recipient,
-                    channel=BELL,
-                    kind=notice.kind,
-                )
-                tx.record(sent, cause=notice.fact)
 
-    async def _intend(
-        self, tx: Tx, replies: Sequence[ReplySent], refused: Mapping[UUID, str]
-    ) -> None:
-        intents = {
-            reply.message.id: (reply, _intent(reply, refused.get(reply.message.id)))
-            for reply in replies
-        }
-        new = await queue.intend(tx, [intent for _, intent in intents.values()])
-        for id_, (reply, intent) in intents.items():
-            if id_ in new and (fact := _settled(tx, intent)) is not None:
-                tx.record(fact, cause=reply)
-        waiting = sum(intents[id_][1].state == "intended" for id_ in new)
-        if waiting:
-            self._expect(waiting)
-
-
-def _intent(reply: ReplySent, refused: str | None) -> Intent:
-    state, reason = intent_of(reply.channel) if refused is None else ("suppressed", refused)
-    chat = conversation_name(reply.request_id, reply.channel, reply.conversation, reply.contact)
-    if state == "intended" and reply.conversation is None and reply.contact.address is None:
-        state, reason = "suppressed", "the customer has no address"
-    return Intent(
-        reply.message.id,
-        reply.request_id,
-        reply.channel,
-        reply.account,
-        chat,
-        reply.contact.answer_to or reply.contact.address,
-        reply.message.text if state == "intended" else None,
-        state,
-        reason,
-        reply.by,
-        reply.traceparent,
-    )
-
-
-def _settled(tx: Tx, intent: Intent) -> Fact | None:
-    """Say at once what became of a reply that nobody has to carry."""
-    now, about, id_ = tx.now, intent.request_id, intent.message_id
-    if intent.state == "sent":
-        return MessageSent(time=now, request_id=about, message_id=id_)
-    if intent.state == "suppressed":
-        return MessageFailed(time=now, request_id=about, message_id=id_, reason=intent.reason or "")
-    return None
-
-
-def readers(desk: Desk) -> list[Reader]:
-    """What notify hears."""
+def readers(handlers: FactHandlers) -> list[Reader]:
+    """Return the readers of TICKETS, ROUTING and SLA."""
     return [
-        Reader("TICKETS", desk.tickets, parse=desk.parse, batch_interval=BACKGROUND_INTERVAL_S),
-        Reader("ROUTING", desk.others, parse=desk.parse),
-        Reader("SLA", desk.others, parse=desk.parse),
+        Reader(
+            "TICKETS",
+            handlers.on_ticket_facts,
+            parse=handlers.parse,
+            batch_interval=BACKGROUND_INTERVAL_S,
+        ),
+        Reader("ROUTING", handlers.on_other_facts, parse=handlers.parse),
+        Reader("SLA", handlers.on_other_facts, parse=handlers.parse),
     ]

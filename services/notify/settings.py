@@ -1,4 +1,4 @@
-"""What notify can be told from outside."""
+"""Settings of the notify service."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
@@ -9,28 +9,28 @@ from chassis.settings import Settings as Common
 
 
 class Settings(Common):
-    """What every service can be told, and what to do with messages in doubt."""
+    """The common settings, and those of sending."""
 
     sink_smtp: str = Field(default="smtp://127.0.0.1:8026", pattern=r"^smtps?://.+")
-    """What `sink` means as a mail server."""
+    """The URL of the mail server that `sink` stands for in a workspace."""
     unknown_outcome: Literal["resend", "hold"] = "resend"
-    """What becomes of a message when nobody knows whether the platform took it.
+    """The treatment of a message when it is not known whether the platform accepted it.
 
-    It is sent again under the same id, twice at most, and the customer may read it so often; or it
-    is held as `unknown` for a person to decide, and the customer may miss it."""
+    `resend` sends it again under the same id, twice at most; the customer may receive duplicates.
+    `hold` keeps it as `unknown` until a person decides; the customer may miss it."""
     webhook_networks: str = ""
-    """Networks of one's own, such as `10.1.0.0/16,192.0.2.7`, to which webhooks and replies to
-    custom channels may go as well.
+    """Internal networks, such as `10.1.0.0/16,192.0.2.7`, that webhooks and replies to custom
+    channels may be sent to.
 
-    There over http and on any port, too; elsewhere only to public addresses, by https."""
+    There http and any port are allowed; elsewhere only https to public addresses is."""
     send_lease: float = 20.0
-    """Seconds after which an attempt nobody settled may be made again.
+    """Seconds after which another replica may repeat an attempt that was not settled.
 
-    An attempt takes ten at most, to a custom channel fifteen."""
+    An attempt takes at most 10 s, on a custom channel 15 s."""
 
     @property
-    def inside(self) -> list[IPv4Network | IPv6Network]:
-        """The networks of one's own; raises ValueError for what is none."""
+    def internal_networks(self) -> list[IPv4Network | IPv6Network]:
+        """Return the internal networks; raise ValueError when one is not valid."""
         return [
             ip_network(part.strip()) for part in self.webhook_networks.split(",") if part.strip()
         ]

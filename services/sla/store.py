@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from chassis.messaging.transaction import Tx
+from chassis.postgres.columns import columns
 from sla.domain.clocks import Clock, Measure, Request
 from trunkline_contracts.fact import slot_of
 
@@ -135,7 +136,7 @@ async def save(tx: Tx, batch: LoadedBatch) -> None:
         )
         for r in requests
     ]
-    await tx.run(SAVE_REQUESTS, *_columns(rows))
+    await tx.run(SAVE_REQUESTS, *columns(rows))
     rows = [
         (r.id, slot_of(str(r.id)), r.policy, measure.value, *values[1:])
         for r in requests
@@ -143,7 +144,7 @@ async def save(tx: Tx, batch: LoadedBatch) -> None:
         if (values := _values(clock)) != batch.before.get((r.id, measure))
     ]
     if rows:
-        await tx.run(SAVE_CLOCKS, *_columns(rows))
+        await tx.run(SAVE_CLOCKS, *columns(rows))
 
 
 async def find_due(tx: Tx, certain: datetime, limit: int) -> list[UUID]:
@@ -175,7 +176,3 @@ async def list_overdue(
         OverdueClock(row[0], clock_of(row[1:12]), row[12], row[13])
         for row in await cursor.fetchall()
     ]
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

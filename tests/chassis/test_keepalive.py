@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from notify.transport import http_client
-from notify.transport.http_client import Answer, KeptAlive
+from notify.transport.http_client import HttpClient, HttpResponse
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -54,7 +54,7 @@ class Client:
     """Asks over kept connections, for a while."""
 
     def __init__(self, seconds: float = 2.0) -> None:
-        self.wire = KeptAlive()
+        self.wire = HttpClient()
         self.seconds = seconds
 
     async def __aenter__(self) -> Client:
@@ -63,13 +63,13 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.wire.aclose()
 
-    async def post(self, url: str, content: bytes = b"", most: int = 10**7) -> Answer:
+    async def post(self, url: str, content: bytes = b"", most: int = 10**7) -> HttpResponse:
         at = httpx.URL(url)
         head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         raw = head % (at.raw_path, len(content)) + content
         async with asyncio.timeout(self.seconds):
             return await self.wire.exchange(
-                at.scheme, at.host, at.port or 80, raw, patience=1.0, most=most
+                at.scheme, at.host, at.port or 80, raw, connect_timeout=1.0, max_bytes=most
             )
 
 
@@ -83,18 +83,18 @@ async def met(*answers: bytes | None) -> AsyncIterator[tuple[Server, str, Client
     server.close()
 
 
-async def test_a_connection_is_kept_and_used_again() -> None:
+async def test_connection_is_kept_and_reused() -> None:
     async with met(OK, OK, OK) as (server, url, client):
         for _ in range(3):
             answer = await client.post(url, b"hello")
             assert (answer.status, answer.body) == (200, b"ok")
-            assert (answer.headers, answer.whole) == ({"content-length": "2"}, True)
+            assert (answer.headers, answer.complete) == ({"content-length": "2"}, True)
     assert server.connections == 1
     assert server.heard[0].startswith(b"POST /a?b=c HTTP/1.1\r\n")
     assert server.heard[0].endswith(b"\r\n\r\nhello")
 
 
-async def test_at_once_there_are_as_many_connections_as_requests() -> None:
+async def test_concurrent_requests_have_own_connections() -> None:
     async with met(*[OK] * 8) as (server, url, client):
         await asyncio.gather(*(client.post(url) for _ in range(4)))
         await asyncio.gather(*(client.post(url) for _ in range(4)))
@@ -115,7 +115,7 @@ async def test_at_once_there_are_as_many_connections_as_requests() -> None:
     ],
     ids=["chunked", "until the end", "after continue", "none"],
 )
-async def test_every_shape_of_body_is_read(answer: bytes, body: bytes) -> None:
+async def test_body_of_every_framing_is_read(answer: bytes, body: bytes) -> None:
     async with met(answer) as (_, url, client):
         assert (await client.post(url)).body == body
 
@@ -130,22 +130,22 @@ async def test_every_shape_of_body_is_read(answer: bytes, body: bytes) -> None:
     ],
     ids=["hangs up", "half a body", "another protocol", "switches protocols"],
 )
-async def test_what_is_no_answer_is_a_protocol_error(answer: bytes | None) -> None:
+async def test_invalid_response_is_a_protocol_error(answer: bytes | None) -> None:
     async with met(answer, *[None] * 2) as (server, url, client):
         server.answers = server.answers[:1]
         with pytest.raises(httpx.RemoteProtocolError):
             await client.post(url)
 
 
-async def test_a_second_answer_nobody_asked_for_ends_the_connection() -> None:
+async def test_unrequested_response_closes_the_connection() -> None:
     async with met(OK + OK.replace(b"200", b"500"), OK) as (server, url, client):
         assert (await client.post(url)).status == 200
         assert (await client.post(url)).status == 200
     assert server.connections == 2
 
 
-async def test_a_connection_left_idle_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "EXPIRY", 0.01)
+async def test_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "IDLE_TIMEOUT_S", 0.01)
     async with met(OK, OK) as (server, url, client):
         await client.post(url)
         await asyncio.sleep(0.05)
@@ -153,7 +153,7 @@ async def test_a_connection_left_idle_is_hung_up(monkeypatch: pytest.MonkeyPatch
     assert server.connections == 2
 
 
-async def test_who_does_not_answer_is_not_awaited_for_ever() -> None:
+async def test_silent_server_ends_in_a_timeout() -> None:
     gone = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -170,7 +170,7 @@ async def test_who_does_not_answer_is_not_awaited_for_ever() -> None:
     server.close()
 
 
-async def test_nobody_there_is_a_failure_to_connect() -> None:
+async def test_refused_connection_is_a_connect_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -179,7 +179,7 @@ async def test_nobody_there_is_a_failure_to_connect() -> None:
             await client.post(f"http://127.0.0.1:{port}/")
 
 
-async def test_a_kept_connection_that_was_hung_up_is_no_failure() -> None:
+async def test_closed_kept_connection_is_replaced() -> None:
     async with met(OK, None, OK) as (server, url, client):
         await client.post(url)
         assert (await client.post(url)).status == 200
@@ -207,9 +207,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
         "an extension",
     ],
 )  # fmt: skip
-async def test_what_does_not_end_before_or_after_a_body_is_hung_up_on(
-    before: bytes, again: bytes
-) -> None:
+async def test_endless_headers_close_the_connection(before: bytes, again: bytes) -> None:
     sent = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -233,16 +231,16 @@ async def test_what_does_not_end_before_or_after_a_body_is_hung_up_on(
     assert sent < 16 * 1024 * 1024  # what sockets hold between the two, and no more
 
 
-async def test_headers_within_bounds_and_a_long_body_are_read() -> None:
+async def test_headers_within_limit_and_long_body_are_read() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n" + LINE * 200 + b"\r\n"
     async with met(head + b"x" * 300_000) as (_, url, client):
         assert len((await client.post(url)).body) == 300_000
 
 
-async def test_of_a_large_answer_as_much_is_read_as_is_wanted() -> None:
-    size = 3 * http_client.AHEAD
+async def test_large_body_is_read_up_to_the_limit() -> None:
+    size = 3 * http_client.MAX_BUFFERED_BYTES
     large = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with met(large, large) as (_, url, client):
         assert len((await client.post(url)).body) == size
         little = await client.post(url, most=1000)
-        assert (len(little.body), little.whole) == (1000, False)
+        assert (len(little.body), little.complete) == (1000, False)

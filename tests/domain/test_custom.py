@@ -9,10 +9,10 @@ import pytest
 
 from ingest.channels import registry
 from ingest.domain.items import InboundItem, Person, RawDelivery, Unreadable
-from notify.delivery.queue import Attempt
-from notify.domain.sending import Outcome, Refused, Retry, Sent
-from notify.transport.custom import body_of, verdict, wait_told
-from notify.transport.http_client import Answer
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Outcome, Refused, Retry, Sent
+from notify.transport.custom import body_of, response_outcome, retry_after
+from notify.transport.http_client import HttpResponse
 from trunkline_contracts.parts import Attachment
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -127,29 +127,35 @@ def test_what_is_no_message_is_said_to_be_none(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("answered", "outcome"),
     [
-        (Answer(200, b'{"id": "x-1"}'), Sent("x-1")),
-        (Answer(202, b'{"id": 17}'), Sent("17")),
-        (Answer(200, rb'{"id": "a\u0000b\r\n"}'), Sent("a\ufffdb\ufffd\ufffd")),
-        (Answer(200, b'{"id": "' + b"x" * 999 + b'"}'), Sent("x" * 255)),
-        (Answer(200, b'{"id": 1e999}'), Sent()),
-        (Answer(204, b""), Sent()),
-        (Answer(299, b"<html>"), Sent()),
-        (Answer(200, b"[1]"), Sent()),
-        (Answer(301, b""), Retry("answered 301")),
-        (Answer(308, b""), Retry("answered 308")),
-        (Answer(400, b""), Retry("answered 400")),
-        (Answer(404, b""), Retry("answered 404")),
-        (Answer(410, b""), Refused("the receiver is gone (410)")),
-        (Answer(429, b""), Retry("answered 429")),
-        (Answer(429, b"", {"retry-after": "7"}), Retry("answered 429", 7.0, exit_shut=True)),
-        (Answer(500, b"", {"retry-after": "7"}), Retry("answered 500", 7.0)),
-        (Answer(503, b"", {"retry-after": "9" * 8}), Retry("answered 503", 3600, exit_shut=True)),
-        (Answer(504, b"", {"retry-after": "soon"}), Retry("answered 504")),
-        (Answer(404, b"", {"retry-after": "7"}), Retry("answered 404")),
+        (HttpResponse(200, b'{"id": "x-1"}'), Sent("x-1")),
+        (HttpResponse(202, b'{"id": 17}'), Sent("17")),
+        (HttpResponse(200, rb'{"id": "a\u0000b\r\n"}'), Sent("a\ufffdb\ufffd\ufffd")),
+        (HttpResponse(200, b'{"id": "' + b"x" * 999 + b'"}'), Sent("x" * 255)),
+        (HttpResponse(200, b'{"id": 1e999}'), Sent()),
+        (HttpResponse(204, b""), Sent()),
+        (HttpResponse(299, b"<html>"), Sent()),
+        (HttpResponse(200, b"[1]"), Sent()),
+        (HttpResponse(301, b""), Retry("answered 301")),
+        (HttpResponse(308, b""), Retry("answered 308")),
+        (HttpResponse(400, b""), Retry("answered 400")),
+        (HttpResponse(404, b""), Retry("answered 404")),
+        (HttpResponse(410, b""), Refused("the receiver is gone (410)")),
+        (HttpResponse(429, b""), Retry("answered 429")),
+        (
+            HttpResponse(429, b"", {"retry-after": "7"}),
+            Retry("answered 429", 7.0, account_suspended=True),
+        ),
+        (HttpResponse(500, b"", {"retry-after": "7"}), Retry("answered 500", 7.0)),
+        (
+            HttpResponse(503, b"", {"retry-after": "9" * 8}),
+            Retry("answered 503", 3600, account_suspended=True),
+        ),
+        (HttpResponse(504, b"", {"retry-after": "soon"}), Retry("answered 504")),
+        (HttpResponse(404, b"", {"retry-after": "7"}), Retry("answered 404")),
     ],
 )
-def test_what_an_answer_means(answered: Answer, outcome: Outcome) -> None:
-    assert verdict(answered, NOW) == outcome
+def test_what_an_answer_means(answered: HttpResponse, outcome: Outcome) -> None:
+    assert response_outcome(answered, NOW) == outcome
 
 
 @pytest.mark.parametrize(
@@ -173,13 +179,15 @@ def test_what_an_answer_means(answered: Answer, outcome: Outcome) -> None:
     ],
 )
 def test_a_wish_to_wait(header: str | None, wait: float | None) -> None:
-    assert wait_told(503, header, NOW) == wait
+    assert retry_after(503, header, NOW) == wait
 
 
 def test_every_attempt_has_the_same_bytes() -> None:
     id, request, lease = (UUID(int=n) for n in (1, 2, 3))
     first, again = (
-        Attempt(id, request, "custom", "acme", "order 17", "c-7", "hi", n, n, False, None, lease)
+        ClaimedMessage(
+            id, request, "custom", "acme", "order 17", "c-7", "hi", n, n, False, None, lease
+        )
         for n in (1, 2)
     )
 

@@ -13,8 +13,8 @@ from forging import HOSTILE, headers_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.email.compose import PLAIN, Unwritable, compose, is_address
-from notify.email.threads import Letter
+from notify.email.compose import MAX_PLAIN_CHARS, CannotCompose, compose, is_address
+from notify.email.threads import ReplyHeaders
 from notify.transport.http_post import Account
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -23,7 +23,7 @@ US, IRYNA = "support@example.test", "iryna@example.test"
 
 def written(subject: str, text: str = "text", **who: str) -> bytes:
     account = Account("", "", address=US, name=who.get("name"))
-    letter = Letter(subject, (f"<{who.get('id', '1')}@x>",), automatic=False)
+    letter = ReplyHeaders(subject, (f"<{who.get('id', '1')}@x>",), automatic=False)
     return compose(account, IRYNA, "<own@x>", letter, text, NOW, US)
 
 
@@ -61,7 +61,7 @@ def test_whatever_is_written_is_one_mail(subject: str, name: str, id: str) -> No
         )
 
 
-@pytest.mark.parametrize("subject", ["Order 7", "Замовлення 7", "x" * PLAIN, "Так " * 40])
+@pytest.mark.parametrize("subject", ["Order 7", "Замовлення 7", "x" * MAX_PLAIN_CHARS, "Так " * 40])
 def test_what_is_meant_arrives(subject: str) -> None:
     told = headers_of(written(subject, name=f'"{subject}" \\ Co'))
     name, address = parseaddr(told["from"])
@@ -76,12 +76,12 @@ def test_addresses_people_have_are_addresses(address: str) -> None:
 
 
 def test_what_is_no_mail_is_not_written() -> None:
-    account, letter = Account("", "", address=US), Letter("x", (), automatic=False)
+    account, letter = Account("", "", address=US), ReplyHeaders("x", (), automatic=False)
     for to, own, text in [
         ("a@[x", "<own@x>", "text"),
         ("=?utf-8?q?a=0D=0ABcc:_b?=@x.com", "<own@x>", "text"),
         (IRYNA, "<own@x>\r\nBcc: b", "text"),
         (IRYNA, "<own@x>", "\ud800"),
     ]:
-        with pytest.raises(Unwritable):
+        with pytest.raises(CannotCompose):
             compose(account, to, own, letter, text, NOW, US)

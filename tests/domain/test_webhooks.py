@@ -11,17 +11,17 @@ from uuid import UUID
 import pytest
 
 from chassis.testing import eventually
-from notify.domain.webhooks import DELAYS, Outcome, after, delivery_id
+from notify.domain.webhooks import RETRY_DELAYS_S, WebhookOutcome, delivery_id, next_webhook_step
 from notify.transport import dns as resolving
 from notify.transport import egress_policy
 from notify.transport.egress_policy import (
     REFUSED_IPV4,
     REFUSED_IPV6,
-    Forbidden,
-    NotKnown,
-    Outward,
-    Place,
-    public,
+    EgressForbidden,
+    EgressPolicy,
+    HostNotFound,
+    Target,
+    is_public,
 )
 
 ID = UUID("0b7a3a0c-1111-5e0b-8d0f-5b7a3a0c7e21")
@@ -29,7 +29,7 @@ HOUR = 3600.0
 
 
 def test_it_is_tried_ten_times_over_three_days() -> None:
-    steps = [after(Outcome(500), ID, n) for n in range(10)]
+    steps = [next_webhook_step(WebhookOutcome(500), ID, n) for n in range(10)]
     delays = [step.delay for step in steps]
 
     assert delays[-1] is None
@@ -37,38 +37,42 @@ def test_it_is_tried_ten_times_over_three_days() -> None:
     assert steps[-1].reason == "given up: answered 500"
     waits = [delay for delay in delays if delay is not None]
     assert len(waits) == 9
-    for wait, least in zip(waits, DELAYS, strict=True):
+    for wait, least in zip(waits, RETRY_DELAYS_S, strict=True):
         assert least <= wait <= least * 1.1
-    assert 75 * HOUR < sum(DELAYS) < 76 * HOUR
+    assert 75 * HOUR < sum(RETRY_DELAYS_S) < 76 * HOUR
 
 
 def test_what_failed_together_comes_apart() -> None:
-    waits = {after(Outcome(500), delivery_id(ID, str(n)), 2).delay for n in range(50)}
+    waits = {
+        next_webhook_step(WebhookOutcome(500), delivery_id(ID, str(n)), 2).delay for n in range(50)
+    }
     assert len(waits) > 40
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_any_two_hundred_is_taken(status: int) -> None:
-    assert after(Outcome(status), ID, 3).state == "sent"
+    assert next_webhook_step(WebhookOutcome(status), ID, 3).state == "sent"
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 422, 500, 503, None])
 def test_anything_else_is_tried_again(status: int | None) -> None:
-    step = after(Outcome(status, reason=None if status else "not reached"), ID, 0)
+    step = next_webhook_step(
+        WebhookOutcome(status, reason=None if status else "not reached"), ID, 0
+    )
     assert step.state == "pending"
     assert step.delay is not None
 
 
 def test_one_that_is_gone_is_left_alone() -> None:
-    step = after(Outcome(410), ID, 0)
+    step = next_webhook_step(WebhookOutcome(410), ID, 0)
     assert (step.state, step.gone, step.delay) == ("failed", True, None)
 
 
-def test_a_wish_to_wait_holds_for_the_endpoint_and_never_shortens() -> None:
-    step = after(Outcome(429, 600.0), ID, 0)
+def test_requested_wait_pauses_endpoint_and_never_shortens() -> None:
+    step = next_webhook_step(WebhookOutcome(429, 600.0), ID, 0)
     assert (step.pause, step.delay) == (600.0, 600.0)
-    assert (after(Outcome(503, 1.0), ID, 2).delay or 0) >= 30 * 60
-    assert after(Outcome(500, 600.0), ID, 0).pause is None
+    assert (next_webhook_step(WebhookOutcome(503, 1.0), ID, 2).delay or 0) >= 30 * 60
+    assert next_webhook_step(WebhookOutcome(500, 600.0), ID, 0).pause is None
 
 
 SPECIAL_PURPOSE = [
@@ -98,19 +102,19 @@ CARRYING = ["::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::", "2001:0:5ef5
 def test_address_of_special_purpose_is_not_public(network: str) -> None:
     block = ip_network(network)
 
-    assert not public(block[0])
-    assert not public(block[block.num_addresses // 2])
-    assert not public(block[-1])
+    assert not is_public(block[0])
+    assert not is_public(block[block.num_addresses // 2])
+    assert not is_public(block[-1])
 
 
 @pytest.mark.parametrize("address", CARRYING)
 def test_address_carrying_another_is_not_public(address: str) -> None:
-    assert not public(ip_address(address))
+    assert not is_public(ip_address(address))
 
 
 @pytest.mark.parametrize("address", NEIGHBOURS)
 def test_address_beside_a_special_one_is_public(address: str) -> None:
-    assert public(ip_address(address))
+    assert is_public(ip_address(address))
 
 
 @pytest.mark.parametrize("network", [*REFUSED_IPV4, *REFUSED_IPV6])
@@ -120,7 +124,7 @@ def test_special_network_left_out_is_noticed(network: Any, monkeypatch: pytest.M
         others = [each for each in getattr(egress_policy, name) if each != network]
         monkeypatch.setattr(egress_policy, name, others)
 
-    assert any(public(ip_network(block)[0]) for block in SPECIAL_PURPOSE)
+    assert any(is_public(ip_network(block)[0]) for block in SPECIAL_PURPOSE)
 
 
 @pytest.mark.parametrize("own", ["192.0.0.192/32", "10.1.0.0/16", "fd00:ec2::/32", "fec0::/10"])
@@ -129,9 +133,9 @@ async def test_own_network_is_permitted_though_special(own: str) -> None:
     address = network[0]
     name = f"[{address}]" if address.version == 6 else str(address)
 
-    with pytest.raises(Forbidden):
-        await Outward().place(f"https://{name}/")
-    assert (await Outward([network]).place(f"http://{name}:8080/")).host == str(address)
+    with pytest.raises(EgressForbidden):
+        await EgressPolicy().target_of(f"https://{name}/")
+    assert (await EgressPolicy([network]).target_of(f"http://{name}:8080/")).host == str(address)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +154,9 @@ async def test_own_network_is_permitted_though_special(own: str) -> None:
     ],
 )  # fmt: skip
 async def test_nothing_is_sent_inside(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolving, "PATIENCE", 1.0)
-    with pytest.raises(Forbidden):
-        await Outward().place(url)
+    monkeypatch.setattr(resolving, "LOOKUP_TIMEOUT_S", 1.0)
+    with pytest.raises(EgressForbidden):
+        await EgressPolicy().target_of(url)
 
 
 class Names:
@@ -168,40 +172,40 @@ class Names:
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(*answers: list[str]) -> None:
-        monkeypatch.setattr(resolving, "resolve", Names(*answers))
-        monkeypatch.setattr(resolving, "KEEP", 0.0)
+        monkeypatch.setattr(resolving, "look_up", Names(*answers))
+        monkeypatch.setattr(resolving, "FOUND_TTL_S", 0.0)
 
     return use
 
 
 async def test_the_connection_goes_to_the_address_that_was_judged(names: Any) -> None:
     names(["1.1.1.1"], ["127.0.0.1"])
-    guard = Outward()
-    place = await guard.place("https://Example.test/a?b=c")
+    guard = EgressPolicy()
+    place = await guard.target_of("https://Example.test/a?b=c")
 
     assert (place.host, place.name, place.port) == ("1.1.1.1", "example.test", 443)
     assert place.head == b"POST /a?b=c HTTP/1.1\r\nHost: example.test\r\n"
-    with pytest.raises(Forbidden, match="not public"):
-        await guard.place("https://example.test/")
+    with pytest.raises(EgressForbidden, match="not public"):
+        await guard.target_of("https://example.test/")
 
 
 async def test_one_private_address_among_several_is_enough(names: Any) -> None:
     names(["1.1.1.1", "10.0.0.1"])
-    with pytest.raises(Forbidden, match="not public"):
-        await Outward().place("https://example.test/")
+    with pytest.raises(EgressForbidden, match="not public"):
+        await EgressPolicy().target_of("https://example.test/")
 
 
 async def test_networks_of_ones_own_are_named() -> None:
-    guard = Outward([ip_network("127.0.0.0/8")])
-    place = await guard.place("http://127.0.0.1:9000/x")
+    guard = EgressPolicy([ip_network("127.0.0.0/8")])
+    place = await guard.target_of("http://127.0.0.1:9000/x")
     assert (place.host, place.port) == ("127.0.0.1", 9000)
-    with pytest.raises(Forbidden):
-        await guard.place("http://10.0.0.1:9000/x")
+    with pytest.raises(EgressForbidden):
+        await guard.target_of("http://10.0.0.1:9000/x")
 
 
-async def test_the_stand_in_for_the_outside_world_stands_where_it_likes(names: Any) -> None:
+async def test_trusted_sink_may_have_any_address(names: Any) -> None:
     names(["10.0.0.9"])
-    place = await Outward().place("http://sink:8009/webhook/audit", trusted=True)
+    place = await EgressPolicy().target_of("http://sink:8009/webhook/audit", trusted=True)
     assert (place.host, place.port, place.scheme) == ("sink", 8009, "http")
 
 
@@ -222,19 +226,21 @@ class Resolver:
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     resolver = Resolver()
-    monkeypatch.setattr(resolving, "resolve", resolver)
-    monkeypatch.setattr(resolving, "PATIENCE", 0.1)
+    monkeypatch.setattr(resolving, "look_up", resolver)
+    monkeypatch.setattr(resolving, "LOOKUP_TIMEOUT_S", 0.1)
     yield resolver
     resolver.answer.set()
 
 
 async def test_dead_names_keep_no_other_name_and_nobody_else_waiting(resolver: Resolver) -> None:
-    guard = Outward()
-    dead = [guard.place(f"https://dead{n % 10}.test/") for n in range(200)]
-    told = await asyncio.gather(*dead, guard.place("https://alive.test/"), return_exceptions=True)
+    guard = EgressPolicy()
+    dead = [guard.target_of(f"https://dead{n % 10}.test/") for n in range(200)]
+    told = await asyncio.gather(
+        *dead, guard.target_of("https://alive.test/"), return_exceptions=True
+    )
 
-    assert all(isinstance(each, NotKnown) for each in told[:-1])
-    assert isinstance(told[-1], Place)
+    assert all(isinstance(each, HostNotFound) for each in told[:-1])
+    assert isinstance(told[-1], Target)
     assert set(resolver.asked.values()) == {1}  # once at a time, however many ask
     assert len(resolver.asked) == 11
     async with asyncio.timeout(1):  # what everybody shares is free
@@ -244,16 +250,16 @@ async def test_dead_names_keep_no_other_name_and_nobody_else_waiting(resolver: R
 async def test_what_is_not_known_is_not_asked_again_at_once(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guard = Outward()
+    guard = EgressPolicy()
     for _ in range(3):
-        with pytest.raises(NotKnown):
-            await guard.place("https://dead.test/")
+        with pytest.raises(HostNotFound):
+            await guard.target_of("https://dead.test/")
     resolver.answer.set()
 
     async def known() -> bool:
         try:
-            return bool(await guard.known("dead.test"))
-        except NotKnown:
+            return bool(await guard.addresses_of("dead.test"))
+        except HostNotFound:
             return False
 
     await eventually(known)
@@ -263,9 +269,9 @@ async def test_what_is_not_known_is_not_asked_again_at_once(
 async def test_there_is_an_end_to_how_many_are_asked(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolving, "AT_ONCE", 3)
-    guard = Outward()
-    dead = [guard.place(f"https://dead{n}.test/") for n in range(9)]
+    monkeypatch.setattr(resolving, "MAX_LOOKUPS", 3)
+    guard = EgressPolicy()
+    dead = [guard.target_of(f"https://dead{n}.test/") for n in range(9)]
     await asyncio.gather(*dead, return_exceptions=True)
 
     assert len(resolver.asked) == 3

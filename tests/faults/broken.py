@@ -199,10 +199,10 @@ def slow(patch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> N
 
 def slow_claims(patch: pytest.MonkeyPatch, *, locked: bool) -> None:
     """A claim takes a second and more, so that replicas make theirs at once."""
-    slow = queue.CLAIM.replace(
+    slow = queue.CLAIM_MESSAGES.replace(
         "RETURNING s.message_id",
         "RETURNING (SELECT s.message_id FROM pg_sleep(0.2 + 0 * s.attempts))",
     )
     held = " FOR UPDATE OF s SKIP LOCKED"
-    assert held in slow != queue.CLAIM
+    assert held in slow != queue.CLAIM_MESSAGES
     patch.setattr(queue, "CLAIM", slow if locked else slow.replace(held, ""))

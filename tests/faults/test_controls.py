@@ -36,7 +36,7 @@ from ingest.domain.intake_batch import IntakeBatch
 from ingest.intake import conversation_store
 from ingest.settings import Settings as IngestSettings
 from notify.delivery import queue
-from notify.delivery.dispatcher import Sender
+from notify.delivery.dispatcher import MessageDispatcher
 from notify.settings import Settings as NotifySettings
 from routing import store as routing_store
 from trunkline.sink import server as sink
@@ -423,17 +423,17 @@ async def test_a_replica_dies_before_it_sends(
     world: World, monkeypatch: pytest.MonkeyPatch, *, protected: bool
 ) -> None:
     """A claim is a lease: what its holder did not settle is tried again, under the same id."""
-    attempt, dying = Sender._attempt, iter(range(3))
+    attempt, dying = MessageDispatcher._attempt, iter(range(3))
 
-    async def may_die(self: Sender, *args: Any) -> None:
+    async def may_die(self: MessageDispatcher, *args: Any) -> None:
         if next(dying, None) is None:
             await attempt(self, *args)
 
-    monkeypatch.setattr(Sender, "_attempt", may_die)
+    monkeypatch.setattr(MessageDispatcher, "_attempt", may_die)
     if not protected:
         lease = "next_at = now() + %s"
-        assert lease in queue.CLAIM
-        for_ever = queue.CLAIM.replace(lease, "next_at = now() + nullif(%s, 1)")
+        assert lease in queue.CLAIM_MESSAGES
+        for_ever = queue.CLAIM_MESSAGES.replace(lease, "next_at = now() + nullif(%s, 1)")
         monkeypatch.setattr(queue, "CLAIM", for_ever)
     async with outside() as base:
         verdict(await send(world, base, "1", crashed=3), protected=protected)

@@ -20,15 +20,15 @@ from world import EXAMPLE
 
 from chassis.testing import eventually, running
 from notify.app import make
-from notify.delivery.queue import Attempt
-from notify.domain.sending import Refused, Retry, Sent, Unknown
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Refused, Retry, Sent, Unknown
 from notify.email import acknowledgements, compose
-from notify.email.threads import Letter
+from notify.email.threads import ReplyHeaders
 from notify.settings import Settings
 from notify.transport import smtp
-from notify.transport.egress_policy import Outward
-from notify.transport.http_client import KeptAlive
-from notify.transport.http_post import Account, Ways
+from notify.transport.egress_policy import EgressPolicy
+from notify.transport.http_client import HttpClient
+from notify.transport.http_post import Account, Transport
 from trunkline.sink import server as sink
 from trunkline_contracts import Contact, Message, MessageAdded, Opened, ReplySent
 from trunkline_contracts.ids import acknowledgement_id, contact_id, mail_id
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trunkline.sink.server import SinkState
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-WAYS = Ways(KeptAlive(), Outward())
+WAYS = Transport(HttpClient(), EgressPolicy())
 SUPPORT = "support@example.test"
 IRYNA = "iryna@example.test"
 IDS = ("<1@mail.example.test>", "<2@mail.example.test>")
@@ -56,22 +56,21 @@ async def mailbox() -> AsyncGenerator[tuple[SinkState, str]]:
         yield app.state.memory, f"smtp://127.0.0.1:{port}"
 
 
-def attempt(text: str = "On its way.", letter: Letter | None = None, to: str = IRYNA) -> Attempt:
-    return Attempt(
+def attempt(
+    text: str = "On its way.", letter: ReplyHeaders | None = None, to: str = IRYNA
+) -> ClaimedMessage:
+    return ClaimedMessage(
         uuid4(), uuid4(), "email", "main", "c", to, text, 1, 0.0, False, None, uuid4(), letter
     )
 
 
-async def send(place: str, what: Attempt) -> Any:
+async def send(place: str, what: ClaimedMessage) -> Any:
     return await smtp.email(WAYS, Account(place, "", address=SUPPORT), what)
 
 
-# ---------------------------------------------------------------------- the wire
-
-
-async def test_a_mail_names_itself_and_what_it_answers() -> None:
+async def test_mail_has_message_id_and_thread_headers() -> None:
     own = uuid4()
-    letter = Letter("Де моє замовлення?", (IDS[0], str(own), IDS[1]), automatic=False)
+    letter = ReplyHeaders("Де моє замовлення?", (IDS[0], str(own), IDS[1]), automatic=False)
     async with mailbox() as (memory, place):
         what = attempt("Вже їде.\n.\n" + "я" * 2000, letter)
         outcome = await send(place, what)
@@ -91,10 +90,10 @@ async def test_a_mail_names_itself_and_what_it_answers() -> None:
     assert "Auto-Submitted" not in headers
 
 
-def test_what_strangers_wrote_cannot_write_our_headers() -> None:
+def test_untrusted_text_cannot_add_headers() -> None:
     account = Account("", "", address=SUPPORT, name='Support, "Desk"\r\nBcc: x@evil.test')
     long = "<" + "a" * 200 + "@x>"
-    letter = Letter(
+    letter = ReplyHeaders(
         "Hi\r\nBcc: x@evil.test\x00", ("<a b@x>", "<x\r\nBcc: y>", long), automatic=True
     )
     raw = compose.compose(account, IRYNA, "<own@x>", letter, "text", NOW, SUPPORT)
@@ -109,11 +108,11 @@ def test_what_strangers_wrote_cannot_write_our_headers() -> None:
     assert str(told["From"].addresses[0].addr_spec) == SUPPORT
 
 
-async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
+async def test_untrusted_text_cannot_add_smtp_commands() -> None:
     async with open_office() as office:
         for line in HOSTILE:
             account = Account(office.place, "", ("key",), address=SUPPORT, name=line)
-            letter = Letter(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
+            letter = ReplyHeaders(line, (f"<{line}@x>", line, IDS[0]), automatic=True)
             what = replace(attempt("the answer", letter), chat=line)
             assert isinstance(await smtp.email(WAYS, account, what), Sent)
 
@@ -139,11 +138,11 @@ async def test_what_strangers_wrote_cannot_write_our_mails() -> None:
         "a@x.test, b@x.test", "a:b@x.test;",
     ],
 )  # fmt: skip
-async def test_no_address_is_made_up(to: str) -> None:
+async def test_invalid_address_is_refused(to: str) -> None:
     assert isinstance(await send("smtp://127.0.0.1:1", attempt(to=to)), Refused)
 
 
-async def test_every_end_an_attempt_can_have() -> None:
+async def test_smtp_response_decides_the_outcome() -> None:
     assert isinstance(await send(f"smtp://127.0.0.1:{free_port()}", attempt()), Retry)
     async with mailbox() as (memory, place):
         for fault, outcome in (
@@ -206,10 +205,10 @@ class Stubborn:
         ({"END": "452 full"}, Retry("answered 452")),
     ],
 )
-async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
+async def test_quit_changes_no_outcome_and_connection_is_closed(
     answers: dict[str, str], outcome: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smtp, "FAREWELL", 0.05)
+    monkeypatch.setattr(smtp, "QUIT_TIMEOUT_S", 0.05)
     stubborn = Stubborn(**answers)
     server = await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port)
     async with server:
@@ -221,11 +220,11 @@ async def test_no_connection_outlives_its_attempt_and_quit_changes_nothing(
     assert stubborn.mails == (4 if outcome is None or "END" in answers else 0)
 
 
-async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
+async def test_timeout_is_retried_before_data_and_unknown_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(smtp, "WHOLE", 0.2)
-    monkeypatch.setattr(smtp, "FAREWELL", 0.05)
+    monkeypatch.setattr(smtp, "ATTEMPT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(smtp, "QUIT_TIMEOUT_S", 0.05)
     for silent, kind in (("RCPT", Retry), ("END", Unknown)):
         stubborn = Stubborn(**{silent: "250-it goes on"})
         async with await asyncio.start_server(stubborn.serve, "127.0.0.1", stubborn.port):
@@ -233,21 +232,18 @@ async def test_who_does_not_answer_in_time_had_nothing_before_the_mail_itself(
             await stubborn.left_alone()
 
 
-async def test_what_cannot_be_written_is_refused_and_not_tried_again() -> None:
+async def test_mail_that_cannot_be_composed_is_refused() -> None:
     outcome = await send("smtp://127.0.0.1:1", attempt("half a letter: \ud800"))
 
-    assert outcome == Refused("it cannot be written as a mail (Unwritable)")
+    assert outcome == Refused("it cannot be written as a mail (CannotCompose)")
 
 
-async def test_an_account_that_is_nobody_sends_nothing() -> None:
+async def test_account_without_valid_address_is_suspended() -> None:
     account = Account("smtp://127.0.0.1:1", "", address="support@[x")
     outcome = await smtp.email(WAYS, account, attempt())
 
     assert isinstance(outcome, Retry)
-    assert outcome.exit_shut
-
-
-# ---------------------------------------------------------------------- the service
+    assert outcome.account_suspended
 
 
 def opened(request_id: UUID, who: UUID | None = None, **about: Any) -> Opened:
@@ -280,7 +276,7 @@ def reply(request_id: UUID, text: str) -> ReplySent:
     )
 
 
-async def test_replies_go_out_threaded_and_in_order(world: World) -> None:
+async def test_replies_are_threaded_and_in_order(world: World) -> None:
     await world.apply()
     request_id = uuid4()
     first, second = reply(request_id, "one"), reply(request_id, "two")
@@ -319,7 +315,7 @@ async def test_replies_go_out_threaded_and_in_order(world: World) -> None:
 ACKNOWLEDGES = 'smtp: sink, acknowledge: "We have got it.\\nSomebody will answer."'
 
 
-async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> None:
+async def test_opening_mail_is_acknowledged(world: World) -> None:
     await world.apply(EXAMPLE.read_text().replace("smtp: sink", ACKNOWLEDGES))
     iryna = contact_id("email", "main", IRYNA)
     first, again, machine = (
@@ -360,18 +356,16 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
     receipt, letter = office.carried
     own = mail_id(acknowledgement_id(first.message.id), SUPPORT)
     assert (receipt.sender, receipt.to) == ("", IRYNA)
-    assert receipt.mail["Message-ID"] == own
-    assert receipt.mail["In-Reply-To"] == receipt.mail["References"] == IDS[0]
-    assert receipt.mail["Auto-Submitted"] == "auto-replied"
-    assert receipt.mail["Precedence"] == "bulk"
-    assert receipt.mail["X-Auto-Response-Suppress"] == "All"
-    assert receipt.mail["Subject"] == "Auto: Order"
+    headers = {
+        "Message-ID": own, "In-Reply-To": IDS[0], "References": IDS[0], "Subject": "Auto: Order",
+        "Auto-Submitted": "auto-replied", "Precedence": "bulk", "X-Auto-Response-Suppress": "All",
+    }  # fmt: skip
+    assert {name: receipt.mail[name] for name in headers} == headers
     assert receipt.mail.get_payload() == "We have got it.\r\nSomebody will answer.\r\n"
     assert (letter.to, letter.mail["To"]) == ("orders@example.test", "orders@example.test")
     assert letter.mail["In-Reply-To"] == IDS[0]
     assert str(letter.mail["References"]).split() == [IDS[0], own]
-    assert letter.mail["Auto-Submitted"] is None
-    assert letter.mail["Precedence"] is None
+    assert letter.mail["Auto-Submitted"] is letter.mail["Precedence"] is None
 
     by_kind = {(name, body["data"]["request_id"]): body["data"] for name, body in told}
     sent = by_kind["notification_sent", str(first.request_id)]
@@ -379,10 +373,10 @@ async def test_who_begins_a_request_is_told_that_it_arrived(world: World) -> Non
     suppressed = [
         by_kind["notification_suppressed", str(each.request_id)]["why"] for each in (again, machine)
     ]
-    assert suppressed == [acknowledgements.TOLD, "auto-submitted"]
+    assert suppressed == [acknowledgements.CONTACT_REASON, "auto-submitted"]
 
 
-async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -> None:
+async def test_conversation_gets_three_acknowledgements_at_most(world: World) -> None:
     await world.apply(EXAMPLE.read_text().replace("smtp: sink", ACKNOWLEDGES))
     async with (
         open_office() as office,
@@ -397,7 +391,7 @@ async def test_a_conversation_has_three_acknowledgements_at_most(world: World) -
             return await world.sql("notify", query, "%.notification_suppressed")
 
         [(body,)] = await eventually(enough)
-        assert json.loads(bytes(body))["data"]["why"] == acknowledgements.ENOUGH
+        assert json.loads(bytes(body))["data"]["why"] == acknowledgements.CONVERSATION_REASON
 
         async def sent() -> bool:
             return len(office.carried) == 3

@@ -128,7 +128,7 @@ async def test_two_instances_stop_after_two_automatic_mails(meeting: Meeting) ->
     # Every sign is lost on the way: each takes the other for a person, once.
     office.forgetful = True
     await office.send(theirs.address, ours.address, written(theirs.address, ours.address))
-    assert await ours.silent(1) == [acknowledgements.TOLD]
+    assert await ours.silent(1) == [acknowledgements.CONTACT_REASON]
     assert [each.to for each in office.carried] == [theirs.address, ours.address]
     assert (await ours.requests(), await theirs.requests()) == (2, 1)
 
@@ -147,7 +147,7 @@ async def test_two_instances_stop_after_two_automatic_mails(meeting: Meeting) ->
     office.away.add("away.test")
     iryna = "iryna@away.test"
     await office.send(iryna, ours.address, written(iryna, ours.address))
-    assert await ours.silent(2) == [acknowledgements.TOLD] * 2
+    assert await ours.silent(2) == [acknowledgements.CONTACT_REASON] * 2
     assert [each.to for each in office.carried] == [other, iryna]
     assert await ours.at_rest()
 
@@ -155,8 +155,8 @@ async def test_two_instances_stop_after_two_automatic_mails(meeting: Meeting) ->
 async def test_without_the_caps_they_go_on(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acknowledgements, "REST", timedelta(0))
-    monkeypatch.setattr(acknowledgements, "MOST", 1_000_000)
+    monkeypatch.setattr(acknowledgements, "CONTACT_INTERVAL", timedelta(0))
+    monkeypatch.setattr(acknowledgements, "MAX_PER_CONVERSATION", 1_000_000)
     office, ours, theirs = meeting
     office.forgetful = True
     await office.send(theirs.address, ours.address, written(theirs.address, ours.address))

@@ -1,43 +1,19 @@
-"""notify on real servers and the sink: bells, replies in order, and messages in doubt.
-
-Long, as bells, replies and doubts are tried at the same two replicas and sink.
-"""
+"""Bells on real servers: notifications, pages, and facts that come before their request."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import time
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
-import httpx
-import psycopg
 import pytest
-import uvicorn
-from telling import Teller
+from notify_stack import Notify, assigned, notify_stack, opened
 
-from chassis.testing import eventually, running
-from notify.app import make
-from notify.delivery import queue
-from notify.delivery.dispatcher import AT_ONCE
-from notify.domain.sending import Sent
-from notify.settings import Settings
-from notify.transport.channels import EXITS
-from trunkline.sink import server as the_sink
+from chassis.testing import eventually
 from trunkline_contracts import (
-    AssigneeChanged,
-    Closed,
-    Contact,
-    Message,
     NoteAdded,
-    Opened,
     Queued,
-    ReplySent,
     TargetBreached,
     TargetWarned,
     WatcherAdded,
@@ -46,143 +22,16 @@ from trunkline_contracts import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
     from world import World
-
-    from chassis.service import Service
-    from trunkline_contracts import Fact
-
-
-class Slowly:
-    """The outside world, when it takes its time."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.seconds = 0.0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/bot"):
-            await asyncio.sleep(self.seconds)
-        await self.app(scope, receive, send)
-
-
-@asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncGenerator[str]:
-    """Serve an application on a free port; gives its address."""
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-
-    async def started() -> bool:
-        return server.started
-
-    await eventually(started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = server.force_exit = True
-        await task
-
-
-class Notify:
-    """notify in a test's own world, the sink, and somebody who tells facts."""
-
-    def __init__(self, world: World, teller: Teller, sink: str, outside: Slowly) -> None:
-        self.world, self.tell, self.sink, self.outside = world, teller.tell, sink, outside
-        self._stack = AsyncExitStack()
-        self.http: httpx.AsyncClient
-
-    async def start(self, **more: str) -> None:
-        """Run one replica more."""
-        app = make(self.world.settings("notify", Settings, SINK_URL=self.sink, **more))
-        self.http = await self._stack.enter_async_context(running(app))
-
-    async def stop(self) -> None:
-        """Stop every replica."""
-        await self._stack.aclose()
-
-    async def bell(self, who: str) -> list[dict[str, Any]]:
-        header = self.world.token("operator", subject=who)
-        answer = await self.http.get(f"/v1/operators/{who}/notifications", headers=header)
-        return list(answer.json()["items"])
-
-    async def deliveries(self, request_id: UUID) -> dict[str, dict[str, Any]]:
-        header = self.world.token("supervisor")
-        path = f"/v1/deliveries?request_id={request_id}"
-        items = (await self.http.get(path, headers=header)).json()["items"]
-        return {item["id"]: item for item in items if item["what"] == "message"}
-
-    async def arrived(self, to: str | None = None) -> list[dict[str, Any]]:
-        query = {"channel": "telegram"} | ({"to": to} if to else {})
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"{self.sink}/sent", params=query)
-        return list(answer.json()["items"])
-
-    async def fault(self, **what: Any) -> None:
-        async with httpx.AsyncClient() as client:
-            answer = await client.post(f"{self.sink}/faults", json=what)
-        answer.raise_for_status()
-
-    async def said(self, kind: str) -> list[dict[str, Any]]:
-        rows = await self.world.sql(
-            "notify",
-            "SELECT body FROM outbox WHERE type = %s ORDER BY position",
-            f"trunkline.notify.v1.{kind}",
-        )
-        return [json.loads(bytes(body))["data"] for (body,) in rows]
-
-    async def until_state(self, reply: Fact, state: str) -> dict[str, Any]:
-        assert isinstance(reply, ReplySent)
-
-        async def there() -> dict[str, Any] | None:
-            found = (await self.deliveries(reply.request_id))[str(reply.message.id)]
-            return found if found["state"] == state else None
-
-        found = await eventually(there)
-        assert found is not None
-        return found
 
 
 @pytest.fixture
 async def notify(world: World) -> AsyncGenerator[Notify]:
-    await world.apply()
-    outside = Slowly(the_sink.build())
-    async with serving(outside) as sink, Teller(world) as teller:
-        notify = Notify(world, teller, sink, outside)
-        try:
-            yield notify
-        finally:
-            await notify.stop()
+    async with notify_stack(world) as stack:
+        yield stack
 
 
-def opened(request_id: UUID, chat: str = "77", channel: str = "telegram") -> Fact:
-    now = datetime.now(UTC)
-    return Opened(
-        time=now, workspace=1, request_id=request_id, request_type="chat", channel=channel,
-        account="main", contact=Contact(id=uuid4(), address=chat), topic="general",
-        priority="medium", status="new", message=Message(id=uuid4(), text="hi", sent_at=now),
-        conversation=chat,
-    )  # fmt: skip
-
-
-def assigned(request_id: UUID, to: str = "anna") -> Fact:
-    now = datetime.now(UTC)
-    return AssigneeChanged(time=now, request_id=request_id, to=to, mode="auto", epoch=1)
-
-
-def replied(
-    request_id: UUID, text: str = "yes", chat: str = "77", channel: str = "telegram"
-) -> Fact:
-    now = datetime.now(UTC)
-    return ReplySent(
-        time=now, request_id=request_id, message=Message(id=uuid4(), text=text, sent_at=now),
-        by="anna", channel=channel, account="main",
-        contact=Contact(id=uuid4(), address=chat), conversation=chat,
-    )  # fmt: skip
-
-
-async def test_assignee_and_watchers_hear_of_it_and_it_can_be_read(notify: Notify) -> None:
+async def test_bell_of_assignee_and_watcher_lists_and_marks_read(notify: Notify) -> None:
     await notify.start()
     id_, now = uuid4(), datetime.now(UTC)
     await notify.tell(
@@ -220,7 +69,7 @@ async def test_assignee_and_watchers_hear_of_it_and_it_can_be_read(notify: Notif
     assert (await notify.http.get(f"{path}?unread=true", headers=anna)).json()["items"] == []
 
 
-async def test_a_bell_is_its_owners(notify: Notify) -> None:
+async def test_bell_is_readable_by_owner_and_supervisor(notify: Notify) -> None:
     await notify.start()
     path = "/v1/operators/anna/notifications"
 
@@ -235,7 +84,7 @@ async def test_a_bell_is_its_owners(notify: Notify) -> None:
     assert (await notify.http.get(path)).status_code == 401
 
 
-async def test_a_bell_has_pages(notify: Notify) -> None:
+async def test_bell_pages_are_complete(notify: Notify) -> None:
     await notify.start()
     id_, now = uuid4(), datetime.now(UTC)
     notes = [NoteAdded(time=now, request_id=id_, note=str(n), by="olena") for n in range(9)]
@@ -254,7 +103,7 @@ async def test_a_bell_has_pages(notify: Notify) -> None:
     assert len(seen) == len(set(seen)) == 10
 
 
-async def test_a_breach_told_before_its_request_waits_for_it(notify: Notify) -> None:
+async def test_breach_before_its_request_is_deferred(notify: Notify) -> None:
     await notify.start()
     id_, now = uuid4(), datetime.now(UTC)
     await notify.tell(
@@ -276,7 +125,7 @@ async def test_a_breach_told_before_its_request_waits_for_it(notify: Notify) -> 
     await eventually(rung)
 
 
-async def test_a_broken_promise_is_told_to_the_group_while_nobody_is_responsible(
+async def test_breach_without_assignee_notifies_the_group(
     notify: Notify,
 ) -> None:
     await notify.start()
@@ -311,378 +160,3 @@ async def test_a_broken_promise_is_told_to_the_group_while_nobody_is_responsible
         }
 
     await eventually(rung)
-
-
-async def test_a_reply_reaches_the_customer_and_is_accounted_for(
-    notify: Notify, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    await notify.start()
-    id_ = uuid4()
-    reply = replied(id_, "your parcel is here")
-    began = time.monotonic()
-    await notify.tell(opened(id_), assigned(id_), reply)
-
-    async def there() -> list[dict[str, Any]]:
-        return await notify.arrived("77")
-
-    [arrived] = await eventually(there)
-    assert time.monotonic() - began < 5
-    assert arrived["text"] == "your parcel is here"
-    delivery = await notify.until_state(reply, "sent")
-    assert delivery["platform_id"] is not None
-    assert delivery["attempts"] == 1
-    path, analyst = f"/v1/deliveries?request_id={id_}", notify.world.token("analyst")
-    [shown, *_] = (await notify.http.get(path, headers=analyst)).json()["items"]
-    assert (shown["state"], shown["platform_id"], shown["reason"]) == ("sent", None, None)
-    [sent] = await notify.said("message_sent")
-    assert sent["platform_id"] == delivery["platform_id"]
-    assert await notify.world.sql("notify", "SELECT text FROM sends") == [(None,)]
-    ours = [r.getMessage() for r in caplog.records if r.name != "uvicorn.access"]  # the sink's own
-    assert not any("telegram-token" in line for line in ours)
-
-
-async def test_order_in_a_chat_holds_with_two_replicas_and_nothing_is_sent_twice(
-    notify: Notify,
-) -> None:
-    notify.outside.seconds = 0.01
-    for _ in range(2):
-        await notify.start()
-    chats = {str(chat): uuid4() for chat in range(1, 6)}
-    await notify.tell(*[opened(id_, chat) for chat, id_ in chats.items()])
-    await notify.tell(
-        *[replied(id_, str(n), chat) for n in range(12) for chat, id_ in chats.items()]
-    )
-
-    async def all_there() -> bool:
-        return len(await notify.said("message_sent")) == 60
-
-    await eventually(all_there, within=20)
-    for chat in chats:
-        assert [a["text"] for a in await notify.arrived(chat)] == [str(n) for n in range(12)]
-
-
-@pytest.mark.parametrize(("taken", "copies"), [(True, 2), (False, 1)])
-async def test_an_answer_that_breaks_off_leaves_it_unknown_and_it_is_sent_again(
-    notify: Notify, taken: bool, copies: int
-) -> None:
-    await notify.fault(kind="drop", taken=taken)
-    await notify.start()
-    id_ = uuid4()
-    reply, second = replied(id_, "first"), replied(id_, "second")
-    await notify.tell(opened(id_), reply, second)
-    await notify.until_state(reply, "unknown")
-    await notify.until_state(reply, "sent")
-    await notify.until_state(second, "sent")
-
-    arrived = await notify.arrived("77")
-    assert [a["text"] for a in arrived] == ["first"] * copies + ["second"]
-    assert len({a["headers"]["idempotency-key"] for a in arrived if a["text"] == "first"}) == 1
-    assert len(await notify.said("message_sent")) == 2
-    assert await notify.said("message_failed") == []
-
-
-async def test_by_policy_an_unknown_outcome_is_held_and_later_messages_go_on(
-    notify: Notify,
-) -> None:
-    await notify.fault(kind="drop", taken=True)
-    await notify.start(UNKNOWN_OUTCOME="hold")
-    id_ = uuid4()
-    reply, second = replied(id_, "first"), replied(id_, "second")
-    await notify.tell(opened(id_), reply, second)
-    await notify.until_state(second, "sent")
-
-    assert (await notify.until_state(reply, "unknown"))["attempts"] == 1
-    assert [a["text"] for a in await notify.arrived("77")] == ["first", "second"]
-    assert await notify.said("message_failed") == []
-
-
-async def test_a_customer_who_blocked_us_is_not_asked_again(notify: Notify) -> None:
-    await notify.fault(kind="status", status=403)
-    await notify.start()
-    id_ = uuid4()
-    reply, second = replied(id_, "first"), replied(id_, "second")
-    await notify.tell(opened(id_), reply, second)
-    await notify.until_state(second, "sent")
-
-    assert (await notify.until_state(reply, "failed"))["reason"] == "refused (403)"
-    [failed] = await notify.said("message_failed")
-    assert (failed["request_id"], failed["reason"]) == (str(id_), "refused (403)")
-
-
-async def test_a_limit_shuts_the_whole_account_for_as_long_as_asked(notify: Notify) -> None:
-    await notify.fault(kind="status", status=429, retry_after=1)
-    await notify.start()
-    one, other = uuid4(), uuid4()
-    first, later = replied(one, "one"), replied(other, "other", "88")
-    began = time.monotonic()
-    await notify.tell(opened(one), first)
-
-    async def shut() -> list[Any]:
-        return await notify.world.sql("notify", "SELECT 1 FROM exits WHERE shut_until > now()")
-
-    await eventually(shut)
-    await notify.tell(opened(other, "88"), later)
-    await notify.until_state(first, "sent")
-    await notify.until_state(later, "sent")
-    assert time.monotonic() - began >= 1
-
-
-async def test_what_a_dead_replica_had_begun_is_sent_again_under_the_same_id(
-    notify: Notify,
-) -> None:
-    await notify.fault(kind="status", status=429, retry_after=3600)
-    await notify.start(SEND_LEASE="2")
-    id_ = uuid4()
-    reply = replied(id_, "hello")
-    await notify.tell(opened(id_), reply)
-
-    async def shut() -> list[Any]:
-        return await notify.world.sql("notify", "SELECT 1 FROM exits")
-
-    await eventually(shut)
-    # as kill -9 would leave it: claimed, never settled
-    await notify.world.sql(
-        "notify",
-        "UPDATE sends SET state = 'sending', lease = gen_random_uuid(), next_at = now() + '1 s'",
-    )
-    await notify.world.sql("notify", "DELETE FROM exits")
-    await notify.until_state(reply, "sent")
-
-    assert isinstance(reply, ReplySent)
-    [arrived] = await notify.arrived("77")
-    assert arrived["headers"]["idempotency-key"] == str(reply.message.id)
-
-
-async def test_stopping_ends_what_was_begun(notify: Notify) -> None:
-    notify.outside.seconds = 0.6
-    await notify.start()
-    id_ = uuid4()
-    reply = replied(id_)
-    await notify.tell(opened(id_), reply)
-    await notify.until_state(reply, "sending")
-    await notify.stop()
-
-    assert await notify.world.sql("notify", "SELECT state, attempts FROM sends") == [("sent", 1)]
-    assert len(await notify.arrived()) == 1
-    assert len(await notify.said("message_sent")) == 1
-
-
-async def test_an_answer_that_cannot_be_recorded_holds_up_no_other(
-    notify: Notify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: Counter[str] = Counter()
-
-    async def send(_: Any, __: Any, attempt: Any) -> Any:
-        asked[attempt.chat] += 1
-        return Sent("a\x00b" if attempt.chat == "66" else "1")
-
-    monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
-    monkeypatch.setattr(
-        "notify.domain.sending.kept", lambda told, *_: told
-    )  # as if nobody had looked
-    await notify.start()
-    odd, good = uuid4(), uuid4()
-    replies = [replied(odd, chat="66"), replied(good)]
-    await notify.tell(opened(odd, "66"), opened(good), *replies)
-
-    assert (await notify.until_state(replies[0], "sent"))["platform_id"] is None
-    assert (await notify.until_state(replies[1], "sent"))["platform_id"] == "1"
-    assert asked == {"66": 1, "77": 1}
-    assert len(await notify.said("message_sent")) == 2
-
-
-async def test_what_is_not_recorded_for_long_is_told_while_everything_else_goes_on(
-    notify: Notify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settle = queue.settle
-
-    async def refused(tx: Any, verdicts: Any) -> Any:
-        if any(each.attempt.chat == "66" for each in verdicts):
-            raise psycopg.DataError
-        return await settle(tx, verdicts)
-
-    monkeypatch.setattr(queue, "settle", refused)
-    monkeypatch.setattr("notify.delivery.dispatcher.STUCK", 1.5)
-    await notify.start()
-    odd, good = uuid4(), uuid4()
-    replies = [replied(odd, chat="66"), replied(good)]
-    await notify.tell(opened(odd, "66"), opened(good), *replies)
-    await notify.until_state(replies[1], "sent")
-
-    async def unready() -> bool:
-        answer = await notify.http.get("/health/ready")
-        return answer.status_code == 503 and "an outcome is not recorded" in answer.text
-
-    await eventually(unready)
-    monkeypatch.setattr(queue, "settle", settle)
-    assert (await notify.until_state(replies[0], "sent"))["attempts"] == 1
-    assert len(await notify.arrived("66")) == 1
-
-
-async def test_one_that_does_not_end_takes_no_outcome_along_when_it_is_stopped(
-    notify: Notify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: Counter[str] = Counter()
-    go, never = asyncio.Event(), asyncio.Event()
-
-    async def send(_: Any, __: Any, attempt: Any) -> Any:
-        begun[attempt.chat] += 1
-        await (never if attempt.chat == "66" else go).wait()
-        return Sent("1")
-
-    monkeypatch.setitem(EXITS, "telegram", send)  # type: ignore[arg-type]
-    monkeypatch.setattr("notify.delivery.dispatcher.LAST_WORDS", 1.0)
-    await notify.start()
-    chats = {chat: uuid4() for chat in ("66", "1", "2", "3")}
-    await notify.tell(*[opened(id_, chat) for chat, id_ in chats.items()])
-    await notify.tell(*[replied(id_, chat=chat) for chat, id_ in chats.items()])
-
-    async def all_begun() -> bool:
-        return len(begun) == 4
-
-    await eventually(all_begun)
-    asyncio.get_running_loop().call_later(0.2, go.set)
-    began = time.monotonic()
-    await notify.stop()
-
-    assert time.monotonic() - began < 4
-    states = await notify.world.sql("notify", "SELECT chat, state FROM sends ORDER BY chat")
-    assert states == [("1", "sent"), ("2", "sent"), ("3", "sent"), ("66", "sending")]
-    assert len(await notify.said("message_sent")) == 3
-
-
-async def test_an_account_that_hangs_keeps_no_other_waiting(
-    notify: Notify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hanging, go = 0, asyncio.Event()
-
-    async def hang(*_: Any) -> Any:
-        nonlocal hanging
-        hanging += 1
-        await go.wait()
-        return Sent("1")
-
-    monkeypatch.setitem(EXITS, "email", hang)  # type: ignore[arg-type]
-    await notify.start()
-    slow = [uuid4() for _ in range(AT_ONCE + 8)]
-    await notify.tell(*[opened(id_, f"c-{id_}", "email") for id_ in slow])
-    await notify.tell(*[replied(id_, chat=f"c-{id_}", channel="email") for id_ in slow])
-
-    async def all_hands() -> bool:
-        return hanging == AT_ONCE
-
-    await eventually(all_hands)
-    quick = uuid4()
-    reply = replied(quick)
-    await notify.tell(opened(quick), reply)
-    await notify.until_state(reply, "sent")
-    assert hanging == AT_ONCE
-
-    go.set()  # and whoever waited for a hand has one
-
-    async def all_sent() -> bool:
-        return len(await notify.said("message_sent")) == len(slow) + 1
-
-    await eventually(all_sent)
-
-
-async def test_what_is_claimed_and_not_begun_is_given_back_when_it_is_stopped(
-    notify: Notify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claim, claimed, go = queue.claim, asyncio.Event(), asyncio.Event()
-
-    async def slowly(*args: Any) -> Any:
-        attempts = await claim(*args)
-        if attempts:
-            claimed.set()
-            await go.wait()
-        return attempts
-
-    monkeypatch.setattr(queue, "claim", slowly)
-    await notify.start(UNKNOWN_OUTCOME="hold")
-    id_ = uuid4()
-    reply = replied(id_)
-    await notify.tell(opened(id_), reply)
-    await asyncio.wait_for(claimed.wait(), 10)
-    asyncio.get_running_loop().call_later(0.2, go.set)
-    await notify.stop()
-
-    due = "SELECT state, lease, next_at <= now() FROM sends"
-    assert await notify.world.sql("notify", due) == [("intended", None, True)]
-    assert await notify.arrived() == []
-    await notify.start(UNKNOWN_OUTCOME="hold")
-    await notify.until_state(reply, "sent")
-
-
-async def test_looking_for_what_is_due_stays_cheap_however_much_has_piled_up(
-    notify: Notify,
-) -> None:
-    await notify.world.sql(
-        "notify",
-        "INSERT INTO sends (message_id, request_id, channel, account, chat, state, by_operator,"
-        " next_at) SELECT gen_random_uuid(), gen_random_uuid(), 'telegram', 'a' || n %% 5,"
-        " (n %% 2000)::text, 'intended', 'anna', now() + (n - 10000) * interval '1 s'"
-        " FROM generate_series(1, 20000) n",
-    )
-    await notify.world.sql("notify", "ANALYZE sends")
-    plan = await notify.world.sql(
-        "notify",
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queue.CLAIM.replace('%b', '%s')}",
-        AT_ONCE, ["telegram"], ["a1"], [AT_ONCE], uuid4(), 20.0,
-    )  # fmt: skip
-    top = plan[0][0][0]["Plan"]
-    nodes = [top]
-    for node in nodes:
-        nodes += node.get("Plans", [])
-    scans = {(node["Node Type"], node.get("Relation Name")) for node in nodes}
-
-    assert top["Actual Rows"] == 4 * AT_ONCE  # of all accounts but the busy one
-    assert ("Seq Scan", "sends") not in scans
-    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 20_000
-
-
-async def test_channels_whose_customers_come_and_read_and_channels_without_a_way_out(
-    notify: Notify,
-) -> None:
-    await notify.start()
-    id_, now = uuid4(), datetime.now(UTC)
-    fetched, lost = replied(id_, channel="api"), replied(id_, channel="telepathy")
-    end = Closed(time=now, request_id=id_, resolution="done", by="timer", status="closed")
-    await notify.tell(opened(id_, channel="api"), fetched, lost, end)
-    await notify.until_state(fetched, "sent")
-    await notify.until_state(lost, "suppressed")
-
-    assert len(await notify.said("message_sent")) == 1
-    assert [f["reason"] for f in await notify.said("message_failed")] == [
-        "channel telepathy has no way out"
-    ]
-    assert await notify.arrived() == []
-
-
-async def test_a_sender_rests_when_another_replica_sends_what_it_expected(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own claims are commits too, and must not wake it."""
-    claim, claims = queue.claim, 0
-
-    async def counted(*args: Any) -> Any:
-        nonlocal claims
-        claims += 1
-        return await claim(*args)
-
-    monkeypatch.setattr(queue, "claim", counted)
-    await world.apply()
-    app = make(world.settings("notify", Settings))
-    async with running(app):
-        service: Service = app.state.service
-        service.state["sender"].expect(3)
-        async with service.transaction():
-            before = claims
-
-        async def claimed() -> bool:
-            return claims > before
-
-        await eventually(claimed)
-        await asyncio.sleep(0.4)
-    assert claims <= before + 3

@@ -165,7 +165,7 @@ async def test_every_address_grants_what_the_table_says(
     assert there == declared
     bell = [row for row in ROWS if row.path.endswith("/notifications")]
     with monkeypatch.context() as patched:  # the control: one grant is widened
-        patched.setattr("notify.api.routes._own", lambda *_: None)
+        patched.setattr("notify.api.routes.require_own_bell", lambda *_: None)
         widened = await shop.differences(bell)
     assert widened == {(bell[0].name, role): "all" for role in ("operator", "light_agent")}
 

@@ -132,7 +132,7 @@ async def desk(world: World) -> AsyncGenerator[Desk]:
         yield it
 
 
-async def test_after_a_bounce_nothing_is_sent_until_the_customer_writes(desk: Desk) -> None:
+async def test_bounced_address_is_suppressed_until_customer_writes(desk: Desk) -> None:
     one, other = uuid4(), uuid4()
     first, soft, second, elsewhere, automatic = (
         reply(one), reply(one), reply(one), reply(other, "Iryna@Example.test"),

@@ -1,1 +1,1 @@
-"""HTTP addresses of notifications, deliveries and suppressions."""
+"""HTTP API of notifications and deliveries."""

@@ -1,1 +1,1 @@
-"""Send messages to customers: the send ledger and its dispatcher."""
+"""Delivery of messages to customers: the send ledger and its dispatcher."""

@@ -1,9 +1,9 @@
-"""The send ledger: what is meant to be sent, who attempts it, and what came of it.
+"""The SQL of the send ledger: outgoing messages, their claims and their outcomes.
 
-Claiming is by lease on PostgreSQL's clock, rows locked by somebody else are skipped, and a chat's
-next message is claimed only when nothing before it is open: order holds with any number of
-replicas. An outcome counts only while its lease is the row's, so a replica that was frozen changes
-nothing. Long: it holds every statement of a sending, in their order.
+Messages are claimed by a lease on PostgreSQL's clock, and rows that another replica has locked are
+skipped. The next message of a chat is claimed only when no earlier one is open, so that order holds
+with any number of replicas. An outcome is recorded only while its lease is the row's, so that a
+replica that was frozen changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from chassis.messaging.transaction import Tx
-from notify.domain.sending import Next
-from notify.email.threads import Letter, letter_of
+from chassis.postgres.columns import columns
+from notify.domain.retry import NextStep
+from notify.email.threads import ReplyHeaders, reply_headers_of
 
 REPLY, ACKNOWLEDGEMENT = "reply", "acknowledgement"
-"""What is sent: an answer of the request's history, or that a mail was received."""
+"""The kinds of messages: a reply of the request, or the acknowledgement of a mail."""
 
-INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
+INSERT_MESSAGES = """
+    INSERT INTO sends (message_id, request_id, channel, account, chat, address, text, state,
         next_at, reason, by_operator, traceparent, kind, settled_at)
     SELECT id, request_id, channel, account, chat, address, text, state,
         CASE WHEN state = 'intended' THEN now() END, reason, by_operator, traceparent, kind,
@@ -30,9 +32,10 @@ INTEND = """INSERT INTO sends (message_id, request_id, channel, account, chat, a
     ORDER BY n
     ON CONFLICT (message_id) DO NOTHING RETURNING message_id"""
 
-# Accounts that have something open are found by skipping along the index from one to the next. What
-# is claimed is updated by its ids, for nobody can guess how much that is: a join would read it all.
-CLAIM = """WITH RECURSIVE accounts AS (
+# Accounts with open messages are found by skipping along the index from one account to the next.
+# Claimed rows are updated by their ids: for a join, PostgreSQL cannot estimate their number, and
+# reads the whole table.
+CLAIM_MESSAGES = """WITH RECURSIVE accounts AS (
         (SELECT channel, account FROM sends WHERE next_at IS NOT NULL
             ORDER BY channel, account LIMIT 1)
         UNION ALL
@@ -64,7 +67,7 @@ CLAIM = """WITH RECURSIVE accounts AS (
         (SELECT row_to_json(l) FROM letters l WHERE l.message_id = s.message_id), s.kind,
         s.doubts"""
 
-SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
+SETTLE_MESSAGES = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         next_at = now() + o.delay * interval '1 second',
         platform_id = coalesce(o.platform_id, s.platform_id), chat = coalesce(o.chat, s.chat),
         text = CASE WHEN o.state = 'sent' THEN NULL ELSE s.text END,
@@ -74,18 +77,18 @@ SETTLE = """UPDATE sends s SET state = o.state, lease = NULL, reason = o.reason,
         %b::text[], %b::bool[]) AS o (id, lease, state, delay, platform_id, reason, chat, doubted)
     WHERE s.message_id = o.id AND s.lease = o.lease RETURNING s.message_id"""
 
-SHUT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
+SUSPEND_ACCOUNT = """INSERT INTO exits AS x (channel, account, shut_until, reason)
     VALUES (%s, %s, now() + %s * interval '1 second', %s)
     ON CONFLICT (channel, account) DO UPDATE
         SET shut_until = greatest(x.shut_until, EXCLUDED.shut_until), reason = EXCLUDED.reason"""
 
-SENDS = """SELECT message_id, channel, account, state, attempts, platform_id, reason, created_at,
-        settled_at, kind FROM sends WHERE request_id = %s ORDER BY turn LIMIT 500"""
+SELECT_MESSAGES = """SELECT message_id, channel, account, state, attempts, platform_id, reason,
+        created_at, settled_at, kind FROM sends WHERE request_id = %s ORDER BY turn LIMIT 500"""
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """A message somebody wants the customer to have."""
+class OutgoingMessage:
+    """A message to a customer that is to be recorded."""
 
     message_id: UUID
     request_id: UUID
@@ -93,7 +96,7 @@ class Intent:
     account: str
     chat: str
     address: str | None
-    """The customer, where that is not the chat itself."""
+    """The customer's address, when it is not the chat itself."""
     text: str | None
     state: str
     reason: str | None
@@ -103,8 +106,8 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A message claimed for sending."""
+class ClaimedMessage:
+    """A message claimed by this replica, to be attempted once."""
 
     message_id: UUID
     request_id: UUID
@@ -115,100 +118,103 @@ class Attempt:
     text: str
     attempts: int
     age: float
+    """Seconds since the message was recorded."""
     abandoned: bool
-    """The attempt before this one was never settled: its outcome is unknown."""
+    """Whether the previous attempt was never settled, so that its outcome is unknown."""
     traceparent: str | None
     lease: UUID
-    letter: Letter | None = None
-    """What it says besides its text, by mail."""
+    reply_headers: ReplyHeaders | None = None
+    """Subject and message ids; only of mails."""
     kind: str = REPLY
-    doubts: int = 0
-    """How many copies of it there may be already."""
+    possible_duplicates: int = 0
+    """Attempts after which the customer may have received the message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of an attempt."""
+class AttemptResult:
+    """The result of an attempt: the next step of the message, and of its account."""
 
-    attempt: Attempt
-    next: Next
-    shut: float | None = None
-    """Seconds for which nothing can be sent through this account."""
-    found_at: float = 0.0
-    """By the monotonic clock of whoever found it out."""
+    attempt: ClaimedMessage
+    next: NextStep
+    suspended_s: float | None = None
+    """Seconds for which nothing can be sent through the account; None if it stays in use."""
+    finished_at: float = 0.0
+    """The end of the attempt on this replica's monotonic clock, in seconds."""
 
-    def bare(self) -> "Verdict":
-        """Give it without what was told by others: that it was sent, or not, is kept."""
+    def without_external_text(self) -> "AttemptResult":
+        """Return the result without the platform's texts, but with the state."""
         plain = replace(self.next, platform_id=None, reason=None, chat=None)
         return replace(self, next=plain)
 
 
-async def intend(tx: Tx, intents: Sequence[Intent]) -> set[UUID]:
-    """Write intents down; gives those that are new."""
-    if not intents:
+async def enqueue(tx: Tx, messages: Sequence[OutgoingMessage]) -> set[UUID]:
+    """Record messages, and return the ids of those that are new."""
+    if not messages:
         return set()
     rows = [
         (
-            i.message_id,
-            i.request_id,
-            i.channel,
-            i.account,
-            i.chat,
-            i.address,
-            i.text,
-            i.state,
-            i.reason,
-            i.by,
-            i.traceparent,
-            i.kind,
+            m.message_id,
+            m.request_id,
+            m.channel,
+            m.account,
+            m.chat,
+            m.address,
+            m.text,
+            m.state,
+            m.reason,
+            m.by,
+            m.traceparent,
+            m.kind,
         )
-        for i in intents
+        for m in messages
     ]
-    return {row[0] for row in await (await tx.run(INTEND, *_columns(rows))).fetchall()}
+    return {row[0] for row in await (await tx.run(INSERT_MESSAGES, *columns(rows))).fetchall()}
 
 
 async def claim(
-    tx: Tx, at_once: int, under_way: Mapping[tuple[str, str], int], lease: float
-) -> list[Attempt]:
-    """Claim what may be sent now; after `lease` seconds somebody else may attempt it again.
+    tx: Tx, max_attempts: int, under_way: Mapping[tuple[str, str], int], lease: float
+) -> list[ClaimedMessage]:
+    """Claim the messages that are due; other replicas may claim them again after `lease` seconds.
 
-    `at_once` is how many attempts an account may have, some of which are `under_way`.
+    Each account, a pair of channel and name, may have `max_attempts` attempts at a time; those
+    `under_way` count.
     """
     busy = [(*account, number) for account, number in under_way.items() if number]
-    columns = _columns(busy) if busy else [[], [], []]
-    cursor = await tx.run(CLAIM, at_once, *columns, uuid4(), lease)
-    rows = await cursor.fetchall()
-    told: list[list[Any]] = [[*row[:12], letter_of(row[12]), *row[13:]] for row in rows]
-    return [Attempt(*row) for row in told]
+    parameters = columns(busy) if busy else [[], [], []]
+    cursor = await tx.run(CLAIM_MESSAGES, max_attempts, *parameters, uuid4(), lease)
+    rows: list[list[Any]] = [
+        [*row[:12], reply_headers_of(row[12]), *row[13:]] for row in await cursor.fetchall()
+    ]
+    return [ClaimedMessage(*row) for row in rows]
 
 
-async def settle(tx: Tx, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Record outcomes; gives those that counted, because their lease still held."""
+async def settle(tx: Tx, results: Sequence[AttemptResult]) -> list[AttemptResult]:
+    """Record results, and return those that took effect because their lease still held."""
     rows = [
         (
-            v.attempt.message_id,
-            v.attempt.lease,
-            v.next.state,
-            v.next.delay,
-            v.next.platform_id,
-            v.next.reason,
-            v.next.chat,
-            v.next.doubted,
+            r.attempt.message_id,
+            r.attempt.lease,
+            r.next.state,
+            r.next.delay,
+            r.next.platform_id,
+            r.next.reason,
+            r.next.chat,
+            r.next.possible_duplicate,
         )
-        for v in verdicts
+        for r in results
     ]
-    held = {row[0] for row in await (await tx.run(SETTLE, *_columns(rows))).fetchall()}
+    held = {row[0] for row in await (await tx.run(SETTLE_MESSAGES, *columns(rows))).fetchall()}
     for channel, account, seconds, reason in sorted(
-        (v.attempt.channel, v.attempt.account, v.shut, v.next.reason or "")
-        for v in verdicts
-        if v.shut is not None
+        (r.attempt.channel, r.attempt.account, r.suspended_s, r.next.reason or "")
+        for r in results
+        if r.suspended_s is not None
     ):
-        await tx.run(SHUT, channel, account, seconds, reason)
-    return [v for v in verdicts if v.attempt.message_id in held]
+        await tx.run(SUSPEND_ACCOUNT, channel, account, seconds, reason)
+    return [r for r in results if r.attempt.message_id in held]
 
 
-async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
-    """Give what became of a request's replies."""
+async def messages_of(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
+    """Return the messages of a request with their states."""
     names = (
         "id",
         "channel",
@@ -221,9 +227,5 @@ async def of_request(tx: Tx, request_id: UUID) -> list[dict[str, Any]]:
         "settled_at",
         "kind",
     )
-    rows = await (await tx.run(SENDS, request_id)).fetchall()
+    rows = await (await tx.run(SELECT_MESSAGES, request_id)).fetchall()
     return [{"what": "message", **dict(zip(names, row, strict=True))} for row in rows]
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,1 +1,1 @@
-"""Recipients, outcomes and retry rules. Pure."""
+"""Rules of notify, without I/O: recipients, notifications, outcomes and retries."""

@@ -1,4 +1,4 @@
-"""What an attempt to hand a fact over can end in, and what becomes of the delivery then. No I/O."""
+"""The retry policy of webhooks: the next step of a delivery after an attempt."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid5
@@ -8,58 +8,56 @@ from trunkline_contracts import NAMESPACE
 
 CHANNEL = "webhook"
 
-MINUTE, HOUR = 60.0, 3600.0
-DELAYS = (5.0, 5 * MINUTE, 30 * MINUTE, *(h * HOUR for h in (2, 5, 10, 14, 20, 24)))
-"""Seconds from one failed attempt to the next: ten attempts over three days and some hours."""
+MINUTE_S, HOUR_S = 60.0, 3600.0
+RETRY_DELAYS_S = (5.0, 5 * MINUTE_S, 30 * MINUTE_S, *(h * HOUR_S for h in (2, 5, 10, 14, 20, 24)))
+"""Seconds from one failed attempt to the next: ten attempts in a little over three days."""
 
-JITTER = 0.1
-"""The most by which a delay is longer than it says, so that what failed together comes apart."""
+MAX_JITTER = 0.1
+"""The largest fraction by which a delay is extended, so that retries do not coincide."""
 
-LONGEST_WISH = HOUR
-"""A receiver that asks for patience is believed for so long."""
-
-GONE = 410
-THROTTLING = frozenset({429, 502, 503, 504})
+GONE_STATUS = 410
+THROTTLING_STATUSES = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of an attempt: the receiver's status and wish to wait, or why there was none."""
+class WebhookOutcome:
+    """The outcome of an attempt: the receiver's response, or the reason there was none."""
 
     status: int | None = None
     wait: float | None = None
+    """Seconds the receiver asks to wait."""
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """What becomes of a delivery. `delay` is None when nothing more is done."""
+class WebhookStep:
+    """The next state of a delivery; `delay` is in seconds, None when no attempt follows."""
 
     state: str
     delay: float | None = None
     status: int | None = None
     reason: str | None = None
     pause: float | None = None
-    """Seconds for which the endpoint gets nothing at all."""
+    """Seconds for which the endpoint gets no delivery at all."""
     gone: bool = False
-    """Whether the endpoint wants nothing any more."""
+    """Whether the receiver asked for no further deliveries."""
 
 
 def delivery_id(fact: UUID, endpoint: str) -> UUID:
-    """Derive the id a receiver knows a delivery by: the same for every attempt."""
+    """Return the id of a delivery, which is the same for every attempt."""
     return uuid5(NAMESPACE, f"webhook:{fact}:{endpoint}")
 
 
-def after(outcome: Outcome, id: UUID, attempts: int) -> Next:
-    """Decide after an attempt, `attempts` of which were made before it."""
-    status, told = outcome.status, outcome.reason or f"answered {outcome.status}"
+def next_webhook_step(outcome: WebhookOutcome, id: UUID, attempts: int) -> WebhookStep:
+    """Return the next step after an attempt; `attempts` is the number made before it."""
+    status, reason = outcome.status, outcome.reason or f"answered {outcome.status}"
     if status is not None and 200 <= status < 300:
-        return Next("sent", status=status)
-    if status == GONE:
-        return Next("failed", None, status, "the receiver wants no more (410)", gone=True)
-    pause = outcome.wait if status in THROTTLING else None
-    if attempts >= len(DELAYS):
-        return Next("failed", None, status, f"given up: {told}", pause)
-    jitter = 1 + JITTER * (crc32(b"%s:%d" % (id.bytes, attempts)) % 1000) / 1000
-    delay = max(DELAYS[attempts] * jitter, pause or 0.0)
-    return Next("pending", delay, status, told, pause)
+        return WebhookStep("sent", status=status)
+    if status == GONE_STATUS:
+        return WebhookStep("failed", None, status, "the receiver wants no more (410)", gone=True)
+    pause = outcome.wait if status in THROTTLING_STATUSES else None
+    if attempts >= len(RETRY_DELAYS_S):
+        return WebhookStep("failed", None, status, f"given up: {reason}", pause)
+    jitter = 1 + MAX_JITTER * (crc32(b"%s:%d" % (id.bytes, attempts)) % 1000) / 1000
+    delay = max(RETRY_DELAYS_S[attempts] * jitter, pause or 0.0)
+    return WebhookStep("pending", delay, status, reason, pause)

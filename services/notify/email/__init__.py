@@ -1,1 +1,1 @@
-"""Compose e-mail, keep its threads, suppress addresses that take none."""
+"""E-mail: threads, composition, acknowledgements and suppressed addresses."""

@@ -1,8 +1,8 @@
-"""To which addresses no mail is sent any more: they take none, as a mail server has said.
+"""Suppressed addresses: those that accept no mail, as a mail server has reported.
 
-That is said by a bounce that came to the signed address our mail left from, or by the refusal of
-the receiver while it was handed over. It holds until a mail of the customer's comes, or it is
-known that one of ours arrived.
+The report is a bounce to the signed address the mail was sent from, or a refusal of the recipient
+during the SMTP session. It holds until the customer writes from the address, or a mail to it is
+known to have arrived.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,130 +20,137 @@ from trunkline_contracts import (
 )
 from trunkline_contracts.addresses import mail_address
 
-ARRIVED = frozenset({"delivered", "read"})
+ARRIVED_STATES = frozenset({"delivered", "read"})
 
-WRITTEN_TO = """SELECT message_id, request_id, address FROM sends
+SELECT_ADDRESSES = """SELECT message_id, request_id, address FROM sends
     WHERE channel = 'email' AND address IS NOT NULL AND message_id = ANY(%b::uuid[])
     UNION ALL
     SELECT NULL, request_id, address FROM mail_threads
     WHERE address IS NOT NULL AND request_id = ANY(%b::uuid[])"""
 
-OF = "SELECT address, reason FROM suppressions WHERE address = ANY(%b::text[])"
+SELECT_SUPPRESSIONS = "SELECT address, reason FROM suppressions WHERE address = ANY(%b::text[])"
 
-PUT = """INSERT INTO suppressions AS s (address, reason, at)
+UPSERT_SUPPRESSIONS = """INSERT INTO suppressions AS s (address, reason, at)
     SELECT address, reason, %s FROM unnest(%b::text[], %b::text[]) AS u (address, reason)
     ORDER BY address
     ON CONFLICT (address) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at"""
 
-LIFT = "DELETE FROM suppressions WHERE address = ANY(%b::text[])"
+DELETE_SUPPRESSIONS = "DELETE FROM suppressions WHERE address = ANY(%b::text[])"
 
-LOCK = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
+LOCK_ADDRESSES = "SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%b::bigint[]) AS k"
 
 
 @dataclass(slots=True)
 class Suppressions:
-    """The addresses at hand that take no mail, each with the reason, and what changes of that."""
+    """The suppressed addresses of a batch with their reasons, and the changes to save."""
 
-    known: dict[str, str] = field(default_factory=dict)
-    put: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
     lifted: set[str] = field(default_factory=set)
 
     def suppress(self, address: str, reason: str) -> None:
-        """Nothing more is sent there."""
-        self.known[address] = self.put[address] = reason
+        """Suppress an address."""
+        self.reasons[address] = self.added[address] = reason
         self.lifted.discard(address)
 
     def lift(self, address: str) -> None:
-        """It takes mail."""
-        if self.known.pop(address, None) is not None:
-            self.put.pop(address, None)
+        """Lift the suppression of an address, if there is one."""
+        if self.reasons.pop(address, None) is not None:
+            self.added.pop(address, None)
             self.lifted.add(address)
 
-    def hear(self, fact: RequestFact, addresses: Iterable[str]) -> None:
-        """Take in what a fact says of addresses."""
+    def apply(self, fact: RequestFact, addresses: Iterable[str]) -> None:
+        """Suppress the addresses after a failed delivery; lift them after any other fact."""
         for address in addresses:
-            if not isinstance(fact, DeliveryRecorded) or fact.state in ARRIVED:
+            if not isinstance(fact, DeliveryRecorded) or fact.state in ARRIVED_STATES:
                 self.lift(address)
             else:
                 self.suppress(address, fact.reason or "bounced")
 
 
-async def hear(tx: Tx, facts: Sequence[RequestFact]) -> Mapping[UUID, str]:
-    """Take in what is said of addresses, and say which replies are not to be sent, and why."""
-    heard = [fact for fact in facts if _tells(fact)]
+async def apply(tx: Tx, facts: Sequence[RequestFact]) -> Mapping[UUID, str]:
+    """Apply facts to the suppressions, and return the reason for each reply that is not sent."""
+    evidence = [fact for fact in facts if _is_evidence(fact)]
     replies = {f.message.id: f for f in facts if isinstance(f, ReplySent) and f.channel == "email"}
-    if not heard and not replies:
+    if not evidence and not replies:
         return {}
-    whose = await _addresses(tx, heard, replies)
-    await _lock(tx, {address for fact in heard for address in whose[fact.id]})
-    at_hand = {address for each in whose.values() for address in each}
-    rows = await (await tx.run(OF, sorted(at_hand))).fetchall()
-    known: dict[str, str] = dict(rows)
-    found = Suppressions(known)
+    addresses = await _addresses(tx, evidence, replies)
+    await _lock(tx, {address for fact in evidence for address in addresses[fact.id]})
+    suppressions = await _load(tx, {address for each in addresses.values() for address in each})
     refused: dict[UUID, str] = {}
     for fact in facts:
-        if _tells(fact):
-            found.hear(fact, whose[fact.id])
+        if _is_evidence(fact):
+            suppressions.apply(fact, addresses[fact.id])
         elif isinstance(fact, ReplySent) and fact.message.id in replies:
-            for why in filter(None, map(found.known.get, whose[fact.id])):
-                refused[fact.message.id] = f"the address takes no mail: {why}"
-    if found.put:
-        await tx.run(PUT, tx.now, list(found.put), list(found.put.values()))
-    if found.lifted:
-        await tx.run(LIFT, sorted(found.lifted))
+            for reason in filter(None, map(suppressions.reasons.get, addresses[fact.id])):
+                refused[fact.message.id] = f"the address takes no mail: {reason}"
+    await _save(tx, suppressions)
     return refused
 
 
-async def put(tx: Tx, addresses: Mapping[str, str]) -> None:
-    """Write down which addresses take no mail, and why."""
-    if addresses:
-        await _lock(tx, addresses)
-        await tx.run(PUT, tx.now, list(addresses), list(addresses.values()))
+async def suppress(tx: Tx, reasons: Mapping[str, str]) -> None:
+    """Suppress addresses, each with its reason."""
+    if reasons:
+        await _lock(tx, reasons)
+        await tx.run(UPSERT_SUPPRESSIONS, tx.now, list(reasons), list(reasons.values()))
+
+
+async def _load(tx: Tx, addresses: Iterable[str]) -> Suppressions:
+    rows = await (await tx.run(SELECT_SUPPRESSIONS, sorted(addresses))).fetchall()
+    return Suppressions(dict(rows))
+
+
+async def _save(tx: Tx, suppressions: Suppressions) -> None:
+    added = suppressions.added
+    if added:
+        await tx.run(UPSERT_SUPPRESSIONS, tx.now, list(added), list(added.values()))
+    if suppressions.lifted:
+        await tx.run(DELETE_SUPPRESSIONS, sorted(suppressions.lifted))
 
 
 async def _lock(tx: Tx, addresses: Iterable[str]) -> None:
-    """Hold what is known of addresses until the transaction ends, in one order for all."""
-    numbers = sorted({lock_key("key", f"notify/address {address}") for address in addresses})
-    if numbers:
-        await tx.run(LOCK, numbers)
+    """Lock addresses until the transaction ends, in sorted order so that no two deadlock."""
+    keys = sorted({lock_key("key", f"notify/address {address}") for address in addresses})
+    if keys:
+        await tx.run(LOCK_ADDRESSES, keys)
 
 
 async def _addresses(
-    tx: Tx, heard: Sequence[RequestFact], replies: Mapping[UUID, ReplySent]
+    tx: Tx, evidence: Sequence[RequestFact], replies: Mapping[UUID, ReplySent]
 ) -> dict[UUID, set[str]]:
-    """Give the addresses each of these facts is about, by the fact's id."""
-    messages = [fact.message_id for fact in heard if isinstance(fact, DeliveryRecorded)]
-    requests = [fact.request_id for fact in heard if isinstance(fact, MessageAdded)]
-    by_name: dict[UUID, set[str]] = {}
+    """Return the addresses that each fact is about, by the fact's id."""
+    messages = [fact.message_id for fact in evidence if isinstance(fact, DeliveryRecorded)]
+    requests = [fact.request_id for fact in evidence if isinstance(fact, MessageAdded)]
+    by_id: dict[UUID, set[str]] = {}
     rows = []
     if messages or requests:
-        rows = await (await tx.run(WRITTEN_TO, messages, requests)).fetchall()
+        rows = await (await tx.run(SELECT_ADDRESSES, messages, requests)).fetchall()
     for message_id, request_id, address in rows:
-        by_name.setdefault(message_id or request_id, set()).add(mail_address(address))
-    whose = {fact.id: by_name.get(_name(fact), set()) for fact in heard}
-    told = (fact for fact in (*heard, *replies.values()) if isinstance(fact, Opened | ReplySent))
-    return whose | {fact.id: set(_contact(fact)) for fact in told}
+        by_id.setdefault(message_id or request_id, set()).add(mail_address(address))
+    addresses = {fact.id: by_id.get(_lookup_id(fact), set()) for fact in evidence}
+    with_contact = (f for f in (*evidence, *replies.values()) if isinstance(f, Opened | ReplySent))
+    return addresses | {fact.id: set(_contact_address(fact)) for fact in with_contact}
 
 
-def _name(fact: RequestFact) -> UUID:
+def _lookup_id(fact: RequestFact) -> UUID:
     return fact.message_id if isinstance(fact, DeliveryRecorded) else fact.request_id
 
 
-def _contact(fact: Opened | ReplySent) -> Iterator[str]:
+def _contact_address(fact: Opened | ReplySent) -> Iterator[str]:
     if fact.contact.address is not None:
         yield mail_address(fact.contact.address)
 
 
-def _tells(fact: RequestFact) -> bool:
-    """Whether it says that an address takes mail, or none; a machine's mail says nothing."""
+def _is_evidence(fact: RequestFact) -> bool:
+    """Return whether a fact shows that an address accepts mail, or none; machine mail does not."""
     match fact:
         case Opened():
-            written = fact.channel == "email" and fact.origin == "ingest"
-            return written and fact.message.automatic is None
+            is_mail = fact.channel == "email" and fact.origin == "ingest"
+            return is_mail and fact.message.automatic is None
         case MessageAdded():
-            written = (fact.message.external_id or "").startswith("<")
-            return written and fact.message.automatic is None
+            is_mail = (fact.message.external_id or "").startswith("<")
+            return is_mail and fact.message.automatic is None
         case DeliveryRecorded():
-            return fact.state in ARRIVED or (fact.state == "failed" and fact.permanent)
+            return fact.state in ARRIVED_STATES or (fact.state == "failed" and fact.permanent)
         case _:
             return False

@@ -1,4 +1,4 @@
-"""What notify remembers of mail: each thread's title and ids, and what each answer answers."""
+"""E-mail threads: the title and message ids of each request, and the headers of each reply."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
@@ -9,83 +9,84 @@ from chassis.messaging.transaction import Tx
 from trunkline_contracts import MessageAdded, Opened, ReplySent, RequestFact, TitleChanged
 from trunkline_contracts.ids import acknowledgement_id
 
-FIRST, LATEST = 1, 19
-"""Message ids of a thread that are kept: as many from its beginning, as many from its end."""
-AUTOMATIC = frozenset({"rule", "timer"})
-"""Who answers without a person."""
+FIRST_IDS, LATEST_IDS = 1, 19
+"""Message ids kept of a thread: the number from its beginning and the number from its end."""
+AUTOMATIC_AUTHORS = frozenset({"rule", "timer"})
+"""Authors of replies that no person wrote."""
 
-THREADS = (
+SELECT_THREADS = (
     "SELECT request_id, title, ids, address FROM mail_threads"
     " WHERE request_id = ANY(%b::uuid[]) FOR UPDATE"
 )
-SAVE_THREAD = """INSERT INTO mail_threads (request_id, title, ids, address)
+UPSERT_THREAD = """INSERT INTO mail_threads (request_id, title, ids, address)
     VALUES (%s, %s, %s, %s)
     ON CONFLICT (request_id) DO UPDATE SET title = EXCLUDED.title, ids = EXCLUDED.ids"""
-SAVE_LETTER = """INSERT INTO letters (message_id, subject, ids, automatic) VALUES (%s, %s, %s, %s)
+INSERT_REPLY_HEADERS = """INSERT INTO letters (message_id, subject, ids, automatic)
+    VALUES (%s, %s, %s, %s)
     ON CONFLICT (message_id) DO NOTHING"""
 
 
 @dataclass(slots=True)
 class Thread:
-    """A request's mails."""
+    """The thread of a request: its title, its message ids and the customer's address."""
 
     title: str
     ids: list[str] = field(default_factory=list)
     address: str | None = None
-    """The customer's."""
 
     def add(self, id: str | None) -> None:
-        """Another mail was written."""
+        """Add a message id, and drop ids from the middle of a long thread."""
         if id is not None and id not in self.ids:
             self.ids.append(id)
-            if len(self.ids) > FIRST + LATEST:
-                self.ids = [*self.ids[:FIRST], *self.ids[-LATEST:]]
+            if len(self.ids) > FIRST_IDS + LATEST_IDS:
+                self.ids = [*self.ids[:FIRST_IDS], *self.ids[-LATEST_IDS:]]
 
 
-AUTO = "Auto: "
-"""How the subject of what a machine answers may begin (RFC 3834, 3.1.5)."""
+AUTO_SUBJECT_PREFIX = "Auto: "
+"""The prefix of the subject of an automatic reply (RFC 3834, section 3.1.5)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What an answer by mail says besides its text."""
+class ReplyHeaders:
+    """The headers of a reply by mail: its subject and the message ids it answers."""
 
     subject: str
     ids: tuple[str, ...]
     automatic: bool
 
 
-def letter_of(row: dict[str, Any] | None) -> Letter | None:
-    """Read a letter as the ledger gives it along."""
-    return Letter(row["subject"], tuple(row["ids"]), row["automatic"]) if row else None
+def reply_headers_of(row: dict[str, Any] | None) -> ReplyHeaders | None:
+    """Return the headers from a row of the table `letters`; None without a row."""
+    return ReplyHeaders(row["subject"], tuple(row["ids"]), row["automatic"]) if row else None
 
 
-async def hear(tx: Tx, facts: Sequence[RequestFact], acknowledged: Set[UUID]) -> None:
-    """Follow the threads of requests that came by mail, and write down what each answer answers.
+async def apply(tx: Tx, facts: Sequence[RequestFact], acknowledged: Set[UUID]) -> None:
+    """Update the threads of requests that came by mail, and save the headers of each reply.
 
-    `acknowledged` are the requests whose first mail is answered at once, too.
+    `acknowledged` are the requests whose first mail is acknowledged in this transaction.
     """
-    ours = [fact for fact in facts if _concerns(fact)]
-    if not ours:
+    relevant = [fact for fact in facts if _is_relevant(fact)]
+    if not relevant:
         return
-    cursor = await tx.run(THREADS, sorted({fact.request_id for fact in ours}))
-    threads = {id: Thread(*told) for id, *told in await cursor.fetchall()}
+    cursor = await tx.run(SELECT_THREADS, sorted({fact.request_id for fact in relevant}))
+    threads = {id: Thread(*row) for id, *row in await cursor.fetchall()}
     changed: set[UUID] = set()
-    for fact in ours:
+    for fact in relevant:
         if isinstance(fact, Opened):
-            begun = Thread(fact.title or "", address=fact.contact.address)
-            threads.setdefault(fact.request_id, begun)
+            new = Thread(fact.title or "", address=fact.contact.address)
+            threads.setdefault(fact.request_id, new)
         thread = threads.get(fact.request_id)
         if thread is not None:
             changed.add(fact.request_id)
-            await _follow(tx, thread, fact)
+            await _apply_fact(tx, thread, fact)
             if isinstance(fact, Opened) and fact.request_id in acknowledged:
-                await _answer(tx, thread, acknowledgement_id(fact.message.id), AUTO, automatic=True)
+                id = acknowledgement_id(fact.message.id)
+                await _add_reply(tx, thread, id, AUTO_SUBJECT_PREFIX, automatic=True)
     for id in sorted(changed):
-        await tx.run(SAVE_THREAD, id, threads[id].title, threads[id].ids, threads[id].address)
+        await tx.run(UPSERT_THREAD, id, threads[id].title, threads[id].ids, threads[id].address)
 
 
-def _concerns(fact: RequestFact) -> bool:
+def _is_relevant(fact: RequestFact) -> bool:
     match fact:
         case Opened() | ReplySent():
             return fact.channel == "email"
@@ -95,18 +96,22 @@ def _concerns(fact: RequestFact) -> bool:
             return isinstance(fact, TitleChanged)
 
 
-async def _follow(tx: Tx, thread: Thread, fact: RequestFact) -> None:
+async def _apply_fact(tx: Tx, thread: Thread, fact: RequestFact) -> None:
     match fact:
         case Opened() | MessageAdded():
             thread.add(fact.message.external_id)
         case TitleChanged():
             thread.title = fact.to
         case ReplySent():
-            await _answer(tx, thread, fact.message.id, automatic=fact.by in AUTOMATIC)
+            is_automatic = fact.by in AUTOMATIC_AUTHORS
+            await _add_reply(tx, thread, fact.message.id, automatic=is_automatic)
         case _:
             pass
 
 
-async def _answer(tx: Tx, thread: Thread, id: UUID, prefix: str = "", *, automatic: bool) -> None:
-    await tx.run(SAVE_LETTER, id, f"{prefix}{thread.title}", thread.ids, automatic)
+async def _add_reply(
+    tx: Tx, thread: Thread, id: UUID, prefix: str = "", *, automatic: bool
+) -> None:
+    subject = f"{prefix}{thread.title}"
+    await tx.run(INSERT_REPLY_HEADERS, id, subject, thread.ids, automatic)
     thread.add(str(id))

@@ -1,1 +1,1 @@
-"""One transport per channel, over HTTP or SMTP."""
+"""Transports: one for each channel, over HTTP or SMTP, and the egress policy."""

@@ -1,7 +1,7 @@
-"""The doors out: one sender per channel, each an attempt that ends in one of the four outcomes.
+"""Senders: one function for each channel, which makes one attempt and returns its outcome.
 
-Nothing a platform answers is trusted: reads are bounded, redirects are not followed, and an answer
-that cannot be understood leaves the outcome unknown. No address or token is put into a reason.
+A platform's response is untrusted: reads are bounded, redirects are not followed, and a response
+that cannot be understood leaves the outcome unknown. No reason contains an address or a token.
 """
 
 import json
@@ -11,109 +11,107 @@ from typing import Any
 
 import orjson
 
-from notify.delivery.queue import Attempt
-from notify.domain.sending import (
-    CREDENTIAL_PAUSE,
-    Outcome,
-    Refused,
-    Retry,
-    Sent,
-    Unknown,
-    wait_asked,
-)
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Outcome, Refused, Retry, Sent, Unknown, requested_wait
+from notify.domain.retry import CREDENTIAL_PAUSE_S
 from notify.transport import smtp
-from notify.transport.custom import WITHIN, custom
-from notify.transport.http_client import Answer
-from notify.transport.http_post import WHOLE, Account, Send, Ways, post
+from notify.transport.custom import RESPONSE_TIMEOUT_S, custom
+from notify.transport.http_client import HttpResponse
+from notify.transport.http_post import ATTEMPT_TIMEOUT_S, Account, SendFunction, Transport, post
 from trunkline_contracts.chats import TelegramChat
 
 
-async def telegram(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
-    """Send by the Bot API's sendMessage, into the conversation the customer wrote in."""
+async def telegram(transport: Transport, account: Account, attempt: ClaimedMessage) -> Outcome:
+    """Send with the Bot API's sendMessage, into the conversation the customer wrote in."""
     url = f"{account.base}/bot{account.token}/sendMessage"
     there = TelegramChat.from_name(attempt.chat)
-    body = {"chat_id": _chat(there.chat), "text": attempt.text, **_within(there)}
+    body = {"chat_id": _chat_id(there.chat), "text": attempt.text, **_position_in_chat(there)}
     headers = {"Idempotency-Key": str(attempt.message_id)}
-    answered = await post(ways, account, url, orjson.dumps(body), headers)
-    if not isinstance(answered, Answer):
-        return answered
-    outcome = telegram_verdict(answered.status, answered.body)
+    response = await post(transport, account, url, orjson.dumps(body), headers)
+    if not isinstance(response, HttpResponse):
+        return response
+    outcome = telegram_outcome(response.status, response.body)
     if isinstance(outcome, Retry) and outcome.chat is not None:
         return replace(outcome, chat=there._replace(chat=outcome.chat).name)
     return outcome
 
 
-def _within(chat: TelegramChat) -> dict[str, str | int]:
-    """Say where within a chat (core.telegram.org/bots/api#sendmessage)."""
-    told = {
+def _position_in_chat(chat: TelegramChat) -> dict[str, str | int]:
+    """Return the parameters of a place in a chat (core.telegram.org/bots/api#sendmessage)."""
+    parameters = {
         "business_connection_id": chat.business,
         "message_thread_id": chat.topic,
         "direct_messages_topic_id": chat.direct,
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in parameters.items() if value is not None}
 
 
-EXITS: Mapping[str, Send] = {"custom": custom, "email": smtp.email, "telegram": telegram}
-"""How a message leaves, by channel."""
+SENDERS: Mapping[str, SendFunction] = {"custom": custom, "email": smtp.email, "telegram": telegram}
+"""The sender of each channel."""
 
-LIMITS: Mapping[str, float] = {"custom": WITHIN, "email": smtp.WITHIN}
-"""Seconds an attempt may take where that is not as everywhere."""
-
-
-def limit_of(channel: str) -> float:
-    """Give the seconds an attempt on this channel may take."""
-    return LIMITS.get(channel, WHOLE)
+ATTEMPT_TIMEOUTS_S: Mapping[str, float] = {
+    "custom": RESPONSE_TIMEOUT_S,
+    "email": smtp.SESSION_TIMEOUT_S,
+}
+"""Seconds an attempt may take on channels that differ from `ATTEMPT_TIMEOUT_S`."""
 
 
-FETCHED = frozenset({"api"})
-"""Channels whose customers come and read their answers over the API: nothing is carried."""
+def attempt_timeout(channel: str) -> float:
+    """Return the seconds an attempt on this channel may take."""
+    return ATTEMPT_TIMEOUTS_S.get(channel, ATTEMPT_TIMEOUT_S)
 
 
-def intent_of(channel: str) -> tuple[str, str | None]:
-    """Say with which state and reason a reply on this channel enters the ledger."""
-    if channel in EXITS:
+PULL_CHANNELS = frozenset({"api"})
+"""Channels whose customers read their replies over the API: nothing is sent."""
+
+
+def initial_state(channel: str) -> tuple[str, str | None]:
+    """Return the state and the reason with which a reply on this channel is recorded."""
+    if channel in SENDERS:
         return "intended", None
-    if channel in FETCHED:
+    if channel in PULL_CHANNELS:
         return "sent", "the customer reads it over the API"
-    return "suppressed", f"channel {channel} has no way out"
+    return "suppressed", f"channel {channel} has no sender"
 
 
-def telegram_verdict(status: int, body: bytes) -> Outcome:
-    """Understand Telegram's answer; a 200 may carry an error, and a gateway's 502 says nothing."""
-    told = _object(body)
+def telegram_outcome(status: int, body: bytes) -> Outcome:
+    """Return the outcome of a response; a 200 may contain an error."""
+    document = _object(body)
     code = status
     if status == 200:
-        if told.get("ok") is True:
-            return _telegram_sent(told)
-        given = told.get("error_code")
-        if told.get("ok") is not False or (code := _whole(given) or 0) not in range(100, 600):
+        if document.get("ok") is True:
+            return _telegram_sent(document)
+        given = document.get("error_code")
+        if document.get("ok") is not False or (code := _int64(given) or 0) not in range(100, 600):
             return Unknown("the answer could not be understood")
-    return _telegram_error(code, told)
+    return _telegram_error(code, document)
 
 
-def _telegram_sent(told: dict[str, Any]) -> Outcome:
-    result = told.get("result")
+def _telegram_sent(document: dict[str, Any]) -> Outcome:
+    result = document.get("result")
     number = result.get("message_id") if isinstance(result, dict) else None
-    if _whole(number) is not None:
+    if _int64(number) is not None:
         return Sent(str(number))
     return Unknown("taken, but the answer names no message")
 
 
-def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
-    extra = told.get("parameters")
+def _telegram_error(code: int, document: dict[str, Any]) -> Outcome:
+    extra = document.get("parameters")
     parameters: dict[str, Any] = extra if isinstance(extra, dict) else {}
     match code:
         case 429:
-            wait = wait_asked(parameters.get("retry_after"))
-            return Retry("too many requests", wait, exit_shut=wait is not None)
-        case 400 if (moved := _whole(parameters.get("migrate_to_chat_id"))) is not None:
+            wait = requested_wait(parameters.get("retry_after"))
+            return Retry("too many requests", wait, account_suspended=wait is not None)
+        case 400 if (moved := _int64(parameters.get("migrate_to_chat_id"))) is not None:
             return Retry("the chat has moved", 0.0, chat=str(moved))
         case 401 | 404 | 301 | 302 | 303 | 307 | 308:
             return Retry(
-                f"credential or address refused ({code})", CREDENTIAL_PAUSE, exit_shut=True
+                f"credential or address refused ({code})",
+                CREDENTIAL_PAUSE_S,
+                account_suspended=True,
             )
         case 502 | 504:
-            return Unknown(f"a gateway answered {code}", taken=False)
+            return Unknown(f"a gateway answered {code}", possibly_accepted=False)
         case 408 | 425:
             return Retry(f"answered {code}")
         case _:
@@ -121,20 +119,20 @@ def _telegram_error(code: int, told: dict[str, Any]) -> Outcome:
             return Refused(f"refused ({code})") if lasting else Retry(f"answered {code}")
 
 
-def _whole(value: object) -> int | None:
-    """Give a number as Telegram has them: whole, of 64 bits at most."""
+def _int64(value: object) -> int | None:
+    """Return a whole number of at most 64 bits, as Telegram's are; None for anything else."""
     number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     return value if isinstance(value, int) and number else None
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
-def _chat(chat: str) -> int | str:
-    """Telegram takes numbers, and names of public chats as text."""
+def _chat_id(chat: str) -> int | str:
+    """Return a chat id as Telegram expects it: a number, or the name of a public chat."""
     return int(chat) if chat.lstrip("-").isdecimal() else chat

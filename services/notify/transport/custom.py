@@ -1,7 +1,7 @@
-"""The way out to integrators' own channels: signed as Standard Webhooks 1.0 says.
+"""The sender of integrators' own channels, signed by Standard Webhooks 1.0.
 
-The id is the same for every attempt, the timestamp is the attempt's. Whoever receives it knows by
-the id what they have had, so that nothing is in doubt here: what was not answered is sent again.
+The id is the same for every attempt, the timestamp is the attempt's. The receiver detects
+duplicates by the id, so an attempt without a response is simply repeated.
 """
 
 import time
@@ -11,40 +11,42 @@ from email.utils import parsedate_to_datetime
 import orjson
 
 from chassis.auth.standard_webhooks import sign
-from notify.delivery.queue import Attempt
-from notify.domain.sending import (
-    CREDENTIAL_PAUSE,
-    LONGEST_WAIT,
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import (
+    MAX_WAIT_S,
     Outcome,
     Refused,
     Retry,
     Sent,
     Unknown,
-    kept,
-    wait_asked,
+    printable,
+    requested_wait,
 )
-from notify.transport.http_client import Answer
-from notify.transport.http_post import Account, Ways, post
+from notify.domain.retry import CREDENTIAL_PAUSE_S
+from notify.transport.http_client import HttpResponse
+from notify.transport.http_post import Account, Transport, post
 
-WITHIN = 15.0
-"""Seconds a receiver has to answer, by the specification."""
+RESPONSE_TIMEOUT_S = 15.0
+"""Seconds a receiver has to respond, by the specification."""
 
 
-async def custom(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
-    """Hand a reply to the integrator's address."""
+async def custom(transport: Transport, account: Account, attempt: ClaimedMessage) -> Outcome:
+    """Send a reply to the integrator's URL."""
     id, body, now = str(attempt.message_id), body_of(attempt), time.time()
     try:
         headers = sign(account.secrets, id, int(now), body)
     except ValueError:
-        return Retry("the account's secret is not one", CREDENTIAL_PAUSE, exit_shut=True)
-    answered = await post(ways, account, account.base, body, headers, WITHIN)
-    if isinstance(answered, Answer):
-        return verdict(answered, datetime.fromtimestamp(now, UTC))
-    return Retry(answered.reason) if isinstance(answered, Unknown) else answered
+        return Retry(
+            "the account's secret is not valid", CREDENTIAL_PAUSE_S, account_suspended=True
+        )
+    response = await post(transport, account, account.base, body, headers, RESPONSE_TIMEOUT_S)
+    if isinstance(response, HttpResponse):
+        return response_outcome(response, datetime.fromtimestamp(now, UTC))
+    return Retry(response.reason) if isinstance(response, Unknown) else response
 
 
-def body_of(attempt: Attempt) -> bytes:
-    """Write what the integrator gets; the same bytes for every attempt."""
+def body_of(attempt: ClaimedMessage) -> bytes:
+    """Return the body of a reply; it is the same for every attempt."""
     return orjson.dumps(
         {
             "id": str(attempt.message_id),
@@ -56,38 +58,43 @@ def body_of(attempt: Attempt) -> bytes:
     )
 
 
-def verdict(answered: Answer, now: datetime) -> Outcome:
-    """Understand an answer: 2xx took it, 410 never will, and everything else may later."""
-    status = answered.status
+def response_outcome(response: HttpResponse, now: datetime) -> Outcome:
+    """Return the outcome of a response: 2xx accepted it, 410 never will, any other may later."""
+    status = response.status
     if 200 <= status < 300:
-        return Sent(_named(answered.body))
+        return Sent(_receiver_id(response.body))
     if status == 410:
         return Refused("the receiver is gone (410)")
-    wait = wait_told(status, answered.headers.get("retry-after"), now)
+    wait = retry_after(status, response.headers.get("retry-after"), now)
     busy = status in {429, 502, 503, 504}
-    return Retry(f"answered {status}", wait, exit_shut=busy and wait is not None)
+    return Retry(f"answered {status}", wait, account_suspended=busy and wait is not None)
 
 
-def wait_told(status: int, header: str | None, now: datetime) -> float | None:
-    """Read a `Retry-After`: seconds, or a date; it says something only with 429 and 5xx."""
-    told = (header or "").strip()
-    if not told or (status != 429 and status < 500):
+def retry_after(status: int, header: str | None, now: datetime) -> float | None:
+    """Return the seconds of a `Retry-After`, a number or a date; None except for 429 and 5xx."""
+    value = (header or "").strip()
+    if not value or (status != 429 and status < 500):
         return None
-    if told.isascii() and told.isdigit() and len(told) < 9:
-        return wait_asked(int(told))
+    if value.isascii() and value.isdigit() and len(value) < 9:
+        return requested_wait(int(value))
     try:
-        at = parsedate_to_datetime(told)
+        at = parsedate_to_datetime(value)
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    except (ValueError, OverflowError, TypeError, IndexError):  # years and zones of any size
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+        IndexError,
+    ):  # a year or a zone may be out of range
         return None
-    return wait_asked(min(max(seconds, 0.0), LONGEST_WAIT))
+    return requested_wait(min(max(seconds, 0.0), MAX_WAIT_S))
 
 
-def _named(body: bytes) -> str | None:
-    """Give the id the receiver knows it by, if it says one."""
+def _receiver_id(body: bytes) -> str | None:
+    """Return the id the receiver assigned, if the body has one."""
     try:
-        told = orjson.loads(body)
+        document = orjson.loads(body)
     except ValueError:
         return None
-    id = told.get("id") if isinstance(told, dict) else None
-    return kept(str(id)) if isinstance(id, str | int) and not isinstance(id, bool) else None
+    id = document.get("id") if isinstance(document, dict) else None
+    return printable(str(id)) if isinstance(id, str | int) and not isinstance(id, bool) else None

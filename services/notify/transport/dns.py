@@ -1,8 +1,9 @@
-"""What names mean, asked of the system's resolver without ever waiting for it in a shared place.
+"""DNS lookups with a timeout, each in its own thread, cached.
 
-The resolver cannot be told to stop: a question about a dead name keeps its thread for half a minute
-and more. So every name is asked about once at a time, in a thread of its own that holds up no
-process from ending; whoever waits gives up long before, and what is not known is remembered, too.
+A lookup of the system's resolver cannot be cancelled: a name whose servers do not answer occupies
+its thread for half a minute or more. Each name is therefore looked up once at a time, in a daemon
+thread that does not delay the end of the process. Callers stop waiting long before, and names that
+are not found are cached too.
 """
 
 import asyncio
@@ -12,71 +13,74 @@ import time
 from contextlib import suppress
 from ipaddress import ip_address
 
-KEEP = 10.0
-"""Seconds for which a name keeps the meaning it had."""
-FORGET = 5.0
-"""Seconds after which a name that is not known is asked about again."""
-PATIENCE = 5.0
-"""Seconds to wait for an answer."""
-AT_ONCE = 64
-"""Names asked about at once."""
-KNOWN = 1000
+FOUND_TTL_S = 10.0
+"""Seconds for which the addresses of a name are cached."""
+NOT_FOUND_TTL_S = 5.0
+"""Seconds after which a name that was not found is looked up again."""
+LOOKUP_TIMEOUT_S = 5.0
+"""Seconds a caller waits for a lookup."""
+MAX_LOOKUPS = 64
+"""Concurrent lookups."""
+MAX_CACHED_NAMES = 1000
 
 
-class Names:
-    """What is known of names, and what is being asked."""
+class Resolver:
+    """A cache of names with their addresses, and the lookups under way."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, list[str]]] = {}
-        self._asked: dict[str, asyncio.Future[list[str]]] = {}
+        self._cache: dict[str, tuple[float, list[str]]] = {}
+        self._lookups: dict[str, asyncio.Future[list[str]]] = {}
 
-    async def mean(self, name: str) -> list[str]:
-        """Give the addresses a name means; none when it is not known, or not in time."""
+    async def resolve(self, name: str) -> list[str]:
+        """Return the addresses of a name; none when it is not found, or not in time."""
         with suppress(ValueError):
             return [str(ip_address(name))]
-        known = self._known.get(name)
-        if known is not None and time.monotonic() < known[0]:
-            return known[1]
-        asked = self._asked.get(name) or self._ask(name)
-        if asked is None:
+        entry = self._cache.get(name)
+        if entry is not None and time.monotonic() < entry[0]:
+            return entry[1]
+        lookup = self._lookups.get(name) or self._start(name)
+        if lookup is None:
             return []
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await asyncio.shield(asked)
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                return await asyncio.shield(lookup)
         except TimeoutError:
-            self._keep(name, [])
+            self._store(name, [])
             return []
 
-    def _ask(self, name: str) -> asyncio.Future[list[str]] | None:
-        if len(self._asked) >= AT_ONCE:
+    def _start(self, name: str) -> asyncio.Future[list[str]] | None:
+        if len(self._lookups) >= MAX_LOOKUPS:
             return None
         loop = asyncio.get_running_loop()
-        asked: asyncio.Future[list[str]] = loop.create_future()
+        lookup: asyncio.Future[list[str]] = loop.create_future()
 
-        def heard(found: list[str]) -> None:
-            self._asked.pop(name, None)
-            self._keep(name, found)
-            asked.set_result(found)
+        def finish(addresses: list[str]) -> None:
+            self._lookups.pop(name, None)
+            self._store(name, addresses)
+            lookup.set_result(addresses)
 
-        def ask() -> None:
-            found = resolve(name)
-            with suppress(RuntimeError):  # nobody is there any more
-                loop.call_soon_threadsafe(heard, found)
+        def run() -> None:
+            addresses = look_up(name)
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(finish, addresses)
 
-        threading.Thread(target=ask, name=f"asking about {name}", daemon=True).start()
-        self._asked[name] = asked
-        return asked
+        threading.Thread(target=run, name=f"DNS lookup of {name}", daemon=True).start()
+        self._lookups[name] = lookup
+        return lookup
 
-    def _keep(self, name: str, found: list[str]) -> None:
-        if len(self._known) > KNOWN:
-            self._known.clear()
-        self._known[name] = (time.monotonic() + (KEEP if found else FORGET), found)
+    def _store(self, name: str, addresses: list[str]) -> None:
+        if len(self._cache) > MAX_CACHED_NAMES:
+            self._cache.clear()
+        self._cache[name] = (
+            time.monotonic() + (FOUND_TTL_S if addresses else NOT_FOUND_TTL_S),
+            addresses,
+        )
 
 
-def resolve(name: str) -> list[str]:
-    """Ask the system, however long that takes; gives nothing when it does not know."""
+def look_up(name: str) -> list[str]:
+    """Ask the system's resolver, however long it takes; return none for an unknown name."""
     try:
-        told = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        results = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in told))
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in results))

@@ -1,10 +1,8 @@
-"""Keeps what is sent from going inside: an address is looked up, judged, and then held to.
+"""SSRF guard: resolve a host, reject private addresses, connect to the resolved address only.
 
-Only https on the usual ports to addresses anybody on the internet can reach, unless the instance
-names networks of its own. The connection goes to the very address that was judged, whatever the
-name means a moment later; its certificate must be the name's.
-
-Long, as it lists every range that is refused.
+Only https on the usual ports to public addresses is allowed, except to the instance's internal
+networks. The connection goes to the address that was checked, even if the name resolves to another
+one a moment later; the certificate must be the name's.
 """
 
 from collections.abc import Sequence
@@ -20,10 +18,10 @@ from typing import Final
 
 import httpx
 
-from notify.transport.dns import Names
+from notify.transport.dns import Resolver
 
-PORTS = frozenset({443, 8443})
-NOT_SO = "only https on port 443 or 8443 leaves for outside"
+PUBLIC_PORTS = frozenset({443, 8443})
+HTTPS_ONLY = "only https on port 443 or 8443 leaves for outside"
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -52,13 +50,13 @@ REFUSED_IPV4: Final = tuple(
         "240.0.0.0/4",  # reserved, limited broadcast
     )
 )
-"""IANA's IPv4 Special-Purpose Address Registry as of 2024-10, its globally reachable entries too.
+"""IANA's IPv4 Special-Purpose Address Registry as of 2024-10, with its globally reachable ranges.
 
-https://www.iana.org/assignments/iana-ipv4-special-registry; multicast is RFC 5771's. Stated here
-rather than asked of `ipaddress`, whose answers differ between Python's patch releases."""
+https://www.iana.org/assignments/iana-ipv4-special-registry; multicast is from RFC 5771.
+The list is kept here because `ipaddress` differs between Python's patch releases."""
 
 GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
-"""All that IANA allocates of IPv6 (RFC 4291, 2.4).
+"""The IPv6 addresses that IANA allocates (RFC 4291, section 2.4).
 
 Outside it: ::/8 with loopback, mapped (::ffff:0:0/96) and translated addresses (64:ff9b::/96,
 64:ff9b:1::/48), 100::/64 discard, 5f00::/16 segment routing, fc00::/7 unique local, fe80::/10 link
@@ -74,84 +72,87 @@ REFUSED_IPV6: Final = tuple(
         "3fff::/20",  # documentation
     )
 )
-"""IANA's IPv6 Special-Purpose Address Registry as of 2024-10, where it lies in `GLOBAL_UNICAST`.
+"""IANA's IPv6 Special-Purpose Address Registry as of 2024-10, within `GLOBAL_UNICAST`.
 
 https://www.iana.org/assignments/iana-ipv6-special-registry"""
 
 
-class Forbidden(Exception):
-    """Nothing is sent there; says why without the address."""
+class EgressForbidden(Exception):
+    """The target is not allowed; the message gives the reason without the address."""
 
 
-class NotKnown(Forbidden):
-    """Its name means nothing now, and may later."""
+class HostNotFound(EgressForbidden):
+    """The host has no address now, and may have one later."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where to connect to, and what to say there."""
+class Target:
+    """The address to connect to, and the start of the request."""
 
     scheme: str
     host: str
     port: int
     name: str
-    """The name its certificate must bear."""
+    """The name that the certificate must have."""
     head: bytes
-    """The request line and the host, ready to be written."""
+    """The request line and the `Host` header."""
 
 
-class Outward:
-    """Looks addresses up."""
+class EgressPolicy:
+    """Decides which URLs may be sent to; `internal_networks` are allowed too."""
 
-    def __init__(self, inside: Sequence[Network] = ()) -> None:
-        self._inside = tuple(inside)
-        self._names = Names()
+    def __init__(self, internal_networks: Sequence[Network] = ()) -> None:
+        self._internal_networks = tuple(internal_networks)
+        self._resolver = Resolver()
 
-    async def place(self, url: str, *, trusted: bool = False) -> Place:
-        """Give the place a URL means now; raises `Forbidden`."""
+    async def target_of(self, url: str, *, trusted: bool = False) -> Target:
+        """Return the target of a URL; raise `EgressForbidden` when it is not allowed.
+
+        A `trusted` URL, of a platform or the sink, may have any address.
+        """
         try:
-            at = httpx.URL(url)
-            name = at.raw_host.decode("ascii")
+            parsed = httpx.URL(url)
+            name = parsed.raw_host.decode("ascii")
         except (httpx.InvalidURL, UnicodeError):
-            raise Forbidden("the address is not one") from None
-        if at.scheme not in {"http", "https"} or not name or at.userinfo:
-            raise Forbidden("the address is not one of the web's")
-        port = at.port or (443 if at.scheme == "https" else 80)
-        head = b"POST %s HTTP/1.1\r\nHost: %s\r\n" % (at.raw_path, at.netloc)
+            raise EgressForbidden("the address is not a URL") from None
+        if parsed.scheme not in {"http", "https"} or not name or parsed.userinfo:
+            raise EgressForbidden("the address is not an http or https URL")
+        port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        head = b"POST %s HTTP/1.1\r\nHost: %s\r\n" % (parsed.raw_path, parsed.netloc)
         if trusted:
-            await self.known(name)
-            return Place(at.scheme, name, port, name, head)
-        host = await self._judged(name, port, secure=at.scheme == "https")
-        return Place(at.scheme, host, port, name, head)
+            await self.addresses_of(name)
+            return Target(parsed.scheme, name, port, name, head)
+        host = await self._permitted_address(name, port, secure=parsed.scheme == "https")
+        return Target(parsed.scheme, host, port, name, head)
 
-    async def known(self, name: str) -> list[str]:
-        """Give the addresses a name means; raises `NotKnown` when there are none."""
-        found = await self._names.mean(name)
-        if not found:
-            raise NotKnown("the name is not known")
-        return found
+    async def addresses_of(self, name: str) -> list[str]:
+        """Return the addresses of a name; raise `HostNotFound` when there are none."""
+        addresses = await self._resolver.resolve(name)
+        if not addresses:
+            raise HostNotFound("the name is not known")
+        return addresses
 
-    async def _judged(self, name: str, port: int, *, secure: bool) -> str:
-        outside = secure and port in PORTS
-        if not outside and not self._inside:
-            raise Forbidden(NOT_SO)
-        found = [ip_address(each.partition("%")[0]) for each in await self.known(name)]
-        if all(self._ours(each) for each in found):
-            return str(found[0])
+    async def _permitted_address(self, name: str, port: int, *, secure: bool) -> str:
+        outside = secure and port in PUBLIC_PORTS
+        if not outside and not self._internal_networks:
+            raise EgressForbidden(HTTPS_ONLY)
+        addresses = [ip_address(each.partition("%")[0]) for each in await self.addresses_of(name)]
+        if all(self._is_internal(each) for each in addresses):
+            return str(addresses[0])
         if not outside:
-            raise Forbidden(NOT_SO)
-        if not all(public(each) for each in found):
-            raise Forbidden("the name means an address that is not public")
-        return str(found[0])
+            raise EgressForbidden(HTTPS_ONLY)
+        if not all(is_public(each) for each in addresses):
+            raise EgressForbidden("the host has an address that is not public")
+        return str(addresses[0])
 
-    def _ours(self, address: Address) -> bool:
-        return any(address in network for network in self._inside)
+    def _is_internal(self, address: Address) -> bool:
+        return any(address in network for network in self._internal_networks)
 
 
-def public(address: Address) -> bool:
-    """Return whether an address is on the internet and serves no special purpose.
+def is_public(address: Address) -> bool:
+    """Return whether an address is public: on the internet and of no special purpose.
 
-    An IPv6 address that carries an IPv4 address is never public.
+    An IPv6 address that contains an IPv4 address is never public.
     """
     if isinstance(address, IPv4Address):
         return not any(address in network for network in REFUSED_IPV4)

@@ -1,7 +1,7 @@
-"""One attempt to hand something over by HTTP. Nothing that is answered is trusted.
+"""One attempt to send by HTTP; the response is untrusted.
 
-Reads are bounded, redirects are not followed, no cookie is kept, and what cannot be understood
-leaves the outcome unknown. No address or token is put into a reason.
+Reads are bounded, redirects are not followed, no cookie is kept, and a response that cannot be
+understood leaves the outcome unknown. No reason contains an address or a token.
 """
 
 import asyncio
@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from notify.delivery.queue import Attempt
-from notify.domain.sending import CREDENTIAL_PAUSE, Outcome, Retry, Unknown
-from notify.transport.egress_policy import Forbidden, NotKnown, Outward, Place
-from notify.transport.http_client import Answer, KeptAlive
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Outcome, Retry, Unknown
+from notify.domain.retry import CREDENTIAL_PAUSE_S
+from notify.transport.egress_policy import EgressForbidden, EgressPolicy, HostNotFound, Target
+from notify.transport.http_client import HttpClient, HttpResponse
 
-MOST = 64 * 1024
-"""Bytes of an answer that are read."""
-WHOLE = 10.0
-"""Seconds an attempt may take unless its channel says otherwise; much less than a lease."""
+MAX_RESPONSE_BYTES = 64 * 1024
+"""Bytes of a response body that are read."""
+ATTEMPT_TIMEOUT_S = 10.0
+"""Seconds an attempt may take, unless its channel has a timeout; much less than a lease."""
 
-CONNECT = 3.0
+CONNECT_TIMEOUT_S = 3.0
+"""Seconds to connect, TLS included."""
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -31,67 +33,75 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where and as whom to send."""
+    """The address and the credentials of an account."""
 
     base: str
     token: str = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What a delivery is signed with: two while one replaces the other."""
+    """Signing secrets: two while one replaces the other."""
     address: str = ""
-    """From which address mail is sent, under which name, and who we are to the server."""
+    """The sender's address of mails; `name` is its display name, `user` logs in to the server."""
     name: str | None = None
     user: str | None = None
     trusted: bool = True
-    """Whether it may be inside: a platform's address, or the stand-in's, but no integrator's."""
+    """Whether `base` may be internal: a platform's or the sink's may, an integrator's may not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """What every attempt goes out by."""
+class Transport:
+    """The connections and the egress policy that attempts share."""
 
-    wire: KeptAlive
-    outward: Outward
+    http: HttpClient
+    egress: EgressPolicy
 
 
-Send = Callable[[Ways, Account, Attempt], Awaitable[Outcome]]
+SendFunction = Callable[[Transport, Account, ClaimedMessage], Awaitable[Outcome]]
 
 
 async def post(
-    ways: Ways,
+    transport: Transport,
     account: Account,
     url: str,
     body: bytes,
     headers: Mapping[str, str],
-    within: float = WHOLE,
-) -> Answer | Outcome:
-    """Post JSON; gives the answer, or the outcome when there was none."""
+    timeout: float = ATTEMPT_TIMEOUT_S,
+) -> HttpResponse | Outcome:
+    """Post JSON, and return the response, or the outcome when there was none."""
     try:
-        async with asyncio.timeout(within):
-            place = await ways.outward.place(url, trusted=account.trusted)
-            raw = written(place, {**HEADERS, **headers}, body)
-            answer = await exchange(ways.wire, place, raw, CONNECT)
-    except NotKnown as why:
-        return Retry(f"not reached: {why}")
-    except Forbidden as why:
-        return Retry(str(why), CREDENTIAL_PAUSE, exit_shut=True)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as why:
-        return Retry(f"not reached: {type(why).__name__}")
-    except (httpx.TransportError, TimeoutError) as why:
-        return Unknown(f"no answer: {type(why).__name__}")
-    return answer if answer.whole else Unknown("the answer does not end")
+        async with asyncio.timeout(timeout):
+            target = await transport.egress.target_of(url, trusted=account.trusted)
+            raw = request_bytes(target, {**HEADERS, **headers}, body)
+            response = await exchange(transport.http, target, raw, CONNECT_TIMEOUT_S)
+    except HostNotFound as error:
+        return Retry(f"not reached: {error}")
+    except EgressForbidden as error:
+        return Retry(str(error), CREDENTIAL_PAUSE_S, account_suspended=True)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        return Retry(f"not reached: {type(error).__name__}")
+    except (httpx.TransportError, TimeoutError) as error:
+        return Unknown(f"no answer: {type(error).__name__}")
+    return response if response.complete else Unknown("the response does not end")
 
 
-def written(place: Place, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Write a request; raises ValueError for a header that would break out of its line."""
+def request_bytes(target: Target, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a request; raise ValueError for a header with a control character."""
     lines = [f"{name}: {value}".encode("ascii") for name, value in headers.items()]
     if any(c < 32 for line in lines for c in line):
         raise ValueError("a header holds a control character")
     length = b"Content-Length: %d\r\n\r\n" % len(body)
-    return place.head + b"\r\n".join([*lines, length]) + body
+    return target.head + b"\r\n".join([*lines, length]) + body
 
 
-async def exchange(wire: KeptAlive, place: Place, raw: bytes, patience: float) -> Answer:
-    """Ask a place that was judged."""
-    return await wire.exchange(
-        place.scheme, place.host, place.port, raw, patience=patience, most=MOST, name=place.name
+async def exchange(
+    http: HttpClient, target: Target, raw: bytes, connect_timeout: float
+) -> HttpResponse:
+    """Exchange a request and its response with a target."""
+    return await http.exchange(
+        target.scheme,
+        target.host,
+        target.port,
+        raw,
+        connect_timeout=connect_timeout,
+        max_bytes=MAX_RESPONSE_BYTES,
+        name=target.name,
     )

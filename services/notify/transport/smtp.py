@@ -1,8 +1,7 @@
-"""The way out by mail: one SMTP session per answer, whose Message-ID is the same for every attempt.
+"""The sender of e-mail: one SMTP session for each message.
 
-What happens before the mail itself is sent says that it was not taken; a connection that breaks
-afterwards says nothing, and the outcome is unknown. Longer than other files: a session, and what
-each of its answers means, are read together.
+The Message-ID is the same for every attempt. A session that fails before the mail itself is sent
+means that it was not accepted. A connection that breaks afterwards leaves the outcome unknown.
 """
 
 import asyncio
@@ -18,69 +17,72 @@ import aiosmtplib
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from chassis.auth import signed_ids
-from notify.delivery.queue import Attempt
-from notify.domain.sending import CREDENTIAL_PAUSE, Outcome, Refused, Retry, Sent, Unknown
+from notify.delivery.queue import ClaimedMessage
+from notify.domain.outcomes import Outcome, Refused, Retry, Sent, Unknown
+from notify.domain.retry import CREDENTIAL_PAUSE_S
 from notify.email.compose import compose, is_address
-from notify.email.threads import Letter
-from notify.transport.egress_policy import NotKnown
-from notify.transport.http_post import WHOLE, Account, Ways
+from notify.email.threads import ReplyHeaders
+from notify.transport.egress_policy import HostNotFound
+from notify.transport.http_post import ATTEMPT_TIMEOUT_S, Account, Transport
 from trunkline_contracts.addresses import mail_address, takes_no_mail
 from trunkline_contracts.ids import conversation_key, mail_id
 
 log = logging.getLogger(__name__)
 
 REPLY, BOUNCE = "reply", "bounce"
-"""What an address's tag is for, as intake reads it: an answer to us, or our mail come back."""
-FAREWELL = 1.0
-"""Seconds a server has to answer QUIT."""
-WITHIN = WHOLE + FAREWELL
+"""Purposes of a tagged address, as ingest reads them: the customer's reply, or a bounce."""
+QUIT_TIMEOUT_S = 1.0
+"""Seconds a server has to respond to QUIT."""
+SESSION_TIMEOUT_S = ATTEMPT_TIMEOUT_S + QUIT_TIMEOUT_S
 """Seconds an attempt may take."""
-NOBODY = frozenset({550, 551, 553})
-"""Codes by which a server says that it has no such mailbox (RFC 5321, section 4.2.3)."""
+NO_MAILBOX_CODES = frozenset({550, 551, 553})
+"""Codes of a server that has no such mailbox (RFC 5321, section 4.2.3)."""
 _STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?=\s|$)")
-LOCAL = 64
-"""Characters before the @ that every server takes."""
+MAX_LOCAL_PART_CHARS = 64
+"""Characters before the @ that every server accepts (RFC 5321, section 4.5.3.1.1)."""
 
 
-async def email(ways: Ways, account: Account, attempt: Attempt) -> Outcome:
-    """Send an answer by mail."""
+async def email(transport: Transport, account: Account, attempt: ClaimedMessage) -> Outcome:
+    """Send a message by mail."""
     to = mail_address(attempt.address or "")
     if not is_address(to):
         return Refused("the customer has no address mail can be sent to")
     if not is_address(account.address):
-        return Retry("the account's address is not one", CREDENTIAL_PAUSE, exit_shut=True)
-    letter = attempt.letter or Letter("", (), automatic=False)
+        return Retry(
+            "the account's address is not valid", CREDENTIAL_PAUSE_S, account_suspended=True
+        )
+    headers = attempt.reply_headers or ReplyHeaders("", (), automatic=False)
     own = mail_id(attempt.message_id, account.address)
-    talk = UUID(conversation_key(attempt.channel, attempt.account, attempt.chat))
-    reply_to = tagged(account, talk, REPLY)
+    conversation = UUID(conversation_key(attempt.channel, attempt.account, attempt.chat))
+    reply_to = tagged_address(account, conversation, REPLY)
     try:
-        body = compose(account, to, own, letter, attempt.text, datetime.now(UTC), reply_to)
-    except Exception as why:  # noqa: BLE001 (it would break again; who asked for it is to be told)
-        log.warning("a mail cannot be written: %s", type(why).__name__)
-        return Refused(f"it cannot be written as a mail ({type(why).__name__})")
-    # Nobody's machine should answer what a machine of ours wrote; other mail says which it was
-    # when it comes back.
-    sender = "" if letter.automatic else tagged(account, attempt.message_id, BOUNCE)
+        body = compose(account, to, own, headers, attempt.text, datetime.now(UTC), reply_to)
+    except Exception as error:  # noqa: BLE001 (a retry would fail too; the operator has to know)
+        log.warning("a mail cannot be composed: %s", type(error).__name__)
+        return Refused(f"it cannot be written as a mail ({type(error).__name__})")
+    # An empty sender keeps machines from answering an automatic mail; the tag of any other mail
+    # identifies it when it bounces.
+    sender = "" if headers.automatic else tagged_address(account, attempt.message_id, BOUNCE)
     server = session(account)
     try:
-        await ways.outward.known(server.hostname or "")
-    except NotKnown as why:
-        return Retry(f"not reached: {why}")
+        await transport.egress.addresses_of(server.hostname or "")
+    except HostNotFound as error:
+        return Retry(f"not reached: {error}")
     try:
         return await _hand_over(server, account, sender, to, body, own)
     finally:
-        await _leave(server)
+        await _quit(server)
 
 
 def session(account: Account) -> SMTP:
-    """Prepare a session with the account's server; TLS from the first byte for `smtps`."""
-    place = urlsplit(account.base)
-    direct = place.scheme == "smtps"
+    """Return a session with the account's server; `smtps` uses TLS from the first byte."""
+    url = urlsplit(account.base)
+    is_implicit_tls = url.scheme == "smtps"
     return SMTP(
-        hostname=place.hostname or "",
-        port=place.port or (465 if direct else 25),
-        use_tls=direct,
-        timeout=WHOLE,
+        hostname=url.hostname or "",
+        port=url.port or (465 if is_implicit_tls else 25),
+        use_tls=is_implicit_tls,
+        timeout=ATTEMPT_TIMEOUT_S,
         local_hostname=account.address.rpartition("@")[2],
     )
 
@@ -88,7 +90,7 @@ def session(account: Account) -> SMTP:
 async def _hand_over(
     server: SMTP, account: Account, sender: str, to: str, body: bytes, own: str
 ) -> Outcome:
-    until = asyncio.get_running_loop().time() + WHOLE
+    until = asyncio.get_running_loop().time() + ATTEMPT_TIMEOUT_S
     try:
         async with asyncio.timeout_at(until):
             await server.connect()
@@ -97,61 +99,62 @@ async def _hand_over(
             await server.mail(sender)
             await server.rcpt(to)
     except aiosmtplib.SMTPAuthenticationError:
-        return Retry("the credential was refused", CREDENTIAL_PAUSE, exit_shut=True)
-    except SMTPResponseException as why:
-        return _answered(why)
-    except (SMTPException, OSError) as why:  # what took too long among them
-        return Retry(f"not reached: {type(why).__name__}")
+        return Retry("the credential was refused", CREDENTIAL_PAUSE_S, account_suspended=True)
+    except SMTPResponseException as error:
+        return _refusal_outcome(error)
+    except (SMTPException, OSError) as error:  # a timeout among them
+        return Retry(f"not reached: {type(error).__name__}")
     try:
         async with asyncio.timeout_at(until):
             await server.data(body)
-    except SMTPResponseException as why:
-        return _answered(why)
-    except (SMTPException, OSError) as why:
-        return Unknown(f"no answer: {type(why).__name__}")
+    except SMTPResponseException as error:
+        return _refusal_outcome(error)
+    except (SMTPException, OSError) as error:
+        return Unknown(f"no answer: {type(error).__name__}")
     return Sent(own)
 
 
-async def _leave(server: SMTP) -> None:
-    """Take leave, if there is somebody to take it of; whatever comes of it, nothing is left open.
+async def _quit(server: SMTP) -> None:
+    """End the session with QUIT if it is still open, and close the connection in any case.
 
-    What became of the mail is known by then, and a server that answers no QUIT changes nothing.
+    The outcome is known by then; a server that does not respond to QUIT does not change it.
     """
     transport = server.transport
     try:
         if server.is_connected:
             with suppress(SMTPException, OSError):
-                async with asyncio.timeout(FAREWELL):
-                    await server.quit(timeout=FAREWELL)
+                async with asyncio.timeout(QUIT_TIMEOUT_S):
+                    await server.quit(timeout=QUIT_TIMEOUT_S)
     finally:
         server.close()
         if transport is not None:
-            cast(asyncio.WriteTransport, transport).abort()  # what is not read by now never will be
+            cast(asyncio.WriteTransport, transport).abort()  # unread data is discarded
 
 
-def _answered(why: SMTPResponseException) -> Outcome:
-    """Understand a refusal: 5xx is for good, everything else may pass.
+def _refusal_outcome(error: SMTPResponseException) -> Outcome:
+    """Return the outcome of an error response: 5xx is final, any other may be retried.
 
-    What is said to `RCPT TO` may be about the address; a status (RFC 2034) says more than a code.
+    A refusal of `RCPT TO` may concern the address; an enhanced status (RFC 2034) is more precise
+    than the code.
     """
-    if not 500 <= why.code < 600:
-        return Retry(f"answered {why.code}")
-    if not isinstance(why, aiosmtplib.SMTPRecipientRefused):
-        return Refused(f"refused ({why.code})")
-    status = _STATUS.match(why.message)
+    if not 500 <= error.code < 600:
+        return Retry(f"answered {error.code}")
+    if not isinstance(error, aiosmtplib.SMTPRecipientRefused):
+        return Refused(f"refused ({error.code})")
+    status = _STATUS.match(error.message)
     if status is None:
-        return Refused(f"refused ({why.code})", permanent=why.code in NOBODY)
-    return Refused(f"refused ({why.code} {status[0]})", permanent=takes_no_mail(status[0]))
+        return Refused(f"refused ({error.code})", permanent=error.code in NO_MAILBOX_CODES)
+    return Refused(f"refused ({error.code} {status[0]})", permanent=takes_no_mail(status[0]))
 
 
-def tagged(account: Account, id: UUID, purpose: str) -> str:
-    """Give the account's address with a tag that names a conversation or a message.
+def tagged_address(account: Account, id: UUID, purpose: str) -> str:
+    """Return the account's address with a signed tag that identifies a conversation or a message.
 
-    The address itself when there is no secret to sign with, when it has a tag already, or when a
-    server may refuse one so long (RFC 5321, 4.5.3.1.1).
+    The address stays unchanged when there is no secret to sign with, when it has a tag already, or
+    when the result would be longer than `MAX_LOCAL_PART_CHARS`.
     """
     local, _, domain = account.address.rpartition("@")
     if not account.secrets or "+" in local:
         return account.address
     named = f"{local}+{signed_ids.write(id, purpose, account.secrets[0])}"
-    return f"{named}@{domain}" if len(named) <= LOCAL else account.address
+    return f"{named}@{domain}" if len(named) <= MAX_LOCAL_PART_CHARS else account.address

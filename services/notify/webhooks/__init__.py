@@ -1,5 +1,5 @@
-"""Webhooks: facts handed to addresses of others, signed, in order, until they are taken.
+"""Webhooks: facts delivered to HTTP endpoints of integrators, signed, and in order if wanted.
 
-`endpoints` says who wants what, `rules` decides, `deliveries` remembers, `outward` keeps us from
-being sent where we should not go, `post` hands one over, `courier` does it all.
+`endpoints` holds the subscriptions, `planner` records deliveries with the facts, `store` has the
+SQL, `dispatcher` attempts deliveries on the leader, `transport` makes one attempt.
 """

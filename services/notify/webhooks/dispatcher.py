@@ -1,9 +1,9 @@
-"""Hands over what is due, whoever of the replicas is its leader.
+"""The webhook dispatcher: attempt the deliveries that are due, on the replica that leads.
 
-What is taken is held in memory, a few for each endpoint at once, so that one that is slow or away
-keeps nobody waiting; one transaction settles what has come back and takes what is next. A leader
-that was frozen begins nothing: by then somebody else may have been elected. Whatever a dead one had
-begun is handed over again, under the same id. Long: it is one loop, and what that holds in memory.
+A limited number of deliveries of each endpoint is held in memory, so that a slow or unreachable
+endpoint delays no other. One transaction settles the attempts that ended and selects the next
+deliveries. A leader that was frozen starts no attempt, because another may have been elected.
+Attempts of a leader that died are repeated under the same id.
 """
 
 import asyncio
@@ -21,39 +21,42 @@ from chassis.messaging.transaction import Tx
 from chassis.observability.tracing import continued
 from chassis.service import Service
 from notify.delivery.dispatcher import attempts_made
-from notify.domain.webhooks import CHANNEL, Outcome, after
-from notify.transport.egress_policy import Outward
-from notify.transport.http_client import KeptAlive
+from notify.domain.webhooks import CHANNEL, WebhookOutcome, next_webhook_step
+from notify.transport.egress_policy import EgressPolicy
+from notify.transport.http_client import HttpClient
 from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoint, Endpoints
-from notify.webhooks.store import FORGOTTEN, Delivery, Settled
+from notify.webhooks.store import DELETE_BATCH, Delivery, SettledDelivery
 from notify.webhooks.transport import deliver
 from trunkline_contracts import NotificationFailed
 
 log = logging.getLogger(__name__)
 
-OFFICE = "webhooks"
-AT_ONCE = 8
-"""Deliveries on their way to one endpoint."""
-HELD = 64
-"""Deliveries taken for one endpoint: on their way, or next."""
-PACE = 0.05
-"""Seconds between the beginnings of two transactions; what comes back within them shares one."""
-IDLE = 0.5
-"""How often to look without being told: for what another replica wrote, and what is due again."""
-FROZEN = 4.0
-"""After so many seconds without a look this replica may have been deposed."""
-LAST_WORDS = 5.0
-"""Seconds for what was begun to end and be recorded; less than a service is given to stop."""
-STUCK = 10.0
-TIDY = 60.0
+ROLE = "webhooks"
+"""The leader's role."""
+MAX_ATTEMPTS_PER_ENDPOINT = 8
+"""Concurrent attempts to one endpoint."""
+MAX_HELD_PER_ENDPOINT = 64
+"""Deliveries of one endpoint held in memory: attempted now, or next."""
+TURN_INTERVAL_S = 0.05
+"""Seconds between the starts of two turns; attempts that end within share a transaction."""
+POLL_INTERVAL_S = 0.5
+"""Seconds between two polls: for deliveries of other replicas, and for retries that are due."""
+FROZEN_AFTER_S = 4.0
+"""Seconds without a turn after which this replica may have lost its leadership."""
+DRAIN_TIMEOUT_S = 5.0
+"""Seconds for attempts to end and be recorded; less than the time a service has to stop."""
+STUCK_AFTER_S = 10.0
+"""Seconds without a turn after which the leader is reported as not healthy."""
+CLEANUP_INTERVAL_S = 60.0
+"""Seconds between two deletions of old deliveries."""
 
-AWAY = (*TRANSIENT, PoolTimeout)
+DATABASE_UNAVAILABLE = (*TRANSIENT, PoolTimeout)
 
 
 @dataclass(slots=True)
-class Line:
-    """What is taken for one endpoint."""
+class EndpointQueue:
+    """The deliveries of one endpoint held in memory."""
 
     endpoint: Endpoint
     next: deque[Delivery] = field(default_factory=deque)
@@ -61,135 +64,136 @@ class Line:
     held: set[UUID] = field(default_factory=set)
 
 
-class Courier:
-    """The hands of the replica that leads."""
+class WebhookDispatcher:
+    """Dispatches webhook deliveries on the leader."""
 
-    def __init__(self, service: Service, endpoints: Endpoints, outward: Outward) -> None:
+    def __init__(self, service: Service, endpoints: Endpoints, egress: EgressPolicy) -> None:
         self._service = service
         self._endpoints = endpoints
-        self._outward = outward
-        self._woken = asyncio.Event()
-        self._expected = False
-        self._leads = False
-        self._at_work: asyncio.Task[None] | None = None
-        self._looked_at = 0.0
-        self._tidied_at = 0.0
-        self._begin()
-        service.on_commit(self._committed)
-        service.health.add(OFFICE, self._health)
+        self._egress = egress
+        self._wake = asyncio.Event()
+        self._pending = False
+        self._is_leader = False
+        self._task: asyncio.Task[None] | None = None
+        self._turned_at = 0.0
+        self._cleaned_at = 0.0
+        self._reset()
+        service.on_commit(self._on_commit)
+        service.health.add(ROLE, self._health)
 
-    def _begin(self) -> None:
-        self._lines: dict[str, Line] = {}
-        self._done: list[Settled] = []
-        self._busy: set[asyncio.Task[None]] = set()
+    def _reset(self) -> None:
+        self._queues: dict[str, EndpointQueue] = {}
+        self._done: list[SettledDelivery] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def _health(self) -> str | None:
-        silent = time.monotonic() - self._looked_at
-        return f"no progress for {silent:.0f} s" if self._leads and silent > STUCK else None
+        silent = time.monotonic() - self._turned_at
+        is_stuck = self._is_leader and silent > STUCK_AFTER_S
+        return f"no progress for {silent:.0f} s" if is_stuck else None
 
-    def expect(self) -> None:
-        """Look at once when the transaction that writes deliveries down is committed."""
-        self._expected = True
+    def notify_pending(self) -> None:
+        """Start a turn at once when the transaction that records deliveries is committed."""
+        self._pending = True
 
-    def _committed(self) -> None:
-        # a turn is a commit too, but it writes no deliveries down
-        if self._expected and asyncio.current_task() is not self._at_work:
-            self._woken.set()
+    def _on_commit(self) -> None:
+        # A turn commits too, but records no new deliveries.
+        if self._pending and asyncio.current_task() is not self._task:
+            self._wake.set()
 
-    async def lead(self) -> None:
-        """Stand for the office for ever."""
-        await self._service.leaders.lead(OFFICE, self._run, LAST_WORDS + 1)
+    async def run(self) -> None:
+        """Stand for election, and dispatch while this replica leads."""
+        await self._service.leaders.lead(ROLE, self._run, DRAIN_TIMEOUT_S + 1)
 
     async def _run(self) -> None:
-        self._begin()
-        self._at_work = asyncio.current_task()
-        self._leads, self._looked_at = True, time.monotonic()
-        wire = KeptAlive()
+        self._reset()
+        self._task = asyncio.current_task()
+        self._is_leader, self._turned_at = True, time.monotonic()
+        http = HttpClient()
         try:
             while True:
-                self._woken.clear()
+                self._wake.clear()
                 began = time.monotonic()
-                await self._turn(wire)
-                await asyncio.sleep(began + PACE - time.monotonic())
+                await self._turn(http)
+                await asyncio.sleep(began + TURN_INTERVAL_S - time.monotonic())
                 try:
-                    async with asyncio.timeout(IDLE):
-                        await self._woken.wait()
+                    async with asyncio.timeout(POLL_INTERVAL_S):
+                        await self._wake.wait()
                 except TimeoutError:
-                    self._expected = False
+                    self._pending = False
         finally:
-            self._leads = False
+            self._is_leader = False
             await self._drain()
-            await wire.aclose()
+            await http.aclose()
 
-    async def _turn(self, wire: KeptAlive) -> None:
-        """Settle what has come back, take what is next, and set off."""
-        done, rooms = list(self._done), self._rooms()
-        held = [id for line in self._lines.values() for id in line.held]
+    async def _turn(self, http: HttpClient) -> None:
+        """Settle the attempts that ended, select the next deliveries, and start their attempts."""
+        done, capacities = list(self._done), self._capacities()
+        held = [id for queue in self._queues.values() for id in queue.held]
         try:
             service = self._service
             async with service.transaction() if done else service.single() as tx:
                 await self._settle(tx, done)
-                taken = await store.pick(tx, rooms, held) if rooms else []
-                await self._tidy(tx)
-        except AWAY as why:
-            log.warning("webhooks wait: %s", type(why).__name__)
+                selected = await store.select_due(tx, capacities, held) if capacities else []
+                await self._delete_old(tx)
+        except DATABASE_UNAVAILABLE as error:
+            log.warning("no webhook can be dispatched: %s", type(error).__name__)
             return
-        self._looked_at = time.monotonic()
+        self._turned_at = time.monotonic()
         del self._done[: len(done)]
-        self._expected = self._expected and not taken
+        self._pending = self._pending and not selected
         for settled in done:
-            self._lines[settled.endpoint.name].held.discard(settled.delivery.id)
-        for delivery in taken:
-            line = self._lines[delivery.endpoint]
-            line.held.add(delivery.id)
-            line.next.append(delivery)
-        for line in self._lines.values():
-            self._set_off(wire, line)
+            self._queues[settled.endpoint.name].held.discard(settled.delivery.id)
+        for delivery in selected:
+            queue = self._queues[delivery.endpoint]
+            queue.held.add(delivery.id)
+            queue.next.append(delivery)
+        for queue in self._queues.values():
+            self._start_attempts(http, queue)
 
-    def _rooms(self) -> list[tuple[Endpoint, int]]:
-        """Say how much more may be taken for each endpoint; without its secret, nothing."""
-        rooms: list[tuple[Endpoint, int]] = []
+    def _capacities(self) -> list[tuple[Endpoint, int]]:
+        """Return how many deliveries each endpoint may get; one without its secret gets none."""
+        capacities: list[tuple[Endpoint, int]] = []
         if not self._service.workspaces.latest:
-            return rooms
+            return capacities
         for name, endpoint in self._endpoints.all.items():
-            line = self._lines.setdefault(name, Line(endpoint))
-            line.endpoint = endpoint
-            room = HELD - len(line.held)
-            if room > 0 and endpoint.secrets():
-                rooms.append((endpoint, room))
-        return rooms
+            queue = self._queues.setdefault(name, EndpointQueue(endpoint))
+            queue.endpoint = endpoint
+            capacity = MAX_HELD_PER_ENDPOINT - len(queue.held)
+            if capacity > 0 and endpoint.secrets():
+                capacities.append((endpoint, capacity))
+        return capacities
 
-    def _set_off(self, wire: KeptAlive, line: Line) -> None:
-        while line.next and line.under_way < AT_ONCE:
-            line.under_way += 1
-            task = asyncio.create_task(self._attempt(wire, line, line.next.popleft()))
-            self._busy.add(task)
-            task.add_done_callback(self._busy.discard)
+    def _start_attempts(self, http: HttpClient, queue: EndpointQueue) -> None:
+        while queue.next and queue.under_way < MAX_ATTEMPTS_PER_ENDPOINT:
+            queue.under_way += 1
+            task = asyncio.create_task(self._attempt(http, queue, queue.next.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _attempt(self, wire: KeptAlive, line: Line, delivery: Delivery) -> None:
-        if time.monotonic() - self._looked_at > FROZEN:
-            line.under_way -= 1
-            line.held.discard(delivery.id)
+    async def _attempt(self, http: HttpClient, queue: EndpointQueue, delivery: Delivery) -> None:
+        if time.monotonic() - self._turned_at > FROZEN_AFTER_S:
+            queue.under_way -= 1
+            queue.held.discard(delivery.id)
             return
         with continued(delivery.traceparent, "send", kind=SpanKind.CLIENT):
             try:
                 outcome = await deliver(
-                    wire, self._outward, line.endpoint, delivery.id, delivery.body,
+                    http, self._egress, queue.endpoint, delivery.id, delivery.body,
                     delivery.traceparent,
                 )  # fmt: skip
-            except Exception as why:
-                log.warning("a delivery broke", exc_info=why)
-                outcome = Outcome(reason=f"broke: {type(why).__name__}")
-        step = after(outcome, delivery.id, delivery.attempts)
+            except Exception as error:
+                log.warning("an attempt failed unexpectedly", exc_info=error)
+                outcome = WebhookOutcome(reason=f"failed unexpectedly: {type(error).__name__}")
+        step = next_webhook_step(outcome, delivery.id, delivery.attempts)
         kind = "retry" if step.delay is not None else "sent" if step.state == "sent" else "refused"
         attempts_made.labels("notify", CHANNEL, kind).inc()
-        line.under_way -= 1
-        self._done.append(Settled(delivery, line.endpoint, step))
-        self._set_off(wire, line)
-        self._woken.set()
+        queue.under_way -= 1
+        self._done.append(SettledDelivery(delivery, queue.endpoint, step))
+        self._start_attempts(http, queue)
+        self._wake.set()
 
-    async def _settle(self, tx: Tx, done: list[Settled]) -> None:
-        """Record outcomes, and say of what is given up that it is."""
+    async def _settle(self, tx: Tx, done: list[SettledDelivery]) -> None:
+        """Record the next steps, and publish a fact for each delivery that failed."""
         if not done:
             return
         for settled in await store.settle(tx, done):
@@ -210,37 +214,40 @@ class Courier:
                 )
                 tx.record(failed)
 
-    async def _tidy(self, tx: Tx) -> None:
-        """Once a minute, a piece at a time, forget what is older than streams are kept."""
-        if time.monotonic() - self._tidied_at < TIDY or not self._service.workspaces.latest:
+    async def _delete_old(self, tx: Tx) -> None:
+        """Delete deliveries older than the streams' retention, at most once a minute."""
+        if (
+            time.monotonic() - self._cleaned_at < CLEANUP_INTERVAL_S
+            or not self._service.workspaces.latest
+        ):
             return
-        self._tidied_at = time.monotonic()
+        self._cleaned_at = time.monotonic()
         keep = self._service.workspaces.current.retention.streams
-        if await store.forget(tx, tx.now - keep, list(self._endpoints.all)) == FORGOTTEN:
-            self._tidied_at -= TIDY  # there is more: go on at once
+        if await store.delete_old(tx, tx.now - keep, list(self._endpoints.all)) == DELETE_BATCH:
+            self._cleaned_at -= CLEANUP_INTERVAL_S  # more are left: continue in the next turn
 
     async def _drain(self) -> None:
-        """Record what was begun as it ends; what does not end in time is begun again by another."""
-        for line in self._lines.values():
-            line.next.clear()
+        """Record attempts as they end; another leader repeats those that do not end in time."""
+        for queue in self._queues.values():
+            queue.next.clear()
         try:
-            async with asyncio.timeout(LAST_WORDS):
-                await self._recorded()
-                while self._busy:
-                    await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
-                    await self._recorded()
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await self._record_results()
+                while self._tasks:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                    await self._record_results()
         except TimeoutError:
-            log.warning("outcomes are left to be found out again")
+            log.warning("%d attempts did not end in time; they are repeated", len(self._tasks))
         finally:
-            for task in self._busy:
+            for task in self._tasks:
                 task.cancel()
 
-    async def _recorded(self) -> None:
+    async def _record_results(self) -> None:
         while done := list(self._done):
             try:
                 async with self._service.transaction() as tx:
                     await self._settle(tx, done)
                 del self._done[: len(done)]
-            except AWAY as why:
-                log.warning("outcomes wait for the database: %s", type(why).__name__)
-                await asyncio.sleep(PACE)
+            except DATABASE_UNAVAILABLE as error:
+                log.warning("results are not recorded: %s", type(error).__name__)
+                await asyncio.sleep(TURN_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""Who wants which facts: the webhooks of the workspace in force, and the secrets they refer to."""
+"""Endpoints: the webhooks of the workspace in force, with the secrets they refer to."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,26 +13,26 @@ from trunkline_contracts import NAMESPACE, NoteAdded
 from trunkline_workspace.document import Webhook
 
 SINK = "sink"
-VERSION = re.compile(rb'"workspace":([0-9]{1,18})[,}]')
+WORKSPACE_VERSION = re.compile(rb'"workspace":([0-9]{1,18})[,}]')
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Somebody else's address, and what is handed to it."""
+    """The endpoint of a webhook, and the facts it subscribes to."""
 
     name: str
     url: str = field(repr=False)
-    trusted: bool
-    """Whether it is the stand-in for the outside world, which stands where it likes."""
+    is_trusted: bool
+    """Whether it is the sink, which may have an internal address."""
     declared: Webhook = field(repr=False)
 
     @property
     def address(self) -> UUID:
-        """Something that changes when the address does, and does not tell it."""
+        """Return an id of the URL, which does not reveal it."""
         return uuid5(NAMESPACE, self.url)
 
     def secrets(self) -> list[str]:
-        """Give what deliveries are signed with; nothing when any of it is missing or is none."""
+        """Return the signing secrets; none when one of them is missing or not valid."""
         references = self.declared.secret
         secrets = resolve_secret(references)
         try:
@@ -44,14 +44,14 @@ class Endpoint:
         return secrets if len(secrets) == wanted else []
 
     def wants(self, type: str) -> bool:
-        """Tell whether facts of this name are handed to it; notes are internal."""
+        """Return whether it subscribes to facts of this type; notes need `internal` too."""
         if type == NoteAdded.name() and not self.declared.internal:
             return False
         return any(fnmatchcase(type, event) for event in self.declared.events)
 
 
 class Endpoints:
-    """The endpoints of the workspace in force."""
+    """The endpoints of the workspace in force, by name and by the types of their facts."""
 
     def __init__(self, workspaces: Workspaces, sink_url: str) -> None:
         self._workspaces = workspaces
@@ -62,7 +62,7 @@ class Endpoints:
 
     @property
     def all(self) -> dict[str, Endpoint]:
-        """Every endpoint by its name; none while there is no workspace."""
+        """Return every endpoint by its name; none before there is a workspace."""
         if self._version != self._workspaces.latest:
             declared = self._workspaces.current.webhooks
             self._all = {name: self._endpoint(name, hook) for name, hook in declared.items()}
@@ -70,19 +70,19 @@ class Endpoints:
             self._version = self._workspaces.latest
         return self._all
 
-    def wanting(self, type: str) -> tuple[Endpoint, ...]:
-        """Give those that want facts of this name."""
-        every = self.all
+    def subscribed(self, type: str) -> tuple[Endpoint, ...]:
+        """Return the endpoints that subscribe to facts of this type."""
+        endpoints = self.all
         if type not in self._by_type:
-            self._by_type[type] = tuple(e for e in every.values() if e.wants(type))
+            self._by_type[type] = tuple(e for e in endpoints.values() if e.wants(type))
         return self._by_type[type]
 
-    def may_want(self, item: StreamMessage) -> bool:
-        """Tell whether somebody wants it, or might by a version that has not come here yet."""
-        if self.wanting(item.type):
+    def may_be_wanted(self, item: StreamMessage) -> bool:
+        """Return whether an endpoint subscribes, or may by a workspace not yet read here."""
+        if self.subscribed(item.type):
             return True
-        told = VERSION.search(item.data, 0, 1024)
-        return told is not None and int(told[1]) > self._workspaces.latest
+        match = WORKSPACE_VERSION.search(item.data, 0, 1024)
+        return match is not None and int(match[1]) > self._workspaces.latest
 
     def _endpoint(self, name: str, declared: Webhook) -> Endpoint:
         trusted = declared.url == SINK

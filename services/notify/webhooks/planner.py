@@ -1,4 +1,4 @@
-"""Writes down, with what a fact changes here, to whom it is to be handed over."""
+"""Planning of deliveries, in the transaction that applies the facts."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,23 +6,24 @@ from chassis.messaging.transaction import Tx
 from notify.domain.webhooks import delivery_id
 from notify.webhooks import store
 from notify.webhooks.endpoints import Endpoints
-from notify.webhooks.store import Intent
+from notify.webhooks.store import PlannedDelivery
 from trunkline_contracts import Fact, RequestFact
 
 
-class Intake:
-    """What the readers ask: who else wants these facts?"""
+class DeliveryPlanner:
+    """Plans a delivery for each fact and each endpoint that subscribes to it."""
 
-    def __init__(self, endpoints: Endpoints, expect: Callable[[], None]) -> None:
+    def __init__(self, endpoints: Endpoints, notify_pending: Callable[[], None]) -> None:
+        """`notify_pending` announces that deliveries are due once the transaction is committed."""
         self._endpoints = endpoints
-        self._expect = expect
-        self.may_want = endpoints.may_want
+        self._notify_pending = notify_pending
+        self.may_be_wanted = endpoints.may_be_wanted
 
-    async def intend(self, tx: Tx, facts: Sequence[Fact]) -> None:
-        """Write a delivery for every fact and endpoint that wants it: the bytes as they came."""
-        late = {id(fact) for fact in tx.deferred}
-        intents = [
-            Intent(
+    async def plan(self, tx: Tx, facts: Sequence[Fact]) -> None:
+        """Record the deliveries of facts with the bytes received; deferred facts are left out."""
+        deferred = {id(fact) for fact in tx.deferred}
+        deliveries = [
+            PlannedDelivery(
                 delivery_id(fact.id, endpoint.name),
                 endpoint.name,
                 fact.type,
@@ -34,9 +35,9 @@ class Intake:
                 endpoint.declared.ordered,
             )
             for fact, item in zip(facts, tx.source_messages, strict=True)
-            if id(fact) not in late
-            for endpoint in self._endpoints.wanting(fact.type)
+            if id(fact) not in deferred
+            for endpoint in self._endpoints.subscribed(fact.type)
         ]
-        if intents:
-            await store.intend(tx, intents)
-            self._expect()
+        if deliveries:
+            await store.insert(tx, deliveries)
+            self._notify_pending()

@@ -1,7 +1,7 @@
-"""Hands one fact to one endpoint: signed, at once, over a kept connection.
+"""One attempt of a delivery: a signed POST over a kept connection.
 
-Bypasses httpx's client, whose requests cost several times what is sent here; the connections are
-those of `notify.transport.http_client`. Redirects are answers like any other: a failure.
+It uses `notify.transport.http_client` because a request of httpx's client costs several times as
+much CPU. Redirects are not followed: they are failures.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from uuid import UUID
 import httpx
 
 from chassis.auth.standard_webhooks import sign
-from notify.domain.webhooks import Outcome
-from notify.transport.custom import wait_told
-from notify.transport.egress_policy import Forbidden, Outward, Place
-from notify.transport.http_client import KeptAlive
-from notify.transport.http_post import exchange, written
+from notify.domain.webhooks import WebhookOutcome
+from notify.transport.custom import retry_after
+from notify.transport.egress_policy import EgressForbidden, EgressPolicy, Target
+from notify.transport.http_client import HttpClient
+from notify.transport.http_post import exchange, request_bytes
 from notify.webhooks.endpoints import Endpoint
 
-WITHIN = 15.0
-"""Seconds a receiver has to answer."""
-CONNECT = 5.0
+RESPONSE_TIMEOUT_S = 15.0
+"""Seconds a receiver has to respond."""
+CONNECT_TIMEOUT_S = 5.0
 HEADERS = {
     "Content-Type": "application/cloudevents+json",
     "User-Agent": "trunkline",
@@ -30,31 +30,36 @@ HEADERS = {
 
 
 async def deliver(
-    wire: KeptAlive, outward: Outward, endpoint: Endpoint, id: UUID, body: bytes, trace: str | None
-) -> Outcome:
-    """Hand a fact over; gives what came of it, whatever that is."""
+    http: HttpClient,
+    egress: EgressPolicy,
+    endpoint: Endpoint,
+    id: UUID,
+    body: bytes,
+    trace: str | None,
+) -> WebhookOutcome:
+    """Deliver a fact, and return the outcome; never raises for a failure."""
     secrets = endpoint.secrets()
     if not secrets:
-        return Outcome(reason="the secret is not set")
+        return WebhookOutcome(reason="the secret is not set")
     now = time.time()
     try:
-        async with asyncio.timeout(WITHIN):
-            place = await outward.place(endpoint.url, trusted=endpoint.trusted)
-            raw = _raw(place, sign(secrets, str(id), int(now), body), body, trace)
-            answer = await exchange(wire, place, raw, CONNECT)
-    except Forbidden as why:
-        return Outcome(reason=str(why))
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
+            target = await egress.target_of(endpoint.url, trusted=endpoint.is_trusted)
+            raw = _request(target, sign(secrets, str(id), int(now), body), body, trace)
+            response = await exchange(http, target, raw, CONNECT_TIMEOUT_S)
+    except EgressForbidden as error:
+        return WebhookOutcome(reason=str(error))
     except (httpx.ConnectError, httpx.ConnectTimeout):
-        return Outcome(reason="not reached")
-    except (httpx.TransportError, TimeoutError) as why:
-        return Outcome(reason=f"no answer: {type(why).__name__}")
-    wish = answer.headers.get("retry-after")
-    asked = wait_told(answer.status, wish, datetime.fromtimestamp(now, UTC))
-    return Outcome(answer.status, asked)
+        return WebhookOutcome(reason="not reached")
+    except (httpx.TransportError, TimeoutError) as error:
+        return WebhookOutcome(reason=f"no answer: {type(error).__name__}")
+    header = response.headers.get("retry-after")
+    wait = retry_after(response.status, header, datetime.fromtimestamp(now, UTC))
+    return WebhookOutcome(response.status, wait)
 
 
-def _raw(place: Place, signed: dict[str, str], body: bytes, trace: str | None) -> bytes:
-    headers = HEADERS | signed
+def _request(target: Target, signature: dict[str, str], body: bytes, trace: str | None) -> bytes:
+    headers = HEADERS | signature
     if trace is not None and trace.isascii() and trace.isprintable():
         headers["traceparent"] = trace
-    return written(place, headers, body)
+    return request_bytes(target, headers, body)

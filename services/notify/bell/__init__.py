@@ -1,0 +1,1 @@
+"""The bell: an operator's list of notifications inside the product."""
