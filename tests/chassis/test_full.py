@@ -88,7 +88,7 @@ async def test_a_replay_that_does_not_fit_goes_on_where_it_broke_off(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the relay, which answers it, is not stopped by that."""
-    monkeypatch.setattr(replay, "BATCH", 4)
+    monkeypatch.setattr(replay, "MAX_BATCH", 4)
     monkeypatch.setattr(replay, "REQUEST_TIMEOUT_S", 0.3)
     key, run, terms = uuid4(), Relay.run, 0
     heard: list[int] = []

@@ -26,7 +26,7 @@ async def test_work_that_forgets_that_it_was_cancelled_is_told_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In Python 3.11 a wait that ends just as it is cancelled forgets the cancellation."""
-    run, rest, forgotten, at_work = Relay.run, Relay._rest, asyncio.Event(), 0
+    run, rest, forgotten, at_work = Relay.run, Relay._wait_for_rows, asyncio.Event(), 0
     most = 0
 
     async def counted(self: Relay) -> None:
@@ -48,7 +48,7 @@ async def test_work_that_forgets_that_it_was_cancelled_is_told_again(
             return True
 
     monkeypatch.setattr(Relay, "run", counted)
-    monkeypatch.setattr(Relay, "_rest", forget_once)
+    monkeypatch.setattr(Relay, "_wait_for_rows", forget_once)
     await world.apply()
     app = build("ingest", world.settings("ingest", Settings))
     async with running(app):

@@ -81,7 +81,7 @@ async def test_without_stepping_over_it_the_command_dies(
         return int(told["version"]), told["document"]
 
     monkeypatch.setattr(publishing, "version_of", believing)
-    monkeypatch.setattr(publishing, "sound", lambda document: document)
+    monkeypatch.setattr(publishing, "parse_or_none", lambda document: document)
     assert (await newest_of(world))[0] == 10**30
     nc = await world.as_admin()
     await nc.jetstream().publish("workspace.v", b"{}")

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from chassis.messaging.epochs import Epochs
 from chassis.messaging.message import parse_position
-from chassis.messaging.replay import EXACT
+from chassis.messaging.replay import ROWS_AT
 from chassis.messaging.resuming import is_recorded, is_same
 from chassis.messaging.retention import initial_floor
 
@@ -118,7 +118,7 @@ async def _compare(
         for message in batch
     ]
     positions = [position for _, position in positioned if position is not None]
-    rows: list[Any] = await (await conn.execute(EXACT, (positions,), binary=True)).fetchall()
+    rows: list[Any] = await (await conn.execute(ROWS_AT, (positions,), binary=True)).fetchall()
     by_position = {row[0]: row for row in rows}
     lines = []
     for message, position in positioned:

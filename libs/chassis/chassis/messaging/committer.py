@@ -112,7 +112,7 @@ class Committer:
             raise
         self._positions.mark_committed(positions, sequence)
         self._state.parser.forget(batch)
-        metrics.applied.labels(self._service.name, self._state.name).inc(len(bodies))
+        metrics.reader_applied.labels(self._service.name, self._state.name).inc(len(bodies))
         tracing.record_applied(f"{self._service.name} hears", bodies, began)
         for item, _, reason in parsed:
             if reason is not None:
@@ -147,7 +147,7 @@ class Committer:
                 await self._keys.park(tx, item, reason, head=True)
                 if self._state.reader.on_park is not None:
                     await self._state.reader.on_park(tx, item, reason)
-                metrics.parked.labels(self._service.name, self._state.name).inc()
+                metrics.reader_parked.labels(self._service.name, self._state.name).inc()
             elif body is None and item.key in self._keys.parked:
                 await self._keys.park(tx, item, "behind a parked fact of its key", head=False)
             elif id(body) in deferred_ids or (

@@ -191,7 +191,7 @@ class Loop:
             self._positions.note_newest(batch[-1].stream_sequence, batch[-1].key)
         for item in batch:
             if item.position is None:
-                metrics.foreign.labels(self._service.name, self.state.name).inc()
+                metrics.reader_foreign.labels(self._service.name, self.state.name).inc()
                 log.error(
                     "%s: message %s is from an unknown publisher: ignored",
                     self.state.name,

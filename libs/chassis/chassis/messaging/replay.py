@@ -33,14 +33,14 @@ END_OF_REPLAY = "Trunkline-End"
 REQUEST_TIMEOUT_S = 3.0
 FIRST_POLL_S, MAX_POLL_S = 0.01, 0.2
 """Seconds between two polls for an answer; they grow while none arrives."""
-BATCH = 200
+MAX_BATCH = 200
 
-RANGE: LiteralString = (
+ROWS_AFTER: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox"
     " WHERE slot = %s AND position > %s AND (%s::bigint IS NULL OR position <= %s)"
     " ORDER BY position LIMIT %s"
 )
-EXACT: LiteralString = (
+ROWS_AT: LiteralString = (
     "SELECT position, key, slot, sequence, type, body FROM outbox"
     " WHERE position = ANY(%b::bigint[]) ORDER BY position"
 )
@@ -74,7 +74,7 @@ async def _until_quiet(answers: DirectReader) -> AsyncGenerator[StreamMessage]:
     clock = asyncio.get_running_loop().time
     received_at, pause = clock(), FIRST_POLL_S
     while clock() - received_at < REQUEST_TIMEOUT_S:
-        batch = await answers.batch(BATCH)
+        batch = await answers.batch(MAX_BATCH)
         for item in batch:
             yield item
         if batch:
@@ -126,7 +126,7 @@ class ReplayServer:
         if "positions" in request:
             async with self._db.connection() as conn:
                 rows: list[Any] = await (
-                    await conn.execute(EXACT, (request["positions"],))
+                    await conn.execute(ROWS_AT, (request["positions"],))
                 ).fetchall()
                 epochs = await Epochs.load(conn)
             await self._publish_rows(to, rows, None, epochs)
@@ -136,11 +136,11 @@ class ReplayServer:
         while True:
             async with self._db.connection() as conn:
                 rows = await (
-                    await conn.execute(RANGE, (slot, after, until, until, BATCH))
+                    await conn.execute(ROWS_AFTER, (slot, after, until, until, MAX_BATCH))
                 ).fetchall()
                 epochs = await Epochs.load(conn)
             await self._publish_rows(to, rows, after, epochs)
-            if len(rows) < BATCH:
+            if len(rows) < MAX_BATCH:
                 await self._publish_end(to)
                 return
             after = rows[-1][0]

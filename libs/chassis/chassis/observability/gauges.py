@@ -33,7 +33,7 @@ def _begin_counting(service: "Service") -> None:
     metrics.nats_errors.labels(service.name)
     metrics.relay_foreign.labels(service.name)
     for reader in service.readers:
-        for counted in (metrics.parked, metrics.foreign, metrics.applied):
+        for counted in (metrics.reader_parked, metrics.reader_foreign, metrics.reader_applied):
             counted.labels(service.name, reader.identifier)
 
 
@@ -45,8 +45,8 @@ def _readers(service: "Service") -> None:
         silent = max((now - s.progress_at for s in states if s.is_leading), default=0.0)
         metrics.reader_lag.labels(*labels).set(sum(s.lag for s in states))
         metrics.reader_silent.labels(*labels).set(silent)
-        metrics.waiting.labels(*labels).set(sum(s.late for s in states))
-        metrics.behind.labels(*labels).set(sum(s.behind for s in states))
+        metrics.reader_late.labels(*labels).set(sum(s.late for s in states))
+        metrics.reader_behind.labels(*labels).set(sum(s.behind for s in states))
 
 
 async def _relay(service: "Service") -> None:

@@ -21,7 +21,7 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 def counter(name: str, meaning: str, *labels: str) -> Counter:
@@ -35,7 +35,7 @@ def gauge(name: str, meaning: str, *labels: str) -> Gauge:
 
 
 def histogram(
-    name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = BUCKETS
+    name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = BUCKETS_S
 ) -> Histogram:
     """Create a histogram with the label `service`; in seconds, unless the name says otherwise."""
     full = ("service", *labels)
@@ -52,11 +52,11 @@ http_refused = counter(
 
 reader_lag = gauge("reader_lag", "Facts of the stream that are not read yet", "reader")
 reader_silent = gauge("reader_silent_seconds", "Seconds since the reader's last progress", "reader")
-applied = counter("reader_applied_total", "Facts applied", "reader")
-parked = counter("reader_parked_total", "Facts parked", "reader")
-foreign = counter("reader_foreign_total", "Messages from an unknown publisher", "reader")
-waiting = gauge("reader_waiting_late", "Facts deferred for more than 30 s", "reader")
-behind = gauge("reader_behind", "1 while facts are replayed by their owner", "reader")
+reader_applied = counter("reader_applied_total", "Facts applied", "reader")
+reader_parked = counter("reader_parked_total", "Facts parked", "reader")
+reader_foreign = counter("reader_foreign_total", "Messages from an unknown publisher", "reader")
+reader_late = gauge("reader_waiting_late", "Facts deferred for more than 30 s", "reader")
+reader_behind = gauge("reader_behind", "1 while facts are replayed by their owner", "reader")
 
 relay_position = gauge("relay_position", "Outbox position published up to")
 relay_lag = gauge("relay_lag", "Positions of the outbox not yet published")

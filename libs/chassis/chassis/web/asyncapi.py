@@ -33,8 +33,8 @@ class RequestReply:
 
     subject: str
     meaning: str
-    takes: Mapping[str, Any]
-    gives: Mapping[str, Any]
+    request_schema: Mapping[str, Any]
+    reply_schema: Mapping[str, Any]
 
 
 class _Document:
@@ -140,11 +140,11 @@ def _raw_deliveries(document: _Document) -> None:
 
 def _answers(document: _Document, answer: RequestReply) -> None:
     name = answer.subject.split(".{")[0]
-    request = {"title": answer.meaning, "payload": dict(answer.takes)}
+    request = {"title": answer.meaning, "payload": dict(answer.request_schema)}
     document.channel(name, answer.subject, request)
     reply = {
         "title": "The answer, on the reply subject of the request",
-        "payload": dict(answer.gives),
+        "payload": dict(answer.reply_schema),
     }
     document.channel(f"{name}.answer", None, reply)
     document.operation("receive", name, reply=f"{name}.answer")
