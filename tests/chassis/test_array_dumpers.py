@@ -70,7 +70,7 @@ async def test_what_does_not_fit_is_refused_as_data(
         await _sent(cluster, ARRAY_ADAPTERS, type_, values)
 
 
-async def test_one_statement_takes_columns_of_other_kinds_the_next_time(cluster: Postgres) -> None:
+async def test_statement_takes_columns_of_another_kind_next(cluster: Postgres) -> None:
     async with await psycopg.AsyncConnection.connect(
         cluster.url, autocommit=True, context=ARRAY_ADAPTERS
     ) as conn:

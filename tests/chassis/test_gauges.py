@@ -26,7 +26,7 @@ async def hear(_: Tx, __: Sequence[Fact]) -> None:
     """Nothing follows."""
 
 
-async def test_an_office_that_is_held_shows_progress_and_what_never_happened_is_nought(
+async def test_role_held_shows_progress_and_zero_for_no_event(
     world: World,
 ) -> None:
     for each in vars(metrics).values():

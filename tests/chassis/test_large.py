@@ -39,7 +39,7 @@ async def fits(service: Service, upto: int) -> None:
     await eventually(told)
 
 
-async def test_what_is_as_large_as_allowed_is_told_and_what_is_larger_is_not_recorded(
+async def test_fact_of_maximum_size_is_published_larger_is_refused(
     world: World,
 ) -> None:
     await world.apply()
@@ -59,7 +59,7 @@ async def test_what_is_as_large_as_allowed_is_told_and_what_is_larger_is_not_rec
     assert len(stored.data or b"") > 0.99 * MAX_FACT_BYTES
 
 
-async def test_a_fact_from_which_too_much_follows_is_parked_and_holds_nobody_up(
+async def test_fact_with_too_large_result_is_parked_alone(
     world: World,
 ) -> None:
     """Also when it is re-driven, before anything was done about it."""

@@ -20,7 +20,7 @@ def append(conn: psycopg.Connection, *keys: str) -> tuple[list[int], list[int]]:
     return row
 
 
-def test_facts_are_numbered_without_gaps_within_their_key_and_in_the_given_order(
+def test_facts_of_a_key_are_numbered_without_gaps(
     provisioned: Provisioned,
 ) -> None:
     with psycopg.connect(provisioned.dsn("sla"), autocommit=True) as conn:
@@ -36,7 +36,7 @@ def test_facts_are_numbered_without_gaps_within_their_key_and_in_the_given_order
         assert positions == sorted(positions)
 
 
-def test_many_writers_at_once_leave_no_gap_and_no_position_appears_late(
+def test_many_writers_leave_no_gap_and_no_late_position(
     provisioned: Provisioned,
 ) -> None:
     def write(_: int) -> None:

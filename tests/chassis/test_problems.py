@@ -173,7 +173,7 @@ async def test_a_hostile_body_is_the_callers_fault(client: httpx.AsyncClient, bo
     assert len(answer.content) < 4000
 
 
-async def test_a_body_of_another_kind_is_refused_without_being_repeated(
+async def test_body_of_another_kind_is_refused_unquoted(
     client: httpx.AsyncClient,
 ) -> None:
     answer = await client.post("/orders", content=b"a secret", headers={"content-type": "text/x"})

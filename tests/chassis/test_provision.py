@@ -232,7 +232,7 @@ async def test_only_declared_consumers_exist(provisioned: Provisioned) -> None:
     assert (metadata["trunkline.readers.sla"], metadata["trunkline.readers.notify"]) == ("2", "1")
 
 
-async def test_subscribers_durables_stay_while_the_workspace_is_unknown(
+async def test_durables_stay_while_the_workspace_is_unknown(
     provisioned: Provisioned,
 ) -> None:
     alone = Plan.model_validate(provisioned.plan.model_dump() | {"subscribers": {}})

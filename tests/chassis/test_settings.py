@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from chassis.settings import Settings, resolve_secret
 
 
-def test_the_environment_is_read_and_the_database_url_is_not_shown(
+def test_settings_read_environment_and_hide_database_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SERVICE_DATABASE_URL", "postgresql://tickets:hidden@db/trunkline")

@@ -27,7 +27,7 @@ def test_everything_that_is_named_is_there() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_is_probed_drained_and_told_what_it_understands(service: str) -> None:
+def test_deployment_has_probes_drain_and_known_settings(service: str) -> None:
     deployment, address, budget = documents(f"{service}.yaml")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -54,7 +54,7 @@ def test_a_service_is_probed_drained_and_told_what_it_understands(service: str) 
     assert {mount["name"] for mount in container["volumeMounts"]} == volumes
 
 
-def test_every_secret_that_is_used_is_brought_in_and_only_where_it_belongs() -> None:
+def test_secrets_are_mounted_only_where_they_are_used() -> None:
     script = (MANIFESTS / "secrets.sh").read_text()
     brought = {*SERVICES, *re.findall(r"^secret ([a-z-]+)", script, re.MULTILINE)}
     settled = {"addresses", *re.findall(r"^config ([a-z-]+)", script, re.MULTILINE)}

@@ -68,7 +68,7 @@ def test_a_trimmed_stream_has_the_end_of_what_was_recorded() -> None:
     assert told_once(HISTORY, TOLD[1:]) == ["never told: id-1"]
 
 
-def test_answers_at_the_door_are_judged_by_status_time_and_when_to_come_again() -> None:
+def test_answers_are_judged_by_status_time_and_retry_after() -> None:
     refused, taken = Answer(0, 2.0, 503, "1"), Answer(0, 0.1, 200, "")
     assert refused_in_time([refused]) == let_in([taken]) == []
     for bad in (taken, Answer(0, 3.1, 503, "1"), Answer(0, 2, 503, ""), Answer(0, 2, 0, "")):

@@ -126,9 +126,7 @@ async def all_is_well(town: Town) -> None:
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
-async def test_an_unreadable_fact_of_ingest_holds_back_its_request_alone(
-    town: Town, clerk: Clerk
-) -> None:
+async def test_unreadable_fact_of_ingest_holds_back_one_request(town: Town, clerk: Clerk) -> None:
     await query(town.dsn, SPOIL.format(**INGEST, fact="request_opened"))
     try:
         bad, same = clerk.write(70_001, "spoil me", "are you there?")
@@ -152,9 +150,7 @@ async def test_an_unreadable_fact_of_ingest_holds_back_its_request_alone(
     await all_is_well(town)
 
 
-async def test_an_unreadable_fact_of_tickets_holds_back_its_request_alone(
-    town: Town, clerk: Clerk
-) -> None:
+async def test_unreadable_fact_of_tickets_holds_back_one_request(town: Town, clerk: Clerk) -> None:
     hearers = ("ingest", "routing", "sla", "notify")
     await query(town.dsn, SPOIL.format(**TICKETS, fact="opened"))
     try:

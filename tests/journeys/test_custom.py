@@ -111,9 +111,7 @@ def test_who_cannot_be_verified_leaves_no_trace(desk: Desk) -> None:
     assert desk.ask("ingest", "/v1/ledger")["accepted"] == before
 
 
-def test_an_integrator_comes_and_a_secret_goes_while_everything_runs(
-    desk: Desk, tmp_path: Path
-) -> None:
+def test_integrator_is_added_and_secret_replaced_at_runtime(desk: Desk, tmp_path: Path) -> None:
     new, beta = ("whsec_" + base64.b64encode(chance.token_bytes(32)).decode() for _ in "12")
     for name, secret in (("new", new), ("beta", beta)):
         (tmp_path / name).write_text(secret)

@@ -69,7 +69,7 @@ def test_a_seed_is_a_day() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_day_has_all_channels_and_one_promise_that_will_be_broken(seed: int) -> None:
+def test_demo_day_has_all_channels_and_one_breach(seed: int) -> None:
     day = plan(8, seed)
     contracts = [customer for customer in day.customers if customer.topic == "contracts"]
     away = next(operator for operator in day.operators if operator.leaves_at is not None)

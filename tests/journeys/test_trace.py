@@ -88,7 +88,7 @@ def trace_of(span: ReadableSpan) -> str:
     return f"{span.context.trace_id:032x}"
 
 
-async def test_one_trace_from_the_door_to_the_last_send(
+async def test_trace_leads_from_delivery_to_last_send(
     world: World, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOK_AUDIT_SECRET", f"whsec_{b64encode(bytes(32)).decode()}")

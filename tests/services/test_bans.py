@@ -93,7 +93,7 @@ async def test_a_network_is_banned_and_lifted_however_it_is_written(ingest: Inge
     assert (await ingest.post(update(2))).status_code == 200
 
 
-async def test_a_ban_that_was_kept_in_another_form_holds_and_can_be_lifted(ingest: Ingest) -> None:
+async def test_ban_stored_in_another_form_holds_and_is_lifted(ingest: Ingest) -> None:
     await ingest.world.sql(
         "ingest",
         "INSERT INTO ban VALUES ('::ffff:7f00:0/104', 'network', NULL, 'tester', now())",
@@ -184,7 +184,7 @@ async def test_the_ledger_and_what_is_parked_by_account(
         assert len((await of("/v1/parked", **asked))["items"]) == parked
 
 
-async def test_a_redelivery_after_the_brokers_window_is_still_a_duplicate(ingest: Ingest) -> None:
+async def test_redelivery_after_broker_window_is_a_duplicate(ingest: Ingest) -> None:
     """The broker forgets what it was given after a while, the database never."""
     first = await ingest.outcome(await ingest.post(update(1)))
     nc = await ingest.world.as_admin()

@@ -226,7 +226,7 @@ async def test_what_comes_of_a_rejected_call_is_rejected(ingest: Ingest) -> None
     assert (await ingest.ledger())["balanced"]
 
 
-async def test_a_provider_that_can_set_no_header_shows_its_token_in_the_query(
+async def test_provider_without_headers_sends_token_in_query(
     ingest: Ingest,
 ) -> None:
     path, body = "/channels/telephony/main", urlencode({"CallSid": "1", "CallStatus": "ringing"})
@@ -360,7 +360,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def test_two_keys_of_the_issuer_live_while_one_replaces_the_other(ingest: Ingest) -> None:
+async def test_two_issuer_keys_are_valid_during_rotation(ingest: Ingest) -> None:
     later, _ = new_key()
     ingest.world.jwks.write_text(jwks(ingest.world.key, later))
     app = App(ingest)

@@ -176,7 +176,7 @@ async def test_mail_for_nobody_here_is_refused(post: Post) -> None:
     assert (await post.outcome(answer.split()[-1]))["outcome"] == "opened"
 
 
-async def test_mail_of_the_banned_is_rejected_and_from_a_banned_network_not_taken(
+async def test_mail_of_banned_sender_or_network_is_refused(
     post: Post,
 ) -> None:
     async def ban(whom: str) -> None:
@@ -381,7 +381,7 @@ async def test_the_mailroom_outlives_its_processes() -> None:
         await room.close()
 
 
-async def test_a_mail_gets_neither_files_nor_network_nor_our_environment() -> None:
+async def test_mail_parser_has_no_files_network_or_environment() -> None:
     room = ParserPool()
     try:
         await room.read(RawDelivery("email", "main", "i", mail(), NOW, "sha"))

@@ -125,7 +125,7 @@ async def test_two_secrets_live_while_one_replaces_the_other(
     assert (await ingest.post(update(1))).status_code == 200
 
 
-async def test_what_is_no_update_is_rejected_with_a_reason_and_lost_to_nobody(
+async def test_unknown_update_is_rejected_with_a_reason(
     ingest: Ingest,
 ) -> None:
     bodies = [b"", b"not json", b"[]", b"\xff", b"{}", b'{"update_id": 1, "message": {}}']

@@ -105,7 +105,7 @@ async def test_those_that_overtook_wait_for_their_message(ingest: Ingest) -> Non
     assert (await ingest.ledger())["balanced"]
 
 
-async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
+async def test_bot_chat_and_business_chat_are_separate(
     ingest: Ingest,
 ) -> None:
     """The chat's number is the same, and so may be the messages' numbers."""
@@ -132,7 +132,7 @@ async def test_a_customers_chats_with_the_bot_and_with_a_business_are_apart(
     ]  # fmt: skip
 
 
-async def test_one_that_overtook_finds_its_message_among_many_others_that_wait(
+async def test_early_update_finds_its_message_among_many_pending(
     ingest: Ingest,
 ) -> None:
     """However many remarks wait in its conversation for messages that never come."""

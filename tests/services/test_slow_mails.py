@@ -96,7 +96,7 @@ async def post(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[
         yield post
 
 
-async def test_slow_mails_hold_up_neither_other_channels_nor_those_before_them(post: Post) -> None:
+async def test_slow_mails_delay_no_other_delivery(post: Post) -> None:
     quick = await post.mail(Message_ID="<q@x>")
     slow = [
         await post.mail(From=f"p{n}@x.test", Message_ID=f"<{n}@x>", Subject="slow")

@@ -140,7 +140,7 @@ def hidden(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         shutil.rmtree(made)
 
 
-def test_hidden_binaries_are_put_where_the_servers_user_can_run_them(
+def test_hidden_binaries_are_copied_for_the_servers_user(
     data: Path, config: Path, hidden: None
 ) -> None:
     with (

@@ -89,7 +89,7 @@ def test_the_past_is_shown_in_order_and_as_it_travels(desk: Desk) -> None:
     assert again == readable.stdout
 
 
-def test_types_and_streams_are_chosen_and_their_past_is_merged_by_time(desk: Desk) -> None:
+def test_tail_merges_chosen_streams_by_time(desk: Desk) -> None:
     life(desk, 2)
     filters = ["--type", "opened", "--type", "target_s*", "--stream", "tickets", "--stream", "SLA"]
 
@@ -101,7 +101,7 @@ def test_types_and_streams_are_chosen_and_their_past_is_merged_by_time(desk: Des
     assert {*names(lines.splitlines())} == {"opened", "target_set"}
 
 
-def test_it_goes_on_behind_what_it_has_shown_when_nats_comes_back(desk: Desk) -> None:
+def test_tail_continues_after_nats_comes_back(desk: Desk) -> None:
     first = life(desk, 3)
     with tailing(desk, "--since", "all", "--json", "--type", "opened", "--type", "closed") as child:
         shown = []
@@ -177,7 +177,7 @@ def test_only_what_is_wanted_is_asked_of_the_server() -> None:
     assert [several.matches(fact) for fact in facts] == [True, False, True]
 
 
-def test_a_line_shows_no_contact_and_gives_no_commands_to_the_terminal() -> None:
+def test_tail_line_has_no_contact_and_no_control_codes() -> None:
     written = {"text": "\x1b[2J pay\u202e me " + "x" * 99, "html": "<b>"}
     data = {"channel": "telegram", "contact": {"name": "Iryna"}, "message": written}
     line = summary(data | {"conversation": "4242", "from": "new", "to": "open", "by": "anna"})
