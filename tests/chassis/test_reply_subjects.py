@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nats.aio.client import Client
+    from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
     Accounts = dict[str, dict[str, grants.Grants]]
@@ -45,6 +46,8 @@ BY_CONSUMER = {
     "UNPIN": b'{"group":"g"}',
     "DELETE": b"",
 }
+INTEGRATOR_SUBJECT = "channels.custom.acme"
+"""On it ingest stores what has a reply subject below `_R_.`: a request from another account."""
 ACKS = (b"+NXT", b'+NXT {"batch":3,"no_wait":true}', b"+ACK", b"-NAK", b"+WPI", b"+TERM")
 
 
@@ -141,7 +144,7 @@ async def attack(nc: Client, plan: Plan, user: str, grant: grants.Grants) -> Non
 
     And to the user itself: where nobody hears, the server may not even deliver.
     """
-    first, *others = [*targets(plan), f"_INBOX_{user}.got"]
+    first, *others = [*targets(plan), INTEGRATOR_SUBJECT, f"_INBOX_{user}.got"]
     await nc.subscribe(others[-1])
     refused: set[str] = set()
 
@@ -205,9 +208,21 @@ async def test_no_reply_subject_reaches_a_stream(tmp_path: Path, plan: Plan) -> 
         js = admin.jetstream(timeout=5)
         watch, throughout = Watch(js, plan), Watch(js, plan)
         await throughout.look()
+        ingest = await connect_as("ingest", nats.url, tmp_path / "creds")
+        responses: list[tuple[str, bytes]] = []
+
+        async def receive(message: Msg) -> None:
+            responses.append((message.reply, message.data))
+
+        await ingest.subscribe("channels.custom.*", "ingest", receive)
         for user, grant in grants.grants(plan).items():
             if grant.publish is not None:
                 assert await tried(nats, watch, user, grant) == []
+        await ingest.flush()
+        requests = {data for reply, data in responses if reply.startswith("_R_.")}
+        assert requests == {OWN}, "only integrators may send requests to ingest"
+        assert any(reply.startswith("$JS.ACK.") for reply, _ in responses)
+        await ingest.close()
         late = await throughout.complaints("somebody")
         assert [each for each in late if "stored" in each] == []
         assert set(watch.consumers) == {(e.stream, e.name) for e in plan.consumers()} | {

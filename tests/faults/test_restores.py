@@ -102,7 +102,7 @@ class Drill:
         self.variables = {
             **ENVIRONMENT,
             "DATA": str(data),
-            "BASE": str(base),
+            "PORT_BASE": str(base),
             "BACKUP": str(backup),
             "DATABASE": f"postgresql://postgres:{password}@{address}",
             "PATH": ":".join(path),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.responses import Response
 from starlette.types import Lifespan
 
 from chassis.auth import dependencies
@@ -17,7 +18,7 @@ from chassis.messaging.reader import Reader
 from chassis.observability import tracing
 from chassis.service import Service, Task, utc_now
 from chassis.settings import Settings
-from chassis.web import conventions, fast_route, openapi, problems
+from chassis.web import conventions, documents, fast_route, openapi, problems
 from chassis.web.asyncapi import RequestReply, describe_service
 
 if TYPE_CHECKING:
@@ -73,12 +74,15 @@ def build(  # noqa: PLR0913 (the complete declaration of a service)
     for router in (*routers, service.health.router, parked_api.routes(subjects or {})):
         app.include_router(router)
 
-    @app.get("/asyncapi", tags=["operations"])
-    async def asyncapi() -> dict[str, Any]:
+    asyncapi_document = documents.AsyncApiDocument(describe)
+
+    @app.get("/asyncapi", tags=["operations"], response_model=dict[str, Any])
+    async def asyncapi() -> Response:
         """Return the AsyncAPI document: the facts that this service publishes and reads."""
-        return describe(service.readers)
+        return asyncapi_document.response(service.readers)
 
     openapi.install(app)
+    documents.install_openapi(app)
     return app
 
 
@@ -88,7 +92,7 @@ def _create_app(name: str, about: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
         description=about.strip(),
         lifespan=lifespan,
         version="1",
-        openapi_url="/openapi.json",
+        openapi_url=None,  # `documents` serves it
         telemetry=NO_FRAMEWORK_TELEMETRY,
         docs_url=None,  # its pages would load scripts from other servers
         redoc_url=None,

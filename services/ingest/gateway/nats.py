@@ -1,7 +1,11 @@
 """Receive messages of integrators' own channels over NATS, by request and reply.
 
-The body is the one that integrators sign over HTTP. The subject authenticates the sender: only the
-integrator's own NATS account imports it. Headers of the sender are not used.
+The body is the one that integrators sign over HTTP. The subject and the reply subject authenticate
+the sender: only the integrator's own NATS account imports the subject, and the server puts a reply
+subject below `_R_.` in place of the integrator's. In the account of the services nobody may publish
+to the subject, but the response to a JetStream call reaches it if the caller names it as the reply
+subject. Such a response has no reply subject, or one below `$JS.ACK.`; it is ignored. Headers of
+the sender are not used.
 """
 
 import asyncio
@@ -26,11 +30,14 @@ from ingest.gateway.receiver import Receiver
 log = logging.getLogger(__name__)
 
 CHANNEL, SUBJECT, QUEUE = "custom", "channels.custom.*", "ingest"
+IMPORTED_REPLY = "_R_."
+"""The server's prefix of the reply subjects of requests from other accounts."""
 REPLY_HEADERS = ("content-type", "retry-after")
 DRAIN_TIMEOUT_S = 3.0
 """For the deliveries in progress when the service stops."""
 
 DELIVERIES = counter("channel_asked_total", "Deliveries over NATS, by the reply's status", "status")
+IGNORED = counter("channel_ignored_total", "Messages over NATS that no integrator requested")
 
 
 class NatsReceiver:
@@ -55,6 +62,13 @@ class NatsReceiver:
                 await asyncio.wait(self._in_progress, timeout=DRAIN_TIMEOUT_S)
 
     async def _on_message(self, message: Msg) -> None:
+        if not message.reply.startswith(IMPORTED_REPLY):
+            IGNORED.labels("ingest").inc()
+            log.warning(
+                "ignored a message on %s: it is not a request from an integrator's account",
+                message.subject,
+            )
+            return
         task = asyncio.create_task(self._reply(message))
         self._in_progress.add(task)
         task.add_done_callback(self._in_progress.discard)
@@ -63,16 +77,13 @@ class NatsReceiver:
         with continued("", SUBJECT, kind=SpanKind.SERVER):
             response = await self._respond(message)
         DELIVERIES.labels("ingest", response.status_code).inc()
-        if message.reply:
-            headers = {
-                name.title(): response.headers[name]
-                for name in REPLY_HEADERS
-                if name in response.headers
-            }
-            with suppress(nats.errors.Error, OSError):
-                await self._service.bus.nc.publish(
-                    message.reply, bytes(response.body), headers=headers
-                )
+        headers = {
+            name.title(): response.headers[name]
+            for name in REPLY_HEADERS
+            if name in response.headers
+        }
+        with suppress(nats.errors.Error, OSError):
+            await self._service.bus.nc.publish(message.reply, bytes(response.body), headers=headers)
 
     async def _respond(self, message: Msg) -> Response:
         """Store a delivery; return the response HTTP would return."""
