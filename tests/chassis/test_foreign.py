@@ -123,7 +123,7 @@ FOREIGN_SUBJECTS = ("x", "04.x", "v1.opened.x.key", "v1.opened.99.key", "v1.open
 
 
 async def test_foreign_subject_stops_no_reader(pair: Pair) -> None:
-    async with pair.sayer() as sayer, pair.hearer() as (hearer, client):
+    async with pair.sayer() as sayer, pair.hearer() as (_, client):
         await goes_on(pair, sayer)
         before = ignored()
         nc = await pair.world.as_admin()
@@ -148,7 +148,7 @@ async def test_reader_that_stops_is_not_ready(pair: Pair) -> None:
         return True
 
     reader = Reader("INGEST", keep, is_own=is_own)
-    async with pair.sayer() as sayer, pair.hearer(reader=reader) as (hearer, client):
+    async with pair.sayer() as sayer, pair.hearer(reader=reader) as (_, client):
         await say(sayer, opened(uuid4()))
 
         async def status(code: int) -> str:
