@@ -151,8 +151,10 @@ async def _correct_positions(
                 (slot, position, result.claims.get((slot, position), end))
                 for slot, position in await cursor.fetchall()
             ]
-            if result.first_position is not None:  # what was lost is set back with the new epoch
-                beyond = [each for each in beyond if each[2] < result.first_position - 1]
+            if (
+                first := result.first_position
+            ) is not None:  # what was lost is set back with the new epoch
+                beyond = [each for each in beyond if each[2] < first - 1]
             for slot, position, right in beyond:
                 correct = sql.SQL(CORRECT_POSITION).format(**where)
                 await conn.execute(correct, (right, name, slot))
