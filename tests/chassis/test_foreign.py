@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
-from hearing import Pair
+from hearing import Pair, keep
 from saying import opened, received, say
 
 from chassis.messaging import resuming
+from chassis.messaging.reader import Reader
 from chassis.observability.metrics import REGISTRY
 from chassis.testing import eventually
 from trunkline_contracts import slot_of
+from trunkline_contracts.fact import fact_id_text, splice
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
@@ -85,6 +87,12 @@ def stepped_over() -> float:
     return REGISTRY.get_sample_value("trunkline_relay_foreign_total", {"service": "ingest"}) or 0
 
 
+def ignored() -> float:
+    """Return how many foreign messages the hearer's reader has stepped over."""
+    labels = {"service": "tickets", "reader": "ingest"}
+    return REGISTRY.get_sample_value("trunkline_reader_foreign_total", labels) or 0
+
+
 FOREIGN = {
     "no headers": {},
     "no number": {"Trunkline-Position": "²"},
@@ -109,6 +117,91 @@ async def test_foreign_messages_are_skipped(pair: Pair) -> None:
         assert (await client.get("/health/ready")).json() == {"status": "ready"}
         ready = await sayer.health.ready()
         assert ready["notes"] == [{"name": "relay_foreign", "why": sayer.relay.foreign}]
+
+
+FOREIGN_SUBJECTS = ("x", "04.x", "v1.opened.x.key", "v1.opened.99.key", "v1.opened.04.a.b")
+
+
+async def test_foreign_subject_stops_no_reader(pair: Pair) -> None:
+    async with pair.sayer() as sayer, pair.hearer() as (_, client):
+        await goes_on(pair, sayer)
+        before = ignored()
+        nc = await pair.world.as_admin()
+        for end_of_subject in FOREIGN_SUBJECTS:
+            for headers in ({}, {"Trunkline-Position": "5", "Trunkline-Subject": "x"}):
+                await nc.jetstream().publish(
+                    f"trunkline.ingest.{end_of_subject}", b"garbage", headers=headers
+                )
+        await nc.close()
+        await goes_on(pair, sayer)
+
+        assert ignored() - before == 2 * len(FOREIGN_SUBJECTS)
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_reader_that_stops_is_not_ready(pair: Pair) -> None:
+    broken = [True]
+
+    def is_own(_: object) -> bool:
+        if broken:
+            raise ValueError("no such thing")
+        return True
+
+    reader = Reader("INGEST", keep, is_own=is_own)
+    async with pair.sayer() as sayer, pair.hearer(reader=reader) as (_, client):
+        await say(sayer, opened(uuid4()))
+
+        async def status(code: int) -> str:
+            answer = await client.get("/health/ready")
+            assert answer.status_code == code
+            return answer.text
+
+        why = await eventually(lambda: status(503))
+        assert "reader.ingest.00-15: the reader stopped: ValueError: no such thing" in why
+        broken.clear()
+        await pair.hears(1)
+        await eventually(lambda: status(200))
+
+
+async def own_headers(pair: Pair, sayer: Service, key: UUID) -> dict[str, str]:
+    """Return the headers of the last message, which has this key's slot."""
+    js = sayer.bus.relay.js
+    last = await js.get_msg("INGEST", seq=await end(js))
+    assert (last.subject or "").endswith(str(key))
+    return dict(last.headers or {})
+
+
+@pytest.mark.parametrize("forgery", ["far", "in the chain", "well made", "previous"])
+async def test_foreign_position_drops_no_fact(pair: Pair, forgery: str) -> None:
+    async with pair.sayer() as sayer, pair.hearer():
+        key = await goes_on(pair, sayer)
+        at = (await own_headers(pair, sayer, key))["Trunkline-Position"]
+        id_ = fact_id_text("trunkline.ingest.v1.message_received", str(key), 7, 0)
+        claims = {
+            "far": ("99999999", "0"),
+            "in the chain": (str(int(at) + 9), at),
+            "well made": ("99999999", at),
+            "previous": ("99999999", "99999998"),
+        }
+        position, previous = claims[forgery]
+        headers = {
+            "Nats-Msg-Id": id_,
+            "Trunkline-Position": position,
+            "Trunkline-Previous": previous,
+        }
+        body = b"garbage"
+        if forgery == "well made":
+            body = splice("trunkline.ingest.v1.message_received", str(key), 7, b"{}", id_)
+        before = ignored()
+        await publish(pair, key, body, headers)
+
+        async def seen() -> bool:
+            return ignored() - before == 1
+
+        await eventually(seen)
+        if forgery != "well made":  # the relay takes that one for a fact its outbox has lost
+            await say(sayer, received(key))
+            assert await pair.hears(2) == [(str(key), 1), (str(key), 2)]
 
 
 async def test_idle_relay_detects_a_foreign_message(pair: Pair) -> None:

@@ -103,6 +103,29 @@ def figures(ledger: dict[str, Any]) -> list[tuple[int, int, int, int]]:
     return [tuple(epoch[name] for name in names) for epoch in ledger["epochs"]]
 
 
+@pytest.mark.parametrize("readers", ["1", "2"])
+async def test_ledger_counts_foreign_messages_apart(ingest: Ingest, readers: str) -> None:
+    """A message whose subject is no delivery's is not awaited, and holds nothing up."""
+    if readers != "1":
+        await ingest.stop()
+        await ingest.start(READERS=readers)
+    nc = await ingest.world.as_admin()
+    subjects = ("x", "05.x", "email.x", "telegram.main.x.key", "telegram.main.99.key")
+    for end_of_subject in subjects:
+        await nc.jetstream().publish(f"inbound.{end_of_subject}", b"garbage")
+    await nc.close()
+    accepted = await deliver(ingest, 1, 2)
+
+    assert await settled(ingest, accepted) == ["opened", "opened"]
+    for _ in range(2):
+        ledger = await ingest.ledger()
+        assert (ledger["accepted"], ledger["foreign"], ledger["balanced"]) == (2, 5, True)
+        assert figures(ledger) == [(2, 2, 0, 0)]
+    assert (await ingest.http.get("/health/ready")).status_code == 200
+    rows = await ingest.world.sql("ingest", "SELECT subject FROM inbound_foreign ORDER BY sequence")
+    assert [subject for (subject,) in rows] == [f"inbound.{each}" for each in subjects]
+
+
 def pause_intake(patch: pytest.MonkeyPatch) -> None:
     async def wait(*_: Any) -> None:
         raise NotReady("the test holds it up")

@@ -59,7 +59,11 @@ async def tell(world: World, facts: list[Opened], noise: float = 0) -> None:
     async for fact in all_of_them():
         position += 1
         numbered, slot = fact.numbered(1), slot_of(fact.subject)
-        headers = {"Trunkline-Position": str(position), "Trunkline-Previous": str(last[slot])}
+        headers = {
+            "Nats-Msg-Id": str(numbered.id),
+            "Trunkline-Position": str(position),
+            "Trunkline-Previous": str(last[slot]),
+        }
         last[slot] = position
         await nc.publish(numbered.nats_subject, numbered.wire(), headers=headers)
         if position % 500 == 0:

@@ -12,6 +12,7 @@ from hearing import Pair
 from nats.js.errors import NotFoundError
 from saying import opened, received, say
 
+from chassis.messaging import loop
 from chassis.messaging.epochs import Epochs
 from chassis.testing import eventually
 from trunkline import provisioning
@@ -19,6 +20,7 @@ from trunkline.instance import Instance
 from trunkline.paths import CannotStart
 from trunkline.provisioning import provision_servers
 from trunkline.stream_reset import choose_streams, hold_all, reset
+from trunkline_contracts import slot_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -245,6 +247,46 @@ async def test_a_reset_of_a_spoiled_stream_keeps_all_ids(pair: Pair, instance: I
     assert lines[0] == f"INGEST: 1 messages that its outbox does not have, kept in {file}"
     assert json.loads(file.read_text())["hex"] == b"\xff is no text".hex()
     assert await pair.world.sql("ingest", "SELECT * FROM outbox_epoch") == []
+
+
+async def believe_a_foreign_position(pair: Pair, hearer: Service, key: UUID) -> None:
+    """Move the hearer's position of a key's slot to 99999999 by a foreign message."""
+    slot, nc = slot_of(str(key)), await pair.world.as_admin()
+    other = next(each for each in iter(uuid4, None) if slot_of(str(each)) == slot)
+    subject = f"trunkline.ingest.v1.message_received.{slot:02d}.{other}"
+    headers = {"Trunkline-Position": "99999999"}
+    await nc.jetstream().publish(subject, b"garbage", headers=headers)
+    await nc.close()
+
+    async def is_believed() -> bool:
+        return hearer.loops[0].state.positions.at[slot] == 99999999
+
+    await eventually(is_believed)
+
+
+async def test_a_reset_heals_a_position_beyond_the_outbox(
+    pair: Pair, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = uuid4()
+    async with pair.sayer() as sayer, pair.hearer() as (hearer, _):
+        await say(sayer, opened(key))
+        await pair.hears(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "doubt_about", lambda *_: None)
+            await believe_a_foreign_position(pair, hearer, key)
+            await say(sayer, received(key))
+
+            async def is_published() -> bool:
+                return sayer.relay.position == 2
+
+            await eventually(is_published)
+            assert len(await pair.heard()) == 1
+        lines = await reset(instance, ["INGEST"])
+        await say(sayer, received(key))
+
+        assert await pair.hears(3) == [(str(key), n) for n in (1, 2, 3)]
+    assert "tickets was at position 99999999" in lines[1]
+    assert lines[1].endswith("set back to 1")
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,8 @@ class Service:
             await asyncio.sleep(2)
 
     def _reader_health(self, state: ReaderState) -> str | None:
+        if failure := state.recent_failure:
+            return f"the reader stopped: {failure}"
         silent = asyncio.get_running_loop().time() - state.progress_at
         return (
             f"no progress for {silent:.0f} s"

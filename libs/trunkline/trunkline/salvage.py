@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg import sql
 
 from chassis.messaging.epochs import Epochs
-from chassis.messaging.message import parse_position
+from chassis.messaging.message import is_addressed, parse_position
 from chassis.messaging.replay import ROWS_AT
 from chassis.messaging.resuming import is_recorded, is_same
 from chassis.messaging.retention import initial_floor
@@ -36,6 +36,7 @@ class Salvage:
 
     stream: str
     file: Path
+    first_seq: int = 0
     last_seq: int = 0
     count: int = 0
     """Number of messages written to the file; there is no file if it is 0."""
@@ -46,6 +47,14 @@ class Salvage:
     lost_at: datetime | None = None
     first_position: int | None = None
     """The first position of the new epoch if the stream is ahead of its outbox, else None."""
+
+    claims: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By slot and position that a message claims without being in the outbox: `newest` then."""
+
+    def note_claim(self, slot: int, position: int) -> None:
+        """Note a position that a reader may have believed, and the one it had before."""
+        if self.newest or self.first_seq == 1:
+            self.claims.setdefault((slot, position), self.newest)
 
     def count_recorded(self, position: int) -> None:
         """Count a fact that the stream and the outbox have."""
@@ -74,6 +83,7 @@ async def salvage(
     out: IO[str] | None = None
     try:
         async for batch in _batches(js, stream):
+            result.first_seq = result.first_seq or batch[0].metadata.sequence.stream
             result.last_seq = batch[-1].metadata.sequence.stream
             for line in await _compare(conn, batch, epochs, result):
                 out = out or _open_private(result.file)
@@ -127,6 +137,8 @@ async def _compare(
         if position is not None and row and is_same(row, id_, message.data, epochs):
             result.count_recorded(position)
             continue
+        if position is not None and is_addressed(message.subject, is_inbound=False):
+            result.note_claim(int(message.subject.rsplit(".", 2)[1]), position)
         if position is not None and is_recorded(message.subject, id_, message.data):
             result.count_missing(position, message.metadata.timestamp)
         lines.append(_line(message))

@@ -41,6 +41,13 @@ SET_READER_BACK = (
     "UPDATE {reader}.reader_position SET position = least(position, %s), stream_sequence = %s"
     " WHERE reader = %s"
 )
+SLOTS_BEYOND = (
+    "SELECT slot, position FROM {reader}.reader_position WHERE reader = %s AND position > %s"
+)
+CORRECT_POSITION = (
+    "UPDATE {reader}.reader_position SET position = %s WHERE reader = %s AND slot = %s"
+)
+OUTBOX_END = "SELECT coalesce(max(position), 0) FROM {service}.outbox"
 DELETE_DEFERRED = "DELETE FROM {reader}.waiting WHERE reader = %s AND position > %s"
 RELEASE_PARKED_POSITIONS = (
     "UPDATE {reader}.parked SET position = -id WHERE reader = %s AND position > %s"
@@ -109,6 +116,8 @@ async def _reset(
         except NotFoundError:
             lines.append(f"{stream}: there was no such stream")
     lines += [_summary(result) for result in results]
+    for result in results:
+        lines += await _correct_positions(conn, instance.plan, result)
     if ahead := [result for result in results if result.first_position is not None]:
         lines += await _begin_epochs(conn, instance.plan, ahead)
     for result in results:
@@ -119,6 +128,44 @@ async def _reset(
 def _summary(result: Salvage) -> str:
     where = f", kept in {result.file}" if result.count else ""
     return f"{result.stream}: {result.count} messages that its outbox does not have{where}"
+
+
+async def _correct_positions(
+    conn: psycopg.AsyncConnection, plan: Plan, result: Salvage
+) -> list[str]:
+    """Set back positions beyond the outbox's end, which readers took from foreign messages.
+
+    A reader returns to the last fact before that message, so it reads what it has dropped since; to
+    the outbox's end if the stream does not show which fact that was. Readers load the positions
+    again when they find them changed.
+    """
+    name, lines = result.stream.lower(), []
+    statement = sql.SQL(OUTBOX_END).format(service=sql.Identifier(name))
+    (end,) = await (await conn.execute(statement)).fetchone() or (0,)
+    for reader in _readers(plan, result.stream):
+        where = {"reader": sql.Identifier(reader)}
+        async with conn.transaction():
+            await conn.execute(sql.SQL(LOCK_POSITIONS).format(**where))
+            cursor = await conn.execute(sql.SQL(SLOTS_BEYOND).format(**where), (name, end))
+            beyond = [
+                (slot, position, result.claims.get((slot, position), end))
+                for slot, position in await cursor.fetchall()
+            ]
+            if (
+                first := result.first_position
+            ) is not None:  # what was lost is set back with the new epoch
+                beyond = [each for each in beyond if each[2] < first - 1]
+            for slot, position, right in beyond:
+                correct = sql.SQL(CORRECT_POSITION).format(**where)
+                await conn.execute(correct, (right, name, slot))
+                lines.append(
+                    f"{result.stream}: {reader} was at position {position} of slot {slot}, beyond"
+                    f" the outbox's end {end}; set back to {right}"
+                )
+            if beyond:
+                for each in (DELETE_DEFERRED, RELEASE_PARKED_POSITIONS):
+                    await conn.execute(sql.SQL(each).format(**where), (name, end))
+    return lines
 
 
 async def _begin_epochs(

@@ -11,7 +11,7 @@ from nats.js.api import RawStreamMsg, StreamState
 from nats.js.errors import NotFoundError
 
 from chassis.messaging.connections import UNREACHABLE
-from chassis.messaging.message import CHUNK_HEADER
+from chassis.messaging.message import CHUNK_HEADER, is_addressed
 from chassis.messaging.transaction import Tx
 from chassis.service import Service
 from ingest.audit import queries
@@ -39,6 +39,9 @@ class Ledger:
     """Pending deliveries behind their reader's position: they will not be taken in."""
     surplus: int = 0
     """Sequences that more than one delivery claims."""
+
+    foreign: int = 0
+    """Messages in INBOUND that are no deliveries; no other figure counts them."""
 
     @property
     def lost(self) -> int:
@@ -68,6 +71,7 @@ class Ledger:
             "lost": self.lost,
             "lost_acknowledged": self.acknowledged,
             "overlooked": self.overlooked,
+            "foreign": self.foreign,
             "balanced": self.is_balanced,
             "accounts": accounts,
             "epochs": [epoch.as_json() for epoch in self.epochs],
@@ -96,6 +100,7 @@ async def load_ledger(service: Service) -> Ledger:
             await queries.load_epochs(tx.conn), await queries.load_account_figures(tx.conn)
         )
         ledger.acknowledged = await queries.count_acknowledged_losses(tx.conn)
+        ledger.foreign = await queries.count_foreign(tx.conn)
         missing = await _count_present_epoch(tx, ledger, state)
         sequences, positions = [], await queries.load_positions(tx.conn)
         if missing > 0:
@@ -108,7 +113,11 @@ async def load_ledger(service: Service) -> Ledger:
             last = (await service.bus.js.stream_info(STREAM)).state.last_seq
             covered = await queries.count_covered(tx.conn, ledger.epochs, last, present.end)
             present.lost += max(present.end - last - covered, 0)
-    await _inspect_missing(service.bus.js, ledger, sequences, positions)
+    foreign = await _inspect_missing(service.bus.js, ledger, sequences, positions)
+    if foreign:
+        async with service.transaction() as tx:
+            for sequence, subject in foreign:
+                await tx.run(queries.RECORD_FOREIGN, present.number, sequence, subject)
     return ledger
 
 
@@ -136,25 +145,34 @@ async def _inspect_missing(
     ledger: Ledger,
     sequences: list[int],
     positions: Mapping[tuple[str, int], int],
-) -> None:
-    """Read the missing deliveries: count each for its account, and those that are gone as lost."""
-    present = ledger.epochs[-1]
+) -> list[tuple[int, str]]:
+    """Read the missing deliveries: count each for its account, and those that are gone as lost.
+
+    Returns sequence and subject of the messages that are no deliveries.
+    """
+    present, foreign = ledger.epochs[-1], []
     messages = await asyncio.gather(*(_message(js, sequence) for sequence in sequences))
     for sequence, message in messages:
         if message is None:
             present.lost += 1
             present.pending -= 1
             continue
+        subject = message.subject or ""
+        if not is_addressed(subject, is_inbound=True):
+            present.pending -= 1
+            ledger.foreign += 1
+            foreign.append((sequence, subject))
+            continue
         number, _, chunks = (message.headers or {}).get(CHUNK_HEADER, "").partition("/")
         if number != chunks:  # a delivery is counted once, by its last chunk
             present.pending -= 1
             continue
-        _, channel, account, *rest = (message.subject or "").split(".")
+        _, channel, account, slot, _ = subject.split(".")
         key = (channel, account)
         ledger.accounts.setdefault(key, AccountFigures(*key)).pending += 1
         reader = "mail" if channel == "email" else "inbound"
-        slot = int(rest[0]) if rest and rest[0].isdecimal() else -1
-        ledger.overlooked += positions.get((reader, slot), 0) >= sequence
+        ledger.overlooked += positions.get((reader, int(slot)), 0) >= sequence
+    return foreign
 
 
 async def _message(js: JetStreamContext, sequence: int) -> tuple[int, RawStreamMsg | None]:

@@ -34,20 +34,31 @@ FROM inbound_epoch e LEFT JOIN (
 ORDER BY e.number"""
 
 COVERED: LiteralString = """
-SELECT coalesce(sum(i.chunks), 0)::bigint
-FROM unnest(%s::int[], %s::bigint[]) AS v (number, upto)
-JOIN item i ON i.epoch = v.number AND i.n = 0 AND i.sequence > %s
-    AND i.sequence <= least(v.upto, %s)"""
+WITH v AS (SELECT * FROM unnest(%(numbers)s::int[], %(upto)s::bigint[]) AS v (number, upto))
+SELECT (SELECT coalesce(sum(i.chunks), 0) FROM v
+    JOIN item i ON i.epoch = v.number AND i.n = 0 AND i.sequence > %(low)s
+        AND i.sequence <= least(v.upto, %(high)s))::bigint
+    + (SELECT count(*) FROM v JOIN inbound_foreign f ON f.epoch = v.number
+        AND f.sequence > %(low)s AND f.sequence <= least(v.upto, %(high)s))"""
 
 MISSING: LiteralString = """
 SELECT s FROM generate_series(%s::bigint, %s::bigint) AS s
 WHERE NOT EXISTS (
     SELECT 1 FROM inbound_epoch e JOIN item i ON i.epoch = e.number AND i.n = 0
         AND i.sequence BETWEEN s AND s + 250 AND i.sequence <= e.kept AND i.sequence - i.chunks < s)
+    AND NOT EXISTS (
+    SELECT 1 FROM inbound_epoch e JOIN inbound_foreign f ON f.epoch = e.number
+        AND f.sequence = s AND f.sequence <= e.kept)
 ORDER BY s LIMIT %s"""
 
 POSITIONS: LiteralString = """
 SELECT reader, slot, position FROM reader_position WHERE reader IN ('inbound', 'mail')"""
+
+FOREIGN: LiteralString = "SELECT count(*) FROM inbound_foreign"
+RECORD_FOREIGN: LiteralString = (
+    "INSERT INTO inbound_foreign (epoch, sequence, subject) VALUES (%s, %s, %s)"
+    " ON CONFLICT DO NOTHING"
+)
 
 ACKNOWLEDGED: LiteralString = "SELECT lost FROM inbound_loss ORDER BY id DESC LIMIT 1"
 ACKNOWLEDGE: LiteralString = (
@@ -151,14 +162,16 @@ async def count_covered(
 ) -> int:
     """Return how many sequences of the last epoch were taken in, above `low` and up to `high`.
 
-    Sequences taken in during an earlier epoch count as far as all later ones share them.
+    Sequences taken in during an earlier epoch count as far as all later ones share them. So do
+    foreign messages, which are no deliveries.
     """
     upto, shared = [], MAX_BIGINT
     for epoch in reversed(epochs):
         upto.append((epoch.number, shared))
         shared = min(shared, epoch.shared)
-    columns = map(list, zip(*upto, strict=True))
-    row = await (await conn.execute(COVERED, (*columns, low, high))).fetchone()
+    numbers, ends = map(list, zip(*upto, strict=True))
+    parameters = {"numbers": numbers, "upto": ends, "low": low, "high": high}
+    row = await (await conn.execute(COVERED, parameters)).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -172,6 +185,12 @@ async def load_positions(conn: AsyncConnection[Any]) -> dict[tuple[str, int], in
     """Return the position of each reader and slot."""
     rows = await (await conn.execute(POSITIONS)).fetchall()
     return {(reader, slot): position for reader, slot, position in rows}
+
+
+async def count_foreign(conn: AsyncConnection[Any]) -> int:
+    """Return how many messages in INBOUND were found to be no deliveries."""
+    row = await (await conn.execute(FOREIGN)).fetchone()
+    return int(row[0]) if row else 0
 
 
 async def count_acknowledged_losses(conn: AsyncConnection[Any]) -> int:

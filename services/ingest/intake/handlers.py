@@ -9,6 +9,7 @@ from chassis.messaging.message import StreamMessage
 from chassis.messaging.reader import BACKGROUND_INTERVAL_S, Reader
 from chassis.messaging.transaction import Tx
 from chassis.service import Service
+from ingest.audit.queries import RECORD_FOREIGN
 from ingest.bans.store import BanCache
 from ingest.channels.email.mailbox import Mailbox
 from ingest.channels.email.parser_pool import ParserPool
@@ -58,6 +59,7 @@ class IntakeHandlers:
                 parse=self._parser.parse,
                 assemble_chunks=True,
                 on_park=self.on_parked,
+                on_foreign=self.on_foreign,
                 epoch=epoch,
             ),
             Reader(
@@ -70,6 +72,7 @@ class IntakeHandlers:
                 parse_timeout=MAX_PARSE_WAIT_S,
                 assemble_chunks=True,
                 on_park=self.on_parked,
+                on_foreign=self.on_foreign,
                 epoch=epoch,
             ),
             Reader(
@@ -112,6 +115,10 @@ class IntakeHandlers:
         batch = IntakeBatch(self._rules(tx.workspace), tx.now)
         batch.outcomes.append(Outcome(entry, "parked", reason=reason))
         await store.save(tx, batch)
+
+    async def on_foreign(self, tx: Tx, message: StreamMessage, epoch: int) -> None:
+        """Record a message that is no delivery, so that the ledger does not wait for it."""
+        await tx.run(RECORD_FOREIGN, epoch, message.stream_sequence, message.subject)
 
     async def on_expiry(self, tx: Tx) -> bool:
         """Promote edits whose message did not arrive; return whether there may be more."""

@@ -25,8 +25,11 @@ class GapReplay:
             await self.replay(slot, None)
         await self._committer.store(self._positions.at, first_sequence - 1)
 
-    async def replay(self, slot: int, until: int | None) -> None:
-        """Apply a slot's missing facts up to a position; None for all that the owner has."""
+    async def replay(self, slot: int, until: int | None) -> bool:
+        """Apply a slot's missing facts up to a position; None for all that the owner has.
+
+        Returns False when the owner has no fact at that position.
+        """
         state, after = self._state, self._positions.at[slot]
         state.behind = 1
         log.warning("%s is behind: slot %s, after %s until %s", state.role, slot, after, until)
@@ -41,6 +44,7 @@ class GapReplay:
                         break
         finally:
             state.behind = 0
+        return until is None or self._positions.at[slot] == until
 
     async def _apply_replayed(self, slot: int, item: StreamMessage) -> None:
         """Apply one fact of a replay, if it is the next of its slot."""

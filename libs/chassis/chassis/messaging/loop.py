@@ -14,8 +14,10 @@ from nats.js.api import StreamInfo
 
 from chassis.errors import TRANSIENT, NotReady, StaleLeader
 from chassis.messaging.committer import Committer
+from chassis.messaging.foreign import Doubt, ForeignMessages, doubt_about
 from chassis.messaging.gap_replay import GapReplay
 from chassis.messaging.message import ChunkAssembler, StreamMessage
+from chassis.messaging.parsing import describe
 from chassis.messaging.pull_consumer import PullConsumer
 from chassis.messaging.reader import Reader, ReaderState
 from chassis.messaging.redrive import Redrive
@@ -53,6 +55,7 @@ class Loop:
         self._gap_replay = GapReplay(self.state, self._committer)
         self._redrive = Redrive(self.state)
         self._ticker = Ticker(self.state)
+        self._foreign = ForeignMessages()
         self._maintained_at = 0.0
         self._anchor_sequence = self._reconnects = 0
 
@@ -60,7 +63,8 @@ class Loop:
         """Read until another replica leads; retry transient errors with growing pauses."""
         state, pause = self.state, MIN_RETRY_PAUSE_S
         state.is_leading = True
-        state.record_progress()
+        if state.failure is None:
+            state.record_progress()
         try:
             while True:
                 try:
@@ -72,6 +76,11 @@ class Loop:
                     log.warning("%s retries after %r", state.role, why)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, MAX_RETRY_PAUSE_S)
+        except StaleLeader:
+            raise
+        except Exception as why:
+            state.record_failure(describe(why))
+            raise
         finally:
             state.reset()
             await state.parser.aclose()
@@ -96,15 +105,16 @@ class Loop:
                 batch, unapplied = unapplied[:ready], unapplied[ready:]
                 if batch:
                     state.lag = batch[-1].pending + len(batch)
-                    gap = await self._consume(batch)
-                    if gap is not None:
-                        await self._gap_replay.replay(*gap)
+                    doubt = await self._consume(batch)
+                    if doubt is not None:
+                        await self._ask_owner(doubt)
                         return
                     state.lag += len(unapplied)
                 state.record_progress()
                 await self._maintain()
                 if self._ticker.is_due():
                     await self._ticker.tick(pull, len(unapplied))
+                state.failure = None
                 if 0 < len(batch) < MAX_BATCH // 2 and not unapplied:
                     took = time.monotonic() - began
                     await asyncio.sleep(max(reader.batch_interval - took, min(took, MAX_IDLE_S)))
@@ -119,6 +129,7 @@ class Loop:
             created, own = str(info.created), reader.own_positions
             await self._positions.load(conn, created, own=own, epoch=epoch)
             await self.state.deferred_keys.load(conn)
+        self._foreign.begin(created, self._positions.sequence)
         if own:
             return self._positions.sequence + 1
         if info.state.first_seq > self._positions.sequence + 1:
@@ -143,7 +154,9 @@ class Loop:
         if self._service.bus.own.reconnects != self._reconnects:
             raise NotReady(f"{self.reader.stream}: the connection was renewed")
         anchor, self._anchor_sequence = self._anchor_sequence, 0
-        if first.stream_sequence != anchor or first.position is None:
+        if first.stream_sequence != anchor or self._foreign.contains(first):
+            return
+        if first.position is None:
             return
         if first.position > self._positions.at[first.slot]:
             await self._committer.store(self._positions.at, 0)
@@ -174,42 +187,59 @@ class Loop:
         to_parse = [
             index
             for index, item in enumerate(batch)
-            if (item.position or 0) > self._positions.at[item.slot]
+            if item.position is not None
+            and item.position > self._positions.at[item.slot]
             and self.state.is_consumed(item)
             and item.key not in blocked
         ]
         parsed = await self.state.parser.count_parsed([batch[i] for i in to_parse], timeout)
         return to_parse[parsed] if parsed < len(to_parse) else len(batch)
 
-    async def _consume(self, batch: Sequence[StreamMessage]) -> tuple[int, int] | None:
-        """Apply a batch; return slot and position of a gap in the stream, if there is one."""
+    async def _consume(self, batch: Sequence[StreamMessage]) -> Doubt | None:
+        """Apply a batch up to the first message that the owner has to prove; return that one."""
         await self._check_anchor(batch[0])
         positions = dict(self._positions.at)
+        highest = max(positions.values())
         new: list[StreamMessage] = []
-        gap: tuple[int, int] | None = None
+        doubt: Doubt | None = None
         if self.reader.epoch is not None:
             self._positions.note_newest(batch[-1].stream_sequence, batch[-1].key)
         for item in batch:
-            if item.position is None:
-                metrics.reader_foreign.labels(self._service.name, self.state.name).inc()
-                log.error(
-                    "%s: message %s is from an unknown publisher: ignored",
-                    self.state.name,
-                    item.stream_sequence,
-                )
+            if item.position is None or self._foreign.contains(item):
+                await self._step_over(item)
                 continue
-            if item.position <= positions[item.slot]:
+            slot = item.slot
+            if item.position <= positions[slot]:
                 continue
-            if not self.reader.own_positions and item.previous > positions[item.slot]:
-                gap = (item.slot, item.previous)
-                break
-            positions[item.slot] = item.position
+            if not self.reader.own_positions:
+                doubt = doubt_about(item, item.position, positions[slot], highest)
+                if doubt is not None:
+                    break
+            positions[slot] = item.position
+            highest = max(highest, item.position)
             new.append(item)
-        if gap is None or new:
-            sequence = batch[-1].stream_sequence if gap is None else self._positions.sequence
+        if doubt is None or new:
+            sequence = batch[-1].stream_sequence if doubt is None else self._positions.sequence
             await self._committer.apply(new, positions, sequence)
         self.state.lag = batch[-1].pending
-        return gap
+        return doubt
+
+    async def _ask_owner(self, doubt: Doubt) -> None:
+        """Replay what is missing; a message whose fact the owner does not have is foreign."""
+        if not await self._gap_replay.replay(doubt.slot, doubt.until):
+            self._foreign.refute(doubt.stream_sequence)
+
+    async def _step_over(self, item: StreamMessage) -> None:
+        """Count a foreign message."""
+        if not self._foreign.count(item):
+            return
+        state, on_foreign = self.state, self.reader.on_foreign
+        if on_foreign is not None:
+            async with self._service.transaction() as tx:
+                await on_foreign(tx, item, self._positions.epoch)
+        metrics.reader_foreign.labels(self._service.name, state.name).inc()
+        why = "%s: message %s is from an unknown publisher: ignored"
+        log.error(why, state.name, item.stream_sequence)
 
     async def _maintain(self) -> None:
         """Store positions, retry deferred facts and redrive parked ones, when that is due.

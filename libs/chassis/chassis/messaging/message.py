@@ -6,6 +6,13 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from trunkline_contracts.fact import SLOTS
+
+NO_SLOT = -1
+"""The slot of a subject that names none."""
+_SLOTS = {f"{slot:02d}": slot for slot in range(SLOTS)}
+_INBOUND_DOTS, _FACT_DOTS = 4, 5
+
 
 @dataclass(slots=True)
 class StreamMessage:
@@ -28,13 +35,14 @@ class StreamMessage:
 
     @property
     def slot(self) -> int:
-        """The slot of the key, 0 to 15."""
-        return int(self.subject.rsplit(".", 2)[1])
+        """The slot of the key, 0 to 15; `NO_SLOT` when the subject names none."""
+        tokens = self.subject.rsplit(".", 2)
+        return _SLOTS.get(tokens[-2], NO_SLOT) if len(tokens) == 3 else NO_SLOT
 
     @property
     def key(self) -> str:
         """The key of the fact; readable even when the body is not."""
-        return self.subject.rsplit(".", 1)[1]
+        return self.subject.rsplit(".", 1)[-1]
 
     @property
     def type(self) -> str:
@@ -46,12 +54,14 @@ def from_stream(msg: Msg, *, own_positions: bool) -> StreamMessage:
     """Return a delivered message, with the position from its reply subject and headers."""
     tokens = msg.reply.split(".")
     sequence, consumer_sequence, pending = int(tokens[-4]), int(tokens[-3]), int(tokens[-1])
-    headers: dict[str, Any] = msg.headers or {}
+    headers = _as_text(msg.headers or {})
     position = parse_position(headers.get("Trunkline-Position", ""))
     if own_positions:
         position = sequence
+    if not is_addressed(msg.subject, is_inbound=own_positions):
+        position = None
     return StreamMessage(
-        subject=headers.get("Trunkline-Subject", msg.subject),
+        subject=msg.subject,
         data=msg.data,
         position=position,
         previous=parse_position(headers.get("Trunkline-Previous", "")) or 0,
@@ -64,18 +74,30 @@ def from_stream(msg: Msg, *, own_positions: bool) -> StreamMessage:
 
 def from_direct(msg: Msg) -> StreamMessage:
     """Return a message of a direct get, with the position from its headers."""
-    headers: dict[str, Any] = msg.headers or {}
-    position = headers.get("Trunkline-Position", "")
-    previous = headers.get("Trunkline-Previous", "0")
+    headers = _as_text(msg.headers or {})
     return StreamMessage(
         subject=headers.get("Trunkline-Subject", headers["Nats-Subject"]),
         data=msg.data,
-        position=int(position) if position.isdigit() else None,
-        previous=int(previous) if previous.isdigit() else 0,
+        position=parse_position(headers.get("Trunkline-Position", "")),
+        previous=parse_position(headers.get("Trunkline-Previous", "")) or 0,
         stream_sequence=int(headers["Nats-Sequence"]),
         headers=headers,
         pending=int(headers.get("Nats-Num-Pending", 0)),
     )
+
+
+def is_addressed(subject: str, *, is_inbound: bool) -> bool:
+    """Return whether a subject has the tokens of a delivery or a fact, with a slot of 00 to 15."""
+    tokens = subject.rsplit(".", 2)
+    dots = _INBOUND_DOTS if is_inbound else _FACT_DOTS
+    return subject.count(".") == dots and tokens[-2] in _SLOTS
+
+
+def _as_text(headers: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return headers as text: nats-py makes other objects of bytes that are not ASCII."""
+    if all(type(value) is str for value in headers.values()):
+        return headers
+    return {name: str(value) for name, value in headers.items()}
 
 
 def parse_position(header: object) -> int | None:
@@ -129,7 +151,10 @@ class ChunkAssembler:
 
 
 def _chunk(item: StreamMessage) -> tuple[int, int]:
-    number, _, of = item.headers.get(CHUNK_HEADER, "1/1").partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 0 < int(number) <= int(of)):
+    header = item.headers.get(CHUNK_HEADER)
+    if header is None:
         return 1, 1
-    return int(number), int(of)
+    number, of = map(parse_position, header.partition("/")[::2])
+    if number is None or of is None or not 0 < number <= of:
+        return 1, 1
+    return number, of

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from chassis.service import Service
 
 MIN_BATCH_INTERVAL_S = 0.02
+FAILURE_VALID_S = 30.0
+"""Seconds a failure counts unless it comes again: another replica may read meanwhile."""
 BACKGROUND_INTERVAL_S = 0.1
 """The batch interval of readers for which neither a customer nor an assignment waits."""
 
@@ -37,6 +39,7 @@ def read_fact(item: StreamMessage) -> Any:
 
 Apply = Callable[[Tx, Sequence[Any]], Awaitable[None]]
 Tick = Callable[[Tx, datetime], Awaitable[None]]
+OnForeign = Callable[[Tx, StreamMessage, int], Awaitable[None]]
 OnPark = Callable[[Tx, StreamMessage, str], Awaitable[None]]
 
 
@@ -71,6 +74,9 @@ class Reader:
     """Whether a body may be split over several messages."""
     on_park: OnPark | None = None
     """Called for every message that is parked, in the same transaction."""
+    on_foreign: OnForeign | None = None
+    """Called with a message that is not a delivery or fact, and the stream's epoch; it may come
+    again after a restart."""
     epoch: Callable[[], Awaitable[int]] | None = None
     """Returns the number of the stream's epoch, for a stream that may be set back."""
 
@@ -112,10 +118,23 @@ class ReaderState:
         """1 while a replay is being read, else 0."""
         self.wait_reason: str | None = None
         """Why nothing is read at the moment."""
+        self.failure: str | None = None
+        """The error that ended the loop, until a later loop has read on."""
+        self._failed_at = 0.0
 
     def record_progress(self) -> None:
         """Record that the loop is alive, for the health check."""
         self.progress_at = time.monotonic()
+
+    def record_failure(self, why: str) -> None:
+        """Record the error that ended the loop."""
+        self.failure, self._failed_at = why, time.monotonic()
+
+    @property
+    def recent_failure(self) -> str | None:
+        """The error that ended the loop, if that is no longer than `FAILURE_VALID_S` ago."""
+        is_recent = time.monotonic() - self._failed_at < FAILURE_VALID_S
+        return self.failure if is_recent else None
 
     def reset(self) -> None:
         """Clear the figures of a replica that no longer leads."""

@@ -42,7 +42,8 @@ def _readers(service: "Service") -> None:
     for reader in service.readers:
         states = [loop.state for loop in service.loops if loop.reader is reader]
         labels = (service.name, reader.identifier)
-        silent = max((now - s.progress_at for s in states if s.is_leading), default=0.0)
+        reading = [s for s in states if s.is_leading or s.recent_failure]
+        silent = max((now - s.progress_at for s in reading), default=0.0)
         metrics.reader_lag.labels(*labels).set(sum(s.lag for s in states))
         metrics.reader_silent.labels(*labels).set(silent)
         metrics.reader_late.labels(*labels).set(sum(s.late for s in states))
