@@ -205,4 +205,4 @@ def slow_claims(patch: pytest.MonkeyPatch, *, locked: bool) -> None:
     )
     held = " FOR UPDATE OF s SKIP LOCKED"
     assert held in slow != queue.CLAIM_MESSAGES
-    patch.setattr(queue, "CLAIM", slow if locked else slow.replace(held, ""))
+    patch.setattr(queue, "CLAIM_MESSAGES", slow if locked else slow.replace(held, ""))

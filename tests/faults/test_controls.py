@@ -434,6 +434,6 @@ async def test_a_replica_dies_before_it_sends(
         lease = "next_at = now() + %s"
         assert lease in queue.CLAIM_MESSAGES
         for_ever = queue.CLAIM_MESSAGES.replace(lease, "next_at = now() + nullif(%s, 1)")
-        monkeypatch.setattr(queue, "CLAIM", for_ever)
+        monkeypatch.setattr(queue, "CLAIM_MESSAGES", for_ever)
     async with outside() as base:
         verdict(await send(world, base, "1", crashed=3), protected=protected)
