@@ -151,10 +151,9 @@ async def _correct_positions(
                 (slot, position, result.claims.get((slot, position), end))
                 for slot, position in await cursor.fetchall()
             ]
-            if (
-                first := result.first_position
-            ) is not None:  # what was lost is set back with the new epoch
-                beyond = [each for each in beyond if each[2] < first - 1]
+            # What was lost is set back with the new epoch.
+            before = end + 1 if result.first_position is None else result.first_position - 1
+            beyond = [each for each in beyond if each[2] < before]
             for slot, position, right in beyond:
                 correct = sql.SQL(CORRECT_POSITION).format(**where)
                 await conn.execute(correct, (right, name, slot))
