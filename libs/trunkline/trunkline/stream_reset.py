@@ -142,6 +142,9 @@ async def _correct_positions(
     name, lines = result.stream.lower(), []
     statement = sql.SQL(OUTBOX_END).format(service=sql.Identifier(name))
     (end,) = await (await conn.execute(statement)).fetchone() or (0,)
+    first = result.first_position
+    # What was lost is set back with the new epoch.
+    before = end + 1 if first is None else first - 1
     for reader in _readers(plan, result.stream):
         where = {"reader": sql.Identifier(reader)}
         async with conn.transaction():
@@ -151,8 +154,6 @@ async def _correct_positions(
                 (slot, position, result.claims.get((slot, position), end))
                 for slot, position in await cursor.fetchall()
             ]
-            # What was lost is set back with the new epoch.
-            before = end + 1 if result.first_position is None else result.first_position - 1
             beyond = [each for each in beyond if each[2] < before]
             for slot, position, right in beyond:
                 correct = sql.SQL(CORRECT_POSITION).format(**where)
