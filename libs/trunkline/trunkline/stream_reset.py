@@ -141,8 +141,8 @@ async def _correct_positions(
     """
     name, lines = result.stream.lower(), []
     statement = sql.SQL(OUTBOX_END).format(service=sql.Identifier(name))
-    (end,) = await (await conn.execute(statement)).fetchone() or (0,)
-    first = result.first_position
+    row = await (await conn.execute(statement)).fetchone()
+    end, first = int(row[0]) if row else 0, result.first_position
     # What was lost is set back with the new epoch.
     before = end + 1 if first is None else first - 1
     for reader in _readers(plan, result.stream):
