@@ -229,6 +229,13 @@ async def replaced(world: World, ingest: Ingest, readers: str) -> list[str]:
     await settled(ingest, [*await deliver(ingest, 1, 3), await mail(ingest, 1, 100)])
     backup = StoreBackup.take(world)
     await settled(ingest, [*await deliver(ingest, 4, 8), await mail(ingest, 2, 210_000)])
+    last, read = await ingest.stored(), "SELECT max(stream_sequence) FROM reader_position"
+
+    async def is_stored() -> bool:
+        where = " WHERE reader = 'inbound'"
+        return await ingest.world.sql("ingest", read + where) == [(last,)]
+
+    await eventually(is_stored)
     await ingest.stop()
     backup.restore()
     return await store_raw(world, 11, 20)  # two more than the sequences that were taken away
