@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ async def test_asyncapi_is_built_once_per_readers(monkeypatch: pytest.MonkeyPatc
         return describe_service(name, *args, **more)
 
     monkeypatch.setattr(assembly, "describe_service", describe)
+    monkeypatch.delitem(sys.modules, "sla", raising=False)  # its docstring would be described, too
     app = assembly.build("sla", Settings())
     before = await responses(app, "/asyncapi", 3)
     assert calls == ["sla"]
