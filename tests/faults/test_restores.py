@@ -275,8 +275,9 @@ FOREIGN = {
     "INBOUND": "inbound.telegram.main.05.foreign",
     "PARKED": "parked.tickets.foreign",
     "REDRIVE": "redrive.tickets.ingest",
+    "WORKSPACE": "workspace.v",
 }
-"""A subject in each stream; WORKSPACE has tests of its own."""
+"""A subject in each stream."""
 
 
 async def test_a_foreign_message_in_each_stream_stops_nothing(
