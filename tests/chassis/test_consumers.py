@@ -29,7 +29,7 @@ async def pair(world: World) -> Pair:
 
 
 def consumer(groups: int, subjects: str = "") -> Consumer:
-    """What a replica of tickets whose READERS is this would read by."""
+    """Return the consumer that a replica of tickets reads by, with this number of slot groups."""
     return Consumer.of("tickets", "ingest", "INGEST", subjects, slot_groups(groups)[0])
 
 

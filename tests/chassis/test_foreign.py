@@ -76,7 +76,7 @@ async def stops(service: Service, why: str) -> None:
 
 
 async def goes_on(pair: Pair, service: Service) -> UUID:
-    """Say something more, and wait until it is heard."""
+    """Publish one more fact, and wait until it is applied."""
     heard, key = len(await pair.heard()), uuid4()
     await say(service, opened(key))
     await pair.hears(heard + 1)

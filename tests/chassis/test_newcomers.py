@@ -1,4 +1,4 @@
-"""Whoever is declared while the server runs gets an account of its own, and nobody notices."""
+"""A subscriber declared while the server runs gets an account of its own; others stay connected."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def own(plan: Plan, user: str) -> set[tuple[str, str]]:
 
 
 class Watch:
-    """What the administrator sees of streams and consumers."""
+    """The state of streams and consumers, as the administrator reads it."""
 
     def __init__(self, js: JetStreamContext, plan: Plan) -> None:
         self.js, self.plan = js, plan

@@ -127,12 +127,12 @@ class InboundItem:
     digest: str
     """A digest of the content: the same id with another digest is another item."""
     reused: Literal["rejected", "new"] = "new"
-    """What to do with a known id and another digest: accept a new message and flag it, because
+    """The rule for a known id with another digest: accept a new message and flag it, because
     platforms may start their ids anew; or reject it, where the sender chose the id as an
     idempotency key."""
     reason: str | None = None
     flags: tuple[str, ...] = ()
-    """What is doubtful about a message, and which parts of it were left out."""
+    """Doubts about a message, and the parts of it that were left out."""
     conversation: str = ""
     person: Person | None = None
     also: tuple[str, ...] = ()
